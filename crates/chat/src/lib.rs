@@ -1,0 +1,1 @@
+//! Glimmer: chat.

@@ -1,0 +1,2 @@
+//! The `glimmer` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Quantized block formats: the scalar truth of decoding and encoding.
