@@ -1,0 +1,290 @@
+//! The seam: what a decoder asks of the machine that computes it.
+//!
+//! A decoder loads its weights, plans its buffers once, and then describes each step as a short sequence of coarse
+//! operations over a [`Batch`]. Everything lives on the device and is named by small handles, so that an operation
+//! can be queued, captured in a graph or recorded on a tape: operations return nothing and may run later;
+//! [`Device::read`] is the only wait, and it reports what went wrong before it.
+//!
+//! Handles of one device mean nothing to another. Passing a wrong handle or mismatched widths is a bug of the caller
+//! and panics; anything that depends on outside data is an error.
+
+use crate::{Batch, BatchError, Capacity, Heads, KvType, MatrixView, Rope};
+
+/// A weight matrix on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MatrixId(pub u32);
+
+/// A vector of weights (a norm's scale or shift) on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VectorId(pub u32);
+
+/// A planned activation buffer `[rows, width]` of f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferId(pub u32);
+
+/// A rotary table on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RopeId(pub u32);
+
+/// An uploaded [`Batch`]. It stays valid until the second [`Device::upload`] after its own, so that the next step
+/// can be prepared while this one runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceBatch(pub u32);
+
+/// What a matrix will be used for; the device chooses its layout by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MatrixUse {
+    /// `linear`, and `embed` where a head is tied to its embedding.
+    Linear,
+    /// `linear` with [`Epilogue::SwiGlu`]: the first half of the rows is the gate, the second the value.
+    Gated,
+    /// `embed` only: single rows are looked up.
+    Rows,
+}
+
+/// What a buffer is for. Inference gives all layers the same memory for a role; a tape will not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The residual stream `[rows, hidden]`.
+    Hidden,
+    /// A normed copy of it `[rows, hidden]`.
+    Normed,
+    /// Queries, keys and values `[rows, qkv_width]`.
+    Qkv,
+    /// What attention returns `[rows, q_width]`.
+    Attended,
+    /// What a block adds when it is normed before the addition `[rows, hidden]`.
+    Branch,
+    /// The feed-forward's inner activations `[rows, ffn]`.
+    Inner,
+    /// The final hidden state of the rows that want logits `[logits_rows, hidden]`.
+    Last,
+    /// Logits `[logits_rows, vocab]`.
+    Logits,
+}
+
+impl Role {
+    /// Whether the buffer has a row for each logits row rather than for each row of the batch.
+    pub const fn of_logits_rows(self) -> bool {
+        matches!(self, Role::Last | Role::Logits)
+    }
+}
+
+/// Which statistics a norm divides by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// `x / sqrt(mean(x^2) + eps) * weight` (Zhang and Sennrich, 2019).
+    Rms,
+    /// `(x - mean) / sqrt(var + eps) * weight + bias` (Ba et al., 2016).
+    Layer,
+}
+
+/// A norm with its weights `[width]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Norm {
+    /// Which norm.
+    pub kind: NormKind,
+    /// Scale.
+    pub weight: VectorId,
+    /// Shift, LayerNorm only.
+    pub bias: Option<VectorId>,
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+/// What happens to `y = x W^T + b` before it is stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Epilogue {
+    /// Nothing: `out = y`.
+    None,
+    /// `out = from * scale + y`; `from` may be `out`.
+    Residual {
+        /// The other addend, of the output's shape.
+        from: BufferId,
+        /// Its factor (ChatGLM-6B's alpha; 1 otherwise).
+        scale: f32,
+    },
+    /// `out[i] = silu(y[i]) * y[n/2 + i]`, half as wide as the matrix has rows.
+    SwiGlu,
+    /// `out = gelu(y)` in its tanh form, as ChatGLM-6B computes it.
+    Gelu,
+}
+
+/// Numeric mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Compute {
+    /// f32 activations, weights decoded exactly: the truth that fixtures are held to.
+    F32,
+    /// The device's fast choice: int8 activations for quantized weights.
+    #[default]
+    Auto,
+}
+
+/// What is fixed before the first step, so that no step allocates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Rows, logits rows and pages.
+    pub capacity: Capacity,
+    /// Token ids are below this.
+    pub vocab: usize,
+    /// Layers that keep keys and values.
+    pub layers: usize,
+    /// The heads of each layer.
+    pub heads: Heads,
+    /// Precision of the cache.
+    pub kv_type: KvType,
+    /// Rotary positions per row.
+    pub axes: usize,
+}
+
+impl Plan {
+    /// Bytes of the key/value pool.
+    pub fn kv_bytes(&self) -> usize {
+        self.capacity.pages * crate::PAGE_SLOTS * self.layers * self.heads.kv_bytes(self.kv_type)
+    }
+}
+
+/// Bytes that a device holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceMemory {
+    /// Weights in the device's own layout.
+    pub weights: usize,
+    /// The key/value pool.
+    pub kv: usize,
+    /// Activation buffers and scratch.
+    pub buffers: usize,
+}
+
+/// Where in the model a value was computed, for the message when it is not finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The token embedding.
+    Embedding,
+    /// Layer `.0`, after attention was added.
+    Attention(usize),
+    /// Layer `.0`, after the feed-forward was added.
+    FeedForward(usize),
+    /// The logits.
+    Logits,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Place::Embedding => f.write_str("the token embedding"),
+            Place::Attention(layer) => write!(f, "layer {layer}, attention"),
+            Place::FeedForward(layer) => write!(f, "layer {layer}, feed-forward"),
+            Place::Logits => f.write_str("the logits"),
+        }
+    }
+}
+
+/// What a device can report.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// The batch does not fit the plan or itself.
+    #[error("bad batch: {0}")]
+    Batch(#[from] BatchError),
+    /// A weight cannot be used as asked.
+    #[error("{0}")]
+    Weight(String),
+    /// A computed value was infinite or not a number.
+    #[error("{place}: a value is not finite ({value}); the checkpoint or its precision is at fault")]
+    NotFinite {
+        /// Where it was first seen.
+        place: Place,
+        /// The value, as text.
+        value: String,
+    },
+    /// The memory could not be had.
+    #[error("cannot allocate {bytes} bytes for {what}")]
+    OutOfMemory {
+        /// What it was for.
+        what: &'static str,
+        /// How much.
+        bytes: usize,
+    },
+}
+
+/// A machine that computes. Implemented by [`crate::ReferenceDevice`] (plain loops) and the `cpu` crate.
+pub trait Device: Send {
+    /// What it is, for people: "CPU, AVX-512 VNNI, 2 threads".
+    fn describe(&self) -> String;
+
+    /// Bytes held now.
+    fn memory(&self) -> DeviceMemory;
+
+    // ---- before the first step ----
+
+    /// Takes a matrix whose rows are those of `parts`, in order; parts may differ in type but not in `cols`.
+    /// `bias` has one value per row.
+    ///
+    /// # Errors
+    /// When the type is not supported or memory runs out.
+    fn load_matrix(
+        &mut self,
+        parts: &[MatrixView<'_>],
+        bias: Option<&[f32]>,
+        used_for: MatrixUse,
+    ) -> Result<MatrixId, DeviceError>;
+
+    /// Takes a vector.
+    fn load_vector(&mut self, values: &[f32]) -> VectorId;
+
+    /// Takes a rotary table.
+    fn load_rope(&mut self, rope: &Rope) -> RopeId;
+
+    /// Sizes the key/value pool and everything that depends on the number of rows. Called once, after loading and
+    /// before [`Device::buffer`].
+    ///
+    /// # Errors
+    /// [`DeviceError::OutOfMemory`].
+    fn plan(&mut self, plan: &Plan) -> Result<(), DeviceError>;
+
+    /// A buffer for `role` in `layer`, `width` wide, with a row per row (or logits row) of the plan.
+    ///
+    /// # Errors
+    /// [`DeviceError::OutOfMemory`].
+    fn buffer(&mut self, layer: usize, role: Role, width: usize) -> Result<BufferId, DeviceError>;
+
+    // ---- a step ----
+
+    /// Checks a batch and brings it to the device, with the cosines and sines of its positions.
+    ///
+    /// # Errors
+    /// When it does not fit the plan or names a token that does not exist.
+    fn upload(&mut self, batch: &Batch) -> Result<DeviceBatch, DeviceError>;
+
+    /// `out[r] = table[token of r]`.
+    fn embed(&mut self, batch: DeviceBatch, table: MatrixId, out: BufferId);
+
+    /// `out = norm(x)`.
+    fn norm(&mut self, batch: DeviceBatch, x: BufferId, norm: &Norm, out: BufferId);
+
+    /// `into += norm(x)`: the post-norms of GLM-4-0414.
+    fn norm_add(&mut self, batch: DeviceBatch, x: BufferId, norm: &Norm, into: BufferId);
+
+    /// `out = epilogue(x W^T + b)`.
+    fn linear(&mut self, batch: DeviceBatch, x: BufferId, w: MatrixId, epilogue: Epilogue, out: BufferId);
+
+    /// Rotates the queries and keys of `qkv` in place.
+    fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId);
+
+    /// Stores the keys and values of `qkv` in `layer`'s pages, at each row's slot.
+    fn kv_write(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads);
+
+    /// `out = softmax(q k^T / sqrt(head_dim)) v` over the visible slots of each row's sequence.
+    fn attention(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads, out: BufferId);
+
+    /// `out[i] = x[logits_rows[i]]`.
+    fn gather(&mut self, batch: DeviceBatch, x: BufferId, out: BufferId);
+
+    /// Remembers `place` when a value of `x` is not finite; the next [`Device::read`] reports the first such place.
+    fn check_finite(&mut self, batch: DeviceBatch, x: BufferId, place: Place);
+
+    /// Waits for the queued operations and appends the first `rows` rows of `x` to `out`.
+    ///
+    /// # Errors
+    /// [`DeviceError::NotFinite`] when a check before it failed.
+    fn read(&mut self, x: BufferId, rows: usize, out: &mut Vec<f32>) -> Result<(), DeviceError>;
+}

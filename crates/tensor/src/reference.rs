@@ -1,0 +1,356 @@
+//! The reference device: every op in plain loops, sums in f64. Slow and clear on purpose; the oracle for the others.
+
+use crate::quant;
+use crate::{
+    Batch, BufferId, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Heads, MatrixId, MatrixUse,
+    MatrixView, Norm, NormKind, PAGE_SLOTS, Place, Plan, Role, Rope, RopeId, VectorId,
+};
+
+/// A decoded matrix `[rows, cols]` with its bias `[rows]`.
+struct Matrix {
+    rows: usize,
+    cols: usize,
+    values: Vec<f32>,
+    bias: Option<Vec<f32>>,
+}
+
+/// A buffer `[rows, width]`.
+struct Buffer {
+    role: Role,
+    width: usize,
+    values: Vec<f32>,
+}
+
+/// A batch with the `(cos, sin)` of its rows, `[rows, pair_count]` for each loaded table.
+struct Uploaded {
+    batch: Batch,
+    cos_sin: Vec<Vec<(f32, f32)>>,
+}
+
+/// Keys and values of one layer, `[pages * PAGE_SLOTS, kv_width]` each, rounded to the cache's precision.
+struct LayerCache {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+/// Computes every op in plain loops.
+#[derive(Default)]
+pub struct ReferenceDevice {
+    matrices: Vec<Matrix>,
+    vectors: Vec<Vec<f32>>,
+    ropes: Vec<Rope>,
+    plan: Option<Plan>,
+    buffers: Vec<Buffer>,
+    cache: Vec<LayerCache>,
+    uploads: Vec<Uploaded>,
+    next_upload: usize,
+    not_finite: Option<DeviceError>,
+}
+
+impl ReferenceDevice {
+    /// A device that holds nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn batch(&self, batch: DeviceBatch) -> &Batch {
+        &self.uploads[batch.0 as usize].batch
+    }
+
+    fn plan_ref(&self) -> &Plan {
+        self.plan.as_ref().expect("plan() comes before any step")
+    }
+
+    /// Rows of `buffer` that `batch` uses.
+    fn rows(&self, batch: DeviceBatch, buffer: BufferId) -> usize {
+        let batch = self.batch(batch);
+        if self.buffers[buffer.0 as usize].role.of_logits_rows() {
+            batch.logits_rows.len()
+        } else {
+            batch.rows()
+        }
+    }
+
+    /// The normed rows of `x`.
+    fn normed(&self, batch: DeviceBatch, x: BufferId, norm: &Norm) -> Vec<f32> {
+        let rows = self.rows(batch, x);
+        let x = &self.buffers[x.0 as usize];
+        let weight = &self.vectors[norm.weight.0 as usize];
+        let bias = norm.bias.map(|b| &self.vectors[b.0 as usize]);
+        assert_eq!(weight.len(), x.width, "the norm's width is the buffer's");
+        let mut out = Vec::with_capacity(rows * x.width);
+        for row in x.values.chunks_exact(x.width).take(rows) {
+            let n = x.width as f64;
+            let mean = match norm.kind {
+                NormKind::Rms => 0.0,
+                NormKind::Layer => row.iter().map(|&v| f64::from(v)).sum::<f64>() / n,
+            };
+            let var = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
+            let inverse = 1.0 / (var + f64::from(norm.eps)).sqrt();
+            for (i, &v) in row.iter().enumerate() {
+                let shift = bias.map_or(0.0, |b| f64::from(b[i]));
+                out.push(((f64::from(v) - mean) * inverse * f64::from(weight[i]) + shift) as f32);
+            }
+        }
+        out
+    }
+}
+
+impl Device for ReferenceDevice {
+    fn describe(&self) -> String {
+        "reference (plain loops)".to_owned()
+    }
+
+    fn memory(&self) -> DeviceMemory {
+        let bytes = |v: &[f32]| size_of_val(v);
+        DeviceMemory {
+            weights: self.matrices.iter().map(|m| bytes(&m.values)).sum::<usize>()
+                + self.vectors.iter().map(|v| bytes(v)).sum::<usize>(),
+            kv: self.cache.iter().map(|l| bytes(&l.keys) + bytes(&l.values)).sum(),
+            buffers: self.buffers.iter().map(|b| bytes(&b.values)).sum(),
+        }
+    }
+
+    fn load_matrix(
+        &mut self,
+        parts: &[MatrixView<'_>],
+        bias: Option<&[f32]>,
+        _used_for: MatrixUse,
+    ) -> Result<MatrixId, DeviceError> {
+        let cols = parts.first().map_or(0, |p| p.cols);
+        let rows = parts.iter().map(|p| p.rows).sum::<usize>();
+        let mut values = vec![0f32; rows * cols];
+        let mut rest = values.as_mut_slice();
+        for part in parts {
+            if part.cols != cols {
+                return Err(DeviceError::Weight(format!("parts of {cols} and {} columns", part.cols)));
+            }
+            let (mine, others) = rest.split_at_mut(part.rows * cols);
+            quant::decode_matrix_rows(part, 0..part.rows, mine)
+                .map_err(|e| DeviceError::Weight(e.to_string()))?;
+            rest = others;
+        }
+        if let Some(bias) = bias.filter(|b| b.len() != rows) {
+            return Err(DeviceError::Weight(format!("{rows} rows with a bias of {}", bias.len())));
+        }
+        self.matrices.push(Matrix { rows, cols, values, bias: bias.map(<[f32]>::to_vec) });
+        Ok(MatrixId(self.matrices.len() as u32 - 1))
+    }
+
+    fn load_vector(&mut self, values: &[f32]) -> VectorId {
+        self.vectors.push(values.to_vec());
+        VectorId(self.vectors.len() as u32 - 1)
+    }
+
+    fn load_rope(&mut self, rope: &Rope) -> RopeId {
+        self.ropes.push(rope.clone());
+        RopeId(self.ropes.len() as u32 - 1)
+    }
+
+    fn plan(&mut self, plan: &Plan) -> Result<(), DeviceError> {
+        let slots = plan.capacity.pages * PAGE_SLOTS;
+        let len = slots * plan.heads.kv_width();
+        self.cache =
+            (0..plan.layers).map(|_| LayerCache { keys: vec![0.0; len], values: vec![0.0; len] }).collect();
+        self.plan = Some(plan.clone());
+        Ok(())
+    }
+
+    fn buffer(&mut self, _layer: usize, role: Role, width: usize) -> Result<BufferId, DeviceError> {
+        if let Some(i) = self.buffers.iter().position(|b| b.role == role && b.width == width) {
+            return Ok(BufferId(i as u32));
+        }
+        let capacity = self.plan_ref().capacity;
+        let rows = if role.of_logits_rows() { capacity.logits_rows } else { capacity.rows };
+        self.buffers.push(Buffer { role, width, values: vec![f32::NAN; rows * width] });
+        Ok(BufferId(self.buffers.len() as u32 - 1))
+    }
+
+    fn upload(&mut self, batch: &Batch) -> Result<DeviceBatch, DeviceError> {
+        let plan = self.plan_ref();
+        batch.check(plan.axes, plan.vocab, &plan.capacity)?;
+        let axes = plan.axes;
+        let mut cos_sin = Vec::new();
+        for rope in &self.ropes {
+            let mut table = Vec::new();
+            batch.rope_pos.chunks_exact(axes).for_each(|pos| rope.cos_sin(pos, &mut table));
+            cos_sin.push(table);
+        }
+        let uploaded = Uploaded { batch: batch.clone(), cos_sin };
+        let at = self.next_upload;
+        self.next_upload = 1 - at;
+        if at < self.uploads.len() {
+            self.uploads[at] = uploaded;
+        } else {
+            self.uploads.push(uploaded);
+        }
+        self.not_finite = None;
+        Ok(DeviceBatch(at as u32))
+    }
+
+    fn embed(&mut self, batch: DeviceBatch, table: MatrixId, out: BufferId) {
+        let table = &self.matrices[table.0 as usize];
+        let out = &mut self.buffers[out.0 as usize];
+        assert_eq!(table.cols, out.width, "the embedding's width is the buffer's");
+        for (row, &token) in
+            out.values.chunks_exact_mut(table.cols).zip(&self.uploads[batch.0 as usize].batch.tokens)
+        {
+            let at = token as usize * table.cols;
+            row.copy_from_slice(&table.values[at..at + table.cols]);
+        }
+    }
+
+    fn norm(&mut self, batch: DeviceBatch, x: BufferId, norm: &Norm, out: BufferId) {
+        let normed = self.normed(batch, x, norm);
+        self.buffers[out.0 as usize].values[..normed.len()].copy_from_slice(&normed);
+    }
+
+    fn norm_add(&mut self, batch: DeviceBatch, x: BufferId, norm: &Norm, into: BufferId) {
+        let normed = self.normed(batch, x, norm);
+        self.buffers[into.0 as usize].values.iter_mut().zip(normed).for_each(|(a, b)| *a += b);
+    }
+
+    fn linear(&mut self, batch: DeviceBatch, x: BufferId, w: MatrixId, epilogue: Epilogue, out: BufferId) {
+        let rows = self.rows(batch, x);
+        let w = &self.matrices[w.0 as usize];
+        let x = &self.buffers[x.0 as usize];
+        assert_eq!(w.cols, x.width, "the matrix's columns are the buffer's width");
+        let mut y = vec![0f64; rows * w.rows];
+        for (y, x) in y.chunks_exact_mut(w.rows).zip(x.values.chunks_exact(x.width)) {
+            for (o, y) in y.iter_mut().enumerate() {
+                let dot: f64 = w.values[o * w.cols..(o + 1) * w.cols]
+                    .iter()
+                    .zip(x)
+                    .map(|(&a, &b)| f64::from(a) * f64::from(b))
+                    .sum();
+                *y = dot + w.bias.as_ref().map_or(0.0, |b| f64::from(b[o]));
+            }
+        }
+        let result: Vec<f32> = match epilogue {
+            Epilogue::None => y.iter().map(|&v| v as f32).collect(),
+            Epilogue::Residual { from, scale } => {
+                let from = &self.buffers[from.0 as usize].values;
+                y.iter().zip(from).map(|(&v, &r)| (f64::from(r) * f64::from(scale) + v) as f32).collect()
+            }
+            Epilogue::SwiGlu => y
+                .chunks_exact(w.rows)
+                .flat_map(|y| {
+                    let (gate, value) = y.split_at(w.rows / 2);
+                    gate.iter().zip(value).map(|(&g, &v)| (g / (1.0 + (-g).exp()) * v) as f32)
+                })
+                .collect(),
+            Epilogue::Gelu => y
+                .iter()
+                .map(|&v| {
+                    let inner = (2.0 / std::f64::consts::PI).sqrt() * v * (1.0 + 0.044715 * v * v);
+                    (0.5 * v * (1.0 + inner.tanh())) as f32
+                })
+                .collect(),
+        };
+        let out = &mut self.buffers[out.0 as usize];
+        assert_eq!(result.len(), rows * out.width, "the output's width fits the matrix and its epilogue");
+        out.values[..result.len()].copy_from_slice(&result);
+    }
+
+    fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId) {
+        let table = &self.uploads[batch.0 as usize].cos_sin[rope.0 as usize];
+        let rope = &self.ropes[rope.0 as usize];
+        let rows = self.uploads[batch.0 as usize].batch.rows();
+        let qkv = &mut self.buffers[qkv.0 as usize];
+        let pairs = rope.pair_count();
+        for (r, row) in qkv.values.chunks_exact_mut(heads.qkv_width()).take(rows).enumerate() {
+            for head in row[..heads.q_width() + heads.kv_width()].chunks_exact_mut(heads.head_dim) {
+                rope.rotate(head, &table[r * pairs..(r + 1) * pairs]);
+            }
+        }
+    }
+
+    fn kv_write(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads) {
+        let kv_type = self.plan_ref().kv_type;
+        let batch = &self.uploads[batch.0 as usize].batch;
+        let qkv = &self.buffers[qkv.0 as usize];
+        let cache = &mut self.cache[layer];
+        let width = heads.kv_width();
+        for sequence in &batch.sequences {
+            for r in sequence.row_range() {
+                let row = &qkv.values[r * heads.qkv_width()..(r + 1) * heads.qkv_width()];
+                let at = width * pool_slot(&sequence.pages, batch.slots[r] as usize);
+                let (_, kv) = row.split_at(heads.q_width());
+                let (key, value) = kv.split_at(width);
+                for (cached, new) in [(&mut cache.keys, key), (&mut cache.values, value)] {
+                    let cached = &mut cached[at..at + width];
+                    cached.copy_from_slice(new);
+                    cached.chunks_exact_mut(heads.head_dim).for_each(|head| kv_type.round(head));
+                }
+            }
+        }
+    }
+
+    fn attention(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads, out: BufferId) {
+        let batch = &self.uploads[batch.0 as usize].batch;
+        let cache = &self.cache[layer];
+        let dim = heads.head_dim;
+        let mut result = vec![0f32; batch.rows() * heads.q_width()];
+        let qkv = &self.buffers[qkv.0 as usize].values;
+        for sequence in &batch.sequences {
+            for r in sequence.row_range() {
+                let visible = sequence.visible(batch.slots[r]);
+                for h in 0..heads.heads {
+                    let q = &qkv[r * heads.qkv_width() + h * dim..][..dim];
+                    let kv_head = h / heads.group();
+                    let at = |slot| heads.kv_width() * pool_slot(&sequence.pages, slot) + kv_head * dim;
+                    let scores: Vec<f64> = (0..visible)
+                        .map(|slot| {
+                            let key = &cache.keys[at(slot)..][..dim];
+                            let dot: f64 =
+                                q.iter().zip(key).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+                            dot / (dim as f64).sqrt()
+                        })
+                        .collect();
+                    let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                    let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+                    let mut mixed = vec![0f64; dim];
+                    for (slot, score) in scores.iter().enumerate() {
+                        let p = (score - max).exp() / sum;
+                        let value = &cache.values[at(slot)..][..dim];
+                        mixed.iter_mut().zip(value).for_each(|(m, &v)| *m += p * f64::from(v));
+                    }
+                    let to = &mut result[r * heads.q_width() + h * dim..][..dim];
+                    to.iter_mut().zip(mixed).for_each(|(t, m)| *t = m as f32);
+                }
+            }
+        }
+        self.buffers[out.0 as usize].values[..result.len()].copy_from_slice(&result);
+    }
+
+    fn gather(&mut self, batch: DeviceBatch, x: BufferId, out: BufferId) {
+        let width = self.buffers[x.0 as usize].width;
+        let rows = &self.uploads[batch.0 as usize].batch.logits_rows;
+        let x = &self.buffers[x.0 as usize].values;
+        let picked: Vec<f32> =
+            rows.iter().flat_map(|&r| &x[r as usize * width..(r as usize + 1) * width]).copied().collect();
+        self.buffers[out.0 as usize].values[..picked.len()].copy_from_slice(&picked);
+    }
+
+    fn check_finite(&mut self, batch: DeviceBatch, x: BufferId, place: Place) {
+        let rows = self.rows(batch, x);
+        let x = &self.buffers[x.0 as usize];
+        if let Some(value) = x.values[..rows * x.width].iter().find(|v| !v.is_finite()) {
+            self.not_finite.get_or_insert(DeviceError::NotFinite { place, value: value.to_string() });
+        }
+    }
+
+    fn read(&mut self, x: BufferId, rows: usize, out: &mut Vec<f32>) -> Result<(), DeviceError> {
+        if let Some(error) = self.not_finite.take() {
+            return Err(error);
+        }
+        let x = &self.buffers[x.0 as usize];
+        out.extend_from_slice(&x.values[..rows * x.width]);
+        Ok(())
+    }
+}
+
+/// The pool's slot for a sequence's slot.
+fn pool_slot(pages: &[u32], slot: usize) -> usize {
+    pages[slot / PAGE_SLOTS] as usize * PAGE_SLOTS + slot % PAGE_SLOTS
+}
