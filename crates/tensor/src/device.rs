@@ -59,6 +59,8 @@ pub enum Role {
     Inner,
     /// The final hidden state of the rows that want logits `[logits_rows, hidden]`.
     Last,
+    /// The same, normed `[logits_rows, hidden]`.
+    LastNormed,
     /// Logits `[logits_rows, vocab]`.
     Logits,
 }
@@ -66,7 +68,7 @@ pub enum Role {
 impl Role {
     /// Whether the buffer has a row for each logits row rather than for each row of the batch.
     pub const fn of_logits_rows(self) -> bool {
-        matches!(self, Role::Last | Role::Logits)
+        matches!(self, Role::Last | Role::LastNormed | Role::Logits)
     }
 }
 
