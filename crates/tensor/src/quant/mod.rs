@@ -9,11 +9,13 @@
 
 pub mod iq4;
 pub mod kquants;
+mod kquants_encode;
 pub mod legacy;
+mod legacy_encode;
 pub mod rows;
 
 use crate::{DType, MatrixView};
-use half::f16;
+use half::{bf16, f16};
 use std::ops::Range;
 
 /// Why a row can be neither decoded nor encoded.
@@ -44,6 +46,19 @@ pub enum QuantError {
         end: usize,
         /// Rows of the matrix.
         rows: usize,
+    },
+    /// No encoder for the type.
+    #[error("{0} can be read but not written: choose one of F32, F16, BF16, Q4_0 to Q8_0, Q2_K to Q6_K")]
+    NoEncoder(DType),
+    /// A value to encode is NaN, infinite or beyond every type's reach.
+    #[error("value {index} is {value}, which {dtype} cannot hold")]
+    Unencodable {
+        /// The element type.
+        dtype: DType,
+        /// Index of the value.
+        index: usize,
+        /// The value.
+        value: f32,
     },
     /// A stored scale, minimum or number is NaN or infinite.
     #[error("{dtype} block {block} (byte offset {offset}): its {field} is {value}")]
@@ -91,6 +106,51 @@ pub fn decode_row(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<(), Qua
         DType::IQ4_NL => each_block(bytes, out, |b, o| iq4::Iq4Nl(b).decode(o)),
         DType::IQ4_XS => each_block(bytes, out, |b, o| iq4::Iq4Xs(b).decode(o)),
         _ => return Err(QuantError::NeedsRowScale(dtype)),
+    }
+    Ok(())
+}
+
+/// Encodes one row and appends its bytes to `out`: plain rounding, the same bytes as llama.cpp's
+/// `quantize_row_*_ref`. After an error `out` is as it was.
+///
+/// # Errors
+/// [`QuantError::NoEncoder`] for the IQ4 types and ChatGLM's; [`QuantError::NotAWeightType`];
+/// [`QuantError::WrongLength`] when the row is no whole number of blocks; [`QuantError::Unencodable`] for NaN,
+/// infinity, and numbers whose block would get an infinite scale.
+pub fn encode_row(dtype: DType, values: &[f32], out: &mut Vec<u8>) -> Result<(), QuantError> {
+    if !DType::WEIGHTS.contains(&dtype) {
+        return Err(QuantError::NotAWeightType(dtype));
+    }
+    let Some(bytes) = dtype.bytes_for(values.len()) else {
+        let bytes = values.len() / dtype.block_len() * dtype.block_bytes();
+        return Err(QuantError::WrongLength { dtype, bytes, values: values.len() });
+    };
+    refuse_above(dtype, values, if dtype.is_quantized() { LARGEST_QUANTIZABLE } else { f32::MAX })?;
+    let start = out.len();
+    out.reserve(bytes);
+    match dtype {
+        DType::F32 => values.iter().for_each(|v| out.extend_from_slice(&v.to_le_bytes())),
+        DType::F16 => values.iter().for_each(|v| out.extend_from_slice(&f16::from_f32(*v).to_le_bytes())),
+        DType::BF16 => values.iter().for_each(|v| out.extend_from_slice(&bf16::from_f32(*v).to_le_bytes())),
+        DType::Q4_0 => encode_blocks(values, out, legacy::Q4_0::encode),
+        DType::Q4_1 => encode_blocks(values, out, legacy::Q4_1::encode),
+        DType::Q5_0 => encode_blocks(values, out, legacy::Q5_0::encode),
+        DType::Q5_1 => encode_blocks(values, out, legacy::Q5_1::encode),
+        DType::Q8_0 => encode_blocks(values, out, legacy::Q8_0::encode),
+        DType::Q2_K => encode_blocks(values, out, kquants::Q2K::encode),
+        DType::Q3_K => encode_blocks(values, out, kquants::Q3K::encode),
+        DType::Q4_K => encode_blocks(values, out, kquants::Q4K::encode),
+        DType::Q5_K => encode_blocks(values, out, kquants::Q5K::encode),
+        DType::Q6_K => encode_blocks(values, out, kquants::Q6K::encode),
+        _ => return Err(QuantError::NoEncoder(dtype)),
+    }
+    if let Err(QuantError::NotFinite { block, .. }) = check_scales(dtype, &out[start..]) {
+        out.truncate(start);
+        let first = block * dtype.block_len();
+        let largest = (first..first + dtype.block_len())
+            .max_by(|&a, &b| values[a].abs().total_cmp(&values[b].abs()))
+            .unwrap_or(first);
+        return Err(QuantError::Unencodable { dtype, index: largest, value: values[largest] });
     }
     Ok(())
 }
@@ -189,6 +249,34 @@ pub fn check_matrix(matrix: &MatrixView<'_>) -> Result<(), QuantError> {
         }
     }
     check_scales(dtype, matrix.data)
+}
+
+/// A magnitude above what any block can hold (binary16's largest scale times Q6_K's 128 * 32), and small enough for
+/// the sums of cubes in the encoders' searches.
+const LARGEST_QUANTIZABLE: f32 = 4e8;
+
+/// Refuses values that are not finite or larger than `limit`.
+fn refuse_above(dtype: DType, values: &[f32], limit: f32) -> Result<(), QuantError> {
+    // Written so that NaN is refused.
+    let fits = |v: f32| v.abs() <= limit;
+    if values.iter().fold(true, |all, v| all & fits(*v)) {
+        return Ok(());
+    }
+    match values.iter().position(|v| !fits(*v)) {
+        Some(index) => Err(QuantError::Unencodable { dtype, index, value: values[index] }),
+        None => Ok(()),
+    }
+}
+
+/// Appends the blocks of a row, which the caller has checked to be whole.
+fn encode_blocks<const BYTES: usize, const LEN: usize>(
+    values: &[f32],
+    out: &mut Vec<u8>,
+    encode: impl Fn(&[f32; LEN]) -> [u8; BYTES],
+) {
+    for block in values.as_chunks::<LEN>().0 {
+        out.extend_from_slice(&encode(block));
+    }
 }
 
 /// Runs `decode` over the blocks of a row; the caller has checked that both slices hold the same whole blocks.
