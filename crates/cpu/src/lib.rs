@@ -1,1 +1,12 @@
-//! Glimmer: cpu.
+//! The CPU device: thread pool, packed weights, paged attention, chosen at run time for the processor it runs on.
+//!
+//! It computes what [`glimmer_tensor::ReferenceDevice`] computes, fast, and so that the bits of a row depend on
+//! nothing but the row: not on the batch it is in, nor on the number of threads.
+
+mod memory;
+mod os;
+mod pool;
+mod topology;
+
+pub use pool::{MAX_THREADS, Pool};
+pub use topology::{Core, Placement, Topology};

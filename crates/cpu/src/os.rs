@@ -1,0 +1,66 @@
+//! The few requests to the operating system: where threads run and how memory is backed.
+//!
+//! Each is a wish. Where the system has no such call or refuses it, the program is slower and nothing else.
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{advise_huge, allowed_cpus, pin_to};
+#[cfg(not(target_os = "linux"))]
+pub(crate) use portable::{advise_huge, allowed_cpus, pin_to};
+
+#[cfg(target_os = "linux")]
+mod linux {
+    /// The processors that this thread may run on, ascending; `None` when the system does not tell.
+    pub(crate) fn allowed_cpus() -> Option<Vec<usize>> {
+        // SAFETY: `cpu_set_t` is a plain array of bits, for which all zeros is a value.
+        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the kernel writes at most the given size into `set`, which lives across the call.
+        let result = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &mut set) };
+        if result != 0 {
+            return None;
+        }
+        // SAFETY: CPU_ISSET reads bit `cpu` of `set`, and `cpu` is below the number of its bits.
+        Some((0..libc::CPU_SETSIZE as usize).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect())
+    }
+
+    /// Keeps the calling thread on one processor. Says whether the system agreed.
+    pub(crate) fn pin_to(cpu: usize) -> bool {
+        if cpu >= libc::CPU_SETSIZE as usize {
+            return false;
+        }
+        // SAFETY: `cpu_set_t` is a plain array of bits, for which all zeros is a value.
+        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        // SAFETY: CPU_SET writes bit `cpu` of `set`, which was just checked to be one of its bits.
+        unsafe { libc::CPU_SET(cpu, &mut set) };
+        // SAFETY: the kernel reads the given size from `set`; 0 names the calling thread.
+        unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) == 0 }
+    }
+
+    /// Asks for huge pages behind `memory`, before it is first touched.
+    pub(crate) fn advise_huge(memory: &mut [std::mem::MaybeUninit<u8>]) {
+        let page = 2 << 20;
+        let start = memory.as_mut_ptr();
+        let skip = start.align_offset(page);
+        let Some(len) = memory.len().checked_sub(skip).map(|len| len / page * page).filter(|&len| len > 0)
+        else {
+            return;
+        };
+        // SAFETY: the range lies within `memory`, and MADV_HUGEPAGE changes how it is backed, not what it holds.
+        unsafe { libc::madvise(start.add(skip).cast(), len, libc::MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod portable {
+    /// This system does not tell.
+    pub(crate) fn allowed_cpus() -> Option<Vec<usize>> {
+        None
+    }
+
+    /// This system places threads as it likes.
+    pub(crate) fn pin_to(_cpu: usize) -> bool {
+        false
+    }
+
+    /// This system backs memory as it likes.
+    pub(crate) fn advise_huge(_memory: &mut [std::mem::MaybeUninit<u8>]) {}
+}
