@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """Makes crates/tensor/tests/data/quant_golden.bin: block formats as ggml and gguf-py read and write them.
 
-Needs `pip install numpy gguf llama-cpp-python` (ggml's C library comes with the last). Both references must agree
-on every decoded row, and on every encoded row where gguf-py has an encoder; the script stops where they do not.
+    pip install numpy==2.4.6 gguf==0.19.0 llama-cpp-python==0.3.36
+    python tools/make_quant_golden.py
+
+Encoded by ggml's C library (0.25.3, which llama-cpp-python brings) and compared with gguf-py where it has an encoder;
+decoded by both, which must agree.
 
 Layout, all little-endian:
     u32 number of inputs; each: name [16 bytes, zero padded], u32 n, f32 [n]
@@ -135,7 +138,7 @@ def main():
             try:
                 other = gguf.quants.quantize(values, kind).view(np.uint8)
                 if not np.array_equal(data, other):
-                    print(f"note: gguf-py encodes {name} {case!r} differently ({(data != other).sum()} bytes)")
+                    raise SystemExit(f"gguf-py encodes {name} {case!r} differently ({(data != other).sum()} bytes)")
             except NotImplementedError:
                 pass
             records.append((name, case, data))

@@ -127,22 +127,26 @@ pub fn encode_row(dtype: DType, values: &[f32], out: &mut Vec<u8>) -> Result<(),
     };
     refuse_above(dtype, values, if dtype.is_quantized() { LARGEST_QUANTIZABLE } else { f32::MAX })?;
     let start = out.len();
-    out.reserve(bytes);
+    out.resize(start + bytes, 0);
+    let row = &mut out[start..];
     match dtype {
-        DType::F32 => values.iter().for_each(|v| out.extend_from_slice(&v.to_le_bytes())),
-        DType::F16 => values.iter().for_each(|v| out.extend_from_slice(&f16::from_f32(*v).to_le_bytes())),
-        DType::BF16 => values.iter().for_each(|v| out.extend_from_slice(&bf16::from_f32(*v).to_le_bytes())),
-        DType::Q4_0 => encode_blocks(values, out, legacy::Q4_0::encode),
-        DType::Q4_1 => encode_blocks(values, out, legacy::Q4_1::encode),
-        DType::Q5_0 => encode_blocks(values, out, legacy::Q5_0::encode),
-        DType::Q5_1 => encode_blocks(values, out, legacy::Q5_1::encode),
-        DType::Q8_0 => encode_blocks(values, out, legacy::Q8_0::encode),
-        DType::Q2_K => encode_blocks(values, out, kquants::Q2K::encode),
-        DType::Q3_K => encode_blocks(values, out, kquants::Q3K::encode),
-        DType::Q4_K => encode_blocks(values, out, kquants::Q4K::encode),
-        DType::Q5_K => encode_blocks(values, out, kquants::Q5K::encode),
-        DType::Q6_K => encode_blocks(values, out, kquants::Q6K::encode),
-        _ => return Err(QuantError::NoEncoder(dtype)),
+        DType::F32 => encode_blocks(values, row, |v: &[f32; 1]| v[0].to_le_bytes()),
+        DType::F16 => encode_blocks(values, row, |v: &[f32; 1]| f16::from_f32(v[0]).to_le_bytes()),
+        DType::BF16 => encode_blocks(values, row, |v: &[f32; 1]| bf16::from_f32(v[0]).to_le_bytes()),
+        DType::Q4_0 => encode_blocks(values, row, legacy::Q4_0::encode),
+        DType::Q4_1 => encode_blocks(values, row, legacy::Q4_1::encode),
+        DType::Q5_0 => encode_blocks(values, row, legacy::Q5_0::encode),
+        DType::Q5_1 => encode_blocks(values, row, legacy::Q5_1::encode),
+        DType::Q8_0 => encode_blocks(values, row, legacy::Q8_0::encode),
+        DType::Q2_K => encode_blocks(values, row, kquants::Q2K::encode),
+        DType::Q3_K => encode_blocks(values, row, kquants::Q3K::encode),
+        DType::Q4_K => encode_blocks(values, row, kquants::Q4K::encode),
+        DType::Q5_K => encode_blocks(values, row, kquants::Q5K::encode),
+        DType::Q6_K => encode_blocks(values, row, kquants::Q6K::encode),
+        _ => {
+            out.truncate(start);
+            return Err(QuantError::NoEncoder(dtype));
+        }
     }
     if let Err(QuantError::NotFinite { block, .. }) = check_scales(dtype, &out[start..]) {
         out.truncate(start);
@@ -268,14 +272,14 @@ fn refuse_above(dtype: DType, values: &[f32], limit: f32) -> Result<(), QuantErr
     }
 }
 
-/// Appends the blocks of a row, which the caller has checked to be whole.
+/// Runs `encode` over the blocks of a row; the caller has checked that both slices hold the same whole blocks.
 fn encode_blocks<const BYTES: usize, const LEN: usize>(
     values: &[f32],
-    out: &mut Vec<u8>,
+    out: &mut [u8],
     encode: impl Fn(&[f32; LEN]) -> [u8; BYTES],
 ) {
-    for block in values.as_chunks::<LEN>().0 {
-        out.extend_from_slice(&encode(block));
+    for (block, out) in values.as_chunks::<LEN>().0.iter().zip(out.as_chunks_mut::<BYTES>().0) {
+        *out = encode(block);
     }
 }
 
