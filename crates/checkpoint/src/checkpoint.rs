@@ -1,0 +1,251 @@
+//! An opened model: its tensors by name, wherever they lie, and the JSON files beside them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use glimmer_tensor::DType;
+use serde_json::Value;
+
+use crate::error::CheckpointError;
+use crate::gguf::Metadata;
+use crate::layout::Layout;
+use crate::map::FileBytes;
+use crate::packed::wrong_type;
+use crate::{floats, json, strided};
+
+/// The format of a model's weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One or more `.safetensors` files.
+    Safetensors,
+    /// One or more `.bin` files of `torch.save`.
+    PyTorch,
+    /// One `.gguf`, or all parts of a split one.
+    Gguf,
+    /// A directory without weights.
+    None,
+}
+
+/// What a tensor is and where its bytes lie.
+#[derive(Debug, Clone)]
+pub struct TensorInfo {
+    /// Its name.
+    pub name: String,
+    /// Element type as stored. ChatGLM's packed weights are [`DType::I8`] here, see [`Checkpoint::matrix`].
+    pub dtype: DType,
+    /// Shape, outermost first as in PyTorch: `[rows, cols]`. (A GGUF stores it reversed.)
+    pub shape: Vec<usize>,
+    /// Bytes of its elements.
+    pub bytes: usize,
+    /// The file that holds it.
+    pub file: Arc<Path>,
+    /// Offset of its first byte in the file.
+    pub offset: u64,
+}
+
+/// A tensor's bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct TensorView<'a> {
+    /// What it is.
+    pub info: &'a TensorInfo,
+    /// Its elements in row-major order, little-endian: `info.bytes` bytes, at no particular alignment.
+    pub data: &'a [u8],
+}
+
+/// An opened model: a directory in Hugging Face layout, a `.gguf` (any part of a split one), or a lone `.safetensors`
+/// or `.bin` file.
+pub struct Checkpoint {
+    path: PathBuf,
+    kind: Kind,
+    files: Vec<FileBytes>,
+    tensors: Vec<TensorInfo>,
+    places: Vec<Place>,
+    by_name: HashMap<String, usize>,
+    metadata: Option<Metadata>,
+    config: Option<Value>,
+    generation_config: Option<Value>,
+    tokenizer_config: Option<Value>,
+}
+
+/// Where a tensor lies, beyond what its [`TensorInfo`] says.
+struct Place {
+    /// Index into `files`.
+    file: usize,
+    strides: Option<Vec<usize>>,
+    /// The row-major copy of a strided tensor, made when it is first asked for.
+    gathered: OnceLock<Box<[u8]>>,
+}
+
+impl Checkpoint {
+    /// Opens a model: maps its files and checks all headers. A directory without weights, without `config.json` or
+    /// without both opens too.
+    ///
+    /// # Errors
+    /// When a file is missing, cannot be read, or does not hold together.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let Layout { kind, parts, metadata } = Layout::read(path)?;
+        let mut checkpoint = Checkpoint {
+            path: path.to_owned(),
+            kind,
+            files: Vec::with_capacity(parts.len()),
+            tensors: Vec::new(),
+            places: Vec::new(),
+            by_name: HashMap::new(),
+            metadata,
+            config: None,
+            generation_config: None,
+            tokenizer_config: None,
+        };
+        for part in parts {
+            let file = checkpoint.files.len();
+            for entry in part.tensors {
+                checkpoint.by_name.insert(entry.name.clone(), checkpoint.tensors.len());
+                checkpoint.places.push(Place { file, strides: entry.strides, gathered: OnceLock::new() });
+                checkpoint.tensors.push(TensorInfo {
+                    name: entry.name,
+                    dtype: entry.dtype,
+                    shape: entry.shape,
+                    bytes: entry.bytes,
+                    file: Arc::clone(part.file.path()),
+                    offset: entry.offset,
+                });
+            }
+            checkpoint.files.push(part.file);
+        }
+        // A GGUF carries its configuration inside; files beside it may belong to another model.
+        if kind != Kind::Gguf {
+            let directory = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+            checkpoint.config = json::read_object(directory, "config.json")?;
+            checkpoint.generation_config = json::read_object(directory, "generation_config.json")?;
+            checkpoint.tokenizer_config = json::read_object(directory, "tokenizer_config.json")?;
+        }
+        Ok(checkpoint)
+    }
+
+    /// The format of the weights.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All tensors, file after file, in each file's order.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// What a tensor is, when it is there.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.by_name.get(name).map(|&at| &self.tensors[at])
+    }
+
+    /// A tensor's bytes: a view of the file, or of a row-major copy when a PyTorch file holds it with other strides.
+    ///
+    /// # Errors
+    /// [`CheckpointError::MissingTensor`] with the nearest names, [`CheckpointError::NoWeights`].
+    pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, CheckpointError> {
+        let Some(&at) = self.by_name.get(name) else { return Err(self.missing(name)) };
+        let (info, place) = (&self.tensors[at], &self.places[at]);
+        let file = self.files[place.file].bytes();
+        // All headers were checked against the length of their files.
+        let begin = info.offset as usize;
+        let data = match &place.strides {
+            None => &file[begin..begin + info.bytes],
+            Some(strides) => place.gathered.get_or_init(|| {
+                strided::gather(&file[begin..], info.dtype.block_bytes(), &info.shape, strides)
+            }),
+        };
+        Ok(TensorView { info, data })
+    }
+
+    /// A tensor of any shape and any plain float type as f32.
+    ///
+    /// # Errors
+    /// When it is missing, or of another type.
+    pub fn vector_f32(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
+        let TensorView { info, data } = self.tensor(name)?;
+        floats::decode(info.dtype, data).ok_or_else(|| wrong_type(info, "where a plain float type is needed"))
+    }
+
+    /// The vector of `len` elements that a model needs, as f32.
+    ///
+    /// # Errors
+    /// As for [`Checkpoint::vector_f32`], and [`CheckpointError::WrongShape`] when it is not `[len]`.
+    pub fn vector_of(&self, name: &str, len: usize) -> Result<Vec<f32>, CheckpointError> {
+        match self.info(name) {
+            Some(info) if info.shape != [len] => Err(self.wrong_shape(info, &[len])),
+            _ => self.vector_f32(name),
+        }
+    }
+
+    /// `config.json`, an object.
+    pub fn config(&self) -> Option<&Value> {
+        self.config.as_ref()
+    }
+
+    /// `generation_config.json`, an object.
+    pub fn generation_config(&self) -> Option<&Value> {
+        self.generation_config.as_ref()
+    }
+
+    /// `tokenizer_config.json`, an object.
+    pub fn tokenizer_config(&self) -> Option<&Value> {
+        self.tokenizer_config.as_ref()
+    }
+
+    /// The key/values of a GGUF.
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.metadata.as_ref()
+    }
+
+    /// Bytes of all weight files together.
+    pub fn file_bytes(&self) -> u64 {
+        self.files.iter().map(|f| f.bytes().len() as u64).sum()
+    }
+
+    /// Tells the system that a tensor's pages are not needed now (its weights were repacked, say). It stays readable:
+    /// pages come back from the file.
+    pub fn release(&self, info: &TensorInfo) {
+        if let Some(&at) = self.by_name.get(&info.name)
+            && self.places[at].strides.is_none()
+        {
+            let begin = self.tensors[at].offset as usize;
+            self.files[self.places[at].file].release(begin..begin + self.tensors[at].bytes);
+        }
+    }
+
+    pub(crate) fn wrong_shape(&self, info: &TensorInfo, expected: &[usize]) -> CheckpointError {
+        CheckpointError::WrongShape {
+            path: info.file.to_path_buf(),
+            tensor: info.name.clone(),
+            offset: info.offset,
+            expected: expected.to_vec(),
+            found: info.shape.clone(),
+        }
+    }
+
+    fn missing(&self, name: &str) -> CheckpointError {
+        let (path, tensor) = (self.path.clone(), name.to_owned());
+        if self.kind == Kind::None {
+            return CheckpointError::NoWeights { path, tensor };
+        }
+        CheckpointError::MissingTensor { path, tensor, near: self.nearest(name) }
+    }
+
+    /// The three names that share most of their beginning and end with `name`.
+    fn nearest(&self, name: &str) -> Vec<String> {
+        let likeness = |other: &str| {
+            let same = |(a, b): &(u8, u8)| a == b;
+            let prefix = name.bytes().zip(other.bytes()).take_while(same).count();
+            let suffix = name.bytes().rev().zip(other.bytes().rev()).take_while(same).count();
+            (prefix + suffix).min(other.len())
+        };
+        let mut ranked: Vec<_> = self.tensors.iter().map(|t| (likeness(&t.name), &t.name)).collect();
+        ranked.sort_by_key(|&(likeness, _)| std::cmp::Reverse(likeness));
+        ranked.into_iter().take(3).filter(|&(likeness, _)| likeness > 0).map(|(_, n)| n.clone()).collect()
+    }
+}

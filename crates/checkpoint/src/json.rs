@@ -1,0 +1,85 @@
+//! Bounded JSON: the files beside the weights, and maps that must not say anything twice.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::Path;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde_json::Value;
+
+use crate::entry::MAX_TENSORS;
+use crate::error::CheckpointError;
+use crate::map;
+
+/// The most bytes that a configuration file may have. The largest published `tokenizer_config.json` has a few hundred
+/// kilobytes, the largest index of shards about ten megabytes.
+pub(crate) const MAX_JSON: u64 = 64 << 20;
+
+/// Reads `directory/name` as a JSON object; `None` when there is no such file.
+pub(crate) fn read_object(directory: &Path, name: &str) -> Result<Option<Value>, CheckpointError> {
+    let path = directory.join(name);
+    let Some(bytes) = map::read_small(&path, MAX_JSON)? else { return Ok(None) };
+    let value: Value = parse(&bytes, &path)?;
+    if !value.is_object() {
+        return Err(CheckpointError::Json { path, what: "a JSON object is expected".to_owned() });
+    }
+    Ok(Some(value))
+}
+
+/// Parses a whole JSON text.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], path: &Path) -> Result<T, CheckpointError> {
+    serde_json::from_slice(bytes)
+        .map_err(|e| CheckpointError::Json { path: path.to_owned(), what: one_line(&e.to_string()) })
+}
+
+/// An error text that quotes the input may hold its line breaks.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A JSON object in its own order; a key that occurs twice is an error.
+#[derive(Debug)]
+pub(crate) struct UniqueMap<V>(pub(crate) Vec<(String, V)>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Unique<V>(PhantomData<V>);
+
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Unique<V> {
+            type Value = UniqueMap<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    push_bounded(&mut entries, entry)?;
+                }
+                refuse_repeats(&entries)?;
+                Ok(UniqueMap(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Unique(PhantomData))
+    }
+}
+
+/// Appends, unless there would be more entries than any model has tensors.
+pub(crate) fn push_bounded<T, E: Error>(entries: &mut Vec<T>, entry: T) -> Result<(), E> {
+    if entries.len() == MAX_TENSORS {
+        return Err(E::custom(format_args!("more than {MAX_TENSORS} entries")));
+    }
+    entries.push(entry);
+    Ok(())
+}
+
+/// An error when a key occurs twice.
+pub(crate) fn refuse_repeats<V, E: Error>(entries: &[(String, V)]) -> Result<(), E> {
+    let mut seen = std::collections::HashSet::with_capacity(entries.len());
+    match entries.iter().find(|(key, _)| !seen.insert(key.as_str())) {
+        Some((key, _)) => Err(E::custom(format_args!("`{key}` occurs twice"))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,138 @@
+//! The bytes of one file: memory-mapped where the system allows it, read into memory where it does not.
+//!
+//! This is the crate's only file with `unsafe`. A mapped file must not be shortened or rewritten in place while it is
+//! in use; replacing it by renaming another file over it (as every downloader and this crate's writers do) is safe.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+use crate::error::CheckpointError;
+
+/// How every Git LFS pointer begins (<https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>).
+const LFS_PREFIX: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// A pointer file is shorter than this by its specification.
+const LFS_LIMIT: u64 = 1024;
+
+/// The bytes of one file.
+pub(crate) struct FileBytes {
+    path: Arc<Path>,
+    backing: Backing,
+}
+
+enum Backing {
+    Mapped(Mmap),
+    Read(Vec<u8>),
+}
+
+impl FileBytes {
+    /// Opens and maps a file.
+    ///
+    /// # Errors
+    /// When it is not there, no regular file, empty, or a Git LFS pointer.
+    pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let (file, len) = open_regular(path)?;
+        let backing = match map(&file) {
+            Ok(map) => Backing::Mapped(map),
+            Err(_) => Backing::Read(read_all(&file, len, path)?),
+        };
+        let bytes = FileBytes { path: Arc::from(path), backing };
+        refuse_lfs_pointer(bytes.bytes(), path)?;
+        Ok(bytes)
+    }
+
+    pub(crate) fn path(&self) -> &Arc<Path> {
+        &self.path
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match &self.backing {
+            Backing::Mapped(map) => map,
+            Backing::Read(bytes) => bytes,
+        }
+    }
+
+    /// Tells the system that the pages of `range` are not needed now. Reading them again brings them back.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Backing::Mapped(map) = &self.backing
+            && !range.is_empty()
+            && range.end <= map.len()
+        {
+            // SAFETY: the mapping is a shared, read-only one of a file (see `map`), so a dropped page comes back from
+            // the file with the same contents when it is touched again: no borrowed byte ever changes.
+            #[allow(unsafe_code)]
+            let released = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+            };
+            // It is a hint: a system that ignores it only uses more memory.
+            drop(released);
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+}
+
+/// Maps a file read-only.
+#[allow(unsafe_code)]
+fn map(file: &File) -> std::io::Result<Mmap> {
+    // SAFETY: the file is a regular one opened for reading, and nobody in this program writes to a model file in
+    // place: our own writers write to a temporary file and rename it. That no other program shortens it while it is
+    // mapped is the condition under which this module documents itself.
+    unsafe { Mmap::map(file) }
+}
+
+/// Reads a small text file whole, at most `limit` bytes; `None` when it does not exist.
+///
+/// # Errors
+/// When it is larger, no regular file, or a Git LFS pointer.
+pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, CheckpointError> {
+    let (file, len) = match open_regular(path) {
+        Ok(opened) => opened,
+        Err(CheckpointError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if len > limit {
+        let what = format!("the file has {len} bytes, at most {limit} are read");
+        return Err(CheckpointError::Json { path: path.to_owned(), what });
+    }
+    let bytes = read_all(&file, len, path)?;
+    refuse_lfs_pointer(&bytes, path)?;
+    Ok(Some(bytes))
+}
+
+fn open_regular(path: &Path) -> Result<(File, u64), CheckpointError> {
+    // Asked before opening: to open a pipe would wait for its writer.
+    let metadata = std::fs::metadata(path).map_err(|e| CheckpointError::io(path, e))?;
+    if !metadata.is_file() {
+        return Err(CheckpointError::NotAFile { path: path.to_owned() });
+    }
+    let file = File::open(path).map_err(|e| CheckpointError::io(path, e))?;
+    let len = file.metadata().map_err(|e| CheckpointError::io(path, e))?.len();
+    if len == 0 {
+        return Err(CheckpointError::Empty { path: path.to_owned() });
+    }
+    Ok((file, len))
+}
+
+fn read_all(file: &File, len: u64, path: &Path) -> Result<Vec<u8>, CheckpointError> {
+    let mut bytes = Vec::new();
+    let wanted = usize::try_from(len).unwrap_or(usize::MAX);
+    bytes.try_reserve_exact(wanted).map_err(|e| CheckpointError::io(path, std::io::Error::other(e)))?;
+    file.take(len).read_to_end(&mut bytes).map_err(|e| CheckpointError::io(path, e))?;
+    Ok(bytes)
+}
+
+fn refuse_lfs_pointer(bytes: &[u8], path: &Path) -> Result<(), CheckpointError> {
+    if bytes.len() as u64 >= LFS_LIMIT || !bytes.starts_with(LFS_PREFIX) {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let size = text.lines().find_map(|line| line.strip_prefix("size ")?.trim().parse().ok());
+    Err(CheckpointError::LfsPointer { path: PathBuf::from(path), size })
+}
