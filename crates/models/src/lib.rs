@@ -1,1 +1,25 @@
-//! Glimmer: models.
+//! The models: what each generation of GLM is ([`DecoderSpec`]), and the one [`Decoder`] that runs them all.
+//!
+//! It knows tensors and token ids; it knows nothing of text, requests or training.
+#![forbid(unsafe_code)]
+
+mod catalogue;
+mod config;
+mod decoder;
+mod error;
+mod family;
+mod load;
+mod memory;
+pub mod names;
+mod positions;
+pub mod rope;
+mod spec;
+
+pub use catalogue::published_name;
+pub use config::{GGUF_CHATGLM_6B, Understood, understand};
+pub use decoder::{Decoder, Stage};
+pub use error::ModelError;
+pub use load::load;
+pub use memory::{Memory, memory};
+pub use positions::Layout as PositionLayout;
+pub use spec::{Block, DecoderSpec, Family, Mlp, Positions};

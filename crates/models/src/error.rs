@@ -1,0 +1,39 @@
+//! What can be wrong with a model.
+
+use glimmer_checkpoint::CheckpointError;
+use glimmer_tensor::DeviceError;
+
+/// Why a model cannot be read or run.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The file itself.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// A key of the configuration is missing, of the wrong kind or out of bounds.
+    #[error("{file}: {message}")]
+    Config {
+        /// `config.json` or the GGUF file.
+        file: String,
+        /// What is wrong with which key.
+        message: String,
+    },
+    /// The architecture is none of ours.
+    #[error("{file}: architecture {found} is not supported; Glimmer reads {known}")]
+    Architecture {
+        /// `config.json` or the GGUF file.
+        file: String,
+        /// What it says.
+        found: String,
+        /// What is read.
+        known: &'static str,
+    },
+    /// Two generations fit and they differ.
+    #[error("{0}")]
+    Ambiguous(String),
+    /// The prompt cannot be laid out.
+    #[error("{0}")]
+    Prompt(String),
+}
