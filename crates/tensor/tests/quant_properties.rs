@@ -150,10 +150,17 @@ fn names_the_block_whose_scale_is_not_finite() {
     let text = check_scales(DType::Q8_0, &[0, 0x7c].repeat(17)).unwrap_err().to_string();
     assert_eq!(text, "Q8_0 block 0 (byte offset 0): its scale is inf");
 
-    for (dtype, bytes) in [(DType::F32, f32::NAN.to_le_bytes()), (DType::BF16, [0, 0, 0x80, 0x7f])] {
-        assert!(
-            matches!(check_scales(dtype, &bytes), Err(QuantError::NotFinite { dtype: d, .. }) if d == dtype)
-        );
+    let infinity: [(DType, &[u8]); 3] =
+        [(DType::F32, &[0, 0, 0x80, 0xff]), (DType::F16, &[0, 0x7c]), (DType::BF16, &[0x80, 0x7f])];
+    for (dtype, number) in infinity {
+        let mut bytes = vec![0; 1000 * number.len()];
+        assert_eq!(check_scales(dtype, &bytes), Ok(()));
+        let at = 777 * number.len();
+        bytes[at..at + number.len()].copy_from_slice(number);
+        match check_scales(dtype, &bytes) {
+            Err(QuantError::NotFinite { block: 777, offset, .. }) => assert_eq!(offset, at),
+            other => panic!("{dtype}: {other:?}"),
+        }
     }
     let matrix = MatrixView::new(DType::RowI8, 2, 1, &[1, 2], Some(&[0, 0x3c, 0, 0x7e])).unwrap();
     assert!(matches!(check_matrix(&matrix), Err(QuantError::NotFinite { block: 1, offset: 2, .. })));

@@ -207,9 +207,18 @@ pub fn check_scales(dtype: DType, bytes: &[u8]) -> Result<(), QuantError> {
         return Err(QuantError::WrongLength { dtype, bytes: bytes.len(), values });
     }
     let fields: &[(&'static str, usize)] = match dtype {
-        DType::F32 => return rows::check_f32(bytes),
-        DType::BF16 => return rows::check_bf16(bytes),
-        DType::F16 => &[("value", 0)],
+        DType::F32 => {
+            let number = f32::from_le_bytes;
+            return rows::check_numbers(dtype, bytes, |b| number(b).is_finite(), number);
+        }
+        DType::F16 => {
+            let number = f16::from_le_bytes;
+            return rows::check_numbers(dtype, bytes, |b| number(b).is_finite(), |b| number(b).to_f32());
+        }
+        DType::BF16 => {
+            let number = bf16::from_le_bytes;
+            return rows::check_numbers(dtype, bytes, |b| number(b).is_finite(), |b| number(b).to_f32());
+        }
         DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::IQ4_NL | DType::IQ4_XS => &[("scale", 0)],
         DType::Q4_1 | DType::Q5_1 | DType::Q4_K | DType::Q5_K => &[("scale", 0), ("minimum", 2)],
         DType::Q2_K => &[("scale", 80), ("minimum", 82)],
@@ -218,16 +227,12 @@ pub fn check_scales(dtype: DType, bytes: &[u8]) -> Result<(), QuantError> {
         _ => return Ok(()),
     };
     for (index, block) in bytes.chunks_exact(size).enumerate() {
-        for &(field, at) in fields {
-            let value = half_at(block, at);
+        for &(name, at) in fields {
+            let value = f16::from_le_bytes(*field(block, at));
             if !value.is_finite() {
-                return Err(QuantError::NotFinite {
-                    dtype,
-                    block: index,
-                    offset: index * size + at,
-                    field,
-                    value,
-                });
+                let offset = index * size + at;
+                let value = value.to_f32();
+                return Err(QuantError::NotFinite { dtype, block: index, offset, field: name, value });
             }
         }
     }

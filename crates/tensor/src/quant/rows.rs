@@ -50,40 +50,24 @@ pub fn int4_pair(byte: u8) -> (i8, i8) {
     (byte.cast_signed() >> 4, (byte << 4).cast_signed() >> 4)
 }
 
-/// Refuses NaN and infinity among binary32 numbers.
-pub(super) fn check_f32(bytes: &[u8]) -> Result<(), QuantError> {
-    match bytes
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|b| f32::from_le_bytes(*b))
-        .enumerate()
-        .find(|v| !v.1.is_finite())
-    {
-        Some((block, value)) => {
-            Err(QuantError::NotFinite { dtype: DType::F32, block, offset: 4 * block, field: "value", value })
+/// Refuses NaN and infinity among F32, F16 or BF16 numbers of `N` bytes; `is_finite` and `widen` read one of them.
+pub(super) fn check_numbers<const N: usize>(
+    dtype: DType,
+    bytes: &[u8],
+    is_finite: impl Fn([u8; N]) -> bool,
+    widen: impl Fn([u8; N]) -> f32,
+) -> Result<(), QuantError> {
+    // A whole run at a time, without an exit in between, becomes vector code.
+    const RUN: usize = 256;
+    let numbers = bytes.as_chunks::<N>().0;
+    for (run, chunk) in numbers.chunks(RUN).enumerate() {
+        if chunk.iter().fold(true, |all, b| all & is_finite(*b)) {
+            continue;
         }
-        None => Ok(()),
+        if let Some(at) = chunk.iter().position(|b| !is_finite(*b)) {
+            let (block, value) = (run * RUN + at, widen(chunk[at]));
+            return Err(QuantError::NotFinite { dtype, block, offset: N * block, field: "value", value });
+        }
     }
-}
-
-/// Refuses NaN and infinity among bfloat16 numbers.
-pub(super) fn check_bf16(bytes: &[u8]) -> Result<(), QuantError> {
-    match bytes
-        .as_chunks::<2>()
-        .0
-        .iter()
-        .map(|b| bf16::from_le_bytes(*b))
-        .enumerate()
-        .find(|v| !v.1.is_finite())
-    {
-        Some((block, value)) => Err(QuantError::NotFinite {
-            dtype: DType::BF16,
-            block,
-            offset: 2 * block,
-            field: "value",
-            value: value.to_f32(),
-        }),
-        None => Ok(()),
-    }
+    Ok(())
 }
