@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use glimmer_models::{Decoder, ModelError, PositionLayout};
 use glimmer_tensor::{Batch, Capacity, KvType, PAGE_SLOTS};
 
-use crate::{PagePool, Sampling, sample};
+use crate::{PagePool, Sampler, Sampling};
 
 /// Sizes that are fixed when the engine starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,8 +176,9 @@ impl Engine {
             if seen > last { vec![chunk - 1] } else { Vec::new() }
         };
         self.prefill(sequence, &request.prompt, only_last, &mut |_| {}, &mut logits)?;
+        let mut sampler = Sampler::new(request.sampling.clone(), &request.prompt);
         for index in 0.. {
-            let id = sample(&logits, &request.sampling, index as u64);
+            let id = sampler.next(&logits);
             if request.stop_ids.contains(&id) {
                 return ended(index, Finish::Stop(id));
             }

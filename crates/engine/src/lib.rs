@@ -7,4 +7,4 @@ mod sampling;
 
 pub use engine::{Engine, EngineError, EngineOptions, Finish, Outcome, Request};
 pub use pages::PagePool;
-pub use sampling::{Sampling, sample};
+pub use sampling::{Sampler, Sampling, log_probability};

@@ -174,8 +174,13 @@ impl<'a> Loader<'a, '_> {
         Ok(self.checkpoint.vector_of(name, len)?)
     }
 
+    /// Plain floats are not looked through: what is not finite among them shows in the first step, with its layer.
     fn view(&self, name: &str, rows: usize, cols: usize) -> Result<MatrixView<'a>, ModelError> {
-        Ok(self.checkpoint.matrix_of(name, rows, cols)?)
+        let view = self.checkpoint.matrix_of(name, rows, cols)?;
+        if let Some(info) = self.checkpoint.info(name).filter(|_| view.dtype.is_quantized()) {
+            self.checkpoint.check_finite(info)?;
+        }
+        Ok(view)
     }
 
     fn finished(&mut self, name: &str) {
