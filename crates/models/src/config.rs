@@ -28,6 +28,8 @@ pub struct Understood {
     pub spec: DecoderSpec,
     /// Which names its tensors have.
     pub layout: Layout,
+    /// YaRN's parameters, where `spec.rope` was computed with them.
+    pub yarn: Option<Yarn>,
     /// One line each, for people.
     pub warnings: Vec<String>,
 }
@@ -178,8 +180,10 @@ fn from_json(
             }
         }
         ("GlmForCausalLM", _) | ("", "glm") => {
-            let edge = keys.size("vocab_size")? == 59264 || text("_name_or_path").to_lowercase().contains("edge");
-            let found = if edge { Family::GlmEdge } else { Family::Glm4 };
+            // ChatGLM2 and ChatGLM3 converted to this class keep their conversation's form, and say so by name.
+            let named = text("_name_or_path").rsplit('/').next().and_then(family::by_name);
+            let edge = keys.size("vocab_size")? == 59264;
+            let found = if edge { Family::GlmEdge } else { named.unwrap_or(Family::Glm4) };
             hf(keys, config, family.unwrap_or(found), Block::PreNorm)
         }
         ("Glm4ForCausalLM", _) | ("", "glm4") => {
@@ -225,7 +229,7 @@ fn chatglm_6b(keys: &Keys<'_>) -> Result<Understood, ModelError> {
         positions: Positions::ChatGlm6b { gmask: gmask as u32, mask: mask as u32, sop: sop as u32 },
         context: keys.optional("max_sequence_length")?.unwrap_or(2048),
     };
-    Ok(Understood { spec, layout: Layout::ChatGlm6b, warnings: Vec::new() })
+    Ok(Understood { spec, layout: Layout::ChatGlm6b, yarn: None, warnings: Vec::new() })
 }
 
 /// ChatGLM2/3 and GLM-4-9B in their original layout: `configuration_chatglm.py` of THUDM/glm-4-9b-chat.
@@ -270,7 +274,7 @@ fn chatglm(keys: &Keys<'_>, detected: family::Detected) -> Result<Understood, Mo
         positions: Positions::Sequential { divisor },
         context: keys.optional("seq_length")?.unwrap_or(2048),
     };
-    Ok(Understood { spec, layout: Layout::ChatGlm, warnings: detected.warnings })
+    Ok(Understood { spec, layout: Layout::ChatGlm, yarn: None, warnings: detected.warnings })
 }
 
 /// Transformers' own classes, in the hub's old key style (top-level `rope_theta`) and the new (`rope_parameters`).
@@ -293,11 +297,11 @@ fn hf(keys: &Keys<'_>, config: &Value, family: Family, block: Block) -> Result<U
     let dims = rotary_dims(head_dim, nested("partial_rotary_factor")?.unwrap_or(0.5));
     let context = keys.optional("max_position_embeddings")?.unwrap_or(131_072);
     let kind = scaling.and_then(|s| s.get("rope_type").or_else(|| s.get("type"))).and_then(Value::as_str);
-    let (rope, divisor) = match kind {
-        None | Some("default") => (rope::interleaved(rope::inv_freq(base, dims), 1.0), 1.0),
+    let (rope, divisor, yarn) = match kind {
+        None | Some("default") => (rope::interleaved(rope::inv_freq(base, dims), 1.0), 1.0, None),
         Some("linear") => {
             let factor = nested("factor")?.unwrap_or(1.0);
-            (rope::interleaved(rope::inv_freq(base, dims), 1.0), factor as f32)
+            (rope::interleaved(rope::inv_freq(base, dims), 1.0), factor as f32, None)
         }
         Some("yarn") => {
             let original_context = nested("original_max_position_embeddings")?.unwrap_or(context as f64);
@@ -310,7 +314,7 @@ fn hf(keys: &Keys<'_>, config: &Value, family: Family, block: Block) -> Result<U
                 truncate: scaling.and_then(|s| s.get("truncate")).and_then(Value::as_bool).unwrap_or(true),
             };
             let (inv_freq, magnitude) = rope::yarn(base, dims, &yarn);
-            (rope::interleaved(inv_freq, magnitude), 1.0)
+            (rope::interleaved(inv_freq, magnitude), 1.0, Some(yarn))
         }
         Some(kind) => return Err(keys.error(format!("rope type {kind:?} is not supported"))),
     };
@@ -333,7 +337,7 @@ fn hf(keys: &Keys<'_>, config: &Value, family: Family, block: Block) -> Result<U
         positions: Positions::Sequential { divisor },
         context,
     };
-    Ok(Understood { spec, layout: Layout::Hf, warnings: Vec::new() })
+    Ok(Understood { spec, layout: Layout::Hf, yarn, warnings: Vec::new() })
 }
 
 /// Rotated elements of a head: Python's `int(head_dim * factor)`.
@@ -406,10 +410,10 @@ fn from_gguf(keys: &Keys<'_>, checkpoint: &Checkpoint, family: Option<Family>) -
             },
             ..common
         };
-        return Ok(Understood { spec, layout, warnings: Vec::new() });
+        return Ok(Understood { spec, layout, yarn: None, warnings: Vec::new() });
     }
     let dims = keys.optional(&key("rope.dimension_count"))?.unwrap_or(head_dim);
-    let (rope, divisor) = gguf_rope(keys, metadata, &key, base, dims, context)?;
+    let (rope, divisor, yarn) = gguf_rope(keys, metadata, &key, base, dims, context)?;
     let detected = match (family, arch.as_str()) {
         (Some(family), _) => family::Detected { family, warnings: Vec::new() },
         (None, "glm4") => family::Detected { family: Family::Glm40414, warnings: Vec::new() },
@@ -422,7 +426,7 @@ fn from_gguf(keys: &Keys<'_>, checkpoint: &Checkpoint, family: Option<Family>) -
         positions: Positions::Sequential { divisor },
         ..common
     };
-    Ok(Understood { spec, layout, warnings: detected.warnings })
+    Ok(Understood { spec, layout, yarn, warnings: detected.warnings })
 }
 
 /// llama.cpp's rope scaling keys.
@@ -433,14 +437,14 @@ fn gguf_rope(
     base: f64,
     dims: usize,
     context: usize,
-) -> Result<(glimmer_tensor::Rope, f32), ModelError> {
+) -> Result<(glimmer_tensor::Rope, f32, Option<Yarn>), ModelError> {
     let plain = || rope::interleaved(rope::inv_freq(base, dims), 1.0);
     let factor = keys.float(&key("rope.scaling.factor"), 1.0)?;
     match metadata.get::<&str>(&key("rope.scaling.type"))? {
-        None | Some("none") => Ok((plain(), 1.0)),
-        Some("linear") => Ok((plain(), factor as f32)),
+        None | Some("none") => Ok((plain(), 1.0, None)),
+        Some("linear") => Ok((plain(), factor as f32, None)),
         Some("yarn") => {
-            let yarn = Yarn {
+            let mut yarn = Yarn {
                 factor,
                 original_context: keys.float(&key("rope.scaling.original_context_length"), context as f64)?,
                 beta_fast: keys.float(&key("rope.scaling.yarn_beta_fast"), 32.0)?,
@@ -448,9 +452,13 @@ fn gguf_rope(
                 attention_factor: None,
                 truncate: true,
             };
-            let (inv_freq, magnitude) = rope::yarn(base, dims, &yarn);
-            let extra = keys.float(&key("rope.scaling.attn_factor"), 1.0)? as f32;
-            Ok((rope::interleaved(inv_freq, magnitude * extra), 1.0))
+            let (inv_freq, mut magnitude) = rope::yarn(base, dims, &yarn);
+            // llama.cpp multiplies its own factor by this one, where transformers' replaces it.
+            if let Some(extra) = keys.number(&key("rope.scaling.attn_factor"))? {
+                magnitude *= extra as f32;
+                yarn.attention_factor = Some(magnitude.into());
+            }
+            Ok((rope::interleaved(inv_freq, magnitude), 1.0, Some(yarn)))
         }
         Some(kind) => Err(keys.error(format!("rope scaling {kind:?} is not supported"))),
     }

@@ -24,7 +24,8 @@ const BY_NAME: [(&str, Family); 9] = [
     ("edge", Family::GlmEdge),
 ];
 
-fn by_name(name: &str) -> Option<Family> {
+/// The family that a model's name says.
+pub(crate) fn by_name(name: &str) -> Option<Family> {
     let name = name.to_lowercase();
     BY_NAME.iter().find(|(part, _)| name.contains(part)).map(|(_, family)| *family)
 }
