@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use glimmer_tensor::DType;
+use glimmer_tensor::quant::check_scales;
 use serde_json::Value;
 
 use crate::error::CheckpointError;
 use crate::gguf::Metadata;
 use crate::layout::Layout;
 use crate::map::FileBytes;
-use crate::packed::wrong_type;
+use crate::packed::{self, wrong_shape, wrong_type};
 use crate::{floats, json, strided};
 
 /// The format of a model's weights.
@@ -177,9 +178,28 @@ impl Checkpoint {
     /// As for [`Checkpoint::vector_f32`], and [`CheckpointError::WrongShape`] when it is not `[len]`.
     pub fn vector_of(&self, name: &str, len: usize) -> Result<Vec<f32>, CheckpointError> {
         match self.info(name) {
-            Some(info) if info.shape != [len] => Err(self.wrong_shape(info, &[len])),
+            Some(info) if info.shape != [len] => Err(wrong_shape(info, &[len])),
             _ => self.vector_f32(name),
         }
+    }
+
+    /// Refuses NaN and infinity among a tensor's block scales, or among its numbers when it is a plain float type. For
+    /// ChatGLM's packings the row scales are looked at.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NotFinite`] names the tensor's place in the file and the first such number's in the tensor.
+    pub fn check_finite(&self, info: &TensorInfo) -> Result<(), CheckpointError> {
+        let scales = self.info(&packed::scale_name(&info.name));
+        for part in [Some(info), scales.filter(|_| info.dtype == DType::I8)].into_iter().flatten() {
+            let TensorView { info, data } = self.tensor(&part.name)?;
+            check_scales(info.dtype, data).map_err(|source| CheckpointError::NotFinite {
+                path: info.file.to_path_buf(),
+                tensor: info.name.clone(),
+                offset: info.offset,
+                source,
+            })?;
+        }
+        Ok(())
     }
 
     /// `config.json`, an object.
@@ -215,16 +235,6 @@ impl Checkpoint {
         {
             let begin = self.tensors[at].offset as usize;
             self.files[self.places[at].file].release(begin..begin + self.tensors[at].bytes);
-        }
-    }
-
-    pub(crate) fn wrong_shape(&self, info: &TensorInfo, expected: &[usize]) -> CheckpointError {
-        CheckpointError::WrongShape {
-            path: info.file.to_path_buf(),
-            tensor: info.name.clone(),
-            offset: info.offset,
-            expected: expected.to_vec(),
-            found: info.shape.clone(),
         }
     }
 

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use glimmer_tensor::quant::QuantError;
 use glimmer_tensor::{DType, MatrixError};
 
 /// Why a model cannot be opened, read or written.
@@ -150,6 +151,22 @@ pub enum CheckpointError {
         /// The shape that is stored.
         found: Vec<usize>,
     },
+    /// A tensor is needed as a matrix and has not two dimensions.
+    #[error(
+        "{}: tensor `{}` at byte {offset} has shape {found:?}, two dimensions are needed",
+        file(path),
+        Quoted(tensor)
+    )]
+    NoMatrix {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Where its bytes begin.
+        offset: u64,
+        /// The shape that is stored.
+        found: Vec<usize>,
+    },
     /// A tensor has an element type that its use does not allow.
     #[error("{}: tensor `{}` at byte {offset} is {found}, {wanted}", file(path), Quoted(tensor))]
     WrongType {
@@ -175,6 +192,18 @@ pub enum CheckpointError {
         offset: u64,
         /// What does not fit.
         source: MatrixError,
+    },
+    /// A stored number that must be finite is not.
+    #[error("{}: tensor `{}` at byte {offset}: {source}", file(path), Quoted(tensor))]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Where its bytes begin.
+        offset: u64,
+        /// The number, its block, and its offset from where the tensor begins.
+        source: QuantError,
     },
     /// A JSON file beside the weights cannot be understood.
     #[error("{}: {what}", file(path))]

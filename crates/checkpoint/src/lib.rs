@@ -18,7 +18,7 @@ pub mod gguf;
 mod json;
 mod layout;
 mod map;
-
+mod output;
 mod packed;
 pub mod pickle;
 pub mod safetensors;
@@ -27,3 +27,4 @@ mod strided;
 pub use checkpoint::{Checkpoint, Kind, TensorInfo, TensorView};
 pub use entry::Entry;
 pub use error::{CheckpointError, Damage, Fault};
+pub use output::NewTensor;

@@ -19,7 +19,12 @@ impl Checkpoint {
     pub fn matrix(&self, name: &str) -> Result<MatrixView<'_>, CheckpointError> {
         let view = self.tensor(name)?;
         let &[rows, stored] = view.info.shape.as_slice() else {
-            return Err(self.wrong_shape(view.info, &[0, 0]));
+            return Err(CheckpointError::NoMatrix {
+                path: view.info.file.to_path_buf(),
+                tensor: name.to_owned(),
+                offset: view.info.offset,
+                found: view.info.shape.clone(),
+            });
         };
         if view.info.dtype != DType::I8 {
             return plain(view, rows, stored);
@@ -47,7 +52,7 @@ impl Checkpoint {
             [r, c] if r == rows && is_i8 && c.checked_mul(2) == Some(cols) => {
                 self.packed(view, DType::RowI4, rows, cols)
             }
-            _ => Err(self.wrong_shape(view.info, &[rows, cols])),
+            _ => Err(wrong_shape(view.info, &[rows, cols])),
         }
     }
 
@@ -58,16 +63,21 @@ impl Checkpoint {
         rows: usize,
         cols: usize,
     ) -> Result<MatrixView<'a>, CheckpointError> {
-        let scale = self.tensor(&format!("{}_scale", view.info.name))?;
+        let scale = self.tensor(&scale_name(&view.info.name))?;
         if scale.info.dtype != DType::F16 {
             return Err(wrong_type(scale.info, "where ChatGLM's row scales are F16"));
         }
         if scale.info.shape != [rows] {
-            return Err(self.wrong_shape(scale.info, &[rows]));
+            return Err(wrong_shape(scale.info, &[rows]));
         }
         MatrixView::new(dtype, rows, cols, view.data, Some(scale.data))
             .map_err(|e| matrix_error(view.info, e))
     }
+}
+
+/// The name of the row scales of a packed weight.
+pub(crate) fn scale_name(weight: &str) -> String {
+    format!("{weight}_scale")
 }
 
 fn plain(view: TensorView<'_>, rows: usize, cols: usize) -> Result<MatrixView<'_>, CheckpointError> {
@@ -80,6 +90,16 @@ fn matrix_error(info: &TensorInfo, source: glimmer_tensor::MatrixError) -> Check
         tensor: info.name.clone(),
         offset: info.offset,
         source,
+    }
+}
+
+pub(crate) fn wrong_shape(info: &TensorInfo, expected: &[usize]) -> CheckpointError {
+    CheckpointError::WrongShape {
+        path: info.file.to_path_buf(),
+        tensor: info.name.clone(),
+        offset: info.offset,
+        expected: expected.to_vec(),
+        found: info.shape.clone(),
     }
 }
 

@@ -6,10 +6,12 @@
 mod metadata;
 mod read;
 mod types;
+mod write;
 
 pub use metadata::{Array, FromValue, Metadata, Value};
 pub use read::{Gguf, parse};
 pub use types::ggml_type;
+pub use write::GgufWriter;
 
 /// The four bytes every GGUF file begins with.
 pub(crate) const MAGIC: &[u8; 4] = b"GGUF";

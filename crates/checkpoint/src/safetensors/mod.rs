@@ -5,8 +5,10 @@
 //! refused by name. Source: <https://huggingface.co/docs/safetensors> (format) and its README's format section.
 
 mod read;
+mod write;
 
 pub use read::{Header, parse};
+pub use write::{SafetensorsFile, SafetensorsWriter};
 
 use glimmer_tensor::DType;
 

@@ -2,32 +2,15 @@
 //! (`tools/make_checkpoint_sums.py`), and what ChatGLM's packings come out as.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
 
 use glimmer_checkpoint::{Checkpoint, Kind};
 use glimmer_tensor::DType;
 
-/// The fixture in the repository, or in the shared folder beside it.
-fn fixture(name: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let shared = std::env::var_os("GLIMMER_SHARED").map_or(root.join("../shared"), PathBuf::from);
-    [root.join("fixtures").join(name), shared.join("fixtures").join(name)].into_iter().find(|p| p.exists())
-}
-
-fn crc32(mut crc: u32, bytes: &[u8]) -> u32 {
-    crc = !crc;
-    for &byte in bytes {
-        crc ^= u32::from(byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
-        }
-    }
-    !crc
-}
+use crate::support::{crc32, fixture};
 
 #[test]
 fn tensors_are_what_python_reads() {
-    let sums: serde_json::Value = serde_json::from_str(include_str!("data/fixture_sums.json")).unwrap();
+    let sums: serde_json::Value = serde_json::from_str(include_str!("../data/fixture_sums.json")).unwrap();
     let (mut seen, mut skipped) = (0, 0);
     for (name, expected) in sums.as_object().unwrap() {
         let Some(path) = fixture(name) else {

@@ -1,0 +1,232 @@
+//! Writing so that a file or directory appears whole or not at all.
+//!
+//! Everything is written under a temporary name beside the target, made durable, and renamed at the end. Dropping a
+//! writer before that removes what it wrote; the target is never touched before it is complete.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use glimmer_tensor::DType;
+
+use crate::entry;
+use crate::error::CheckpointError;
+
+/// A tensor that is going to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTensor {
+    /// Its name.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Shape, outermost first.
+    pub shape: Vec<usize>,
+}
+
+impl NewTensor {
+    /// Bytes of its elements, or the error that says why there cannot be such a tensor in `path`.
+    pub(crate) fn bytes(&self, path: &Path) -> Result<u64, CheckpointError> {
+        entry::size_of(self.dtype, &self.shape)
+            .map(|bytes| bytes as u64)
+            .map_err(|fault| unwritable(path, &self.name, fault.to_string()))
+    }
+}
+
+/// A file of which header and layout are known before the tensors' bytes come, in any order.
+pub(crate) struct TensorFile {
+    // Before `temporary`, so that it is closed when the temporary file is removed.
+    file: BufWriter<File>,
+    temporary: Temporary,
+    position: u64,
+    slots: Vec<Slot>,
+    by_name: HashMap<String, usize>,
+}
+
+/// A tensor's place in the file.
+pub(crate) struct Slot {
+    pub(crate) name: String,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+    written: u64,
+}
+
+impl Slot {
+    pub(crate) fn new(name: String, offset: u64, bytes: u64) -> Self {
+        Slot { name, offset, bytes, written: 0 }
+    }
+}
+
+impl TensorFile {
+    /// Begins a file of `len` bytes. Bytes that no slot claims stay zero.
+    pub(crate) fn create(
+        path: &Path,
+        header: &[u8],
+        slots: Vec<Slot>,
+        len: u64,
+    ) -> Result<Self, CheckpointError> {
+        const BUFFER: usize = 1 << 18;
+        let mut by_name = HashMap::with_capacity(slots.len());
+        for (at, slot) in slots.iter().enumerate() {
+            if by_name.insert(slot.name.clone(), at).is_some() {
+                return Err(unwritable(path, &slot.name, "the name occurs twice".to_owned()));
+            }
+        }
+        if path.is_dir() {
+            return Err(CheckpointError::Exists { path: path.to_owned() });
+        }
+        let (temporary, file) = Temporary::beside(path, |temporary| {
+            OpenOptions::new().write(true).create_new(true).open(temporary)
+        })?;
+        let mut file = BufWriter::with_capacity(BUFFER, file);
+        let begun = file.get_ref().set_len(len).and_then(|()| file.write_all(header));
+        begun.map_err(|e| CheckpointError::io(path, e))?;
+        Ok(TensorFile { file, temporary, position: header.len() as u64, slots, by_name })
+    }
+
+    /// Appends bytes to a tensor.
+    pub(crate) fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
+        let target = &self.temporary.target;
+        let Some(&at) = self.by_name.get(name) else {
+            return Err(unwritable(target, name, "it was not announced".to_owned()));
+        };
+        let slot = &mut self.slots[at];
+        let left = slot.bytes - slot.written;
+        if bytes.len() as u64 > left {
+            let what = format!("it has room for {left} more bytes, {} were given", bytes.len());
+            return Err(unwritable(target, name, what));
+        }
+        let position = slot.offset + slot.written;
+        if position != self.position {
+            self.file.seek(SeekFrom::Start(position)).map_err(|e| CheckpointError::io(target, e))?;
+        }
+        self.file.write_all(bytes).map_err(|e| CheckpointError::io(target, e))?;
+        slot.written += bytes.len() as u64;
+        self.position = position + bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Makes the file durable and gives it its name.
+    pub(crate) fn finish(self) -> Result<(), CheckpointError> {
+        let TensorFile { mut file, temporary, slots, .. } = self;
+        if let Some(slot) = slots.iter().find(|slot| slot.written < slot.bytes) {
+            let what = format!("only {} of its {} bytes were given", slot.written, slot.bytes);
+            return Err(unwritable(&temporary.target, &slot.name, what));
+        }
+        let flushed = file.flush().and_then(|()| file.get_ref().sync_all());
+        flushed.map_err(|e| CheckpointError::io(&temporary.target, e))?;
+        drop(file);
+        temporary.rename()
+    }
+}
+
+/// A directory that is filled under a temporary name.
+pub(crate) struct NewDirectory {
+    temporary: Temporary,
+}
+
+impl NewDirectory {
+    /// Begins a directory; nothing but an empty directory may be at `path`.
+    pub(crate) fn create(path: &Path) -> Result<Self, CheckpointError> {
+        refuse_occupied(path)?;
+        let (temporary, ()) = Temporary::beside(path, |temporary| std::fs::create_dir(temporary))?;
+        Ok(NewDirectory { temporary })
+    }
+
+    /// Where a file of the directory is written now.
+    pub(crate) fn path_of(&self, name: &str) -> PathBuf {
+        self.temporary.path.join(name)
+    }
+
+    /// Where the directory will be.
+    pub(crate) fn target(&self) -> &Path {
+        &self.temporary.target
+    }
+
+    /// Writes a small file.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
+        let written = File::create_new(self.path_of(name)).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
+        written.map_err(|e| CheckpointError::io(&self.target().join(name), e))
+    }
+
+    /// Gives the directory its name.
+    pub(crate) fn finish(self) -> Result<(), CheckpointError> {
+        let target = &self.temporary.target;
+        refuse_occupied(target)?;
+        // Some systems do not rename over a directory even when it is empty.
+        match std::fs::remove_dir(target) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(CheckpointError::io(target, e)),
+            _ => {}
+        }
+        self.temporary.rename()
+    }
+}
+
+fn refuse_occupied(path: &Path) -> Result<(), CheckpointError> {
+    let occupied = match std::fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(_) => path.symlink_metadata().is_ok(),
+    };
+    if occupied { Err(CheckpointError::Exists { path: path.to_owned() }) } else { Ok(()) }
+}
+
+pub(crate) fn unwritable(path: &Path, name: &str, what: String) -> CheckpointError {
+    CheckpointError::Unwritable { path: path.to_owned(), name: name.to_owned(), what }
+}
+
+/// Something under a temporary name beside its target; removed on drop unless it was renamed.
+struct Temporary {
+    path: PathBuf,
+    target: PathBuf,
+    renamed: bool,
+}
+
+impl Temporary {
+    /// Creates something under a name beside `target` that nothing else has.
+    fn beside<T>(
+        target: &Path,
+        create: impl Fn(&Path) -> std::io::Result<T>,
+    ) -> Result<(Self, T), CheckpointError> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let Some(name) = target.file_name() else {
+            let what = std::io::Error::new(std::io::ErrorKind::InvalidInput, "no file name to write to");
+            return Err(CheckpointError::io(target, what));
+        };
+        loop {
+            let mut hidden = std::ffi::OsString::from(".");
+            hidden.push(name);
+            hidden.push(format!(".tmp-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+            let path = target.with_file_name(hidden);
+            match create(&path) {
+                Ok(created) => {
+                    return Ok((Temporary { path, target: target.to_owned(), renamed: false }, created));
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(CheckpointError::io(target, e)),
+            }
+        }
+    }
+
+    fn rename(mut self) -> Result<(), CheckpointError> {
+        std::fs::rename(&self.path, &self.target).map_err(|e| CheckpointError::io(&self.target, e))?;
+        self.renamed = true;
+        // So that the new name survives a power cut. Not every system can do this to a directory.
+        if let Some(Ok(directory)) = self.target.parent().map(File::open) {
+            drop(directory.sync_all());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // There is nobody left to tell if this fails; the name says that it is temporary.
+            drop(std::fs::remove_file(&self.path).or_else(|_| std::fs::remove_dir_all(&self.path)));
+        }
+    }
+}
