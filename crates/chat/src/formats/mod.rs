@@ -1,0 +1,39 @@
+//! The native formats: each turns a conversation into the pieces of a prompt.
+//!
+//! One file per family of formats. What they write is fixed by the models' published templates and Python code
+//! and is held to both by the tests; where those leave a case open (a system message for a model without that
+//! role, OpenAI's `tool_calls` for a model that knows only a first line with the tool's name), the file says
+//! what was chosen.
+
+mod chatglm3;
+mod edge;
+mod glm0414;
+mod glm4;
+mod glm45;
+mod rounds;
+mod tools;
+
+use crate::error::ChatError;
+use crate::format::Format;
+use crate::message::Conversation;
+use crate::rendered::{Prompt, Rendered};
+
+/// Renders `conversation` in a native format.
+pub(crate) fn render(format: Format, conversation: &Conversation, name: &str) -> Result<Rendered, ChatError> {
+    let mut prompt = Prompt::default();
+    match format {
+        Format::ChatGlm6b => rounds::chatglm_6b(&mut prompt, conversation)?,
+        Format::ChatGlm2 => rounds::chatglm2(&mut prompt, conversation)?,
+        Format::CodeGeex2 => rounds::codegeex2(&mut prompt, conversation)?,
+        Format::ChatGlm3 => chatglm3::render(&mut prompt, conversation)?,
+        Format::Glm4 => glm4::chat(&mut prompt, conversation, name)?,
+        Format::Glm4v => glm4::vision(&mut prompt, conversation, name)?,
+        Format::GlmEdge => edge::render(&mut prompt, conversation),
+        Format::Glm40414 => glm0414::chat(&mut prompt, conversation)?,
+        Format::GlmZ1 => glm0414::z1(&mut prompt, conversation)?,
+        Format::GlmZ1Rumination => glm0414::rumination(&mut prompt, conversation),
+        Format::Glm45 => glm45::render(&mut prompt, conversation, glm45::GLM_45)?,
+        Format::Glm47 => glm45::render(&mut prompt, conversation, glm45::GLM_47)?,
+    }
+    Ok(Rendered::new(prompt, format))
+}

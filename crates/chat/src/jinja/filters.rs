@@ -1,0 +1,493 @@
+//! Jinja2's filters: `value | trim`, `value | tojson(indent=4)`, …
+
+use super::Error;
+use super::arguments::{Arguments, optional_int, optional_text, text};
+use super::interpreter::Interpreter;
+use super::value::{JsonLayout, Number, Text, TextBuilder, Value, write_json};
+use std::cmp::Ordering;
+
+/// The filters that there are.
+pub(super) const NAMES: [&str; 42] = [
+    "abs",
+    "attr",
+    "bool",
+    "capitalize",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "first",
+    "float",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "sort",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "unique",
+    "upper",
+    "wordcount",
+];
+
+/// Widest indentation of `tojson` and `indent`.
+const MAX_INDENT: i64 = 64;
+
+impl Interpreter<'_> {
+    pub(super) fn filter(&mut self, name: &str, value: Value, args: Arguments) -> Result<Value, Error> {
+        match name {
+            "default" | "d" => {
+                let [default, falsy] = args.bind(name, ["default_value", "boolean"])?;
+                let missing = matches!(value, Value::Undefined(_))
+                    || (falsy.is_some_and(|falsy| falsy.truth()) && !value.truth());
+                Ok(if missing { default.unwrap_or_else(|| Value::template("")) } else { value })
+            }
+            "safe" => args.none(name).map(|()| value),
+            "string" => {
+                args.none(name)?;
+                self.text_of(&value).map(Value::Str)
+            }
+            "bool" => args.none(name).map(|()| Value::Bool(value.truth())),
+            "tojson" => self.tojson(&value, args),
+            "trim" => {
+                let [characters] = args.bind(name, ["chars"])?;
+                let text = self.text_of(&value)?;
+                let arguments = Arguments { positional: characters.into_iter().collect(), named: Vec::new() };
+                self.method(&Value::Str(text), "strip", arguments)
+            }
+            "upper" | "lower" | "title" | "capitalize" | "replace" => {
+                let text = self.text_of(&value)?;
+                let args = if name == "replace" { positional(args, ["old", "new", "count"])? } else { args };
+                self.method(&Value::Str(text), name, args)
+            }
+            "length" | "count" => {
+                args.none(name)?;
+                self.length(&value)
+            }
+            "items" => match value {
+                Value::Undefined(_) => Value::list(Vec::new()),
+                dict => self.method(&dict, "items", args),
+            },
+            "join" => self.join(&value, args),
+            "indent" => self.indent(&value, args),
+            "format" => {
+                let text = self.text_of(&value)?;
+                if !args.named.is_empty() {
+                    return Err(Error::value("`format` takes no named values"));
+                }
+                self.percent_format(&text, &args.positional).map(Value::Str)
+            }
+            "escape" | "e" => {
+                args.none(name)?;
+                let mut escaped = Value::Str(self.text_of(&value)?);
+                for (from, to) in
+                    [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("'", "&#39;"), ("\"", "&#34;")]
+                {
+                    let positional = vec![Value::template(from), Value::template(to)];
+                    escaped =
+                        self.method(&escaped, "replace", Arguments { positional, named: Vec::new() })?;
+                }
+                Ok(escaped)
+            }
+            "wordcount" => {
+                args.none(name)?;
+                let text = self.text_of(&value)?;
+                self.charge(text.len())?;
+                Ok(Value::Int(text.as_str().split_whitespace().count() as i64))
+            }
+            "attr" => {
+                let [attribute] = args.bind(name, ["name"])?;
+                self.attribute(&value, text(name, attribute)?.as_str())
+            }
+            "abs" | "int" | "float" | "round" => self.numeric(name, &value, args),
+            _ => self.list_filter(name, value, args),
+        }
+    }
+
+    fn list_filter(&mut self, name: &str, value: Value, args: Arguments) -> Result<Value, Error> {
+        match name {
+            "list" => {
+                args.none(name)?;
+                Value::list(self.items(&value)?)
+            }
+            "first" | "last" => {
+                args.none(name)?;
+                let mut items = self.items(&value)?;
+                let item = if name == "last" { items.pop() } else { items.into_iter().next() };
+                Ok(item.unwrap_or_else(|| Value::undefined("the item of an empty list")))
+            }
+            "reverse" => {
+                args.none(name)?;
+                let mut items = self.items(&value)?;
+                items.reverse();
+                match value {
+                    Value::Str(_) => self.joined(&items, &Text::template("")),
+                    _ => Value::list(items),
+                }
+            }
+            "sum" => {
+                let [attribute, start] = args.bind(name, ["attribute", "start"])?;
+                let mut sum = start.unwrap_or(Value::Int(0));
+                for item in self.items(&value)? {
+                    let item = self.keyed(&item, &attribute)?;
+                    sum = self.binary(super::ast::BinaryOp::Add, &sum, &item)?;
+                }
+                Ok(sum)
+            }
+            "min" | "max" | "sort" | "unique" => {
+                let names = if name == "sort" {
+                    ["reverse", "case_sensitive", "attribute"]
+                } else {
+                    ["case_sensitive", "attribute", ""]
+                };
+                let [a, b, c] = args.bind(name, names)?;
+                let (reverse, case, attribute) = if name == "sort" { (a, b, c) } else { (None, a, b) };
+                let case = case.is_some_and(|case| case.truth());
+                self.ordered(name, &value, reverse.is_some_and(|reverse| reverse.truth()), case, attribute)
+            }
+            "dictsort" => {
+                let [case, by, reverse] = args.bind(name, ["case_sensitive", "by", "reverse"])?;
+                let by_value = matches!(&by, Some(Value::Str(by)) if by.as_str() == "value");
+                let items = self.method(&value, "items", Arguments::default())?;
+                let key = Some(Value::Int(i64::from(by_value)));
+                let case = case.is_some_and(|case| case.truth());
+                self.ordered("sort", &items, reverse.is_some_and(|reverse| reverse.truth()), case, key)
+            }
+            "groupby" => {
+                let [attribute, _default] = args.bind(name, ["attribute", "default"])?;
+                let Value::List(sorted) = self.ordered("sort", &value, false, true, attribute.clone())?
+                else {
+                    return Err(Error::value("`groupby` takes a list"));
+                };
+                let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
+                for item in &sorted.items {
+                    let key = self.keyed(item, &attribute)?;
+                    match groups.last_mut() {
+                        Some((last, group)) if self.equal(last, &key)? => group.push(item.clone()),
+                        _ => groups.push((key, vec![item.clone()])),
+                    }
+                }
+                let groups =
+                    groups.into_iter().map(|(key, group)| Value::list(vec![key, Value::list(group)?]));
+                Value::list(groups.collect::<Result<_, _>>()?)
+            }
+            "map" => self.map(&value, args),
+            "select" | "reject" | "selectattr" | "rejectattr" => self.select(name, &value, args),
+            _ => Err(Error::value(format!("the filter `{name}` is not known here"))),
+        }
+    }
+
+    fn length(&mut self, value: &Value) -> Result<Value, Error> {
+        let len = match value {
+            Value::Undefined(_) => 0,
+            Value::Str(text) => {
+                self.charge(text.len())?;
+                text.as_str().chars().count()
+            }
+            Value::List(list) => list.items.len(),
+            Value::Dict(dict) => dict.entries.len(),
+            other => return Err(Error::value(format!("a value of kind {} has no length", other.kind()))),
+        };
+        Ok(Value::Int(len as i64))
+    }
+
+    fn tojson(&mut self, value: &Value, args: Arguments) -> Result<Value, Error> {
+        let [indent, ascii, separators, sort_keys] =
+            args.bind("tojson", ["indent", "ensure_ascii", "separators", "sort_keys"])?;
+        let indent = optional_int("tojson", indent)?;
+        if indent.is_some_and(|indent| !(0..=MAX_INDENT).contains(&indent)) {
+            return Err(Error::value("`tojson` indents by 0 to 64"));
+        }
+        let (mut item, mut key) = (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned());
+        match &separators {
+            None | Some(Value::None) => {}
+            Some(Value::List(pair)) if pair.items.len() == 2 => {
+                item = self.text_of(&pair.items[0])?.as_str().to_owned();
+                key = self.text_of(&pair.items[1])?.as_str().to_owned();
+            }
+            Some(_) => return Err(Error::value("`tojson` takes a pair of separators")),
+        }
+        let layout = JsonLayout {
+            indent: indent.map(|indent| indent as usize),
+            item_separator: &item,
+            key_separator: &key,
+            ascii: ascii.is_some_and(|ascii| ascii.truth()),
+            sort_keys: sort_keys.is_some_and(|sort| sort.truth()),
+        };
+        let mut out = TextBuilder::default();
+        let each = 8 + item.len() + key.len();
+        write_json(&mut out, value, layout, 0, &mut |amount| self.charge(amount + each))?;
+        Ok(Value::Str(out.finish()))
+    }
+
+    fn join(&mut self, value: &Value, args: Arguments) -> Result<Value, Error> {
+        let [separator, attribute] = args.bind("join", ["d", "attribute"])?;
+        let separator = optional_text("join", separator)?.unwrap_or_else(|| Text::template(""));
+        let mut items = Vec::new();
+        for item in self.items(value)? {
+            items.push(self.keyed(&item, &attribute)?);
+        }
+        self.joined(&items, &separator)
+    }
+
+    /// The items' text with the separator between.
+    pub(super) fn joined(&mut self, items: &[Value], separator: &Text) -> Result<Value, Error> {
+        let mut out = TextBuilder::default();
+        for (i, item) in items.iter().enumerate() {
+            let text = self.text_of(item)?;
+            self.charge(text.len() + separator.len())?;
+            if i > 0 {
+                out.push(separator);
+            }
+            out.push(&text);
+        }
+        Ok(Value::Str(out.finish()))
+    }
+
+    fn indent(&mut self, value: &Value, args: Arguments) -> Result<Value, Error> {
+        let [width, first, blank] = args.bind("indent", ["width", "first", "blank"])?;
+        let text = self.text_of(value)?;
+        let indent = match width {
+            Some(Value::Str(indent)) => indent,
+            width => {
+                let width = optional_int("indent", width)?.unwrap_or(4);
+                if !(0..=MAX_INDENT).contains(&width) {
+                    return Err(Error::value("`indent` indents by 0 to 64"));
+                }
+                Text::template(&" ".repeat(width as usize))
+            }
+        };
+        let (first, blank) = (first.is_some_and(|v| v.truth()), blank.is_some_and(|v| v.truth()));
+        let mut out = TextBuilder::default();
+        for (i, line) in text.as_str().split('\n').enumerate() {
+            self.charge(line.len() + indent.len() + 1)?;
+            if i > 0 {
+                out.push_str("\n", text.any_outside());
+            }
+            if (i > 0 || first) && (blank || !line.is_empty() || (i == 0 && first)) {
+                out.push(&indent);
+            }
+            let line = text.part(line);
+            out.push(&line);
+        }
+        Ok(Value::Str(out.finish()))
+    }
+
+    fn numeric(&mut self, name: &str, value: &Value, args: Arguments) -> Result<Value, Error> {
+        match name {
+            "abs" => {
+                args.none(name)?;
+                match value.number() {
+                    Some(Number::Int(int)) => Ok(Value::Int(int.saturating_abs())),
+                    Some(Number::Float(float)) => Ok(Value::Float(float.abs())),
+                    None => Err(Error::value("`abs` takes a number")),
+                }
+            }
+            "int" => {
+                let [default, _base] = args.bind(name, ["default", "base"])?;
+                let whole = match (value, value.number()) {
+                    (_, Some(Number::Int(int))) => Some(int),
+                    (_, Some(Number::Float(float))) => float.is_finite().then_some(float as i64),
+                    (Value::Str(text), _) => {
+                        let text = text.as_str().trim();
+                        let float = || text.parse::<f64>().ok().filter(|f| f.is_finite()).map(|f| f as i64);
+                        text.parse().ok().or_else(float)
+                    }
+                    _ => None,
+                };
+                Ok(whole.map(Value::Int).or(default).unwrap_or(Value::Int(0)))
+            }
+            "float" => {
+                let [default] = args.bind(name, ["default"])?;
+                let float = match (value, value.number()) {
+                    (_, Some(number)) => Some(number.as_f64()),
+                    (Value::Str(text), _) => text.as_str().trim().parse().ok(),
+                    _ => None,
+                };
+                Ok(float.map(Value::Float).or(default).unwrap_or(Value::Float(0.0)))
+            }
+            _ => {
+                let [precision, method] = args.bind(name, ["precision", "method"])?;
+                let precision = optional_int(name, precision)?.unwrap_or(0);
+                let number = value.number().ok_or_else(|| Error::value("`round` takes a number"))?;
+                let scale = 10f64.powi(precision.clamp(-300, 300) as i32);
+                let scaled = number.as_f64() * scale;
+                let method = optional_text(name, method)?;
+                let rounded = match method.as_ref().map_or("common", Text::as_str) {
+                    "ceil" => scaled.ceil(),
+                    "floor" => scaled.floor(),
+                    "common" => scaled.round_ties_even(),
+                    _ => return Err(Error::value("`round` rounds common, ceil or floor")),
+                };
+                Ok(Value::Float(rounded / scale))
+            }
+        }
+    }
+
+    /// What a filter's `attribute` selects of an item: the item itself, one of its members, or one of theirs.
+    fn keyed(&mut self, item: &Value, attribute: &Option<Value>) -> Result<Value, Error> {
+        match attribute {
+            None | Some(Value::None) => Ok(item.clone()),
+            Some(Value::Int(index)) => match item {
+                Value::List(list) => Ok(usize::try_from(*index)
+                    .ok()
+                    .and_then(|index| list.items.get(index).cloned())
+                    .unwrap_or_else(|| Value::undefined("the item"))),
+                _ => Ok(Value::undefined("the item")),
+            },
+            Some(Value::Str(path)) => {
+                let mut value = item.clone();
+                for name in path.as_str().split('.') {
+                    value = self.attribute(&value, name)?;
+                }
+                Ok(value)
+            }
+            Some(_) => Err(Error::value("an attribute is named by a str or an int")),
+        }
+    }
+
+    fn ordered(
+        &mut self,
+        name: &str,
+        value: &Value,
+        reverse: bool,
+        case_sensitive: bool,
+        attribute: Option<Value>,
+    ) -> Result<Value, Error> {
+        let mut keyed = Vec::new();
+        for item in self.items(value)? {
+            let mut key = self.keyed(&item, &attribute)?;
+            if let (Value::Str(text), false) = (&key, case_sensitive) {
+                self.charge(text.len())?;
+                key = Value::Str(text.derived(&text.as_str().to_lowercase()));
+            }
+            keyed.push((key, item));
+        }
+        if name == "unique" {
+            let mut unique: Vec<(Value, Value)> = Vec::new();
+            for (key, item) in keyed {
+                let mut seen = false;
+                for (other, _) in &unique {
+                    seen = seen || self.equal(other, &key)?;
+                }
+                if !seen {
+                    unique.push((key, item));
+                }
+            }
+            return Value::list(unique.into_iter().map(|(_, item)| item).collect());
+        }
+        let mut failed = None;
+        keyed.sort_by(|(a, _), (b, _)| {
+            if failed.is_some() {
+                return Ordering::Equal;
+            }
+            let order = self.order(a, b).unwrap_or_else(|error| {
+                failed = Some(error);
+                None
+            });
+            let order = order.unwrap_or(Ordering::Equal);
+            if reverse { order.reverse() } else { order }
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let mut items = keyed.into_iter().map(|(_, item)| item);
+        let none = || Value::undefined("the item of an empty list");
+        match name {
+            "min" => Ok(items.next().unwrap_or_else(none)),
+            "max" => Ok(items.next_back().unwrap_or_else(none)),
+            _ => Value::list(items.collect()),
+        }
+    }
+
+    fn map(&mut self, value: &Value, mut args: Arguments) -> Result<Value, Error> {
+        let named = |args: &mut Arguments, name: &str| {
+            let at = args.named.iter().position(|(n, _)| n == name)?;
+            Some(args.named.remove(at).1)
+        };
+        let attribute = named(&mut args, "attribute");
+        let default = named(&mut args, "default");
+        let mut mapped = Vec::new();
+        if attribute.is_some() {
+            args.none("map")?;
+            for item in self.items(value)? {
+                let found = self.keyed(&item, &attribute)?;
+                let missing = matches!(found, Value::Undefined(_));
+                mapped.push(if missing { default.clone().unwrap_or(found) } else { found });
+            }
+        } else {
+            if args.positional.is_empty() {
+                return Err(Error::value("`map` takes a filter's name or an attribute"));
+            }
+            let filter = text("map", Some(args.positional.remove(0)))?;
+            for item in self.items(value)? {
+                let arguments = Arguments { positional: args.positional.clone(), named: args.named.clone() };
+                self.charge(64)?;
+                mapped.push(self.filter(filter.as_str(), item, arguments)?);
+            }
+        }
+        Value::list(mapped)
+    }
+
+    fn select(&mut self, name: &str, value: &Value, mut args: Arguments) -> Result<Value, Error> {
+        let wanted = name.starts_with("select");
+        let attribute = if name.ends_with("attr") {
+            if args.positional.is_empty() {
+                return Err(Error::value(format!("`{name}` takes an attribute's name")));
+            }
+            Some(args.positional.remove(0))
+        } else {
+            None
+        };
+        let test = if args.positional.is_empty() {
+            None
+        } else {
+            Some(text(name, Some(args.positional.remove(0)))?)
+        };
+        let mut kept = Vec::new();
+        for item in self.items(value)? {
+            let subject = self.keyed(&item, &attribute)?;
+            self.charge(64)?;
+            let passes = match &test {
+                None => subject.truth(),
+                Some(test) => {
+                    let arguments =
+                        Arguments { positional: args.positional.clone(), named: args.named.clone() };
+                    self.test(test.as_str(), &subject, arguments)?
+                }
+            };
+            if passes == wanted {
+                kept.push(item);
+            }
+        }
+        Value::list(kept)
+    }
+}
+
+/// Named arguments put in their places.
+fn positional<const N: usize>(args: Arguments, names: [&str; N]) -> Result<Arguments, Error> {
+    let bound = args.bind("the filter", names)?;
+    Ok(Arguments { positional: bound.into_iter().flatten().collect(), named: Vec::new() })
+}

@@ -1,0 +1,676 @@
+//! Walks a template's tree and writes its text, counting work, memory and depth on the way.
+
+use super::arguments::Arguments;
+use super::ast::{Args, Expr, ExprKind, FilterCall, For, Stmt};
+use super::parser::Tree;
+use super::value::{Function, Loop, Names, Text, TextBuilder, Value, write_str};
+use super::{Error, ErrorKind, clock};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// Steps that a run may take: statements and expressions. A long conversation takes some hundred thousand.
+const MAX_STEPS: u64 = 10_000_000;
+/// Bytes of text and list items that a run may make or look through, all told; what is alive at one time is less.
+const MAX_WORK: u64 = 512 << 20;
+/// Calls and blocks within one another at run time.
+const MAX_RUN_DEPTH: usize = 400;
+/// Items of `range`.
+const MAX_RANGE: i64 = 100_000;
+
+/// What an expression or statement goes on with.
+enum Flow {
+    Next,
+    Break,
+    Continue,
+}
+
+/// Names set in one scope.
+type Scope<'t> = Vec<(&'t str, Value)>;
+
+pub(super) struct Interpreter<'t> {
+    tree: &'t Tree,
+    /// The template's own names; a macro sees these and its own scopes.
+    globals: Scope<'t>,
+    scopes: Vec<Scope<'t>>,
+    /// The first scope of the macro that runs.
+    frame: usize,
+    out: TextBuilder,
+    loops: usize,
+    depth: usize,
+    steps: u64,
+    work: u64,
+}
+
+impl<'t> Interpreter<'t> {
+    pub(super) fn new(tree: &'t Tree, variables: Vec<(&'t str, Value)>) -> Interpreter<'t> {
+        let mut globals: Scope<'t> = vec![
+            ("range", Value::Function(Function::Range)),
+            ("namespace", Value::Function(Function::Namespace)),
+            ("dict", Value::Function(Function::Dict)),
+            ("raise_exception", Value::Function(Function::RaiseException)),
+            ("strftime_now", Value::Function(Function::StrftimeNow)),
+        ];
+        globals.extend(variables);
+        Interpreter {
+            tree,
+            globals,
+            scopes: Vec::new(),
+            frame: 0,
+            out: TextBuilder::default(),
+            loops: 0,
+            depth: 0,
+            steps: 0,
+            work: 0,
+        }
+    }
+
+    /// The template's text.
+    pub(super) fn run(mut self) -> Result<Text, Error> {
+        let tree = self.tree;
+        self.body(&tree.body)?;
+        Ok(self.out.finish())
+    }
+
+    fn step(&mut self, line: usize) -> Result<(), Error> {
+        self.steps += 1;
+        if self.steps > MAX_STEPS {
+            Err(Error::limit(line, "the template takes too many steps"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Accounts for this many bytes or items to be made or looked through.
+    pub(super) fn charge(&mut self, amount: usize) -> Result<(), Error> {
+        self.work += amount as u64;
+        if self.work > MAX_WORK { Err(Error::limit(0, "the template makes too much text")) } else { Ok(()) }
+    }
+
+    /// One level deeper for the time of `run`. An error ends the whole run, so nothing is put back for one.
+    fn deeper<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+        self.depth += 1;
+        if self.depth > MAX_RUN_DEPTH {
+            return Err(Error::limit(0, "calls and blocks are nested too deeply"));
+        }
+        let result = run(self)?;
+        self.depth -= 1;
+        Ok(result)
+    }
+
+    fn set(&mut self, name: &'t str, value: Value) {
+        let scope = self.scopes.last_mut().unwrap_or(&mut self.globals);
+        match scope.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, slot)) => *slot = value,
+            None => scope.push((name, value)),
+        }
+    }
+
+    fn lookup(&self, name: &str) -> Value {
+        let own = self.scopes[self.frame..].iter().rev();
+        own.chain([&self.globals])
+            .find_map(|scope| scope.iter().find(|(n, _)| *n == name))
+            .map_or_else(|| Value::undefined(name), |(_, value)| value.clone())
+    }
+
+    fn body(&mut self, body: &'t [Stmt]) -> Result<Flow, Error> {
+        self.deeper(|this| {
+            for stmt in body {
+                match this.statement(stmt)? {
+                    Flow::Next => {}
+                    other => return Ok(other),
+                }
+            }
+            Ok(Flow::Next)
+        })
+    }
+
+    fn scoped(&mut self, scope: Scope<'t>, body: &'t [Stmt]) -> Result<Flow, Error> {
+        self.scopes.push(scope);
+        let flow = self.body(body)?;
+        self.scopes.pop();
+        Ok(flow)
+    }
+
+    /// What a body writes, as a value.
+    fn captured(&mut self, scope: Scope<'t>, body: &'t [Stmt]) -> Result<Text, Error> {
+        let outer = std::mem::take(&mut self.out);
+        self.scoped(scope, body)?;
+        let inner = std::mem::replace(&mut self.out, outer);
+        Ok(inner.finish())
+    }
+
+    fn statement(&mut self, stmt: &'t Stmt) -> Result<Flow, Error> {
+        self.step(0)?;
+        match stmt {
+            Stmt::Text(text) => {
+                self.charge(text.len())?;
+                self.out.push_str(text, false);
+            }
+            Stmt::Print(expr) => {
+                let value = self.eval(expr)?;
+                self.print(&value).map_err(|e| e.at(expr.line))?;
+            }
+            Stmt::Do(expr) => {
+                self.eval(expr)?;
+            }
+            Stmt::For(each) => return self.for_loop(each),
+            Stmt::If { branches, otherwise } => {
+                for (test, body) in branches {
+                    if self.eval(test)?.truth() {
+                        return self.body(body);
+                    }
+                }
+                return self.body(otherwise);
+            }
+            Stmt::Set { targets, value } => {
+                let line = value.line;
+                let value = self.eval(value)?;
+                for (name, value) in self.unpack(targets, value).map_err(|e| e.at(line))? {
+                    self.set(name, value);
+                }
+            }
+            Stmt::SetAttr { line, namespace, attribute, value } => {
+                let value = self.eval(value)?;
+                let Value::Namespace(names) = self.lookup(namespace) else {
+                    return Err(Error::value(format!("`{namespace}` is no namespace")).at(*line));
+                };
+                // A list tells whether the value may be inside another.
+                Value::list(vec![value.clone()]).map_err(|e| e.at(*line))?;
+                let mut names = names.borrow_mut();
+                match names.iter_mut().find(|(name, _)| **name == **attribute) {
+                    Some((_, slot)) => *slot = value,
+                    None => names.push((attribute.as_str().into(), value)),
+                }
+            }
+            Stmt::SetBlock { name, filters, body } => {
+                let text = self.captured(Scope::new(), body)?;
+                let value = self.filtered(Value::Str(text), filters)?;
+                self.set(name, value);
+            }
+            Stmt::FilterBlock { filters, body } => {
+                let text = self.captured(Scope::new(), body)?;
+                let value = self.filtered(Value::Str(text), filters)?;
+                self.print(&value)?;
+            }
+            Stmt::With { assignments, body } => {
+                let mut scope = Scope::new();
+                for (name, value) in assignments {
+                    scope.push((name, self.eval(value)?));
+                }
+                return self.scoped(scope, body);
+            }
+            Stmt::Macro(number) => {
+                let tree = self.tree;
+                self.set(&tree.macros[*number].name, Value::Macro(*number));
+            }
+            Stmt::Break => return Ok(Flow::Break),
+            Stmt::Continue => return Ok(Flow::Continue),
+            Stmt::Group(body) => return self.body(body),
+        }
+        Ok(Flow::Next)
+    }
+
+    fn print(&mut self, value: &Value) -> Result<(), Error> {
+        let mut out = std::mem::take(&mut self.out);
+        let written = write_str(&mut out, value, &mut |amount| self.charge(amount));
+        self.out = out;
+        written
+    }
+
+    /// `str(value)`.
+    pub(super) fn text_of(&mut self, value: &Value) -> Result<Text, Error> {
+        if let Value::Str(text) = value {
+            return Ok(text.clone());
+        }
+        let mut out = TextBuilder::default();
+        write_str(&mut out, value, &mut |amount| self.charge(amount))?;
+        Ok(out.finish())
+    }
+
+    fn unpack(&mut self, targets: &'t [String], value: Value) -> Result<Vec<(&'t str, Value)>, Error> {
+        if let [target] = targets {
+            return Ok(vec![(target, value)]);
+        }
+        let items = self.items(&value)?;
+        if items.len() != targets.len() {
+            let what = format!("{} values for {} names", items.len(), targets.len());
+            return Err(Error::value(what));
+        }
+        Ok(targets.iter().map(String::as_str).zip(items).collect())
+    }
+
+    fn for_loop(&mut self, each: &'t For) -> Result<Flow, Error> {
+        let iter = self.eval(&each.iter)?;
+        let mut items = self.items(&iter).map_err(|e| e.at(each.line))?;
+        if let Some(filter) = &each.filter {
+            let mut kept = Vec::new();
+            for item in items {
+                let scope = self.unpack(&each.targets, item.clone()).map_err(|e| e.at(each.line))?;
+                self.scopes.push(scope);
+                let keep = self.eval(filter)?.truth();
+                self.scopes.pop();
+                if keep {
+                    kept.push(item);
+                }
+            }
+            items = kept;
+        }
+        if items.is_empty() {
+            return self.scoped(Scope::new(), &each.otherwise);
+        }
+        let items: Rc<[Value]> = items.into();
+        self.loops += 1;
+        for (index, item) in items.iter().enumerate() {
+            let state = Loop { index, items: Rc::clone(&items), depth: self.loops };
+            let mut scope = self.unpack(&each.targets, item.clone()).map_err(|e| e.at(each.line))?;
+            scope.push(("loop", Value::Loop(Rc::new(state))));
+            if let Flow::Break = self.scoped(scope, &each.body)? {
+                break;
+            }
+        }
+        self.loops -= 1;
+        Ok(Flow::Next)
+    }
+
+    /// The items that a loop over the value visits.
+    pub(super) fn items(&mut self, value: &Value) -> Result<Vec<Value>, Error> {
+        match value {
+            Value::Undefined(_) => Ok(Vec::new()),
+            Value::List(list) => {
+                self.charge(list.items.len() * size_of::<Value>())?;
+                Ok(list.items.clone())
+            }
+            Value::Dict(dict) => {
+                self.charge(dict.entries.len() * size_of::<Value>())?;
+                Ok(dict.entries.iter().map(|(key, _)| Value::Str(key.clone())).collect())
+            }
+            Value::Str(text) => {
+                self.charge(text.len() * 2 * size_of::<Value>())?;
+                let ends = text.as_str().char_indices().map(|(at, c)| (at, at + c.len_utf8()));
+                Ok(ends.map(|(start, end)| Value::Str(text.slice(start, end))).collect())
+            }
+            other => Err(Error::value(format!("a value of kind {} has no items", other.kind()))),
+        }
+    }
+
+    fn filtered(&mut self, mut value: Value, filters: &'t [FilterCall]) -> Result<Value, Error> {
+        for FilterCall { line, name, args } in filters {
+            let args = self.arguments(args)?;
+            value = self.filter(name, value, args).map_err(|e| e.at(*line))?;
+        }
+        Ok(value)
+    }
+
+    fn arguments(&mut self, args: &'t Args) -> Result<Arguments, Error> {
+        let mut arguments = Arguments::default();
+        for value in &args.positional {
+            arguments.positional.push(self.eval(value)?);
+        }
+        for (name, value) in &args.named {
+            arguments.named.push((name.clone(), self.eval(value)?));
+        }
+        Ok(arguments)
+    }
+
+    fn eval(&mut self, expr: &'t Expr) -> Result<Value, Error> {
+        self.step(expr.line)?;
+        self.deeper(|this| this.evaluate(expr)).map_err(|e| e.at(expr.line))
+    }
+
+    fn evaluate(&mut self, expr: &'t Expr) -> Result<Value, Error> {
+        Ok(match &expr.kind {
+            ExprKind::None => Value::None,
+            ExprKind::Bool(b) => Value::Bool(*b),
+            ExprKind::Int(int) => Value::Int(*int),
+            ExprKind::Float(float) => Value::Float(*float),
+            ExprKind::Str(text) => {
+                self.charge(text.len())?;
+                Value::template(text)
+            }
+            ExprKind::Var(name) => self.lookup(name),
+            ExprKind::List(items) => {
+                self.charge(items.len() * size_of::<Value>())?;
+                let items: Result<_, _> = items.iter().map(|item| self.eval(item)).collect();
+                Value::list(items?)?
+            }
+            ExprKind::Dict(items) => self.dict_literal(items)?,
+            ExprKind::Attr(object, name) => {
+                let object = self.eval(object)?;
+                self.attribute(&object, name)?
+            }
+            ExprKind::Item(object, index) => {
+                let object = self.eval(object)?;
+                let index = self.eval(index)?;
+                self.item(&object, &index)?
+            }
+            ExprKind::Slice(object, parts) => {
+                let object = self.eval(object)?;
+                let mut bounds = [None; 3];
+                for (bound, part) in bounds.iter_mut().zip(parts) {
+                    if let Some(part) = part {
+                        let value = self.eval(part)?;
+                        *bound = super::arguments::optional_int("a slice", Some(value))?;
+                    }
+                }
+                self.slice(&object, bounds)?
+            }
+            ExprKind::Call(callee, args) => self.call(callee, args)?,
+            ExprKind::Filter(operand, name, args) => {
+                let operand = self.eval(operand)?;
+                let args = self.arguments(args)?;
+                self.filter(name, operand, args)?
+            }
+            ExprKind::Test(operand, name, args) => {
+                let operand = self.eval(operand)?;
+                let args = self.arguments(args)?;
+                Value::Bool(self.test(name, &operand, args)?)
+            }
+            ExprKind::Not(operand) => Value::Bool(!self.eval(operand)?.truth()),
+            ExprKind::Neg(operand) => {
+                let operand = self.eval(operand)?;
+                self.negate(&operand)?
+            }
+            ExprKind::Binary(op, left, right) => {
+                let left = self.eval(left)?;
+                let right = self.eval(right)?;
+                self.binary(*op, &left, &right)?
+            }
+            ExprKind::And(left, right) => {
+                let left = self.eval(left)?;
+                if left.truth() { self.eval(right)? } else { left }
+            }
+            ExprKind::Or(left, right) => {
+                let left = self.eval(left)?;
+                if left.truth() { left } else { self.eval(right)? }
+            }
+            ExprKind::Compare(first, rest) => {
+                let mut left = self.eval(first)?;
+                for (op, right) in rest {
+                    let right = self.eval(right)?;
+                    if !self.compare(*op, &left, &right)? {
+                        return Ok(Value::Bool(false));
+                    }
+                    left = right;
+                }
+                Value::Bool(true)
+            }
+            ExprKind::Cond { test, then, otherwise } => {
+                if self.eval(test)?.truth() {
+                    self.eval(then)?
+                } else if let Some(otherwise) = otherwise {
+                    self.eval(otherwise)?
+                } else {
+                    Value::undefined("the missing else")
+                }
+            }
+        })
+    }
+
+    fn dict_literal(&mut self, items: &'t [(Expr, Expr)]) -> Result<Value, Error> {
+        self.charge(items.len() * 2 * size_of::<Value>())?;
+        let mut entries: Vec<(Text, Value)> = Vec::new();
+        for (key, value) in items {
+            let key = super::arguments::text("a dictionary's key", Some(self.eval(key)?))?;
+            let value = self.eval(value)?;
+            self.charge(entries.len())?;
+            match entries.iter_mut().find(|(k, _)| k.as_str() == key.as_str()) {
+                Some((_, slot)) => *slot = value,
+                None => entries.push((key, value)),
+            }
+        }
+        Value::dict(entries)
+    }
+
+    /// `object.name`.
+    pub(super) fn attribute(&mut self, object: &Value, name: &str) -> Result<Value, Error> {
+        match object {
+            Value::Dict(dict) => {
+                self.charge(dict.entries.len())?;
+                Ok(dict.get(name).cloned().unwrap_or_else(|| Value::undefined(name)))
+            }
+            Value::Namespace(names) => {
+                let names = names.borrow();
+                let found = names.iter().find(|(n, _)| **n == *name);
+                Ok(found.map_or_else(|| Value::undefined(name), |(_, value)| value.clone()))
+            }
+            Value::Loop(state) => Ok(loop_attribute(state, name)),
+            Value::Undefined(what) => {
+                Err(Error::value(format!("`{what}` is undefined, so it has no `{name}`")))
+            }
+            _ => Ok(Value::undefined(name)),
+        }
+    }
+
+    /// `object[index]`.
+    fn item(&mut self, object: &Value, index: &Value) -> Result<Value, Error> {
+        match (object, index) {
+            (Value::Undefined(what), _) => {
+                Err(Error::value(format!("`{what}` is undefined, so it has no items")))
+            }
+            (Value::List(list), Value::Int(index)) => {
+                let at = position(*index, list.items.len());
+                Ok(at.map_or_else(|| Value::undefined("the item"), |at| list.items[at].clone()))
+            }
+            (Value::Str(text), Value::Int(index)) => {
+                self.charge(text.len())?;
+                let at = position(*index, text.as_str().chars().count());
+                let found = at.and_then(|at| text.as_str().char_indices().nth(at));
+                Ok(match found {
+                    Some((start, c)) => Value::Str(text.slice(start, start + c.len_utf8())),
+                    None => Value::undefined("the character"),
+                })
+            }
+            (_, Value::Str(name)) => self.attribute(object, name.as_str()),
+            _ => Ok(Value::undefined("the item")),
+        }
+    }
+
+    fn slice(&mut self, object: &Value, [start, stop, step]: [Option<i64>; 3]) -> Result<Value, Error> {
+        let step = step.unwrap_or(1);
+        if step == 0 {
+            return Err(Error::value("a slice's step is not zero"));
+        }
+        match object {
+            Value::Str(text) if step == 1 => {
+                self.charge(text.len())?;
+                let mut ends: Vec<usize> = text.as_str().char_indices().map(|(at, _)| at).collect();
+                ends.push(text.len());
+                let (from, to) = bounds(start, stop, ends.len() - 1);
+                Ok(Value::Str(text.slice(ends[from], ends[to.max(from)])))
+            }
+            Value::Str(_) => {
+                let characters = self.items(object)?;
+                let mut out = TextBuilder::default();
+                for at in stepped(start, stop, step, characters.len()) {
+                    if let Value::Str(character) = &characters[at] {
+                        out.push(character);
+                    }
+                }
+                Ok(Value::Str(out.finish()))
+            }
+            Value::List(list) => {
+                self.charge(list.items.len() * size_of::<Value>())?;
+                let indices = stepped(start, stop, step, list.items.len());
+                Value::list(indices.into_iter().map(|at| list.items[at].clone()).collect())
+            }
+            Value::Undefined(what) => Err(Error::value(format!("`{what}` is undefined, so it has no items"))),
+            other => Err(Error::value(format!("a value of kind {} cannot be sliced", other.kind()))),
+        }
+    }
+
+    fn call(&mut self, callee: &'t Expr, args: &'t Args) -> Result<Value, Error> {
+        if let ExprKind::Attr(object, name) = &callee.kind {
+            let object = self.eval(object)?;
+            let stored = match &object {
+                Value::Namespace(_) => self.attribute(&object, name)?,
+                _ => Value::undefined(name),
+            };
+            let arguments = self.arguments(args)?;
+            return match stored {
+                Value::Undefined(_) => self.method(&object, name, arguments),
+                function => self.call_value(&function, arguments),
+            };
+        }
+        let function = self.eval(callee)?;
+        let arguments = self.arguments(args)?;
+        self.call_value(&function, arguments)
+    }
+
+    fn call_value(&mut self, function: &Value, arguments: Arguments) -> Result<Value, Error> {
+        match function {
+            Value::Macro(number) => self.call_macro(*number, arguments),
+            Value::Function(function) => self.call_function(*function, arguments),
+            Value::Undefined(what) => {
+                Err(Error::value(format!("`{what}` is undefined, so it cannot be called")))
+            }
+            other => Err(Error::value(format!("a value of kind {} cannot be called", other.kind()))),
+        }
+    }
+
+    fn call_macro(&mut self, number: usize, arguments: Arguments) -> Result<Value, Error> {
+        let tree = self.tree;
+        let called = &tree.macros[number];
+        if arguments.positional.len() > called.params.len() {
+            return Err(Error::value(format!("the macro `{}` was given too many arguments", called.name)));
+        }
+        if let Some((name, _)) =
+            arguments.named.iter().find(|(n, _)| !called.params.iter().any(|(p, _)| p == n))
+        {
+            return Err(Error::value(format!("the macro `{}` has no parameter `{name}`", called.name)));
+        }
+        let mut given = arguments.positional.into_iter();
+        let mut scope = Scope::new();
+        let outer = std::mem::replace(&mut self.frame, self.scopes.len());
+        for (param, default) in &called.params {
+            let named = arguments.named.iter().find(|(name, _)| name == param);
+            let value = match (given.next(), named, default) {
+                (Some(value), _, _) => value,
+                (None, Some((_, value)), _) => value.clone(),
+                (None, None, Some(default)) => self.eval(default)?,
+                (None, None, None) => Value::undefined(param),
+            };
+            scope.push((param, value));
+        }
+        let text = self.captured(scope, &called.body)?;
+        self.frame = outer;
+        Ok(Value::Str(text))
+    }
+
+    fn call_function(&mut self, function: Function, arguments: Arguments) -> Result<Value, Error> {
+        match function {
+            Function::Range => {
+                let [a, b, step] = arguments.bind("range", ["start", "stop", "step"])?;
+                let int = |value| super::arguments::optional_int("range", value);
+                let (a, b, step) = (int(a)?.unwrap_or(0), int(b)?, int(step)?.unwrap_or(1));
+                let (start, stop) = b.map_or((0, a), |b| (a, b));
+                self.range(start, stop, step)
+            }
+            Function::Namespace => {
+                let mut names = Names::new();
+                for value in arguments.positional {
+                    let Value::Dict(dict) = value else {
+                        return Err(Error::value("namespace takes a dictionary or named values"));
+                    };
+                    names
+                        .extend(dict.entries.iter().map(|(key, value)| (key.as_str().into(), value.clone())));
+                }
+                names.extend(arguments.named.into_iter().map(|(name, value)| (name.into(), value)));
+                Value::list(names.iter().map(|(_, value)| value.clone()).collect())?;
+                Ok(Value::Namespace(Rc::new(RefCell::new(names))))
+            }
+            Function::Dict => {
+                if !arguments.positional.is_empty() {
+                    return Err(Error::value("dict takes named values"));
+                }
+                let entries = arguments.named.into_iter().map(|(name, value)| (Text::template(&name), value));
+                Value::dict(entries.collect())
+            }
+            Function::RaiseException => {
+                let [message] = arguments.bind("raise_exception", ["message"])?;
+                let message = match message {
+                    Some(message) => self.text_of(&message)?.as_str().to_owned(),
+                    None => String::new(),
+                };
+                Err(Error { line: 0, kind: ErrorKind::Refused(message) })
+            }
+            Function::StrftimeNow => {
+                let [format] = arguments.bind("strftime_now", ["format"])?;
+                let format = super::arguments::text("strftime_now", format)?;
+                Ok(Value::Str(format.derived(&clock::strftime_now(format.as_str())?)))
+            }
+        }
+    }
+
+    fn range(&mut self, start: i64, stop: i64, step: i64) -> Result<Value, Error> {
+        let span = if step > 0 { stop.saturating_sub(start) } else { start.saturating_sub(stop) };
+        let count = match step.unsigned_abs() {
+            0 => return Err(Error::value("range's step is not zero")),
+            step if span > 0 => (span as u64).div_ceil(step),
+            _ => 0,
+        };
+        if count > MAX_RANGE as u64 {
+            return Err(Error::limit(0, "a range is longer than 100,000"));
+        }
+        self.charge(count as usize * size_of::<Value>())?;
+        let numbers = (0..count as i64).map(|i| Value::Int(start.wrapping_add(i.wrapping_mul(step))));
+        Value::list(numbers.collect())
+    }
+}
+
+fn loop_attribute(state: &Loop, name: &str) -> Value {
+    let (index, length) = (state.index as i64, state.items.len() as i64);
+    match name {
+        "index" => Value::Int(index + 1),
+        "index0" => Value::Int(index),
+        "revindex" => Value::Int(length - index),
+        "revindex0" => Value::Int(length - index - 1),
+        "first" => Value::Bool(index == 0),
+        "last" => Value::Bool(index + 1 == length),
+        "length" => Value::Int(length),
+        "depth" => Value::Int(state.depth as i64),
+        "depth0" => Value::Int(state.depth as i64 - 1),
+        "previtem" if state.index > 0 => state.items[state.index - 1].clone(),
+        "nextitem" if state.index + 1 < state.items.len() => state.items[state.index + 1].clone(),
+        _ => Value::undefined(name),
+    }
+}
+
+/// The index that Python's possibly negative one means.
+fn position(index: i64, len: usize) -> Option<usize> {
+    let at = if index < 0 { index + len as i64 } else { index };
+    usize::try_from(at).ok().filter(|at| *at < len)
+}
+
+/// The ends of a slice of step 1.
+fn bounds(start: Option<i64>, stop: Option<i64>, len: usize) -> (usize, usize) {
+    let clamp = |index: i64| {
+        let at = if index < 0 { index.saturating_add(len as i64) } else { index };
+        at.clamp(0, len as i64) as usize
+    };
+    (start.map_or(0, clamp), stop.map_or(len, clamp))
+}
+
+/// The indices that a slice visits.
+fn stepped(start: Option<i64>, stop: Option<i64>, step: i64, len: usize) -> Vec<usize> {
+    let len = len as i64;
+    let clamp = |index: i64, low: i64, high: i64| {
+        let at = if index < 0 { index.saturating_add(len) } else { index };
+        at.clamp(low, high)
+    };
+    let mut indices = Vec::new();
+    if step > 0 {
+        let (mut at, stop) = (start.map_or(0, |i| clamp(i, 0, len)), stop.map_or(len, |i| clamp(i, 0, len)));
+        while at < stop {
+            indices.push(at as usize);
+            at = at.saturating_add(step);
+        }
+    } else {
+        let mut at = start.map_or(len - 1, |i| clamp(i, -1, len - 1));
+        let stop = stop.map_or(-1, |i| clamp(i, -1, len - 1));
+        while at > stop {
+            indices.push(at as usize);
+            at = at.saturating_add(step);
+        }
+    }
+    indices
+}

@@ -1,0 +1,343 @@
+//! Python's methods of strings, dictionaries and lists, as far as they change nothing.
+
+use super::Error;
+use super::arguments::{Arguments, optional_int, optional_text, text};
+use super::interpreter::Interpreter;
+use super::value::{Text, TextBuilder, Value};
+use crate::python;
+
+impl Interpreter<'_> {
+    /// `receiver.name(args)`.
+    pub(super) fn method(&mut self, receiver: &Value, name: &str, args: Arguments) -> Result<Value, Error> {
+        match receiver {
+            Value::Str(text) => self.str_method(text, name, args),
+            Value::Dict(_) => self.dict_method(receiver, name, args),
+            Value::List(_) => self.list_method(receiver, name, args),
+            Value::Loop(state) => match name {
+                "cycle" if !args.positional.is_empty() => {
+                    let at = state.index % args.positional.len();
+                    Ok(args.positional[at].clone())
+                }
+                _ => Err(unknown(receiver, name)),
+            },
+            Value::Undefined(what) => {
+                Err(Error::value(format!("`{what}` is undefined, so it has no method `{name}`")))
+            }
+            other => Err(unknown(other, name)),
+        }
+    }
+
+    fn str_method(&mut self, receiver: &Text, name: &str, args: Arguments) -> Result<Value, Error> {
+        let s = receiver.as_str();
+        self.charge(s.len() + 8)?;
+        match name {
+            "strip" | "lstrip" | "rstrip" => {
+                let [characters] = args.bind(name, ["chars"])?;
+                let characters = optional_text(name, characters)?;
+                let set: Option<Vec<char>> = characters.map(|c| c.as_str().chars().collect());
+                if let Some(set) = &set {
+                    self.charge(set.len().saturating_mul(s.len()))?;
+                }
+                let strips =
+                    |c: char| set.as_ref().map_or_else(|| python::is_space(c), |set| set.contains(&c));
+                let mut part = s;
+                if name != "rstrip" {
+                    part = part.trim_start_matches(strips);
+                }
+                if name != "lstrip" {
+                    part = part.trim_end_matches(strips);
+                }
+                Ok(Value::Str(receiver.part(part)))
+            }
+            "split" | "rsplit" => {
+                let [separator, max] = args.bind(name, ["sep", "maxsplit"])?;
+                let separator = optional_text(name, separator)?;
+                let max = optional_int(name, max)?.and_then(|max| usize::try_from(max).ok());
+                let parts = split(s, separator.as_ref().map(Text::as_str), max, name == "rsplit")?;
+                self.parts(receiver, &parts)
+            }
+            "splitlines" => {
+                let [keep] = args.bind(name, ["keepends"])?;
+                let keep = keep.is_some_and(|keep| keep.truth());
+                let mut parts: Vec<&str> = s.split_inclusive('\n').collect();
+                if !keep {
+                    parts
+                        .iter_mut()
+                        .for_each(|line| *line = line.trim_end_matches('\n').trim_end_matches('\r'));
+                }
+                self.parts(receiver, &parts)
+            }
+            "partition" | "rpartition" => {
+                let [separator] = args.bind(name, ["sep"])?;
+                let separator = text(name, separator)?;
+                if separator.len() == 0 {
+                    return Err(Error::value("an empty separator"));
+                }
+                let first = name == "partition";
+                let at = if first { s.find(separator.as_str()) } else { s.rfind(separator.as_str()) };
+                let whole = (0, s.len());
+                let cuts = match at {
+                    Some(at) => [(0, at), (at, at + separator.len()), (at + separator.len(), s.len())],
+                    None if first => [whole, (s.len(), s.len()), (s.len(), s.len())],
+                    None => [(0, 0), (0, 0), whole],
+                };
+                Value::list(cuts.iter().map(|(a, b)| Value::Str(receiver.slice(*a, *b))).collect())
+            }
+            "startswith" | "endswith" => {
+                let [affix] = args.bind(name, ["prefix"])?;
+                let affixes = match affix {
+                    Some(Value::List(list)) => list.items.clone(),
+                    Some(one) => vec![one],
+                    None => Vec::new(),
+                };
+                for affix in affixes {
+                    let affix = text(name, Some(affix))?;
+                    let affix = affix.as_str();
+                    if if name == "startswith" { s.starts_with(affix) } else { s.ends_with(affix) } {
+                        return Ok(Value::Bool(true));
+                    }
+                }
+                Ok(Value::Bool(false))
+            }
+            "removeprefix" | "removesuffix" => {
+                let [affix] = args.bind(name, ["affix"])?;
+                let affix = text(name, affix)?;
+                let rest = if name == "removeprefix" {
+                    s.strip_prefix(affix.as_str())
+                } else {
+                    s.strip_suffix(affix.as_str())
+                };
+                Ok(Value::Str(rest.map_or_else(|| receiver.clone(), |rest| receiver.part(rest))))
+            }
+            "replace" => {
+                let [old, new, count] = args.bind(name, ["old", "new", "count"])?;
+                let (old, new) = (text(name, old)?, text(name, new)?);
+                let count = optional_int(name, count)?.and_then(|count| usize::try_from(count).ok());
+                self.replace(receiver, &old, &new, count.unwrap_or(usize::MAX))
+            }
+            "find" | "rfind" | "index" | "rindex" | "count" => {
+                let [part] = args.bind(name, ["sub"])?;
+                let part = text(name, part)?;
+                if name == "count" {
+                    return Ok(Value::Int(s.matches(part.as_str()).count() as i64));
+                }
+                let at = if name.starts_with('r') { s.rfind(part.as_str()) } else { s.find(part.as_str()) };
+                match at {
+                    Some(at) => Ok(Value::Int(s[..at].chars().count() as i64)),
+                    None if name.ends_with("find") => Ok(Value::Int(-1)),
+                    None => Err(Error::value("the text is not there")),
+                }
+            }
+            "join" => {
+                let [items] = args.bind(name, ["iterable"])?;
+                let items = self.items(&items.unwrap_or(Value::None))?;
+                self.joined(&items, receiver)
+            }
+            "format" => self.brace_format(receiver, args),
+            "upper" | "lower" | "casefold" | "capitalize" | "title" => {
+                args.none(name)?;
+                Ok(Value::Str(receiver.derived(&recased(s, name))))
+            }
+            "isdigit" | "isnumeric" | "isdecimal" | "isalpha" | "isalnum" | "isspace" | "isupper"
+            | "islower" | "isascii" => {
+                args.none(name)?;
+                Ok(Value::Bool(classified(s, name)))
+            }
+            _ => Err(unknown(&Value::Str(receiver.clone()), name)),
+        }
+    }
+
+    fn parts(&mut self, receiver: &Text, parts: &[&str]) -> Result<Value, Error> {
+        self.charge(parts.len() * 2 * size_of::<Value>())?;
+        Value::list(parts.iter().map(|part| Value::Str(receiver.part(part))).collect())
+    }
+
+    fn replace(&mut self, receiver: &Text, old: &Text, new: &Text, count: usize) -> Result<Value, Error> {
+        let s = receiver.as_str();
+        let mut out = TextBuilder::default();
+        let mut from = 0;
+        for (at, found) in s.match_indices(old.as_str()).take(count) {
+            self.charge(at - from + new.len())?;
+            out.push_slice(receiver, from, at);
+            out.push(new);
+            from = at + found.len();
+        }
+        out.push_slice(receiver, from, s.len());
+        Ok(Value::Str(out.finish()))
+    }
+
+    /// `"{} {0} {name}".format(…)`, without format specifications.
+    fn brace_format(&mut self, pattern: &Text, args: Arguments) -> Result<Value, Error> {
+        let bad = || Error::value("`format` knows `{}`, `{0}`, `{name}`, `{{` and `}}`");
+        let s = pattern.as_str();
+        let mut out = TextBuilder::default();
+        let mut next = 0;
+        let mut from = 0;
+        while let Some(at) = s[from..].find(['{', '}']).map(|at| from + at) {
+            out.push_slice(pattern, from, at);
+            let brace = &s[at..at + 1];
+            if s[at + 1..].starts_with(brace) {
+                out.push_slice(pattern, at, at + 1);
+                from = at + 2;
+                continue;
+            }
+            let end = s[at..].find('}').filter(|_| brace == "{").ok_or_else(bad)?;
+            let field = &s[at + 1..at + end];
+            let value = match field.parse::<usize>() {
+                Ok(index) => args.positional.get(index),
+                Err(_) if field.is_empty() => {
+                    next += 1;
+                    args.positional.get(next - 1)
+                }
+                Err(_) => args.named.iter().find(|(name, _)| name == field).map(|(_, value)| value),
+            };
+            let text = self.text_of(value.ok_or_else(bad)?)?;
+            self.charge(text.len())?;
+            out.push(&text);
+            from = at + end + 1;
+        }
+        out.push_slice(pattern, from, s.len());
+        Ok(Value::Str(out.finish()))
+    }
+
+    fn dict_method(&mut self, receiver: &Value, name: &str, args: Arguments) -> Result<Value, Error> {
+        let Value::Dict(dict) = receiver else { return Err(unknown(receiver, name)) };
+        self.charge(dict.entries.len() * 4 * size_of::<Value>())?;
+        match name {
+            "get" => {
+                let [key, default] = args.bind(name, ["key", "default"])?;
+                let found = match key {
+                    Some(Value::Str(key)) => dict.get(key.as_str()).cloned(),
+                    _ => None,
+                };
+                Ok(found.or(default).unwrap_or(Value::None))
+            }
+            "items" => {
+                args.none(name)?;
+                let pairs =
+                    dict.entries.iter().map(|(k, v)| Value::list(vec![Value::Str(k.clone()), v.clone()]));
+                Value::list(pairs.collect::<Result<_, _>>()?)
+            }
+            "keys" => {
+                args.none(name)?;
+                Value::list(dict.entries.iter().map(|(key, _)| Value::Str(key.clone())).collect())
+            }
+            "values" => {
+                args.none(name)?;
+                Value::list(dict.entries.iter().map(|(_, value)| value.clone()).collect())
+            }
+            "copy" => args.none(name).map(|()| receiver.clone()),
+            _ => Err(unknown(receiver, name)),
+        }
+    }
+
+    fn list_method(&mut self, receiver: &Value, name: &str, args: Arguments) -> Result<Value, Error> {
+        let Value::List(list) = receiver else { return Err(unknown(receiver, name)) };
+        match name {
+            "index" | "count" => {
+                let [wanted] = args.bind(name, ["value"])?;
+                let wanted = wanted.unwrap_or(Value::None);
+                let mut count = 0;
+                for (at, item) in list.items.iter().enumerate() {
+                    if self.equal(item, &wanted)? {
+                        if name == "index" {
+                            return Ok(Value::Int(at as i64));
+                        }
+                        count += 1;
+                    }
+                }
+                if name == "count" {
+                    Ok(Value::Int(count))
+                } else {
+                    Err(Error::value("the value is not in the list"))
+                }
+            }
+            "copy" => args.none(name).map(|()| receiver.clone()),
+            _ => Err(unknown(receiver, name)),
+        }
+    }
+}
+
+fn unknown(receiver: &Value, name: &str) -> Error {
+    Error::value(format!("a value of kind {} has no method `{name}` here", receiver.kind()))
+}
+
+/// `str.split` and `str.rsplit`.
+fn split<'s>(
+    s: &'s str,
+    separator: Option<&str>,
+    max: Option<usize>,
+    right: bool,
+) -> Result<Vec<&'s str>, Error> {
+    let limit = max.map_or(usize::MAX, |max| max.saturating_add(1));
+    match separator {
+        Some("") => Err(Error::value("an empty separator")),
+        Some(separator) if right => {
+            let mut parts: Vec<&str> = s.rsplitn(limit, separator).collect();
+            parts.reverse();
+            Ok(parts)
+        }
+        Some(separator) => Ok(s.splitn(limit, separator).collect()),
+        None if right && max.is_some() => {
+            let mut parts = Vec::new();
+            let mut rest = s.trim_end_matches(python::is_space);
+            while !rest.is_empty() {
+                let cut = if parts.len() + 1 < limit { rest.rfind(python::is_space) } else { None };
+                let at = cut.map_or(0, |at| at + rest[at..].chars().next().map_or(0, char::len_utf8));
+                parts.push(&rest[at..]);
+                rest = rest[..at].trim_end_matches(python::is_space);
+            }
+            parts.reverse();
+            Ok(parts)
+        }
+        None => {
+            let mut parts = Vec::new();
+            let mut rest = s.trim_start_matches(python::is_space);
+            while !rest.is_empty() {
+                let cut = if parts.len() + 1 < limit { rest.find(python::is_space) } else { None };
+                let at = cut.unwrap_or(rest.len());
+                parts.push(&rest[..at]);
+                rest = rest[at..].trim_start_matches(python::is_space);
+            }
+            Ok(parts)
+        }
+    }
+}
+
+fn recased(s: &str, name: &str) -> String {
+    match name {
+        "upper" => s.to_uppercase(),
+        "lower" | "casefold" => s.to_lowercase(),
+        "capitalize" => {
+            let mut chars = s.chars();
+            let first: String = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+            first + &chars.as_str().to_lowercase()
+        }
+        _ => {
+            let mut out = String::with_capacity(s.len());
+            let mut in_word = false;
+            for c in s.chars() {
+                if in_word {
+                    out.extend(c.to_lowercase())
+                } else {
+                    out.extend(c.to_uppercase())
+                }
+                in_word = c.is_alphabetic();
+            }
+            out
+        }
+    }
+}
+
+fn classified(s: &str, name: &str) -> bool {
+    let all = |test: fn(char) -> bool| !s.is_empty() && s.chars().all(test);
+    match name {
+        "isdigit" | "isdecimal" | "isnumeric" => all(char::is_numeric),
+        "isalpha" => all(char::is_alphabetic),
+        "isalnum" => all(char::is_alphanumeric),
+        "isspace" => all(python::is_space),
+        "isupper" => s.chars().any(char::is_uppercase) && !s.chars().any(char::is_lowercase),
+        "islower" => s.chars().any(char::is_lowercase) && !s.chars().any(char::is_uppercase),
+        _ => s.is_ascii(),
+    }
+}

@@ -1,0 +1,253 @@
+//! Arithmetic, comparison and containment, as Python has them.
+
+use super::Error;
+use super::ast::{BinaryOp, CompareOp};
+use super::interpreter::Interpreter;
+use super::value::{Number, Text, TextBuilder, Value};
+use std::cmp::Ordering;
+
+impl Interpreter<'_> {
+    pub(super) fn negate(&mut self, value: &Value) -> Result<Value, Error> {
+        match value.number() {
+            Some(Number::Int(int)) => int.checked_neg().map(Value::Int).ok_or_else(overflow),
+            Some(Number::Float(float)) => Ok(Value::Float(-float)),
+            None => Err(Error::value(format!("a value of kind {} cannot be negated", value.kind()))),
+        }
+    }
+
+    pub(super) fn binary(&mut self, op: BinaryOp, left: &Value, right: &Value) -> Result<Value, Error> {
+        match (op, left, right) {
+            (BinaryOp::Concat, _, _) => {
+                let (left, right) = (self.text_of(left)?, self.text_of(right)?);
+                self.join_two(&left, &right)
+            }
+            (BinaryOp::Add, Value::Str(a), Value::Str(b)) => self.join_two(a, b),
+            (BinaryOp::Add, Value::List(a), Value::List(b)) => {
+                self.charge((a.items.len() + b.items.len()) * size_of::<Value>())?;
+                Value::list(a.items.iter().chain(&b.items).cloned().collect())
+            }
+            (BinaryOp::Mul, Value::Str(text), other) | (BinaryOp::Mul, other, Value::Str(text)) => {
+                let times = self.times(other, text.len())?;
+                let mut out = TextBuilder::default();
+                (0..times).for_each(|_| out.push(text));
+                Ok(Value::Str(out.finish()))
+            }
+            (BinaryOp::Mul, Value::List(list), other) | (BinaryOp::Mul, other, Value::List(list)) => {
+                let times = self.times(other, list.items.len() * size_of::<Value>())?;
+                Value::list((0..times).flat_map(|_| list.items.iter().cloned()).collect())
+            }
+            (BinaryOp::Rem, Value::Str(pattern), _) => {
+                let values = match right {
+                    Value::List(list) => list.items.clone(),
+                    other => vec![other.clone()],
+                };
+                self.percent_format(pattern, &values).map(Value::Str)
+            }
+            _ => match (left.number(), right.number()) {
+                (Some(a), Some(b)) => arithmetic(op, a, b),
+                _ => Err(Error::value(format!("no {op:?} of {} and {}", left.kind(), right.kind()))),
+            },
+        }
+    }
+
+    fn join_two(&mut self, left: &Text, right: &Text) -> Result<Value, Error> {
+        self.charge(left.len() + right.len())?;
+        let mut out = TextBuilder::default();
+        out.push(left);
+        out.push(right);
+        Ok(Value::Str(out.finish()))
+    }
+
+    /// How often something of this size is repeated, charged for.
+    fn times(&mut self, count: &Value, size: usize) -> Result<usize, Error> {
+        let Some(Number::Int(count)) = count.number() else {
+            return Err(Error::value(format!("nothing is repeated {} times", count.kind())));
+        };
+        let count = usize::try_from(count.max(0)).map_err(|_| overflow())?;
+        self.charge(size.max(1).saturating_mul(count).min(1 << 40))?;
+        Ok(count)
+    }
+
+    pub(super) fn compare(&mut self, op: CompareOp, left: &Value, right: &Value) -> Result<bool, Error> {
+        Ok(match op {
+            CompareOp::Eq => self.equal(left, right)?,
+            CompareOp::Ne => !self.equal(left, right)?,
+            CompareOp::In => self.contains(right, left)?,
+            CompareOp::NotIn => !self.contains(right, left)?,
+            CompareOp::Lt => self.order(left, right)? == Some(Ordering::Less),
+            CompareOp::Le => matches!(self.order(left, right)?, Some(Ordering::Less | Ordering::Equal)),
+            CompareOp::Gt => self.order(left, right)? == Some(Ordering::Greater),
+            CompareOp::Ge => matches!(self.order(left, right)?, Some(Ordering::Greater | Ordering::Equal)),
+        })
+    }
+
+    pub(super) fn equal(&mut self, left: &Value, right: &Value) -> Result<bool, Error> {
+        self.charge(8)?;
+        Ok(match (left, right) {
+            (Value::Undefined(_), Value::Undefined(_)) | (Value::None, Value::None) => true,
+            (Value::Str(a), Value::Str(b)) => {
+                self.charge(a.len().min(b.len()))?;
+                a.as_str() == b.as_str()
+            }
+            (Value::List(a), Value::List(b)) => {
+                if a.items.len() != b.items.len() {
+                    return Ok(false);
+                }
+                for (a, b) in a.items.iter().zip(&b.items) {
+                    if !self.equal(a, b)? {
+                        return Ok(false);
+                    }
+                }
+                true
+            }
+            (Value::Dict(a), Value::Dict(b)) => {
+                if a.entries.len() != b.entries.len() {
+                    return Ok(false);
+                }
+                for (key, value) in &a.entries {
+                    self.charge(b.entries.len())?;
+                    match b.get(key.as_str()) {
+                        Some(other) if self.equal(value, other)? => {}
+                        _ => return Ok(false),
+                    }
+                }
+                true
+            }
+            _ => match (left.number(), right.number()) {
+                (Some(Number::Int(a)), Some(Number::Int(b))) => a == b,
+                (Some(a), Some(b)) => a.as_f64() == b.as_f64(),
+                _ => false,
+            },
+        })
+    }
+
+    /// The order of two values of one kind; none of floats that are no number.
+    pub(super) fn order(&mut self, left: &Value, right: &Value) -> Result<Option<Ordering>, Error> {
+        self.charge(8)?;
+        match (left, right) {
+            (Value::Str(a), Value::Str(b)) => {
+                self.charge(a.len().min(b.len()))?;
+                Ok(Some(a.as_str().cmp(b.as_str())))
+            }
+            (Value::List(a), Value::List(b)) => {
+                for (a, b) in a.items.iter().zip(&b.items) {
+                    if !self.equal(a, b)? {
+                        return self.order(a, b);
+                    }
+                }
+                Ok(Some(a.items.len().cmp(&b.items.len())))
+            }
+            _ => match (left.number(), right.number()) {
+                (Some(Number::Int(a)), Some(Number::Int(b))) => Ok(Some(a.cmp(&b))),
+                (Some(a), Some(b)) => Ok(a.as_f64().partial_cmp(&b.as_f64())),
+                _ => Err(Error::value(format!("{} and {} have no order", left.kind(), right.kind()))),
+            },
+        }
+    }
+
+    pub(super) fn contains(&mut self, container: &Value, item: &Value) -> Result<bool, Error> {
+        match (container, item) {
+            (Value::Undefined(_), _) => Ok(false),
+            (Value::Str(text), Value::Str(part)) => {
+                self.charge(text.len() + part.len())?;
+                Ok(text.as_str().contains(part.as_str()))
+            }
+            (Value::List(list), _) => {
+                for other in &list.items {
+                    if self.equal(other, item)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            (Value::Dict(dict), Value::Str(key)) => {
+                self.charge(dict.entries.len())?;
+                Ok(dict.get(key.as_str()).is_some())
+            }
+            (Value::Dict(_), _) => Ok(false),
+            _ => Err(Error::value(format!("a value of kind {} holds no {}", container.kind(), item.kind()))),
+        }
+    }
+
+    /// `pattern % values`: `%s`, `%r`, `%d`, `%i`, `%f` with a precision, and `%%`.
+    pub(super) fn percent_format(&mut self, pattern: &Text, values: &[Value]) -> Result<Text, Error> {
+        let mut out = TextBuilder::default();
+        let mut values = values.iter();
+        let mut rest = pattern.as_str();
+        self.charge(rest.len())?;
+        while let Some(at) = rest.find('%') {
+            let start = pattern.len() - rest.len();
+            out.push_slice(pattern, start, start + at);
+            let spec = &rest[at + 1..];
+            let len = spec.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(spec.len());
+            let (precision, conversion) = (spec[..len].strip_prefix('.'), spec[len..].chars().next());
+            if len > 0 && precision.is_none() {
+                return Err(Error::value("`%` takes a precision and no width"));
+            }
+            rest = &spec[len + conversion.map_or(0, char::len_utf8)..];
+            if conversion == Some('%') {
+                out.push_str("%", false);
+                continue;
+            }
+            let value = values.next().ok_or_else(|| Error::value("`%` was given too few values"))?;
+            match (conversion, value.number()) {
+                (Some('s'), _) => {
+                    let text = self.text_of(value)?;
+                    self.charge(text.len())?;
+                    out.push(&text);
+                }
+                (Some('d' | 'i'), Some(Number::Int(int))) => out.push_str(&int.to_string(), false),
+                (Some('d' | 'i'), Some(Number::Float(float))) => {
+                    out.push_str(&format!("{:.0}", float.trunc()), false);
+                }
+                (Some('f'), Some(number)) => {
+                    let digits = precision.map_or(Ok(6), str::parse).ok().filter(|digits| *digits <= 64);
+                    let digits: usize =
+                        digits.ok_or_else(|| Error::value("`%` was given a bad precision"))?;
+                    out.push_str(&format!("{:.digits$}", number.as_f64()), false);
+                }
+                _ => return Err(Error::value(format!("`%` cannot write a {} so", value.kind()))),
+            }
+        }
+        out.push_slice(pattern, pattern.len() - rest.len(), pattern.len());
+        Ok(out.finish())
+    }
+}
+
+fn arithmetic(op: BinaryOp, left: Number, right: Number) -> Result<Value, Error> {
+    let by_zero = || Error::value("division by zero");
+    if let (Number::Int(a), Number::Int(b)) = (left, right) {
+        let result = match op {
+            BinaryOp::Add => a.checked_add(b),
+            BinaryOp::Sub => a.checked_sub(b),
+            BinaryOp::Mul => a.checked_mul(b),
+            BinaryOp::Div | BinaryOp::FloorDiv | BinaryOp::Rem if b == 0 => return Err(by_zero()),
+            BinaryOp::Div => return Ok(Value::Float(a as f64 / b as f64)),
+            // Python rounds towards minus infinity and its remainder has the divisor's sign.
+            BinaryOp::FloorDiv => {
+                a.checked_div(b).map(|q| if a % b != 0 && (a < 0) != (b < 0) { q - 1 } else { q })
+            }
+            BinaryOp::Rem => a.checked_rem(b).map(|r| if r != 0 && (r < 0) != (b < 0) { r + b } else { r }),
+            BinaryOp::Pow if b < 0 => return Ok(Value::Float((a as f64).powf(b as f64))),
+            BinaryOp::Pow => u32::try_from(b).ok().and_then(|b| a.checked_pow(b)),
+            BinaryOp::Concat => None,
+        };
+        return result.map(Value::Int).ok_or_else(overflow);
+    }
+    let (a, b) = (left.as_f64(), right.as_f64());
+    Ok(Value::Float(match op {
+        BinaryOp::Add => a + b,
+        BinaryOp::Sub => a - b,
+        BinaryOp::Mul => a * b,
+        BinaryOp::Div | BinaryOp::FloorDiv | BinaryOp::Rem if b == 0.0 => return Err(by_zero()),
+        BinaryOp::Div => a / b,
+        BinaryOp::FloorDiv => (a / b).floor(),
+        BinaryOp::Rem => a - b * (a / b).floor(),
+        BinaryOp::Pow => a.powf(b),
+        BinaryOp::Concat => return Err(Error::value("numbers are no text")),
+    }))
+}
+
+fn overflow() -> Error {
+    Error::value("a number is out of range")
+}

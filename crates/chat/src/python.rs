@@ -1,0 +1,245 @@
+//! The few spellings of Python that the official chat code leaves in a prompt: `json.dumps`, `str()` and
+//! `repr()` of plain data, and what `str.strip` takes for white space.
+//!
+//! Source: CPython's `json.encoder` (with `ensure_ascii=False`), `float.__repr__` and `str.isspace`.
+//! JSON integers beyond 64 bits arrive here as floats; everything else is byte for byte what Python writes.
+
+use serde_json::Value;
+use std::fmt::Write as _;
+
+/// White space as `str.isspace` has it: Unicode's, and the four ASCII separators U+001C to U+001F.
+pub(crate) fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+}
+
+/// `text.strip()`.
+pub(crate) fn strip(text: &str) -> &str {
+    text.trim_matches(is_space)
+}
+
+/// `json.dumps(value, ensure_ascii=False)`: one line, `", "` and `": "` between items.
+pub(crate) fn dumps(value: &Value) -> String {
+    let mut out = String::new();
+    write_json(&mut out, value, None, 0);
+    out
+}
+
+/// `json.dumps(value, ensure_ascii=False, indent=indent)`.
+pub(crate) fn dumps_indented(value: &Value, indent: usize) -> String {
+    let mut out = String::new();
+    write_json(&mut out, value, Some(indent), 0);
+    out
+}
+
+/// The inside of a JSON string literal.
+pub(crate) fn escape_into(out: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{08}' => out.push_str("\\b"),
+            '\u{0c}' => out.push_str("\\f"),
+            c if c < ' ' => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+}
+
+/// `repr(number)` for a float: the shortest digits that read back, in Python's choice of notation.
+pub(crate) fn float(number: f64) -> String {
+    if !number.is_finite() {
+        return if number.is_nan() {
+            "nan"
+        } else if number > 0.0 {
+            "inf"
+        } else {
+            "-inf"
+        }
+        .to_owned();
+    }
+    let scientific = format!("{number:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..16).contains(&exponent) {
+        let plain = format!("{number}");
+        return if plain.contains('.') { plain } else { plain + ".0" };
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.abs())
+}
+
+/// `str(value)` of decoded JSON: strings as they are, everything else as `repr`.
+pub(crate) fn str(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => repr(other),
+    }
+}
+
+/// `repr(value)` of decoded JSON: `None`, `True`, `'text'`, `[1, 2]`, `{'a': 1}`.
+pub(crate) fn repr(value: &Value) -> String {
+    match value {
+        Value::Null => "None".to_owned(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::Number(number) => number_text(number),
+        Value::String(text) => repr_str(text),
+        Value::Array(items) => format!("[{}]", items.iter().map(repr).collect::<Vec<_>>().join(", ")),
+        Value::Object(map) => {
+            let items: Vec<String> =
+                map.iter().map(|(k, v)| format!("{}: {}", repr_str(k), repr(v))).collect();
+            format!("{{{}}}", items.join(", "))
+        }
+    }
+}
+
+/// `repr(text)`: single quotes unless the text holds those and no double ones; unprintable characters escaped.
+pub(crate) fn repr_str(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push(quote);
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c == quote => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if is_printable(c) => out.push(c),
+            c => {
+                let code = u32::from(c);
+                let _ = match code {
+                    0..=0xff => write!(out, "\\x{code:02x}"),
+                    0x100..=0xffff => write!(out, "\\u{code:04x}"),
+                    _ => write!(out, "\\U{code:08x}"),
+                };
+            }
+        }
+    }
+    out.push(quote);
+    out
+}
+
+/// `str.isprintable`, short of the unassigned code points, which need the Unicode tables.
+fn is_printable(c: char) -> bool {
+    c == ' '
+        || !(c.is_control()
+            || is_space(c)
+            || matches!(u32::from(c), 0xad | 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0xfeff)
+            || matches!(u32::from(c), 0xe000..=0xf8ff | 0xf0000..=0x10ffff))
+}
+
+fn number_text(number: &serde_json::Number) -> String {
+    if number.is_f64() { float(number.as_f64().unwrap_or(f64::NAN)) } else { number.to_string() }
+}
+
+fn write_json(out: &mut String, value: &Value, indent: Option<usize>, level: usize) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
+        Value::Number(number) => out.push_str(&number_text(number)),
+        Value::String(text) => {
+            out.push('"');
+            escape_into(out, text);
+            out.push('"');
+        }
+        Value::Array(items) if items.is_empty() => out.push_str("[]"),
+        Value::Array(items) => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                begin_item(out, i, indent, level + 1);
+                write_json(out, item, indent, level + 1);
+            }
+            end_items(out, indent, level);
+            out.push(']');
+        }
+        Value::Object(map) if map.is_empty() => out.push_str("{}"),
+        Value::Object(map) => {
+            out.push('{');
+            for (i, (key, item)) in map.iter().enumerate() {
+                begin_item(out, i, indent, level + 1);
+                out.push('"');
+                escape_into(out, key);
+                out.push_str("\": ");
+                write_json(out, item, indent, level + 1);
+            }
+            end_items(out, indent, level);
+            out.push('}');
+        }
+    }
+}
+
+fn begin_item(out: &mut String, index: usize, indent: Option<usize>, level: usize) {
+    if index > 0 {
+        out.push_str(if indent.is_some() { "," } else { ", " });
+    }
+    new_line(out, indent, level);
+}
+
+fn end_items(out: &mut String, indent: Option<usize>, level: usize) {
+    new_line(out, indent, level);
+}
+
+fn new_line(out: &mut String, indent: Option<usize>, level: usize) {
+    if let Some(indent) = indent {
+        out.push('\n');
+        out.extend(std::iter::repeat_n(' ', indent * level));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    // The right-hand sides were printed by CPython 3.11.
+    #[test]
+    fn json_is_written_as_python_writes_it() {
+        let value = json!({"a": [1, 2.5, true, null], "k": {}, "l": [], "s": "é\"\\/\n\u{8}\u{1f}\u{7f}<&'"});
+        assert_eq!(
+            dumps(&value),
+            "{\"a\": [1, 2.5, true, null], \"k\": {}, \"l\": [], \"s\": \"é\\\"\\\\/\\n\\b\\u001f\u{7f}<&'\"}"
+        );
+        assert_eq!(
+            dumps_indented(&json!({"a": [1, {"b": 2}], "c": []}), 4),
+            "{\n    \"a\": [\n        1,\n        {\n            \"b\": 2\n        }\n    ],\n    \"c\": []\n}"
+        );
+    }
+
+    #[test]
+    fn floats_are_written_as_python_writes_them() {
+        for (number, text) in [
+            (1.0, "1.0"),
+            (-0.0, "-0.0"),
+            (0.1, "0.1"),
+            (1e15, "1000000000000000.0"),
+            (1e16, "1e+16"),
+            (1.5e300, "1.5e+300"),
+            (1e-4, "0.0001"),
+            (1e-5, "1e-05"),
+            (1.25e-7, "1.25e-07"),
+            (123456.789, "123456.789"),
+        ] {
+            assert_eq!(float(number), text);
+        }
+    }
+
+    #[test]
+    fn plain_data_prints_as_in_python() {
+        assert_eq!(
+            repr(&json!({"a": null, "b": [true, "it's", "\"", "x\ny\u{0}"]})),
+            "{'a': None, 'b': [True, \"it's\", '\"', 'x\\ny\\x00']}"
+        );
+        assert_eq!(str(&json!("plain")), "plain");
+        assert_eq!(strip("\u{a0}\u{1c} a \u{3000}\n"), "a");
+        assert_eq!(strip("\u{200b}a"), "\u{200b}a");
+    }
+}

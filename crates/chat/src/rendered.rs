@@ -1,0 +1,213 @@
+//! A rendered prompt: pieces that remember where they came from, and the ids that they become.
+//!
+//! Two roads lead from a prompt to ids. The official one renders everything to one text and tokenises that, so
+//! that a person who types `<|assistant|>` speaks with the model's voice. Ours takes special tokens from the
+//! format alone and encodes everything a person wrote as plain text; whatever spells no special token comes out
+//! with the same ids on both roads, because text between two special tokens is always encoded as a whole.
+
+use crate::error::ChatError;
+use crate::format::{Format, Tokenising};
+use glimmer_tokenizer::{TokenId, Tokenizer};
+use std::borrow::Cow;
+
+/// A piece of a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// A special token that the format needs, by its spelling.
+    Special(Cow<'static, str>),
+    /// A special token that the model's tokenizer class adds by itself: not part of the prompt's text.
+    Affix(&'static str),
+    /// Text of the format's own. Spellings of special tokens in it are meant.
+    Trusted(Cow<'static, str>),
+    /// Text that came from outside: messages, tool definitions, tool results. Never a special token.
+    User(String),
+    /// The text before and after is encoded apart.
+    Boundary,
+}
+
+/// A prompt in pieces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    segments: Vec<Segment>,
+    tokenising: Tokenising,
+    format: &'static str,
+}
+
+impl Rendered {
+    pub(crate) fn new(prompt: Prompt, format: Format) -> Rendered {
+        Rendered { segments: prompt.segments, tokenising: format.tokenising(), format: format.name() }
+    }
+
+    pub(crate) fn from_template(prompt: Prompt) -> Rendered {
+        Rendered { segments: prompt.segments, tokenising: Tokenising::Rendered, format: "the chat template" }
+    }
+
+    /// The pieces, in order.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The prompt's text, as the model's own code renders it.
+    pub fn prompt(&self) -> String {
+        self.segments
+            .iter()
+            .map(|segment| match segment {
+                Segment::Special(text) | Segment::Trusted(text) => text,
+                Segment::User(text) => text.as_str(),
+                Segment::Affix(_) | Segment::Boundary => "",
+            })
+            .collect()
+    }
+
+    /// The prompt's ids, with special tokens from the format alone.
+    ///
+    /// # Errors
+    /// [`ChatError::MissingToken`] if the tokenizer lacks a token that the format needs.
+    pub fn ids(&self, tokenizer: &Tokenizer) -> Result<Vec<TokenId>, ChatError> {
+        let mut ids = Vec::new();
+        let mut gap = Gap::default();
+        for segment in &self.segments {
+            match segment {
+                Segment::Special(spelling) => {
+                    gap.encode_into(&mut ids, tokenizer);
+                    ids.push(self.special_id(spelling, tokenizer)?);
+                }
+                Segment::Affix(spelling) => {
+                    gap.encode_into(&mut ids, tokenizer);
+                    ids.push(self.special_id(spelling, tokenizer)?);
+                }
+                Segment::Trusted(text) => gap.push_trusted(text),
+                Segment::User(text) => gap.push_user(text),
+                Segment::Boundary => gap.encode_into(&mut ids, tokenizer),
+            }
+        }
+        gap.encode_into(&mut ids, tokenizer);
+        Ok(ids)
+    }
+
+    /// The prompt's ids exactly as the model's own code makes them, which in most formats takes the spelling of a
+    /// special token for that token wherever it stands.
+    ///
+    /// # Errors
+    /// [`ChatError::MissingToken`] if the tokenizer lacks a token that the format needs.
+    pub fn ids_parse_special(&self, tokenizer: &Tokenizer) -> Result<Vec<TokenId>, ChatError> {
+        if self.tokenising == Tokenising::ByMessage {
+            return self.ids(tokenizer);
+        }
+        let mut ids = Vec::new();
+        let is_affix = |segment: &&Segment| matches!(segment, Segment::Affix(_));
+        for segment in self.segments.iter().take_while(is_affix) {
+            ids.push(self.affix_id(segment, tokenizer)?);
+        }
+        ids.extend(tokenizer.encode_parse_special(&self.prompt()));
+        for segment in self.segments.iter().skip_while(is_affix).filter(is_affix) {
+            ids.push(self.affix_id(segment, tokenizer)?);
+        }
+        Ok(ids)
+    }
+
+    fn affix_id(&self, segment: &Segment, tokenizer: &Tokenizer) -> Result<TokenId, ChatError> {
+        let Segment::Affix(spelling) = segment else { unreachable!("only affixes are asked for") };
+        self.special_id(spelling, tokenizer)
+    }
+
+    fn special_id(&self, spelling: &str, tokenizer: &Tokenizer) -> Result<TokenId, ChatError> {
+        tokenizer
+            .special_id(spelling)
+            .ok_or_else(|| ChatError::MissingToken { spelling: spelling.to_owned(), format: self.format })
+    }
+}
+
+/// The pieces of a prompt as a format writes them.
+#[derive(Debug, Default)]
+pub(crate) struct Prompt {
+    segments: Vec<Segment>,
+}
+
+impl Prompt {
+    pub(crate) fn special(&mut self, spelling: &'static str) {
+        self.segments.push(Segment::Special(Cow::Borrowed(spelling)));
+    }
+
+    pub(crate) fn affix(&mut self, spelling: &'static str) {
+        self.segments.push(Segment::Affix(spelling));
+    }
+
+    pub(crate) fn trusted(&mut self, text: impl Into<Cow<'static, str>>) {
+        let text = text.into();
+        match self.segments.last_mut() {
+            _ if text.is_empty() => {}
+            Some(Segment::Trusted(before)) => before.to_mut().push_str(&text),
+            _ => self.segments.push(Segment::Trusted(text)),
+        }
+    }
+
+    pub(crate) fn user(&mut self, text: &str) {
+        match self.segments.last_mut() {
+            _ if text.is_empty() => {}
+            Some(Segment::User(before)) => before.push_str(text),
+            _ => self.segments.push(Segment::User(text.to_owned())),
+        }
+    }
+
+    pub(crate) fn boundary(&mut self) {
+        self.segments.push(Segment::Boundary);
+    }
+}
+
+/// The text between two special tokens, which is encoded as a whole so that merges run across its pieces.
+#[derive(Default)]
+struct Gap {
+    text: String,
+    /// Byte ranges of the format's own text, apart from one another.
+    trusted: Vec<std::ops::Range<usize>>,
+}
+
+impl Gap {
+    fn push_trusted(&mut self, text: &str) {
+        let start = self.text.len();
+        self.text.push_str(text);
+        match self.trusted.last_mut() {
+            Some(last) if last.end == start => last.end = self.text.len(),
+            _ => self.trusted.push(start..self.text.len()),
+        }
+    }
+
+    fn push_user(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    /// Encodes the gap, with the special tokens that the format's own text spells, and empties it.
+    fn encode_into(&mut self, ids: &mut Vec<TokenId>, tokenizer: &Tokenizer) {
+        let mut plain_from = 0;
+        for range in self.trusted.drain(..) {
+            for (start, end, id) in spelled_tokens(&self.text[range.clone()], tokenizer) {
+                let (start, end) = (range.start + start, range.start + end);
+                if plain_from < start {
+                    ids.extend(tokenizer.encode(&self.text[plain_from..start]));
+                }
+                ids.push(id);
+                plain_from = end;
+            }
+        }
+        if plain_from < self.text.len() {
+            ids.extend(tokenizer.encode(&self.text[plain_from..]));
+        }
+        self.text.clear();
+    }
+}
+
+/// The special tokens that `text` spells, as the tokenizer itself finds them: (start, end, id) in bytes.
+fn spelled_tokens(text: &str, tokenizer: &Tokenizer) -> Vec<(usize, usize, TokenId)> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    for id in tokenizer.encode_parse_special(text).into_iter().filter(|id| tokenizer.is_special(*id)) {
+        let spelling =
+            tokenizer.token_bytes(id).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        if let Some(at) = text[from..].find(&spelling) {
+            found.push((from + at, from + at + spelling.len(), id));
+            from += at + spelling.len();
+        }
+    }
+    found
+}

@@ -1,0 +1,171 @@
+//! A checkpoint's chat template: a format known by heart, or Jinja of its own.
+
+use crate::detect::{self, Hints};
+use crate::error::ChatError;
+use crate::format::Format;
+use crate::formats;
+use crate::jinja::{Template, Variable};
+use crate::message::{Conversation, Message, Role};
+use crate::rendered::{Prompt, Rendered};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// The name that GLM-4's tools block gives the model, where nothing else is said.
+const GLM4_NAME: &str = "GLM-4";
+
+/// Turns conversations into prompts. Cheap to clone and shared freely between threads.
+#[derive(Clone, Debug)]
+pub struct ChatTemplate {
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Native { format: Format, name: String },
+    Jinja(Arc<Jinja>),
+}
+
+#[derive(Debug)]
+struct Jinja {
+    template: Template,
+    /// What the template calls the answer of a tool.
+    tool_role: &'static str,
+    /// `bos_token` and its like.
+    special_tokens: Vec<(String, String)>,
+}
+
+impl ChatTemplate {
+    /// A format known by heart.
+    pub fn native(format: Format) -> ChatTemplate {
+        ChatTemplate { kind: Kind::Native { format, name: GLM4_NAME.to_owned() } }
+    }
+
+    /// A Jinja template, which is input from strangers: its source, its work, its memory and its depth are bounded.
+    ///
+    /// # Errors
+    /// [`ChatError::Syntax`] with the line, or [`ChatError::Limit`].
+    pub fn jinja(source: &str) -> Result<ChatTemplate, ChatError> {
+        // OpenAI's word, if the template tests for it; else GLM's own.
+        let tool_role =
+            if source.contains("'tool'") || source.contains("\"tool\"") { "tool" } else { "observation" };
+        let jinja = Jinja { template: Template::parse(source)?, tool_role, special_tokens: Vec::new() };
+        Ok(ChatTemplate { kind: Kind::Jinja(Arc::new(jinja)) })
+    }
+
+    /// The template of a checkpoint: the native format whose template this is, or this one itself, or without one
+    /// the format that the rest of the checkpoint tells.
+    ///
+    /// # Errors
+    /// Those of [`ChatTemplate::jinja`], and [`ChatError::UnknownFormat`] if nothing tells the format.
+    pub fn detect(template: Option<&str>, hints: &Hints) -> Result<ChatTemplate, ChatError> {
+        let Some(source) = template.filter(|source| !source.trim().is_empty()) else {
+            let format =
+                detect::by_hints(hints).ok_or(ChatError::UnknownFormat { known: Format::names() })?;
+            return Ok(ChatTemplate::native(format));
+        };
+        if let Some((format, name)) = detect::by_template(source) {
+            let name = name.unwrap_or_else(|| GLM4_NAME.to_owned());
+            return Ok(ChatTemplate { kind: Kind::Native { format, name } });
+        }
+        Ok(ChatTemplate::jinja(source)?.with_special_tokens(&hints.named_tokens))
+    }
+
+    /// Gives a Jinja template the spellings behind `bos_token`, `eos_token` and their like.
+    #[must_use]
+    pub fn with_special_tokens(mut self, tokens: &[(String, String)]) -> ChatTemplate {
+        if let Kind::Jinja(jinja) = &mut self.kind
+            && let Some(jinja) = Arc::get_mut(jinja)
+        {
+            jinja.special_tokens = tokens.to_vec();
+        }
+        self
+    }
+
+    /// The native format, if it is one.
+    pub fn format(&self) -> Option<Format> {
+        match &self.kind {
+            Kind::Native { format, .. } => Some(*format),
+            Kind::Jinja(_) => None,
+        }
+    }
+
+    /// Renders a conversation.
+    ///
+    /// # Errors
+    /// What the format or the template cannot say of it.
+    pub fn render(&self, conversation: &Conversation) -> Result<Rendered, ChatError> {
+        match &self.kind {
+            Kind::Native { format, name } => {
+                formats::render(*format, conversation, conversation.assistant_name.as_deref().unwrap_or(name))
+            }
+            Kind::Jinja(jinja) => jinja.render(conversation),
+        }
+    }
+}
+
+impl Jinja {
+    fn render(&self, conversation: &Conversation) -> Result<Rendered, ChatError> {
+        let messages: Vec<Value> =
+            conversation.messages.iter().map(|message| message_json(message, self.tool_role)).collect();
+        let tools = Value::Array(conversation.tools.clone());
+        let mut variables = vec![
+            ("messages", Variable::Messages(&messages)),
+            ("tools", if conversation.tools.is_empty() { Variable::None } else { Variable::Outside(&tools) }),
+            ("documents", Variable::None),
+            ("add_generation_prompt", Variable::Bool(conversation.add_generation_prompt)),
+        ];
+        for (name, spelling) in &self.special_tokens {
+            variables.push((name, Variable::Trusted(spelling)));
+        }
+        for (name, switch) in [
+            ("enable_thinking", conversation.enable_thinking),
+            ("clear_thinking", conversation.clear_thinking),
+        ] {
+            variables.extend(switch.map(|switch| (name, Variable::Bool(switch))));
+        }
+        for (name, value) in &conversation.extra {
+            if !variables.iter().any(|(known, _)| known == name) {
+                variables.push((name, Variable::Outside(value)));
+            }
+        }
+        let text = self.template.render(&variables)?;
+        let mut prompt = Prompt::default();
+        for (stretch, outside) in text.stretches() {
+            if outside {
+                prompt.user(stretch);
+            } else {
+                prompt.trusted(stretch.to_owned());
+            }
+        }
+        Ok(Rendered::from_template(prompt))
+    }
+}
+
+/// A message as templates expect it: OpenAI's shape, with tool arguments as objects, and GLM's `metadata`.
+fn message_json(message: &Message, tool_role: &str) -> Value {
+    let role = if message.role == Role::Observation { tool_role } else { message.role.name() };
+    let content = match &message.parts {
+        Some(parts) => Value::Array(parts.clone()),
+        None if !message.results.is_empty() => json!(message.results),
+        None => json!(message.content),
+    };
+    let mut fields = Map::from_iter([("role".to_owned(), json!(role)), ("content".to_owned(), content)]);
+    let mut add =
+        |name: &str, value: Option<Value>| fields.extend(value.map(|value| (name.to_owned(), value)));
+    add("metadata", message.metadata.as_ref().map(|text| json!(text)));
+    add("reasoning_content", message.reasoning.as_ref().map(|text| json!(text)));
+    add("tool_call_id", message.tool_call_id.as_ref().map(|text| json!(text)));
+    add("tools", message.tools.as_ref().map(|tools| json!(tools)));
+    let calls = message.tool_calls.iter().map(|call| {
+        let arguments = call.arguments_object().map_or_else(|| call.arguments.clone(), Value::Object);
+        let mut fields = Map::from_iter([
+            ("type".to_owned(), json!("function")),
+            ("function".to_owned(), json!({"name": call.name, "arguments": arguments})),
+        ]);
+        fields.extend(call.id.as_ref().map(|id| ("id".to_owned(), json!(id))));
+        Value::Object(fields)
+    });
+    let calls: Vec<Value> = calls.collect();
+    add("tool_calls", (!calls.is_empty()).then_some(Value::Array(calls)));
+    Value::Object(fields)
+}

@@ -1,0 +1,38 @@
+//! Where the shared reference files are, and how to read them.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use glimmer_chat::Conversation;
+use glimmer_tokenizer::Tokenizer;
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// The folder of reference files that are not part of the repository; without it, says so.
+pub(crate) fn shared() -> Option<PathBuf> {
+    let folder = match std::env::var_os("GLIMMER_SHARED") {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
+    };
+    if folder.join("tokenizers/vectors").is_dir() {
+        return Some(folder);
+    }
+    println!("skipped: ../shared not present");
+    None
+}
+
+pub(crate) fn lines(path: PathBuf) -> Vec<Value> {
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+pub(crate) fn tokenizer(name: &str) -> Option<Tokenizer> {
+    let folder = shared()?.join("tokenizers").join(name);
+    Some(Tokenizer::from_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())))
+}
+
+pub(crate) fn conversation(case: &Value) -> Conversation {
+    serde_json::from_value(case.clone()).unwrap_or_else(|e| panic!("{}: {e}", case["name"]))
+}
+
+pub(crate) fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+}

@@ -1,0 +1,175 @@
+//! The published and verified prompts and ids of every format, from the shared folder.
+
+mod support;
+
+use glimmer_chat::{ChatTemplate, Format, Segment};
+use glimmer_tokenizer::Tokenizer;
+use support::{conversation, ids, lines, shared, tokenizer};
+
+const SPELLINGS: [&str; 16] = [
+    "<|endoftext|>",
+    "[MASK]",
+    "[gMASK]",
+    "[sMASK]",
+    "<sop>",
+    "<eop>",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|observation|>",
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "</tool_call>",
+    "/nothink",
+    "<unk>",
+];
+
+/// Whether something that a person wrote spells a special token of this tokenizer.
+fn user_spells_special(segments: &[Segment], tokenizer: &Tokenizer) -> bool {
+    segments.iter().any(|segment| match segment {
+        Segment::User(text) => {
+            SPELLINGS.iter().any(|s| text.contains(s) && tokenizer.special_id(s).is_some())
+        }
+        _ => false,
+    })
+}
+
+fn check(file: &str, format: Format, tokenizer_name: &str) {
+    let Some(shared) = shared() else { return };
+    let tokenizer = tokenizer(tokenizer_name).unwrap();
+    let template = ChatTemplate::native(format);
+    let mut safe = 0;
+    let cases = lines(shared.join("tokenizers/vectors/chat").join(file));
+    for case in &cases {
+        let name = format!("{file} {}", case["name"]);
+        let rendered = template.render(&conversation(case)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        if let Some(prompt) = case["prompt"].as_str() {
+            assert_eq!(rendered.prompt(), prompt, "{name}");
+        }
+        if case["ids"].is_null() {
+            continue;
+        }
+        let official = rendered.ids_parse_special(&tokenizer).unwrap();
+        assert_eq!(official, ids(&case["ids"]), "{name}");
+        let ours = rendered.ids(&tokenizer).unwrap();
+        if user_spells_special(rendered.segments(), &tokenizer) {
+            if let Some(reference) =
+                ["ids_raw_encoder", "ids_message_by_message"].iter().find_map(|k| case.get(k))
+            {
+                assert_eq!(ours, ids(reference), "{name}: as the reference without spellings");
+            } else {
+                assert_eq!(tokenizer.decode(&ours), tokenizer.decode(&official), "{name}");
+            }
+            assert!(
+                ours.iter().filter(|id| tokenizer.is_special(**id)).count()
+                    <= official.iter().filter(|id| tokenizer.is_special(**id)).count(),
+                "{name}"
+            );
+        } else {
+            assert_eq!(ours, official, "{name}");
+            safe += 1;
+        }
+    }
+    println!("{file}: {} cases, {safe} equal in both ways", cases.len());
+}
+
+#[test]
+fn chatglm_6b() {
+    check("chatglm-6b.jsonl", Format::ChatGlm6b, "chatglm-6b");
+}
+
+#[test]
+fn chatglm2() {
+    check("chatglm2-6b.jsonl", Format::ChatGlm2, "chatglm2-6b");
+}
+
+#[test]
+fn chatglm3() {
+    check("chatglm3-6b.jsonl", Format::ChatGlm3, "chatglm3-6b");
+}
+
+#[test]
+fn glm4() {
+    check("glm-4-9b-chat.jsonl", Format::Glm4, "glm-4-9b-chat");
+    check("glm-4-9b-chat.jsonl", Format::Glm4, "glm-4-9b-chat-hf");
+}
+
+#[test]
+fn glm4v() {
+    check("glm-4v-9b.jsonl", Format::Glm4v, "glm-4-9b-chat");
+}
+
+#[test]
+fn glm_edge() {
+    // No ids: the vocabulary of this file is not the model's.
+    check("glm-edge-chat.jsonl", Format::GlmEdge, "glm-4.5");
+}
+
+#[test]
+fn glm_0414() {
+    check("glm-4-0414.jsonl", Format::Glm40414, "glm-4-0414");
+}
+
+#[test]
+fn glm_z1() {
+    check("glm-z1-0414.jsonl", Format::GlmZ1, "glm-4-0414");
+}
+
+#[test]
+fn glm_45() {
+    check("glm-4.5.jsonl", Format::Glm45, "glm-4.5");
+}
+
+#[test]
+fn glm_47() {
+    check("glm-4.7.jsonl", Format::Glm47, "glm-4.5");
+}
+
+/// The models' own Jinja, run by our interpreter: the same text, the same ids.
+#[test]
+fn templates_agree_with_native_formats() {
+    let Some(shared) = shared() else { return };
+    for (file, template, tokenizer_name) in [
+        ("glm-4-9b-chat", "glm-4-9b-chat", "glm-4-9b-chat"),
+        ("glm-4-0414", "glm-4-0414", "glm-4-0414"),
+        ("glm-z1-0414", "glm-z1-0414", "glm-4-0414"),
+        ("glm-4.5", "glm-4.5-4.6", "glm-4.5"),
+        ("glm-4.7", "glm-4.7", "glm-4.5"),
+        ("glm-edge-chat", "glm-edge-chat", "glm-4.5"),
+    ] {
+        let source =
+            std::fs::read_to_string(shared.join(format!("tokenizers/templates/{template}.jinja"))).unwrap();
+        let native = ChatTemplate::detect(Some(&source), &Default::default()).unwrap();
+        assert!(native.format().is_some(), "{template} is known");
+        let jinja = ChatTemplate::jinja(&source).unwrap_or_else(|e| panic!("{template}: {e}"));
+        let tokenizer = tokenizer(tokenizer_name).unwrap();
+        for case in lines(shared.join(format!("tokenizers/vectors/chat/{file}.jsonl"))) {
+            let name = format!("{template} {}", case["name"]);
+            let conversation = conversation(&case);
+            let ours = jinja.render(&conversation).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let theirs = native.render(&conversation).unwrap();
+            assert_eq!(ours.prompt(), case["prompt"].as_str().unwrap(), "{name}");
+            assert_eq!(ours.ids(&tokenizer).unwrap(), theirs.ids(&tokenizer).unwrap(), "{name}");
+            let official = ours.ids_parse_special(&tokenizer).unwrap();
+            assert_eq!(official, theirs.ids_parse_special(&tokenizer).unwrap(), "{name}");
+        }
+    }
+}
+
+/// Vectors that other projects published.
+#[test]
+fn known_public_vectors() {
+    let Some(shared) = shared() else { return };
+    for case in lines(shared.join("tokenizers/vectors/known_public_vectors.jsonl")) {
+        let format = match (case["tokenizer"].as_str().unwrap(), case["kind"].as_str().unwrap()) {
+            ("chatglm3-6b", "chat, add_generation_prompt") => Format::ChatGlm3,
+            ("glm-4-9b", "chat, add_generation_prompt") => Format::Glm4,
+            _ => continue,
+        };
+        let tokenizer =
+            tokenizer(if format == Format::Glm4 { "glm-4-9b-chat" } else { "chatglm3-6b" }).unwrap();
+        let rendered = ChatTemplate::native(format).render(&conversation(&case)).unwrap();
+        assert_eq!(rendered.ids(&tokenizer).unwrap(), ids(&case["ids"]));
+    }
+}
