@@ -1,6 +1,7 @@
 //! An opened model: its tensors by name, wherever they lie, and the JSON files beside them.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -67,6 +68,12 @@ pub struct Checkpoint {
     config: Option<Value>,
     generation_config: Option<Value>,
     tokenizer_config: Option<Value>,
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:?}, {} tensors", self.path.display(), self.kind, self.tensors.len())
+    }
 }
 
 /// Where a tensor lies, beyond what its [`TensorInfo`] says.

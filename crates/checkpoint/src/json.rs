@@ -11,14 +11,17 @@ use crate::entry::MAX_TENSORS;
 use crate::error::CheckpointError;
 use crate::map;
 
-/// The most bytes that a configuration file may have. The largest published `tokenizer_config.json` has a few hundred
-/// kilobytes, the largest index of shards about ten megabytes.
-pub(crate) const MAX_JSON: u64 = 64 << 20;
+/// The most bytes that an index of shards may have; the largest published ones have about ten megabytes.
+pub(crate) const MAX_INDEX: u64 = 64 << 20;
+
+/// The most bytes that a configuration may have; the largest published ones have a few hundred kilobytes. Lower than
+/// for an index because a configuration is kept as a tree, and `[0,0,0,...` becomes a tree of sixteen times its size.
+const MAX_CONFIG: u64 = 4 << 20;
 
 /// Reads `directory/name` as a JSON object; `None` when there is no such file.
 pub(crate) fn read_object(directory: &Path, name: &str) -> Result<Option<Value>, CheckpointError> {
     let path = directory.join(name);
-    let Some(bytes) = map::read_small(&path, MAX_JSON)? else { return Ok(None) };
+    let Some(bytes) = map::read_small(&path, MAX_CONFIG)? else { return Ok(None) };
     let value: Value = parse(&bytes, &path)?;
     if !value.is_object() {
         return Err(CheckpointError::Json { path, what: "a JSON object is expected".to_owned() });

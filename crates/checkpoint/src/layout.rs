@@ -40,11 +40,12 @@ impl Layout {
         }
         for name in WEIGHTS {
             let single = path.join(name);
-            if single.exists() {
+            // A link that leads nowhere is there too: a download that did not finish.
+            if single.symlink_metadata().is_ok() {
                 return read_file(&single);
             }
             let index = path.join(format!("{name}.index.json"));
-            if let Some(bytes) = map::read_small(&index, json::MAX_JSON)? {
+            if let Some(bytes) = map::read_small(&index, json::MAX_INDEX)? {
                 return read_indexed(&index, &bytes);
             }
         }
@@ -64,23 +65,23 @@ fn read_file(path: &Path) -> Result<Layout, CheckpointError> {
 fn read_part(path: &Path) -> Result<(Kind, Part, Option<Metadata>), CheckpointError> {
     let file = FileBytes::open(path)?;
     let bytes = file.bytes();
+    // In this order: a safetensors file begins with a length, which may spell the magic of a pickle.
     let (kind, tensors, metadata) = if bytes.starts_with(gguf::MAGIC) {
         let gguf = gguf::parse(bytes, path).map_err(|d| d.within(path))?;
         (Kind::Gguf, gguf.tensors, Some(gguf.metadata))
+    } else if bytes.get(8) == Some(&b'{') {
+        (Kind::Safetensors, safetensors::parse(bytes).map_err(|d| d.within(path))?.tensors, None)
     } else if bytes.starts_with(pickle::ZIP_MAGIC) {
         (Kind::PyTorch, pickle::parse(bytes).map_err(|d| d.within(path))?, None)
     } else if bytes.starts_with(pickle::PICKLE_MAGIC) {
         return Err(CheckpointError::LegacyPickle { path: path.to_owned() });
-    } else if bytes.get(8) == Some(&b'{') || has_extension(path, "safetensors") {
+    } else if path.extension().is_some_and(|e| e == "safetensors") {
+        // Cut off or damaged: the parser says how.
         (Kind::Safetensors, safetensors::parse(bytes).map_err(|d| d.within(path))?.tensors, None)
     } else {
         return Err(CheckpointError::UnknownFormat { path: path.to_owned() });
     };
     Ok((kind, Part { file, tensors }, metadata))
-}
-
-fn has_extension(path: &Path, extension: &str) -> bool {
-    path.extension().is_some_and(|e| e == extension)
 }
 
 /// Reads all parts that an index names, and checks that they hold what it says.

@@ -104,6 +104,12 @@ fn what_is_not_a_file() {
     let model = tempfile::tempdir().unwrap();
     std::fs::create_dir(model.path().join("model.safetensors")).unwrap();
     says(&refusal(model.path(), "model.safetensors"), &["not a regular file"]);
+    #[cfg(unix)]
+    {
+        let model = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("../blobs/gone", model.path().join("model.safetensors")).unwrap();
+        says(&refusal(model.path(), "model.safetensors"), &["no such file"]);
+    }
     #[cfg(target_os = "linux")]
     says(&refusal(std::path::Path::new("/dev/zero"), "zero"), &["not a regular file"]);
 }

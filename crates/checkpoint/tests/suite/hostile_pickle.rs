@@ -204,6 +204,10 @@ fn archives() {
     let model = directory(&[("pytorch_model.bin", &zip(&little))]);
     assert_eq!(open(model.path()).tensors().len(), 1);
 
+    let wide = zip(&[member("m/data.pkl", &pickle), Member { wide: true, ..storage() }]);
+    let model = directory(&[("pytorch_model.bin", &wide)]);
+    assert_eq!(open(model.path()).tensors().len(), 1);
+
     // The last record says how many members there are and where their directory is.
     let sound = zip(&whole());
     let end = sound.len() - 22;

@@ -24,6 +24,16 @@ fn sound_file_opens_and_every_truncation_is_refused() {
     says(&refused("model.safetensors", &bytes[..20]), &["byte 8", "truncated", "the header needs"]);
 }
 
+/// The length of a header may spell the magic number of another format.
+#[test]
+fn lengths_that_look_like_other_formats() {
+    let header = format!("{:640}", one("F32", "[1]", "[0,4]"));
+    let bytes = safetensors(&header, &[0; 4]);
+    assert_eq!(bytes[..2], *b"\x80\x02");
+    let model = directory(&[("weights", &bytes)]);
+    assert_eq!(open(&model.path().join("weights")).tensors().len(), 1);
+}
+
 #[test]
 fn every_type() {
     for (name, dtype) in [

@@ -8,5 +8,6 @@ mod hostile_layouts;
 mod hostile_pickle;
 mod hostile_safetensors;
 mod properties;
+mod replay;
 mod support;
 mod writers;

@@ -137,10 +137,12 @@ pub(crate) struct Member {
     pub(crate) bytes: Vec<u8>,
     pub(crate) method: u16,
     pub(crate) flags: u16,
+    /// Whether the directory gives its sizes and place in 64 bits only.
+    pub(crate) wide: bool,
 }
 
 pub(crate) fn member(name: &str, bytes: &[u8]) -> Member {
-    Member { name: name.to_owned(), bytes: bytes.to_vec(), method: 0, flags: 0 }
+    Member { name: name.to_owned(), bytes: bytes.to_vec(), method: 0, flags: 0, wide: false }
 }
 
 /// A zip archive of these members.
@@ -164,10 +166,16 @@ pub(crate) fn zip(members: &[Member]) -> Vec<u8> {
         out.extend_from_slice(&m.bytes);
         u32s(&mut central, &[0x0201_4b50]);
         u16s(&mut central, &[20, 20, m.flags, m.method, 0, 0]);
-        u32s(&mut central, &[crc, len, len]);
-        u16s(&mut central, &[m.name.len() as u16, 0, 0, 0, 0]);
-        u32s(&mut central, &[0, at]);
+        let narrow = |v: u32| if m.wide { u32::MAX } else { v };
+        u32s(&mut central, &[crc, narrow(len), narrow(len)]);
+        u16s(&mut central, &[m.name.len() as u16, if m.wide { 36 } else { 0 }, 0, 0, 0]);
+        u32s(&mut central, &[0, narrow(at)]);
         central.extend_from_slice(m.name.as_bytes());
+        if m.wide {
+            // Another extra field, then the 64-bit one.
+            u16s(&mut central, &[0x5455, 4, 0, 0, 1, 24]);
+            [len, len, at].iter().for_each(|&v| u32s(&mut central, &[v, 0]));
+        }
     }
     let (at, len, count) = (out.len() as u32, central.len() as u32, members.len() as u16);
     out.extend_from_slice(&central);

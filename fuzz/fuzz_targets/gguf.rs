@@ -1,0 +1,4 @@
+//! A GGUF file.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| glimmer_checkpoint::fuzz_entry::gguf(data));
