@@ -36,6 +36,10 @@ impl FileBytes {
     /// # Errors
     /// When it is not there, no regular file, empty, or a Git LFS pointer.
     pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
+        FileBytes::open_with(path, map)
+    }
+
+    fn open_with(path: &Path, map: fn(&File) -> std::io::Result<Mmap>) -> Result<Self, CheckpointError> {
         let (file, len) = open_regular(path)?;
         let backing = match map(&file) {
             Ok(map) => Backing::Mapped(map),
@@ -135,4 +139,20 @@ fn refuse_lfs_pointer(bytes: &[u8], path: &Path) -> Result<(), CheckpointError> 
     let text = String::from_utf8_lossy(bytes);
     let size = text.lines().find_map(|line| line.strip_prefix("size ")?.trim().parse().ok());
     Err(CheckpointError::LfsPointer { path: PathBuf::from(path), size })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FileBytes;
+
+    #[test]
+    fn a_file_that_cannot_be_mapped_is_read() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let mapped = FileBytes::open(&file).unwrap();
+        let read = FileBytes::open_with(&file, |_| Err(std::io::ErrorKind::Unsupported.into())).unwrap();
+        assert!(matches!(read.backing, super::Backing::Read(_)));
+        assert_eq!(read.bytes(), mapped.bytes());
+        read.release(0..read.bytes().len());
+        assert_eq!(read.bytes(), mapped.bytes());
+    }
 }
