@@ -1,0 +1,206 @@
+//! What happens to the sums of a tile before they are stored: bias, residual, activation function.
+
+use super::formats::GROUP;
+use super::lanes::{Line, Task, Wide};
+use std::marker::PhantomData;
+
+/// What becomes of `y = x W^T + b`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Finish<'a> {
+    /// `out = y`.
+    Store,
+    /// `out = from * scale + y`.
+    Residual {
+        /// Of the output's shape; `None` when it is what the output holds before.
+        from: Option<&'a [f32]>,
+        /// Its factor.
+        scale: f32,
+    },
+    /// `out = silu(gate) * value`, for a matrix packed as gated.
+    SwiGlu,
+    /// `out = gelu(y)`, in its tanh form.
+    Gelu,
+}
+
+/// The output `[rows, width]`, of which every tile writes its own columns.
+#[derive(Clone, Copy)]
+pub(super) struct Output<'a> {
+    start: *mut f32,
+    rows: usize,
+    width: usize,
+    borrows: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it is written through `Output::at` only, whose callers promise not to overlap.
+unsafe impl Send for Output<'_> {}
+// SAFETY: as for Send.
+unsafe impl Sync for Output<'_> {}
+
+impl<'a> Output<'a> {
+    /// Takes the output.
+    pub(super) fn new(out: &'a mut [f32], rows: usize, width: usize) -> Self {
+        assert_eq!(out.len(), rows * width, "the output's shape is that of the product");
+        Output { start: out.as_mut_ptr(), rows, width, borrows: PhantomData }
+    }
+
+    /// `n` values from column `col` of `row`.
+    #[inline(always)]
+    fn at(self, row: usize, col: usize, n: usize) -> *mut f32 {
+        assert!(row < self.rows && col + n <= self.width, "a tile lies within the output");
+        // SAFETY: the element lies within the slice that `new` took, as just checked.
+        unsafe { self.start.add(row * self.width + col) }
+    }
+}
+
+/// Finishes the sums of a tile for some rows.
+pub(super) struct Finishing<'a> {
+    /// The sums: for each panel of `panel` rows its lines of group 0, then those of group 1. The last panel has
+    /// `last` lines a group. A gated matrix has as many of the value behind those of the gate, `value` lines on.
+    pub(super) sums: &'a [Line],
+    pub(super) value: Option<usize>,
+    pub(super) panel: usize,
+    pub(super) last: usize,
+    /// The biases, a line for each group of the sums (gate, then value).
+    pub(super) bias: Option<&'a [Line]>,
+    pub(super) finish: Finish<'a>,
+    pub(super) out: Output<'a>,
+    /// The first row, and how many.
+    pub(super) row: usize,
+    pub(super) rows: usize,
+    /// The first column of the tile, and how many it has.
+    pub(super) col: usize,
+    pub(super) cols: usize,
+}
+
+impl Finishing<'_> {
+    /// Finishes them.
+    ///
+    /// # Safety
+    /// Nobody else may use these columns of these rows of the output now.
+    pub(super) unsafe fn run<S: Wide>(self, s: S) {
+        s.run(Finisher(self));
+    }
+}
+
+struct Finisher<'a>(Finishing<'a>);
+
+impl Task for Finisher<'_> {
+    #[inline(always)]
+    fn run<S: Wide>(self, s: S) {
+        let t = self.0;
+        for i in 0..t.rows {
+            let (p, c) = (i / t.panel, i % t.panel);
+            let lines = if (p + 1) * t.panel <= t.rows { t.panel } else { t.last };
+            for r in 0..2 {
+                let n = t.cols.saturating_sub(GROUP * r).min(GROUP);
+                if n == 0 {
+                    continue;
+                }
+                let at = 2 * t.panel * p + lines * r + c;
+                let sum = |side: usize, line: usize| {
+                    let sum = s.load_f(&t.sums[line]);
+                    t.bias.map_or(sum, |bias| s.add_f(sum, s.load_f(&bias[2 * side + r])))
+                };
+                let y = sum(0, at);
+                let (row, col) = (t.row + i, t.col + GROUP * r);
+                let to = t.out.at(row, col, n);
+                let y = match t.finish {
+                    Finish::Store => y,
+                    Finish::Gelu => gelu(s, y),
+                    Finish::SwiGlu => {
+                        let value = sum(1, at + t.value.expect("a gated matrix has values"));
+                        s.mul_f(silu(s, y), value)
+                    }
+                    Finish::Residual { from, scale } => {
+                        let from = match from {
+                            Some(from) => from[row * t.out.width + col..][..n].as_ptr(),
+                            None => to.cast_const(),
+                        };
+                        // SAFETY: `n` values are readable there: of the slice, or of the output as `at` checked.
+                        s.fma(unsafe { read(s, from, n) }, s.splat_f(scale), y)
+                    }
+                };
+                // Many rows make an output that no cache keeps until it is read.
+                let stream = t.rows > S::COLUMNS && n == GROUP && to.addr().is_multiple_of(size_of::<Line>());
+                // SAFETY: `at` checked that these values lie in the output, which is ours as the caller of `run`
+                // promises; `stream` is only chosen for whole, aligned lines.
+                unsafe {
+                    if stream { s.stream(y, to) } else { write(s, y, to, n) }
+                }
+            }
+        }
+    }
+}
+
+/// Reads `n` floats, the others zero.
+///
+/// # Safety
+/// They must be readable.
+#[inline(always)]
+unsafe fn read<S: Wide>(s: S, from: *const f32, n: usize) -> S::F {
+    if n == GROUP {
+        // SAFETY: the caller's promise.
+        return unsafe { s.read(from) };
+    }
+    let mut all = [0f32; GROUP];
+    // SAFETY: the caller's promise; `n` is below the array's length.
+    unsafe { std::ptr::copy_nonoverlapping(from, all.as_mut_ptr(), n.min(GROUP)) };
+    // SAFETY: an array of sixteen floats.
+    unsafe { s.read(all.as_ptr()) }
+}
+
+/// Writes the first `n` floats.
+///
+/// # Safety
+/// They must be writable.
+#[inline(always)]
+unsafe fn write<S: Wide>(s: S, x: S::F, to: *mut f32, n: usize) {
+    if n == GROUP {
+        // SAFETY: the caller's promise.
+        return unsafe { s.write(x, to) };
+    }
+    let mut all = [0f32; GROUP];
+    // SAFETY: an array of sixteen floats.
+    unsafe { s.write(x, all.as_mut_ptr()) };
+    // SAFETY: the caller's promise; `n` is below the array's length.
+    unsafe { std::ptr::copy_nonoverlapping(all.as_ptr(), to, n.min(GROUP)) };
+}
+
+/// `x / (1 + e^-x)`.
+#[inline(always)]
+fn silu<S: Wide>(s: S, x: S::F) -> S::F {
+    let minus = s.sub_f(s.splat_f(0.0), x);
+    s.div_f(x, s.add_f(s.splat_f(1.0), exp(s, minus)))
+}
+
+/// `x (1 + tanh z) / 2` with `z = sqrt(2 / pi) x (1 + 0.044715 x^2)`, which is `x / (1 + e^-2z)`.
+#[inline(always)]
+fn gelu<S: Wide>(s: S, x: S::F) -> S::F {
+    // -2 sqrt(2 / pi)
+    let factor = s.mul_f(x, s.splat_f(-1.595_769_1));
+    let cubic = s.fma(s.mul_f(x, x), s.splat_f(0.044715), s.splat_f(1.0));
+    s.div_f(x, s.add_f(s.splat_f(1.0), exp(s, s.mul_f(factor, cubic))))
+}
+
+/// `e^x` within 2 ulp, for `x` drawn to -87..88. Not a number stays so.
+///
+/// `x = n ln 2 + r` with `|r| <= ln 2 / 2`; `e^r` is a polynomial (Cephes' `expf`, Moshier), and `2^n` is made of bits:
+/// adding 1.5 * 2^23 rounds to the nearest integer, which then stands in the low bits.
+#[inline(always)]
+fn exp<S: Wide>(s: S, x: S::F) -> S::F {
+    const ROUND: f32 = 12_582_912.0;
+    // In this order both keep what is not a number.
+    let x = s.min_f(s.splat_f(88.0), s.max_f(s.splat_f(-87.0), x));
+    let shifted = s.fma(x, s.splat_f(std::f32::consts::LOG2_E), s.splat_f(ROUND));
+    let n = s.sub_f(shifted, s.splat_f(ROUND));
+    // ln 2 in two parts, the first of few bits.
+    let r = s.fma(n, s.splat_f(-0.693_359_4), x);
+    let r = s.fma(n, s.splat_f(2.121_944_4e-4), r);
+    let mut p = s.splat_f(1.987_569_1e-4);
+    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+        p = s.fma(p, r, s.splat_f(c));
+    }
+    let e = s.add_f(s.fma(s.mul_f(r, r), p, r), s.splat_f(1.0));
+    let power = s.add(s.shl(s.bits(shifted), 23), s.bits(s.splat_f(1.0)));
+    s.mul_f(e, s.of_bits(power))
+}

@@ -1,0 +1,243 @@
+//! Products in f32: weights are decoded to the numbers that [`glimmer_tensor::quant`] defines, activations are taken
+//! as they are.
+//!
+//! Columns are cut into chunks of [`CHUNK`]. Within a chunk the products of an output are added up one after the other
+//! from zero; the sums of the chunks are added up in order. The order is the same for any number of rows.
+
+use super::formats::{By32, By256, Floats, ForFormat, for_format, quads_by_sub};
+use super::integer::ask;
+use super::lanes::{Lanes, Line, Task, Wide};
+use glimmer_tensor::DType;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// Columns whose products are added up before they join the sum.
+pub(super) const CHUNK: usize = 128;
+
+/// Lines that a decoded chunk of a tile takes: two for each column.
+pub(super) const READY_CHUNK: usize = 2 * CHUNK;
+
+/// Integers of four columns as floats, `offset` lower.
+#[inline(always)]
+fn unpack_quad<S: Lanes>(s: S, quad: S::I, offset: i32) -> [S::F; 4] {
+    let byte = |n| s.float(s.sub(s.and(s.shr(quad, n), s.splat(255)), s.splat(offset)));
+    [byte(0), byte(8), byte(16), byte(24)]
+}
+
+/// The decoded columns of a tile go to `out[column * stride + r - first]`.
+trait Decode {
+    /// Decodes group `r` in `columns`, which begin at a multiple of [`CHUNK`], to every `stride`th element of `out`.
+    fn decode<S: Lanes>(s: S, tile: &[Line], cols: usize, columns: Range<usize>, r: usize, stride: usize, out: &mut [S::F]);
+}
+
+struct Of32<F>(PhantomData<F>);
+struct Of256<F>(PhantomData<F>);
+struct OfFloats<F>(PhantomData<F>);
+
+impl<F: By32> Decode for Of32<F> {
+    #[inline(always)]
+    fn decode<S: Lanes>(
+        s: S,
+        tile: &[Line],
+        cols: usize,
+        columns: Range<usize>,
+        r: usize,
+        stride: usize,
+        out: &mut [S::F],
+    ) {
+        let (head, body) = tile.split_at(F::HEAD);
+        for (b, out) in (columns.start / 32..).zip(out.chunks_mut(32 * stride)) {
+            let tail;
+            let unit = if b < cols / 32 {
+                &body[b * F::UNIT..][..F::UNIT]
+            } else {
+                tail = F::tail(&body[b * F::UNIT..], cols % 32);
+                &tail[..F::UNIT]
+            };
+            let scale = F::scale(s, head, unit, r);
+            let minimum = F::minimum(s, unit, r);
+            for i in 0..4 {
+                for (quad, integers) in F::quads(i).into_iter().zip(F::integers(s, unit, r, i)) {
+                    for (b, integer) in unpack_quad(s, integers, F::OFFSET).into_iter().enumerate() {
+                        let mut value = s.mul_f(integer, scale);
+                        if F::MIN {
+                            value = s.add_f(value, minimum);
+                        }
+                        if let Some(out) = out.get_mut((4 * quad + b) * stride) {
+                            *out = value;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<F: By256> Decode for Of256<F> {
+    #[inline(always)]
+    fn decode<S: Lanes>(
+        s: S,
+        tile: &[Line],
+        _cols: usize,
+        columns: Range<usize>,
+        r: usize,
+        stride: usize,
+        out: &mut [S::F],
+    ) {
+        for (part, out) in (columns.start / 32..).zip(out.chunks_mut(32 * stride)) {
+            let (unit, g) = (&tile[part / 8 * F::UNIT..][..F::UNIT], part % 8);
+            let (d, dmin) = (F::d(s, unit, r), F::dmin(s, unit, r));
+            let scales = F::scales(s, unit, r);
+            let subs = 32 / F::SUB;
+            for i in 0..4 {
+                let sub = g * subs + i * subs / 4;
+                let scale = s.mul_f(d, s.float(F::scale(s, &scales, sub)));
+                let pair = F::minima(s, &scales, sub / 2);
+                let minimum = s.and(s.shr(pair, 16 * (sub % 2) as u32), s.splat(255));
+                let minimum = s.mul_f(dmin, s.float(minimum));
+                for (quad, integers) in quads_by_sub(F::SUB, i).into_iter().zip(F::integers(s, unit, r, g, i)) {
+                    for (b, integer) in unpack_quad(s, integers, F::OFFSET).into_iter().enumerate() {
+                        let mut value = s.mul_f(scale, integer);
+                        if F::MIN {
+                            value = s.sub_f(value, minimum);
+                        }
+                        out[(4 * quad + b) * stride] = value;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<F: Floats> Decode for OfFloats<F> {
+    #[inline(always)]
+    fn decode<S: Lanes>(
+        s: S,
+        tile: &[Line],
+        _cols: usize,
+        columns: Range<usize>,
+        r: usize,
+        stride: usize,
+        out: &mut [S::F],
+    ) {
+        let units = tile[columns.start * F::UNIT..].chunks_exact(F::UNIT);
+        for (unit, out) in units.zip(out.iter_mut().step_by(stride)).take(columns.len()) {
+            *out = F::values(s, unit, r);
+        }
+    }
+}
+
+/// Decodes a chunk of a tile: two lines, groups 0 and 1, for each column.
+struct DecodeChunk<'a, D> {
+    tile: &'a [Line],
+    cols: usize,
+    columns: Range<usize>,
+    ready: &'a mut [Line],
+    decoder: PhantomData<D>,
+}
+
+impl<D: Decode> Task for DecodeChunk<'_, D> {
+    #[inline(always)]
+    fn run<S: Wide>(self, s: S) {
+        // The part of the packed tile that this chunk takes, near enough: all columns take the same.
+        let line = |column: usize| self.tile.len() * column / self.cols;
+        for i in line(self.columns.start)..line(self.columns.end) {
+            ask(s, self.tile.as_ptr().wrapping_add(i));
+        }
+        let out = &mut s.floats(self.ready)[..2 * self.columns.len()];
+        for r in 0..2 {
+            D::decode(s, self.tile, self.cols, self.columns.clone(), r, 2, &mut out[r..]);
+        }
+    }
+}
+
+/// Decodes the columns of a tile of `dtype` into `ready`.
+pub(super) fn decode_chunk<S: Wide>(
+    s: S,
+    dtype: DType,
+    tile: &[Line],
+    cols: usize,
+    columns: Range<usize>,
+    ready: &mut [Line],
+) {
+    struct Chunk<'a, S>(S, &'a [Line], usize, Range<usize>, &'a mut [Line]);
+    impl<'a, S: Wide> Chunk<'a, S> {
+        fn run<D: Decode>(self) {
+            let Chunk(s, tile, cols, columns, ready) = self;
+            s.run(DecodeChunk::<D> { tile, cols, columns, ready, decoder: PhantomData });
+        }
+    }
+    impl<S: Wide> ForFormat for Chunk<'_, S> {
+        type Output = ();
+        fn by32<F: By32>(self) {
+            self.run::<Of32<F>>();
+        }
+        fn by256<F: By256>(self) {
+            self.run::<Of256<F>>();
+        }
+        fn floats<F: Floats>(self) {
+            self.run::<OfFloats<F>>();
+        }
+    }
+    for_format(dtype, Chunk(s, tile, cols, columns, ready)).expect("packed matrices hold weights");
+}
+
+/// Decodes one row of a tile, that of a lane (which `s` is) in group `r`.
+pub(super) fn decode_row<S: Lanes>(s: S, dtype: DType, tile: &[Line], r: usize, out: &mut [S::F]) {
+    struct Row<'a, S: Lanes>(S, &'a [Line], usize, &'a mut [S::F]);
+    impl<S: Lanes> Row<'_, S> {
+        fn run<D: Decode>(self) {
+            let Row(s, tile, r, out) = self;
+            D::decode(s, tile, out.len(), 0..out.len(), r, 1, out);
+        }
+    }
+    impl<S: Lanes> ForFormat for Row<'_, S> {
+        type Output = ();
+        fn by32<F: By32>(self) {
+            self.run::<Of32<F>>();
+        }
+        fn by256<F: By256>(self) {
+            self.run::<Of256<F>>();
+        }
+        fn floats<F: Floats>(self) {
+            self.run::<OfFloats<F>>();
+        }
+    }
+    for_format(dtype, Row(s, tile, r, out)).expect("packed matrices hold weights");
+}
+
+/// A decoded chunk of a tile times `N` rows.
+pub(super) struct Multiply<'a, const N: usize> {
+    /// Two lines for each column.
+    pub(super) ready: &'a [Line],
+    /// The rows' values in these columns.
+    pub(super) rows: [&'a [f32]; N],
+    /// Whether the chunk is the first of its tile.
+    pub(super) first: bool,
+    /// `N` lines of group 0 and `N` of group 1.
+    pub(super) sums: &'a mut [Line],
+}
+
+impl<const N: usize> Task for Multiply<'_, N> {
+    #[inline(always)]
+    fn run<S: Wide>(self, s: S) {
+        if N > S::COLUMNS {
+            unreachable!("panels are as wide as tiles at most");
+        }
+        let cols = self.rows[0].len();
+        let rows = self.rows.map(|row| &row[..cols]);
+        let mut sums = [[s.splat_f(0.0); N]; 2];
+        for (k, [first, second]) in self.ready.as_chunks::<2>().0[..cols].iter().enumerate() {
+            let (first, second) = (s.load_f(first), s.load_f(second));
+            for c in 0..N {
+                let x = s.splat_f(rows[c][k]);
+                sums[0][c] = s.fma(first, x, sums[0][c]);
+                sums[1][c] = s.fma(second, x, sums[1][c]);
+            }
+        }
+        for (sum, line) in sums.as_flattened().iter().zip(self.sums) {
+            let total = if self.first { *sum } else { s.add_f(s.load_f(line), *sum) };
+            s.store_f(total, line);
+        }
+    }
+}

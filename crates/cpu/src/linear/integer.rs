@@ -1,0 +1,583 @@
+//! Products of quantized weights with quantized activations: integers inside a block, floats across blocks.
+//!
+//! One step multiplies the 32 rows of a tile by `N` rows of activations over one block, and adds to `2 N` accumulators
+//! of sixteen floats. There is one step for each family, over weights that are unpacked on the way ([`Few32`],
+//! [`Few256`]: few rows, bound by memory) or were unpacked into the first-level cache before ([`Many32`],
+//! [`Many256`]). The order of additions is the same in both, and the same whatever `N`: integer sums are exact,
+//! and floats are added in ascending order of blocks.
+
+use super::activations::{Block32, Block256};
+use super::formats::{By32, By256, quads_by_sub};
+use super::lanes::{Lanes, Line, Task, Wide};
+use std::marker::PhantomData;
+
+/// Accumulators of a tile.
+type Sums<F, const N: usize> = [[F; N]; 2];
+
+/// The 32 rows of a tile in a block of 32 columns.
+trait Rows32<S: Lanes>: Copy {
+    const FULL: bool;
+    const MIN: bool;
+    fn quads(i: usize) -> [usize; 2];
+    fn integers(self, s: S, r: usize, i: usize) -> [S::I; 2];
+    fn scale(self, s: S, r: usize) -> S::F;
+    fn minimum(self, s: S, r: usize) -> S::F;
+}
+
+/// The 32 rows of a tile in a block of 256 columns.
+trait Rows256<S: Lanes>: Copy {
+    const FULL: bool;
+    const MIN: bool;
+    const SUB: usize;
+    const WIDE: bool;
+    /// What scales are made from.
+    type Scales: Copy;
+    fn quads(i: usize) -> [usize; 2];
+    fn integers(self, s: S, r: usize, g: usize, i: usize) -> [S::I; 2];
+    fn d(self, s: S, r: usize) -> S::F;
+    fn dmin(self, s: S, r: usize) -> S::F;
+    fn scales(self, s: S, r: usize) -> Self::Scales;
+    fn scale(self, s: S, r: usize, scales: &Self::Scales, sub: usize) -> S::I;
+    fn minima(self, s: S, r: usize, scales: &Self::Scales, p: usize) -> S::I;
+}
+
+#[inline(always)]
+fn step_32<S: Wide, W: Rows32<S>, const N: usize>(s: S, w: W, a: &Block32<N>, sums: &mut Sums<S::F, N>) {
+    let mut dots = [[s.splat(0); N]; 2];
+    for c in 0..N {
+        dots[0][c] = s.splat(a.start[c]);
+        dots[1][c] = s.splat(a.start[c]);
+    }
+    for i in 0..4 {
+        let quads = W::quads(i);
+        let first = w.integers(s, 0, i);
+        let second = w.integers(s, 1, i);
+        for half in 0..2 {
+            for c in 0..N {
+                let x = s.splat(a.quads[quads[half]][c]);
+                dots[0][c] = dot::<S, W, N>(s, dots[0][c], first[half], x);
+                dots[1][c] = dot::<S, W, N>(s, dots[1][c], second[half], x);
+            }
+        }
+    }
+    for r in 0..2 {
+        let scale = w.scale(s, r);
+        for c in 0..N {
+            let scaled = s.mul_f(s.float(dots[r][c]), scale);
+            sums[r][c] = s.fma(scaled, s.splat_f(a.scale[c]), sums[r][c]);
+        }
+        if W::MIN {
+            let minimum = w.minimum(s, r);
+            for c in 0..N {
+                sums[r][c] = s.fma(minimum, s.splat_f(a.sum[c]), sums[r][c]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn dot<S: Lanes, W: Rows32<S>, const N: usize>(s: S, acc: S::I, w: S::I, x: S::I) -> S::I {
+    if W::FULL { s.dot::<true>(acc, w, x) } else { s.dot::<false>(acc, w, x) }
+}
+
+/// `ahead` is called before the parts of 32 columns, to ask for memory.
+#[inline(always)]
+fn step_256<S: Wide, W: Rows256<S>, const N: usize>(
+    s: S,
+    w: W,
+    a: &Block256<N>,
+    sums: &mut Sums<S::F, N>,
+    ahead: impl Ahead<S>,
+) {
+    let scales = [w.scales(s, 0), w.scales(s, 1)];
+    let mut totals = [[s.splat(0); N]; 2];
+    for g in 0..8 {
+        ahead.part(s, g);
+        let part = &a.parts[g];
+        let subs = 32 / W::SUB;
+        for h in 0..subs {
+            let mut dots = [[s.splat(0); N]; 2];
+            for c in 0..N {
+                dots[0][c] = s.splat(part.start[h][c]);
+                dots[1][c] = s.splat(part.start[h][c]);
+            }
+            for i in h * 4 / subs..(h + 1) * 4 / subs {
+                let quads = W::quads(i);
+                let first = w.integers(s, 0, g, i);
+                let second = w.integers(s, 1, g, i);
+                for half in 0..2 {
+                    for c in 0..N {
+                        let x = s.splat(part.quads[quads[half]][c]);
+                        if W::FULL {
+                            dots[0][c] = s.dot::<true>(dots[0][c], first[half], x);
+                            dots[1][c] = s.dot::<true>(dots[1][c], second[half], x);
+                        } else {
+                            dots[0][c] = s.dot::<false>(dots[0][c], first[half], x);
+                            dots[1][c] = s.dot::<false>(dots[1][c], second[half], x);
+                        }
+                    }
+                }
+            }
+            for r in 0..2 {
+                let scale = w.scale(s, r, &scales[r], g * subs + h);
+                for c in 0..N {
+                    totals[r][c] = if W::WIDE {
+                        s.add(totals[r][c], s.mul(dots[r][c], scale))
+                    } else {
+                        // The dot fits the low half of the lane, and the high half of the scale is zero.
+                        s.dot2(totals[r][c], dots[r][c], scale)
+                    };
+                }
+            }
+        }
+    }
+    for r in 0..2 {
+        let d = w.d(s, r);
+        let mut minima = [s.splat(0); N];
+        if W::MIN {
+            for p in 0..128 / W::SUB {
+                let pair = w.minima(s, r, &scales[r], p);
+                for c in 0..N {
+                    minima[c] = s.dot2(minima[c], s.splat(a.sums[p][c]), pair);
+                }
+            }
+        }
+        for c in 0..N {
+            let mut value = s.mul_f(s.float(totals[r][c]), d);
+            if W::MIN {
+                value = s.sub_f(value, s.mul_f(s.float(minima[c]), w.dmin(s, r)));
+            }
+            sums[r][c] = s.fma(value, s.splat_f(a.scale[c]), sums[r][c]);
+        }
+    }
+}
+
+/// Asks for memory that is soon needed, a part of a block at a time.
+trait Ahead<S>: Copy {
+    fn part(self, s: S, g: usize);
+}
+
+/// Nothing to ask for.
+#[derive(Clone, Copy)]
+struct Nothing;
+
+impl<S> Ahead<S> for Nothing {
+    #[inline(always)]
+    fn part(self, _s: S, _g: usize) {}
+}
+
+/// The stream of packed weights behind this unit.
+#[derive(Clone, Copy)]
+struct Stream<'a>(&'a [Line]);
+
+impl<S: Wide> Ahead<S> for Stream<'_> {
+    #[inline(always)]
+    fn part(self, s: S, g: usize) {
+        let lines = self.0.len();
+        for i in g * lines / 8..(g + 1) * lines / 8 {
+            ask(s, self.0.as_ptr().wrapping_add(i));
+        }
+    }
+}
+
+/// Lines by which the stream of weights is asked for in the second- and first-level cache before it is read.
+const FAR: usize = 16 * 1024 / 64;
+const NEAR: usize = 36;
+
+/// Asks for what is read after `line`, twice: from memory early, and from the second-level cache in time.
+#[inline(always)]
+pub(super) fn ask<S: Wide>(s: S, line: *const Line) {
+    s.prefetch_far(line.wrapping_add(FAR));
+    s.prefetch_near(line.wrapping_add(NEAR));
+}
+
+// ---- weights as they are packed ----
+
+/// A unit as it is packed.
+struct Packed<'a, F> {
+    head: &'a [Line],
+    unit: &'a [Line],
+    format: PhantomData<F>,
+}
+
+impl<F> Clone for Packed<'_, F> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F> Copy for Packed<'_, F> {}
+
+impl<S: Lanes, F: By32> Rows32<S> for Packed<'_, F> {
+    const FULL: bool = F::FULL;
+    const MIN: bool = F::MIN;
+
+    #[inline(always)]
+    fn quads(i: usize) -> [usize; 2] {
+        F::quads(i)
+    }
+    #[inline(always)]
+    fn integers(self, s: S, r: usize, i: usize) -> [S::I; 2] {
+        F::integers(s, self.unit, r, i)
+    }
+    #[inline(always)]
+    fn scale(self, s: S, r: usize) -> S::F {
+        F::scale(s, self.head, self.unit, r)
+    }
+    #[inline(always)]
+    fn minimum(self, s: S, r: usize) -> S::F {
+        F::minimum(s, self.unit, r)
+    }
+}
+
+impl<S: Lanes, F: By256> Rows256<S> for Packed<'_, F> {
+    const FULL: bool = F::FULL;
+    const MIN: bool = F::MIN;
+    const SUB: usize = F::SUB;
+    const WIDE: bool = F::WIDE;
+    type Scales = [S::I; 4];
+
+    #[inline(always)]
+    fn quads(i: usize) -> [usize; 2] {
+        quads_by_sub(F::SUB, i)
+    }
+    #[inline(always)]
+    fn integers(self, s: S, r: usize, g: usize, i: usize) -> [S::I; 2] {
+        F::integers(s, self.unit, r, g, i)
+    }
+    #[inline(always)]
+    fn d(self, s: S, r: usize) -> S::F {
+        F::d(s, self.unit, r)
+    }
+    #[inline(always)]
+    fn dmin(self, s: S, r: usize) -> S::F {
+        F::dmin(s, self.unit, r)
+    }
+    #[inline(always)]
+    fn scales(self, s: S, r: usize) -> [S::I; 4] {
+        F::scales(s, self.unit, r)
+    }
+    #[inline(always)]
+    fn scale(self, s: S, _r: usize, scales: &[S::I; 4], sub: usize) -> S::I {
+        let scale = F::scale(s, scales, sub);
+        if F::WIDE { scale } else { s.and(scale, s.splat(0xffff)) }
+    }
+    #[inline(always)]
+    fn minima(self, s: S, _r: usize, scales: &[S::I; 4], p: usize) -> S::I {
+        F::minima(s, scales, p)
+    }
+}
+
+/// A tile times at most eight rows, by 32 columns. `sums` gets `N` lines of group 0 and `N` of group 1.
+pub(super) struct Few32<'a, F, const N: usize> {
+    pub(super) tile: &'a [Line],
+    pub(super) cols: usize,
+    pub(super) panel: &'a [u32],
+    pub(super) sums: &'a mut [Line],
+    pub(super) format: PhantomData<F>,
+}
+
+impl<F: By32, const N: usize> Task for Few32<'_, F, N> {
+    #[inline(always)]
+    fn run<S: Wide>(self, s: S) {
+        if N > S::COLUMNS {
+            unreachable!("panels are as wide as tiles at most");
+        }
+        let blocks: &[Block32<N>] = bytemuck::cast_slice(self.panel);
+        let (head, body) = self.tile.split_at(F::HEAD);
+        let mut sums = [[s.splat_f(0.0); N]; 2];
+        for (unit, a) in body.chunks_exact(F::UNIT).zip(&blocks[..self.cols / 32]) {
+            Stream(unit).all(s);
+            step_32(s, Packed::<F> { head, unit, format: PhantomData }, a, &mut sums);
+        }
+        if !self.cols.is_multiple_of(32) {
+            let tail = F::tail(&body[self.cols / 32 * F::UNIT..], self.cols % 32);
+            let rows = Packed::<F> { head, unit: &tail, format: PhantomData };
+            step_32(s, rows, &blocks[self.cols / 32], &mut sums);
+        }
+        store(s, &sums, self.sums);
+    }
+}
+
+impl Stream<'_> {
+    /// Asks for the whole unit's worth at once.
+    #[inline(always)]
+    fn all<S: Wide>(self, s: S) {
+        for i in 0..self.0.len() {
+            ask(s, self.0.as_ptr().wrapping_add(i));
+        }
+    }
+}
+
+/// A tile times at most eight rows, by 256 columns. `sums` gets `N` lines of group 0 and `N` of group 1.
+pub(super) struct Few256<'a, F, const N: usize> {
+    pub(super) tile: &'a [Line],
+    pub(super) panel: &'a [u32],
+    pub(super) sums: &'a mut [Line],
+    pub(super) format: PhantomData<F>,
+}
+
+impl<F: By256, const N: usize> Task for Few256<'_, F, N> {
+    #[inline(always)]
+    fn run<S: Wide>(self, s: S) {
+        if N > S::COLUMNS {
+            unreachable!("panels are as wide as tiles at most");
+        }
+        let blocks: &[Block256<N>] = bytemuck::cast_slice(self.panel);
+        let mut sums = [[s.splat_f(0.0); N]; 2];
+        for (unit, a) in self.tile.chunks_exact(F::UNIT).zip(blocks) {
+            step_256(s, Packed::<F> { head: &[], unit, format: PhantomData }, a, &mut sums, Stream(unit));
+        }
+        store(s, &sums, self.sums);
+    }
+}
+
+#[inline(always)]
+fn store<S: Wide, const N: usize>(s: S, sums: &Sums<S::F, N>, lines: &mut [Line]) {
+    for (sum, line) in sums.as_flattened().iter().zip(lines) {
+        s.store_f(*sum, line);
+    }
+}
+
+#[inline(always)]
+fn load<S: Wide, const N: usize>(s: S, lines: &[Line], sums: &mut Sums<S::F, N>) {
+    for (sum, line) in sums.as_flattened_mut().iter_mut().zip(lines) {
+        *sum = s.load_f(line);
+    }
+}
+
+// ---- weights unpacked before ----
+
+/// Lines of a group in an unpacked block of 32 columns: eight quads, scales, minima.
+const READY_GROUP_32: usize = 10;
+/// Lines of an unpacked block of 32 columns.
+pub(super) const READY_32: usize = 2 * READY_GROUP_32;
+/// Lines of a group in an unpacked block of 256 columns: 64 quads, at most 16 lines of scales and 8 of minima, `d`,
+/// `dmin`.
+const READY_GROUP_256: usize = 64 + 16 + 8 + 2;
+/// Lines of an unpacked block of 256 columns.
+pub(super) const READY_256: usize = 2 * READY_GROUP_256;
+
+/// An unpacked block.
+struct Ready<'a, F> {
+    lines: &'a [Line],
+    format: PhantomData<F>,
+}
+
+impl<F> Clone for Ready<'_, F> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F> Copy for Ready<'_, F> {}
+
+impl<S: Lanes, F: By32> Rows32<S> for Ready<'_, F> {
+    const FULL: bool = F::FULL;
+    const MIN: bool = F::MIN;
+
+    #[inline(always)]
+    fn quads(i: usize) -> [usize; 2] {
+        [2 * i, 2 * i + 1]
+    }
+    #[inline(always)]
+    fn integers(self, s: S, r: usize, i: usize) -> [S::I; 2] {
+        let at = READY_GROUP_32 * r + 2 * i;
+        [s.load(&self.lines[at]), s.load(&self.lines[at + 1])]
+    }
+    #[inline(always)]
+    fn scale(self, s: S, r: usize) -> S::F {
+        s.load_f(&self.lines[READY_GROUP_32 * r + 8])
+    }
+    #[inline(always)]
+    fn minimum(self, s: S, r: usize) -> S::F {
+        s.load_f(&self.lines[READY_GROUP_32 * r + 9])
+    }
+}
+
+impl<S: Lanes, F: By256> Rows256<S> for Ready<'_, F> {
+    const FULL: bool = F::FULL;
+    const MIN: bool = F::MIN;
+    const SUB: usize = F::SUB;
+    const WIDE: bool = F::WIDE;
+    type Scales = ();
+
+    #[inline(always)]
+    fn quads(i: usize) -> [usize; 2] {
+        [2 * i, 2 * i + 1]
+    }
+    #[inline(always)]
+    fn integers(self, s: S, r: usize, g: usize, i: usize) -> [S::I; 2] {
+        let at = READY_GROUP_256 * r + 8 * g + 2 * i;
+        [s.load(&self.lines[at]), s.load(&self.lines[at + 1])]
+    }
+    #[inline(always)]
+    fn d(self, s: S, r: usize) -> S::F {
+        s.load_f(&self.lines[READY_GROUP_256 * r + 88])
+    }
+    #[inline(always)]
+    fn dmin(self, s: S, r: usize) -> S::F {
+        s.load_f(&self.lines[READY_GROUP_256 * r + 89])
+    }
+    #[inline(always)]
+    fn scales(self, _s: S, _r: usize) {}
+    #[inline(always)]
+    fn scale(self, s: S, r: usize, _scales: &(), sub: usize) -> S::I {
+        s.load(&self.lines[READY_GROUP_256 * r + 64 + sub])
+    }
+    #[inline(always)]
+    fn minima(self, s: S, r: usize, _scales: &(), p: usize) -> S::I {
+        s.load(&self.lines[READY_GROUP_256 * r + 80 + p])
+    }
+}
+
+/// Unpacks blocks of a tile, from `first` on, into [`READY_32`] lines each.
+pub(super) struct Unpack32<'a, F> {
+    pub(super) tile: &'a [Line],
+    pub(super) cols: usize,
+    pub(super) first: usize,
+    pub(super) ready: &'a mut [Line],
+    pub(super) format: PhantomData<F>,
+}
+
+impl<F: By32> Task for Unpack32<'_, F> {
+    #[inline(always)]
+    fn run<S: Wide>(self, s: S) {
+        let (head, body) = self.tile.split_at(F::HEAD);
+        for (b, ready) in (self.first..).zip(self.ready.chunks_exact_mut(READY_32)) {
+            let tail;
+            let unit = if b < self.cols / 32 {
+                &body[b * F::UNIT..][..F::UNIT]
+            } else {
+                tail = F::tail(&body[b * F::UNIT..], self.cols % 32);
+                &tail[..F::UNIT]
+            };
+            let rows = Packed::<F> { head, unit, format: PhantomData };
+            for r in 0..2 {
+                let lines = &mut ready[READY_GROUP_32 * r..][..READY_GROUP_32];
+                for i in 0..4 {
+                    for (quad, integers) in F::quads(i).into_iter().zip(rows.integers(s, r, i)) {
+                        s.store(integers, &mut lines[quad]);
+                    }
+                }
+                s.store_f(rows.scale(s, r), &mut lines[8]);
+                if F::MIN {
+                    s.store_f(rows.minimum(s, r), &mut lines[9]);
+                }
+            }
+        }
+    }
+}
+
+/// Unpacks blocks of a tile, from `first` on, into [`READY_256`] lines each.
+pub(super) struct Unpack256<'a, F> {
+    pub(super) tile: &'a [Line],
+    pub(super) first: usize,
+    pub(super) ready: &'a mut [Line],
+    pub(super) format: PhantomData<F>,
+}
+
+impl<F: By256> Task for Unpack256<'_, F> {
+    #[inline(always)]
+    fn run<S: Wide>(self, s: S) {
+        let units = self.tile[self.first * F::UNIT..].chunks_exact(F::UNIT);
+        for (unit, ready) in units.zip(self.ready.chunks_exact_mut(READY_256)) {
+            let rows = Packed::<F> { head: &[], unit, format: PhantomData };
+            for r in 0..2 {
+                let lines = &mut ready[READY_GROUP_256 * r..][..READY_GROUP_256];
+                for g in 0..8 {
+                    for i in 0..4 {
+                        for (quad, integers) in quads_by_sub(F::SUB, i).into_iter().zip(rows.integers(s, r, g, i)) {
+                            s.store(integers, &mut lines[8 * g + quad]);
+                        }
+                    }
+                }
+                let scales = rows.scales(s, r);
+                for sub in 0..256 / F::SUB {
+                    s.store(rows.scale(s, r, &scales, sub), &mut lines[64 + sub]);
+                }
+                s.store_f(rows.d(s, r), &mut lines[88]);
+                if F::MIN {
+                    for p in 0..128 / F::SUB {
+                        s.store(rows.minima(s, r, &scales, p), &mut lines[80 + p]);
+                    }
+                    s.store_f(rows.dmin(s, r), &mut lines[89]);
+                }
+            }
+        }
+    }
+}
+
+/// Some unpacked blocks of a tile times many rows, which stand in panels of `N`.
+pub(super) struct Many<'a, F, const N: usize> {
+    /// The blocks.
+    pub(super) ready: &'a [Line],
+    /// The panels, `panel_words` each.
+    pub(super) panels: &'a [u32],
+    pub(super) panel_words: usize,
+    /// Which block of the panels is the first of `ready`; sums begin with block 0 and go on after it.
+    pub(super) first: usize,
+    /// `2 N` lines for each panel.
+    pub(super) sums: &'a mut [Line],
+    /// Packed weights that are needed next.
+    pub(super) next: &'a [Line],
+    pub(super) format: PhantomData<F>,
+}
+
+/// [`Many`] by 32 columns.
+pub(super) struct Many32<'a, F, const N: usize>(pub(super) Many<'a, F, N>);
+/// [`Many`] by 256 columns.
+pub(super) struct Many256<'a, F, const N: usize>(pub(super) Many<'a, F, N>);
+
+impl<F: By32, const N: usize> Task for Many32<'_, F, N> {
+    #[inline(always)]
+    fn run<S: Wide>(self, s: S) {
+        self.0.each_panel(s, |blocks: &[Block32<N>], ready, sums| {
+            for (a, lines) in blocks.iter().zip(ready.chunks_exact(READY_32)) {
+                step_32(s, Ready::<F> { lines, format: PhantomData }, a, sums);
+            }
+        });
+    }
+}
+
+impl<F: By256, const N: usize> Task for Many256<'_, F, N> {
+    #[inline(always)]
+    fn run<S: Wide>(self, s: S) {
+        self.0.each_panel(s, |blocks: &[Block256<N>], ready, sums| {
+            for (a, lines) in blocks.iter().zip(ready.chunks_exact(READY_256)) {
+                step_256(s, Ready::<F> { lines, format: PhantomData }, a, sums, Nothing);
+            }
+        });
+    }
+}
+
+impl<F, const N: usize> Many<'_, F, N> {
+    /// Calls `multiply` for each panel with its blocks from `first` on and its sums so far.
+    #[inline(always)]
+    fn each_panel<S: Wide, B: bytemuck::Pod>(
+        self,
+        s: S,
+        multiply: impl Fn(&[B], &[Line], &mut Sums<S::F, N>),
+    ) {
+        if N > S::COLUMNS {
+            unreachable!("panels are as wide as tiles at most");
+        }
+        let panels = self.panels.chunks_exact(self.panel_words);
+        let share = self.next.len().div_ceil(panels.len().max(1)).max(1);
+        let mut next = self.next.chunks(share);
+        for (panel, lines) in panels.zip(self.sums.chunks_exact_mut(2 * N)) {
+            for line in next.next().unwrap_or_default() {
+                s.prefetch_far(line);
+            }
+            let mut sums = [[s.splat_f(0.0); N]; 2];
+            if self.first > 0 {
+                load(s, lines, &mut sums);
+            }
+            let blocks: &[B] = bytemuck::cast_slice(panel);
+            multiply(&blocks[self.first..], self.ready, &mut sums);
+            store(s, &sums, lines);
+        }
+    }
+}

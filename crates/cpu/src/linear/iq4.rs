@@ -1,0 +1,89 @@
+//! The 4-bit types with a table of uneven steps: IQ4_NL, laid out as Q4_0, and IQ4_XS.
+//!
+//! An IQ4_XS unit: a line of `d` (group 0, group 1), a line of the upper bits of the sub-scales, two lines of their
+//! lower nibbles; then for each 32 columns four nibble lines of group 0 and four of group 1.
+
+use super::formats::{By32, By256, block, short};
+use super::lanes::{Lanes, Line};
+use super::legacy::{nibble_line, pack_words};
+use glimmer_tensor::quant::iq4 as file;
+
+pub(super) struct Iq4Nl;
+pub(super) struct Iq4Xs;
+
+/// The table's values, 128 higher.
+const TABLE: [u8; 16] = {
+    let mut table = [0; 16];
+    let mut i = 0;
+    while i < 16 {
+        table[i] = file::VALUES[i].cast_unsigned() ^ 128;
+        i += 1;
+    }
+    table
+};
+
+impl By32 for Iq4Nl {
+    const UNIT: usize = 9;
+    const FULL: bool = true;
+    const OFFSET: i32 = 128;
+
+    #[inline(always)]
+    fn integers<S: Lanes>(s: S, unit: &[Line], r: usize, i: usize) -> [S::I; 2] {
+        table_line(s, &unit[1 + 4 * r + i])
+    }
+    #[inline(always)]
+    fn scale<S: Lanes>(s: S, _head: &[Line], unit: &[Line], r: usize) -> S::F {
+        s.half(&unit[0], r)
+    }
+    #[inline(always)]
+    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
+        let block = file::Iq4Nl(block(bytes));
+        unit[0].set_short(r, lane, short(bytes, 0));
+        pack_words(&mut unit[1 + 4 * r..][..4], lane, block.packed());
+    }
+}
+
+impl By256 for Iq4Xs {
+    const UNIT: usize = 68;
+    const SUB: usize = 32;
+    const FULL: bool = true;
+    const WIDE: bool = true;
+    const OFFSET: i32 = 128;
+
+    #[inline(always)]
+    fn integers<S: Lanes>(s: S, unit: &[Line], r: usize, g: usize, i: usize) -> [S::I; 2] {
+        table_line(s, &unit[4 + 8 * g + 4 * r + i])
+    }
+    #[inline(always)]
+    fn d<S: Lanes>(s: S, unit: &[Line], r: usize) -> S::F {
+        s.half(&unit[0], r)
+    }
+    #[inline(always)]
+    fn scales<S: Lanes>(s: S, unit: &[Line], r: usize) -> [S::I; 4] {
+        let zero = s.splat(0);
+        [s.widen(&unit[1], r), s.load(&unit[2 + r]), zero, zero]
+    }
+    #[inline(always)]
+    fn scale<S: Lanes>(s: S, scales: &[S::I; 4], sub: usize) -> S::I {
+        let sub = sub as u32;
+        let high = s.shl(s.and(s.shr(scales[0], 2 * sub), s.splat(3)), 4);
+        let low = s.and(s.shr(scales[1], 4 * sub), s.splat(15));
+        s.sub(s.or(high, low), s.splat(32))
+    }
+    #[inline(always)]
+    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
+        let block = file::Iq4Xs(block(bytes));
+        unit[0].set_short(r, lane, short(bytes, 0));
+        unit[1].set_short(r, lane, short(bytes, 2));
+        pack_words(&mut unit[2 + r..][..1], lane, &bytes[4..8]);
+        for g in 0..8 {
+            pack_words(&mut unit[4 + 8 * g + 4 * r..][..4], lane, block.packed(g));
+        }
+    }
+}
+
+/// The quads of a nibble line, through the table.
+#[inline(always)]
+fn table_line<S: Lanes>(s: S, line: &Line) -> [S::I; 2] {
+    nibble_line(s, line).map(|x| s.lookup(&TABLE, x))
+}

@@ -1,0 +1,35 @@
+//! The products `y = x W^T + b`, with what is done to `y` before it is stored: the bulk of all time.
+//!
+//! - [`packed`]: a matrix as the kernels read it; [`formats`] and the files of the types ([`floats`], [`legacy`],
+//!   [`kquants`], [`iq4`], [`rows`]): the layout of each type.
+//! - [`activations`]: rows quantized to signed bytes; [`integer`]: products with them; [`float`]: products in f32.
+//! - [`epilogue`]: bias, residual, activation function.
+//! - [`lanes`]: the vector operations that all of it is written in, for [`avx512`], [`avx2`] and [`portable`].
+//!
+//! The bits of an output depend on its row of `x` and its row of weights alone (and on the instruction set and the
+//! numeric mode): every kernel adds up in the same order, and threads share out tiles of weight rows, never columns.
+
+mod activations;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod epilogue;
+mod float;
+mod floats;
+mod formats;
+mod integer;
+mod iq4;
+mod kquants;
+mod lanes;
+mod legacy;
+mod packed;
+mod portable;
+mod product;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use epilogue::Finish;
+pub(crate) use packed::PackedMatrix;
+pub(crate) use product::{Activations, linear};

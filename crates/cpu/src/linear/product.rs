@@ -1,0 +1,531 @@
+//! Which thread multiplies what, when: the loops around the kernels.
+//!
+//! Few rows (a generation): every thread quantizes them for itself and then reads its share of the weights once, as one
+//! stream. Many rows (a prompt): rows are quantized into panels by all threads; then each thread takes tile after
+//! tile, unpacks some columns into the first-level cache and multiplies them with one panel after the other.
+
+use super::activations::{Family, Quantize, Scheme, most_words};
+use super::epilogue::{Finish, Finishing, Output};
+use super::float::{CHUNK, Multiply, READY_CHUNK, decode_chunk};
+use super::formats::{By32, By256, Floats, ForFormat, TILE, for_format};
+use super::integer::{Few32, Few256, Many, Many32, Many256, READY_32, READY_256, Unpack32, Unpack256};
+use super::lanes::{Kernels, Line, Wide, Work};
+use super::packed::{PackedMatrix, Segment, Tiles};
+use crate::isa::Isa;
+use crate::memory::{Parts, Slab, share};
+use crate::pool::Pool;
+use glimmer_tensor::{Compute, DType, DeviceError};
+use std::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
+
+/// Rows that are multiplied with an unpacked tile before the next tile.
+const ROWS: usize = 256;
+
+/// Columns that are unpacked at a time: both groups of a tile and a panel fit the first-level cache.
+const COLUMNS: usize = 512;
+
+/// Lines that unpacked columns take at most.
+const READY: usize = {
+    let most = COLUMNS / 32 * READY_32;
+    let most = if COLUMNS / 256 * READY_256 > most { COLUMNS / 256 * READY_256 } else { most };
+    if READY_CHUNK > most { READY_CHUNK } else { most }
+};
+
+/// The widest panel of any instruction set.
+const WIDEST: usize = 8;
+
+/// Working memory of the products, made once.
+pub(crate) struct Activations {
+    /// All rows quantized, in panels.
+    panels: Slab<u32>,
+    threads: Vec<Mutex<Scratch>>,
+    max_rows: usize,
+    max_cols: usize,
+}
+
+/// A thread's own working memory.
+struct Scratch {
+    /// Few rows, quantized.
+    panel: Slab<u32>,
+    /// Unpacked weights.
+    ready: Slab<Line>,
+    /// The sums of a tile with some rows; gated, gate and value.
+    sums: Slab<Line>,
+}
+
+impl Activations {
+    /// For products of at most `max_rows` rows of at most `max_cols` columns on `threads` threads.
+    ///
+    /// # Errors
+    /// [`DeviceError::OutOfMemory`].
+    pub(crate) fn new(max_rows: usize, max_cols: usize, threads: usize) -> Result<Self, DeviceError> {
+        let what = "activations";
+        let words = most_words(max_cols);
+        let size = |n: usize, each: usize| {
+            n.checked_mul(each).ok_or(DeviceError::OutOfMemory { what, bytes: usize::MAX })
+        };
+        let threads = (0..threads)
+            .map(|_| {
+                Ok(Mutex::new(Scratch {
+                    panel: Slab::zeroed(size(words, WIDEST)?, what)?,
+                    ready: Slab::zeroed(READY, what)?,
+                    sums: Slab::zeroed(2 * 2 * max_rows.min(ROWS).next_multiple_of(WIDEST), what)?,
+                }))
+            })
+            .collect::<Result<_, DeviceError>>()?;
+        let rows = max_rows.checked_next_multiple_of(WIDEST).unwrap_or(usize::MAX);
+        Ok(Activations { panels: Slab::zeroed(size(words, rows)?, what)?, threads, max_rows, max_cols })
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let thread = |s: &Mutex<Scratch>| {
+            let s = s.lock().unwrap_or_else(PoisonError::into_inner);
+            s.panel.bytes() + s.ready.bytes() + s.sums.bytes()
+        };
+        self.panels.bytes() + self.threads.iter().map(thread).sum::<usize>()
+    }
+}
+
+/// `out = finish(x W^T + b)` for `m` rows `x` `[m, cols]`. `out` is `[m, rows]`, or half as wide after
+/// [`Finish::SwiGlu`], which goes with a matrix packed as gated and with no other.
+///
+/// In [`Compute::Auto`] activations are quantized to 8 bits for weights that are integers (see [`super::activations`]);
+/// in [`Compute::F32`] nothing is rounded to less than f32. A gated matrix whose halves want their activations
+/// quantized differently is multiplied in f32.
+///
+/// # Panics
+/// When slices, matrix and scratch do not fit together.
+#[allow(clippy::too_many_arguments, reason = "a matrix product has that many sides")]
+pub(crate) fn linear(
+    pool: &Pool,
+    isa: Isa,
+    compute: Compute,
+    x: &[f32],
+    m: usize,
+    w: &PackedMatrix,
+    finish: Finish<'_>,
+    scratch: &mut Activations,
+    out: &mut [f32],
+) {
+    multiply(Kernels::of(isa), pool, compute, x, m, w, finish, scratch, out);
+}
+
+#[allow(clippy::too_many_arguments, reason = "as for `linear`")]
+pub(super) fn multiply(
+    kernels: Kernels,
+    pool: &Pool,
+    compute: Compute,
+    x: &[f32],
+    m: usize,
+    w: &PackedMatrix,
+    finish: Finish<'_>,
+    scratch: &mut Activations,
+    out: &mut [f32],
+) {
+    let tiles = w.tiles();
+    let width = if tiles.gated { w.rows() / 2 } else { w.rows() };
+    assert_eq!(tiles.gated, matches!(finish, Finish::SwiGlu), "gated matrices and SwiGLU go together");
+    assert_eq!(x.len(), m * w.cols(), "the activations' shape");
+    assert!(m <= scratch.max_rows && w.cols() <= scratch.max_cols, "scratch was planned for this product");
+    assert!(pool.threads() <= scratch.threads.len(), "scratch was planned for these threads");
+    if let Finish::Residual { from: Some(from), .. } = finish {
+        assert_eq!(from.len(), m * width, "the residual's shape is the output's");
+    }
+    let out = Output::new(out, m, width);
+    kernels.work(Product { pool, compute, x, m, cols: w.cols(), tiles, finish, scratch, out });
+}
+
+/// A product to be done.
+struct Product<'a> {
+    pool: &'a Pool,
+    compute: Compute,
+    x: &'a [f32],
+    m: usize,
+    cols: usize,
+    tiles: &'a Tiles,
+    finish: Finish<'a>,
+    scratch: &'a mut Activations,
+    out: Output<'a>,
+}
+
+impl Work for Product<'_> {
+    type Output = ();
+
+    fn work<S: Wide + Send + Sync>(self, s: S) {
+        let Product { pool, compute, x, m, cols, tiles, finish, scratch, out } = self;
+        if m == 0 {
+            return;
+        }
+        let Activations { panels, threads, .. } = scratch;
+        let job = Job { s, x, m, cols, tiles, finish, out, threads: pool.threads() };
+        let with_scratch = |thread: usize, body: &dyn Fn(&mut Scratch)| {
+            body(&mut threads[thread].lock().unwrap_or_else(PoisonError::into_inner));
+        };
+        if m <= S::COLUMNS {
+            return pool.run(&|thread| {
+                with_scratch(thread, &|scratch| {
+                    let mut quantized = None;
+                    for segment in &tiles.segments {
+                        match scheme(compute, segment) {
+                            Some(scheme) => job.few(segment, scheme, &mut quantized, thread, scratch),
+                            None => job.floats(segment, thread, scratch),
+                        }
+                    }
+                });
+            });
+        }
+        let mut quantized = None;
+        for segment in &tiles.segments {
+            match scheme(compute, segment) {
+                Some(scheme) => {
+                    if quantized != Some(scheme) {
+                        let panels = Parts::new(panels);
+                        pool.run(&|thread| job.quantize(scheme, &panels, thread));
+                        quantized = Some(scheme);
+                    }
+                    let panels = &panels[..];
+                    pool.run(&|thread| {
+                        with_scratch(thread, &|scratch| job.many(segment, scheme, panels, thread, scratch));
+                    });
+                }
+                None => {
+                    pool.run(&|thread| with_scratch(thread, &|scratch| job.floats(segment, thread, scratch)))
+                }
+            }
+        }
+    }
+}
+
+/// How the activations of a segment are quantized; `None` when they are not.
+fn scheme(compute: Compute, segment: &Segment) -> Option<Scheme> {
+    if compute == Compute::F32 {
+        return None;
+    }
+    let mut schemes = segment.sides.iter().map(|side| scheme_of(side.dtype));
+    let first = schemes.next()??;
+    schemes.all(|other| other == Some(first)).then_some(first)
+}
+
+/// What a weight type wants of the activations.
+pub(super) fn scheme_of(dtype: DType) -> Option<Scheme> {
+    struct Of;
+    impl ForFormat for Of {
+        type Output = Option<Scheme>;
+        fn by32<F: By32>(self) -> Option<Scheme> {
+            Some(Scheme { family: Family::By32, offset: F::OFFSET })
+        }
+        fn by256<F: By256>(self) -> Option<Scheme> {
+            Some(Scheme { family: Family::By256 { sub: F::SUB }, offset: F::OFFSET })
+        }
+        fn floats<F: Floats>(self) -> Option<Scheme> {
+            None
+        }
+    }
+    for_format(dtype, Of)?
+}
+
+/// What the threads of a product share.
+#[derive(Clone, Copy)]
+struct Job<'a, S> {
+    s: S,
+    x: &'a [f32],
+    m: usize,
+    cols: usize,
+    tiles: &'a Tiles,
+    finish: Finish<'a>,
+    out: Output<'a>,
+    threads: usize,
+}
+
+impl<S: Wide> Job<'_, S> {
+    /// Quantizes this thread's share of the panels.
+    fn quantize(&self, scheme: Scheme, panels: &Parts<'_, u32>, thread: usize) {
+        let words = scheme.family.words(self.cols);
+        for p in share(self.m.div_ceil(S::COLUMNS), self.threads, thread) {
+            let rows = p * S::COLUMNS..self.m.min((p + 1) * S::COLUMNS);
+            let width = panel_width::<S>(rows.len());
+            let at = p * S::COLUMNS * words;
+            // SAFETY: each panel has words of its own, and is quantized by one thread.
+            let panel = unsafe { panels.range(at..at + width * words) };
+            let rows = &self.x[rows.start * self.cols..rows.end * self.cols];
+            self.s.run(Quantize { scheme, rows, cols: self.cols, width, panel });
+        }
+    }
+
+    /// This thread's share of a segment times few rows.
+    fn few(
+        &self,
+        segment: &Segment,
+        scheme: Scheme,
+        quantized: &mut Option<Scheme>,
+        thread: usize,
+        scratch: &mut Scratch,
+    ) {
+        let width = panel_width::<S>(self.m);
+        let panel = &mut scratch.panel[..width * scheme.family.words(self.cols)];
+        if *quantized != Some(scheme) {
+            self.s.run(Quantize { scheme, rows: self.x, cols: self.cols, width, panel });
+            *quantized = Some(scheme);
+        }
+        for tile in share(segment.tiles, self.threads, thread) {
+            for (i, side) in segment.sides.iter().enumerate() {
+                let lines = self.tiles.tile(segment, tile, i);
+                let sums = &mut scratch.sums[2 * width * i..][..2 * width];
+                let few = Few { s: self.s, width, tile: lines, cols: self.cols, panel, sums };
+                for_format(side.dtype, few).expect("packed matrices hold weights");
+            }
+            self.finish(segment, tile, 0..self.m, 2 * width, &scratch.sums);
+        }
+    }
+
+    /// This thread's share of a segment times many rows.
+    fn many(&self, segment: &Segment, scheme: Scheme, panels: &[u32], thread: usize, scratch: &mut Scratch) {
+        let words = scheme.family.words(self.cols);
+        let block = match scheme.family {
+            Family::By32 => 32,
+            Family::By256 { .. } => 256,
+        };
+        let blocks = self.cols.div_ceil(block);
+        for first_row in (0..self.m).step_by(ROWS) {
+            let rows = first_row..self.m.min(first_row + ROWS);
+            let panels = &panels[first_row * words..];
+            let side_lines = 2 * rows.len().next_multiple_of(S::COLUMNS);
+            for tile in share(segment.tiles, self.threads, thread) {
+                for (i, side) in segment.sides.iter().enumerate() {
+                    let lines = self.tiles.tile(segment, tile, i);
+                    for first in (0..blocks).step_by(COLUMNS / block) {
+                        let step = ManyStep {
+                            s: self.s,
+                            tile: lines,
+                            cols: self.cols,
+                            rows: rows.len(),
+                            panels,
+                            words,
+                            blocks: first..blocks.min(first + COLUMNS / block),
+                            ready: &mut scratch.ready,
+                            sums: &mut scratch.sums[side_lines * i..][..side_lines],
+                        };
+                        for_format(side.dtype, step).expect("packed matrices hold weights");
+                    }
+                }
+                self.finish(segment, tile, rows.clone(), side_lines, &scratch.sums);
+            }
+        }
+        self.s.fence();
+    }
+
+    /// This thread's share of a segment in f32.
+    fn floats(&self, segment: &Segment, thread: usize, scratch: &mut Scratch) {
+        for first_row in (0..self.m).step_by(ROWS) {
+            let rows = first_row..self.m.min(first_row + ROWS);
+            let side_lines = 2 * rows.len().next_multiple_of(WIDEST);
+            for tile in share(segment.tiles, self.threads, thread) {
+                for (i, side) in segment.sides.iter().enumerate() {
+                    let lines = self.tiles.tile(segment, tile, i);
+                    let sums = &mut scratch.sums[side_lines * i..][..side_lines];
+                    if self.cols == 0 {
+                        sums.fill(Line::ZERO);
+                    }
+                    for start in (0..self.cols).step_by(CHUNK) {
+                        let columns = start..self.cols.min(start + CHUNK);
+                        let ready = &mut scratch.ready;
+                        decode_chunk(self.s, side.dtype, lines, self.cols, columns.clone(), ready);
+                        for (p, first) in rows.clone().step_by(S::COLUMNS).enumerate() {
+                            let count = S::COLUMNS.min(rows.end - first);
+                            let sums = &mut sums[2 * S::COLUMNS * p..];
+                            let width = panel_width::<S>(count);
+                            // A panel that lacks rows repeats its last one.
+                            let row = |c: usize| {
+                                let row = (first + c.min(count - 1)) * self.cols;
+                                &self.x[row + columns.start..row + columns.end]
+                            };
+                            let first = start == 0;
+                            match width {
+                                1 => self.multiply_chunk::<1>(ready, row, first, sums),
+                                2 => self.multiply_chunk::<2>(ready, row, first, sums),
+                                4 => self.multiply_chunk::<4>(ready, row, first, sums),
+                                _ => self.multiply_chunk::<8>(ready, row, first, sums),
+                            }
+                        }
+                    }
+                }
+                self.finish(segment, tile, rows.clone(), side_lines, &scratch.sums);
+            }
+        }
+        self.s.fence();
+    }
+
+    fn multiply_chunk<'a, const N: usize>(
+        &self,
+        ready: &[Line],
+        row: impl Fn(usize) -> &'a [f32],
+        first: bool,
+        sums: &mut [Line],
+    ) {
+        let rows = std::array::from_fn(row);
+        self.s.run(Multiply::<N> { ready, rows, first, sums: &mut sums[..2 * N] });
+    }
+
+    /// Finishes the sums of a tile with `rows`, where each side takes `side_lines`.
+    fn finish(
+        &self,
+        segment: &Segment,
+        tile: usize,
+        rows: std::ops::Range<usize>,
+        side_lines: usize,
+        sums: &[Line],
+    ) {
+        let rest = rows.len() % S::COLUMNS;
+        let finishing = Finishing {
+            sums,
+            value: (segment.sides.len() == 2).then_some(side_lines),
+            panel: S::COLUMNS,
+            last: if rest == 0 { S::COLUMNS } else { panel_width::<S>(rest) },
+            bias: self.tiles.bias(segment, tile),
+            finish: self.finish,
+            out: self.out,
+            row: rows.start,
+            rows: rows.len(),
+            col: segment.first + tile * TILE,
+            cols: TILE.min(segment.rows - tile * TILE),
+        };
+        // SAFETY: the columns of a tile are written by the one thread whose share it is.
+        unsafe { finishing.run(self.s) };
+    }
+}
+
+/// Rows of the panel that holds `rows`, at most [`Wide::COLUMNS`] of them.
+fn panel_width<S: Wide>(rows: usize) -> usize {
+    rows.next_power_of_two().min(S::COLUMNS)
+}
+
+/// A tile times few rows.
+struct Few<'a, S> {
+    s: S,
+    width: usize,
+    tile: &'a [Line],
+    cols: usize,
+    panel: &'a [u32],
+    sums: &'a mut [Line],
+}
+
+impl<S: Wide> ForFormat for Few<'_, S> {
+    type Output = ();
+
+    fn by32<F: By32>(self) {
+        let Few { s, width, tile, cols, panel, sums } = self;
+        let format = PhantomData::<F>;
+        match width {
+            1 => s.run(Few32::<F, 1> { tile, cols, panel, sums, format }),
+            2 => s.run(Few32::<F, 2> { tile, cols, panel, sums, format }),
+            4 => s.run(Few32::<F, 4> { tile, cols, panel, sums, format }),
+            _ => s.run(Few32::<F, 8> { tile, cols, panel, sums, format }),
+        }
+    }
+
+    fn by256<F: By256>(self) {
+        let Few { s, width, tile, panel, sums, .. } = self;
+        let format = PhantomData::<F>;
+        match width {
+            1 => s.run(Few256::<F, 1> { tile, panel, sums, format }),
+            2 => s.run(Few256::<F, 2> { tile, panel, sums, format }),
+            4 => s.run(Few256::<F, 4> { tile, panel, sums, format }),
+            _ => s.run(Few256::<F, 8> { tile, panel, sums, format }),
+        }
+    }
+
+    fn floats<F: Floats>(self) {
+        unreachable!("floats take no quantized activations");
+    }
+}
+
+/// Some blocks of a tile times many rows.
+struct ManyStep<'a, S> {
+    s: S,
+    tile: &'a [Line],
+    cols: usize,
+    rows: usize,
+    panels: &'a [u32],
+    words: usize,
+    blocks: std::ops::Range<usize>,
+    ready: &'a mut [Line],
+    sums: &'a mut [Line],
+}
+
+impl<S: Wide> ManyStep<'_, S> {
+    /// Calls `kernel` for the whole panels and for the last one when it is narrower, with its width, the panels, their
+    /// sums and the share of `next` to ask for.
+    fn each_width(
+        self,
+        next: &[Line],
+        mut kernel: impl FnMut(usize, &[u32], &[Line], &mut [Line], &[Line]),
+    ) {
+        let whole = self.rows / S::COLUMNS;
+        let rest = self.rows % S::COLUMNS;
+        let (sums, last) = self.sums.split_at_mut(2 * S::COLUMNS * whole);
+        let (panels, last_panel) = self.panels.split_at(S::COLUMNS * whole * self.words);
+        if whole > 0 {
+            kernel(S::COLUMNS, panels, self.ready, sums, next);
+        }
+        if rest > 0 {
+            let width = panel_width::<S>(rest);
+            let next = if whole > 0 { &[] } else { next };
+            kernel(width, &last_panel[..width * self.words], self.ready, &mut last[..2 * width], next);
+        }
+    }
+}
+
+impl<S: Wide> ForFormat for ManyStep<'_, S> {
+    type Output = ();
+
+    fn by32<F: By32>(self) {
+        let (s, words, first, tile) = (self.s, self.words, self.blocks.start, self.tile);
+        let format = PhantomData::<F>;
+        let ready = &mut self.ready[..self.blocks.len() * READY_32];
+        s.run(Unpack32::<F> { tile, cols: self.cols, first, ready, format });
+        let ready_lines = ready.len();
+        let next = next_lines(tile, F::HEAD, self.blocks.clone(), F::UNIT);
+        self.each_width(next, |width, panels, ready, sums, next| {
+            let ready = &ready[..ready_lines];
+            let panel_words = width * words;
+            match width {
+                1 => s.run(Many32::<F, 1>(Many { ready, panels, panel_words, first, sums, next, format })),
+                2 => s.run(Many32::<F, 2>(Many { ready, panels, panel_words, first, sums, next, format })),
+                4 => s.run(Many32::<F, 4>(Many { ready, panels, panel_words, first, sums, next, format })),
+                _ => s.run(Many32::<F, 8>(Many { ready, panels, panel_words, first, sums, next, format })),
+            }
+        });
+    }
+
+    fn by256<F: By256>(self) {
+        let (s, words, first, tile) = (self.s, self.words, self.blocks.start, self.tile);
+        let format = PhantomData::<F>;
+        let ready = &mut self.ready[..self.blocks.len() * READY_256];
+        s.run(Unpack256::<F> { tile, first, ready, format });
+        let ready_lines = ready.len();
+        let next = next_lines(tile, 0, self.blocks.clone(), F::UNIT);
+        self.each_width(next, |width, panels, ready, sums, next| {
+            let ready = &ready[..ready_lines];
+            let panel_words = width * words;
+            match width {
+                1 => s.run(Many256::<F, 1>(Many { ready, panels, panel_words, first, sums, next, format })),
+                2 => s.run(Many256::<F, 2>(Many { ready, panels, panel_words, first, sums, next, format })),
+                4 => s.run(Many256::<F, 4>(Many { ready, panels, panel_words, first, sums, next, format })),
+                _ => s.run(Many256::<F, 8>(Many { ready, panels, panel_words, first, sums, next, format })),
+            }
+        });
+    }
+
+    fn floats<F: Floats>(self) {
+        unreachable!("floats take no quantized activations");
+    }
+}
+
+/// The packed lines of the blocks after `blocks`, as many again, within the tile.
+fn next_lines(tile: &[Line], head: usize, blocks: std::ops::Range<usize>, unit: usize) -> &[Line] {
+    let lines = &tile[head..];
+    let start = (blocks.end * unit).min(lines.len());
+    let end = (start + blocks.len() * unit).min(lines.len());
+    &lines[start..end]
+}

@@ -1,0 +1,101 @@
+//! ChatGLM's INT8 and INT4, whose only scale is the row's.
+//!
+//! The tile's head is one line of scales (group 0, group 1). A unit has the lines of group 0 and then those of group
+//! 1: for INT8 a line for each quad; for INT4 four lines, quad `2 i` in the low and quad `2 i + 1` in the high nibbles.
+//! The columns after the last whole unit have lines for the quads that are there, so that any width is stored without
+//! waste.
+
+use super::formats::{By32, high_nibbles, low_nibbles};
+use super::lanes::{Lanes, Line};
+use glimmer_tensor::quant::rows::int4_pair;
+
+pub(super) struct RowI8;
+pub(super) struct RowI4;
+
+impl By32 for RowI8 {
+    const HEAD: usize = 1;
+    const UNIT: usize = 16;
+    const FULL: bool = true;
+    const OFFSET: i32 = 128;
+
+    fn tail_lines(columns: usize) -> usize {
+        2 * columns.div_ceil(4)
+    }
+    fn tail(lines: &[Line], columns: usize) -> [Line; 16] {
+        whole_unit::<8>(lines, columns.div_ceil(4))
+    }
+    #[inline(always)]
+    fn integers<S: Lanes>(s: S, unit: &[Line], r: usize, i: usize) -> [S::I; 2] {
+        [s.load(&unit[8 * r + i]), s.load(&unit[8 * r + i + 4])]
+    }
+    #[inline(always)]
+    fn scale<S: Lanes>(s: S, head: &[Line], _unit: &[Line], r: usize) -> S::F {
+        s.half(&head[0], r)
+    }
+    #[inline(always)]
+    fn pack_scale(scale: [u8; 2], head: &mut [Line], r: usize, lane: usize) {
+        head[0].set_short(r, lane, scale);
+    }
+    #[inline(always)]
+    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
+        let lines = bytes.len().div_ceil(4);
+        for (line, quad) in unit[lines * r..].iter_mut().zip(bytes.chunks(4)) {
+            for (b, byte) in quad.iter().enumerate() {
+                line.0[4 * lane + b] = byte ^ 128;
+            }
+        }
+    }
+}
+
+impl By32 for RowI4 {
+    const HEAD: usize = 1;
+    const UNIT: usize = 8;
+    const OFFSET: i32 = 8;
+
+    fn tail_lines(columns: usize) -> usize {
+        2 * columns.div_ceil(8)
+    }
+    fn tail(lines: &[Line], columns: usize) -> [Line; 16] {
+        whole_unit::<4>(lines, columns.div_ceil(8))
+    }
+    #[inline(always)]
+    fn quads(i: usize) -> [usize; 2] {
+        [2 * i, 2 * i + 1]
+    }
+    #[inline(always)]
+    fn integers<S: Lanes>(s: S, unit: &[Line], r: usize, i: usize) -> [S::I; 2] {
+        let x = s.load(&unit[4 * r + i]);
+        [low_nibbles(s, x), high_nibbles(s, x)]
+    }
+    #[inline(always)]
+    fn scale<S: Lanes>(s: S, head: &[Line], _unit: &[Line], r: usize) -> S::F {
+        s.half(&head[0], r)
+    }
+    #[inline(always)]
+    fn pack_scale(scale: [u8; 2], head: &mut [Line], r: usize, lane: usize) {
+        head[0].set_short(r, lane, scale);
+    }
+    #[inline(always)]
+    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
+        let lines = bytes.len().div_ceil(4);
+        for (line, eight) in unit[lines * r..].iter_mut().zip(bytes.chunks(4)) {
+            let mut columns = [0u8; 8];
+            for (pair, byte) in columns.as_chunks_mut::<2>().0.iter_mut().zip(eight) {
+                let (even, odd) = int4_pair(*byte);
+                *pair = [(even + 8).cast_unsigned(), (odd + 8).cast_unsigned()];
+            }
+            for b in 0..4 {
+                line.0[4 * lane + b] = columns[b] | columns[b + 4] << 4;
+            }
+        }
+    }
+}
+
+/// Moves the `present` lines of each group to where a unit with `LINES` lines a group has them.
+fn whole_unit<const LINES: usize>(lines: &[Line], present: usize) -> [Line; 16] {
+    let mut unit = [Line::ZERO; 16];
+    for r in 0..2 {
+        unit[LINES * r..][..present].copy_from_slice(&lines[present * r..][..present]);
+    }
+    unit
+}
