@@ -514,9 +514,9 @@ impl<F: By256> Task for Unpack256<'_, F> {
 pub(super) struct Many<'a, F, const N: usize> {
     /// The blocks.
     pub(super) ready: &'a [Line],
-    /// The panels, `panel_words` each.
+    /// The panels, of `words` words for each of their rows.
     pub(super) panels: &'a [u32],
-    pub(super) panel_words: usize,
+    pub(super) words: usize,
     /// Which block of the panels is the first of `ready`; sums begin with block 0 and go on after it.
     pub(super) first: usize,
     /// `2 N` lines for each panel.
@@ -561,10 +561,10 @@ impl<F, const N: usize> Many<'_, F, N> {
         s: S,
         multiply: impl Fn(&[B], &[Line], &mut Sums<S::F, N>),
     ) {
-        if N > S::COLUMNS {
-            unreachable!("panels are as wide as tiles at most");
+        if N != S::COLUMNS {
+            unreachable!("panels are as wide as tiles");
         }
-        let panels = self.panels.chunks_exact(self.panel_words);
+        let panels = self.panels.chunks_exact(N * self.words);
         let share = self.next.len().div_ceil(panels.len().max(1)).max(1);
         let mut next = self.next.chunks(share);
         for (panel, lines) in panels.zip(self.sums.chunks_exact_mut(2 * N)) {

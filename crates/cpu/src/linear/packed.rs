@@ -6,7 +6,7 @@
 
 use super::float::decode_row;
 use super::formats::{By32, By256, Floats, ForFormat, GROUP, TILE, for_format, tile_lines};
-use super::lanes::{Kernels, Line, Task, Wide, Work};
+use super::lanes::Line;
 use super::portable::One;
 use crate::isa::Isa;
 use crate::memory::{Parts, Slab, share};
@@ -79,7 +79,7 @@ impl PackedMatrix {
         parts: &[MatrixView<'_>],
         bias: Option<&[f32]>,
         used_for: MatrixUse,
-        isa: Isa,
+        _isa: Isa,
         pool: &Pool,
     ) -> Result<Self, DeviceError> {
         let cols = parts.first().map_or(0, |p| p.cols);
@@ -98,14 +98,14 @@ impl PackedMatrix {
         }
         let storage = match used_for {
             MatrixUse::Rows => Storage::Rows(parts.iter().map(Rows::copy).collect::<Result<_, _>>()?),
-            MatrixUse::Linear => Storage::Tiles(Tiles::pack(&[parts], bias, isa, pool)?),
+            MatrixUse::Linear => Storage::Tiles(Tiles::pack(&[parts], bias, pool)?),
             MatrixUse::Gated => {
                 if !rows.is_multiple_of(2) {
                     let message = format!("a gated matrix has as many gates as values, not {rows} rows");
                     return Err(DeviceError::Weight(message));
                 }
                 let (gate, value) = halves(parts, rows / 2);
-                Storage::Tiles(Tiles::pack(&[&gate, &value], bias, isa, pool)?)
+                Storage::Tiles(Tiles::pack(&[&gate, &value], bias, pool)?)
             }
         };
         Ok(PackedMatrix { rows, cols, storage })
@@ -215,7 +215,6 @@ impl Tiles {
     fn pack(
         sides: &[&[MatrixView<'_>]],
         bias: Option<&[f32]>,
-        isa: Isa,
         pool: &Pool,
     ) -> Result<Self, DeviceError> {
         let pieces = pieces(sides);
@@ -248,7 +247,8 @@ impl Tiles {
                         // SAFETY: each tile of each side has lines of its own, and is packed by one thread.
                         let lines = unsafe { parts.range(at..at + side.lines) };
                         let rows = tile * TILE..part.rows.min((tile + 1) * TILE);
-                        pack_tile(isa, &part.slice_rows(rows), lines);
+                        let rows = part.slice_rows(rows);
+                        for_format(side.dtype, PackTile { rows: &rows, lines }).expect("parts hold weights");
                     }
                 }
             }
@@ -287,83 +287,48 @@ fn bias_lines(segments: &[Segment], tiles: usize, sides: usize, bias: &[f32]) ->
 }
 
 /// Packs at most 32 rows into the lines of a tile, which are zero.
-fn pack_tile(isa: Isa, rows: &MatrixView<'_>, lines: &mut [Line]) {
-    struct Packing<'a>(&'a MatrixView<'a>, &'a mut [Line]);
-    impl Work for Packing<'_> {
-        type Output = ();
-        fn work<S: Wide + Send + Sync>(self, s: S) {
-            let dtype = self.0.dtype;
-            for_format(dtype, PackTile { s, rows: self.0, lines: self.1 }).expect("parts hold weights");
-        }
-    }
-    Kernels::of(isa).work(Packing(rows, lines));
-}
-
-struct PackTile<'a, S> {
-    s: S,
+struct PackTile<'a> {
     rows: &'a MatrixView<'a>,
     lines: &'a mut [Line],
 }
 
-impl<S: Wide> ForFormat for PackTile<'_, S> {
+impl ForFormat for PackTile<'_> {
     type Output = ();
 
     fn by32<F: By32>(self) {
-        struct Pack<'a, F>(&'a MatrixView<'a>, &'a mut [Line], std::marker::PhantomData<F>);
-        impl<F: By32> Task for Pack<'_, F> {
-            #[inline(always)]
-            fn run<S: Wide>(self, _s: S) {
-                let Pack(rows, lines, _) = self;
-                let (head, body) = lines.split_at_mut(F::HEAD);
-                for (at, scale) in rows.row_scale.unwrap_or_default().as_chunks::<2>().0.iter().enumerate() {
-                    F::pack_scale(*scale, head, at / GROUP, at % GROUP);
-                }
-                let block = rows.dtype.bytes_for(32).expect("32 columns are whole blocks of every type by 32");
-                for (b, unit) in body.chunks_mut(F::UNIT).enumerate() {
-                    for (at, row) in each_row(rows) {
-                        let end = row.len().min((b + 1) * block);
-                        F::pack(&row[b * block..end], unit, at / GROUP, at % GROUP);
-                    }
-                }
+        let (head, body) = self.lines.split_at_mut(F::HEAD);
+        for (at, scale) in self.rows.row_scale.unwrap_or_default().as_chunks::<2>().0.iter().enumerate() {
+            F::pack_scale(*scale, head, at / GROUP, at % GROUP);
+        }
+        let block = self.rows.dtype.bytes_for(32).expect("32 columns are whole blocks of every type by 32");
+        for (b, unit) in body.chunks_mut(F::UNIT).enumerate() {
+            for (at, row) in each_row(self.rows) {
+                let end = row.len().min((b + 1) * block);
+                F::pack(&row[b * block..end], unit, at / GROUP, at % GROUP);
             }
         }
-        self.s.run(Pack::<F>(self.rows, self.lines, std::marker::PhantomData));
     }
 
     fn by256<F: By256>(self) {
-        struct Pack<'a, F>(&'a MatrixView<'a>, &'a mut [Line], std::marker::PhantomData<F>);
-        impl<F: By256> Task for Pack<'_, F> {
-            #[inline(always)]
-            fn run<S: Wide>(self, _s: S) {
-                let block = self.0.dtype.block_bytes();
-                for (b, unit) in self.1.chunks_exact_mut(F::UNIT).enumerate() {
-                    for (at, row) in each_row(self.0) {
-                        F::pack(&row[b * block..][..block], unit, at / GROUP, at % GROUP);
-                    }
-                }
+        let block = self.rows.dtype.block_bytes();
+        for (b, unit) in self.lines.chunks_exact_mut(F::UNIT).enumerate() {
+            for (at, row) in each_row(self.rows) {
+                F::pack(&row[b * block..][..block], unit, at / GROUP, at % GROUP);
             }
         }
-        self.s.run(Pack::<F>(self.rows, self.lines, std::marker::PhantomData));
     }
 
     fn floats<F: Floats>(self) {
-        struct Pack<'a, F>(&'a MatrixView<'a>, &'a mut [Line], std::marker::PhantomData<F>);
-        impl<F: Floats> Task for Pack<'_, F> {
-            #[inline(always)]
-            fn run<S: Wide>(self, _s: S) {
-                // A few columns of all rows at a time, which stay in the first-level cache.
-                const COLUMNS: usize = 64;
-                for (b, units) in self.1.chunks_mut(COLUMNS * F::UNIT).enumerate() {
-                    for (at, row) in each_row(self.0) {
-                        let elements = row[b * COLUMNS * F::BYTES..].chunks_exact(F::BYTES);
-                        for (element, unit) in elements.zip(units.chunks_exact_mut(F::UNIT)) {
-                            F::pack(element, unit, at / GROUP, at % GROUP);
-                        }
-                    }
+        // A few columns of all rows at a time, which stay in the first-level cache.
+        const COLUMNS: usize = 64;
+        for (b, units) in self.lines.chunks_mut(COLUMNS * F::UNIT).enumerate() {
+            for (at, row) in each_row(self.rows) {
+                let elements = row[b * COLUMNS * F::BYTES..].chunks_exact(F::BYTES);
+                for (element, unit) in elements.zip(units.chunks_exact_mut(F::UNIT)) {
+                    F::pack(element, unit, at / GROUP, at % GROUP);
                 }
             }
         }
-        self.s.run(Pack::<F>(self.rows, self.lines, std::marker::PhantomData));
     }
 }
 

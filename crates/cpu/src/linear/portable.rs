@@ -261,7 +261,7 @@ impl Lanes for Portable {
 }
 
 impl Wide for Portable {
-    const COLUMNS: usize = 4;
+    const COLUMNS: usize = 2;
 
     fn run<T: Task>(self, task: T) {
         task.run(self);

@@ -244,8 +244,8 @@ impl<S: Wide> Job<'_, S> {
         let words = scheme.family.words(self.cols);
         for p in share(self.m.div_ceil(S::COLUMNS), self.threads, thread) {
             let rows = p * S::COLUMNS..self.m.min((p + 1) * S::COLUMNS);
-            let width = panel_width::<S>(rows.len());
-            let at = p * S::COLUMNS * words;
+            let width = S::COLUMNS;
+            let at = p * width * words;
             // SAFETY: each panel has words of its own, and is quantized by one thread.
             let panel = unsafe { panels.range(at..at + width * words) };
             let rows = &self.x[rows.start * self.cols..rows.end * self.cols];
@@ -275,7 +275,7 @@ impl<S: Wide> Job<'_, S> {
                 let few = Few { s: self.s, width, tile: lines, cols: self.cols, panel, sums };
                 for_format(side.dtype, few).expect("packed matrices hold weights");
             }
-            self.finish(segment, tile, 0..self.m, 2 * width, &scratch.sums);
+            self.finish(segment, tile, 0..self.m, width, 2 * width, &scratch.sums);
         }
     }
 
@@ -289,8 +289,9 @@ impl<S: Wide> Job<'_, S> {
         let blocks = self.cols.div_ceil(block);
         for first_row in (0..self.m).step_by(ROWS) {
             let rows = first_row..self.m.min(first_row + ROWS);
-            let panels = &panels[first_row * words..];
-            let side_lines = 2 * rows.len().next_multiple_of(S::COLUMNS);
+            let padded = rows.len().next_multiple_of(S::COLUMNS);
+            let panels = &panels[first_row * words..][..padded * words];
+            let side_lines = 2 * padded;
             for tile in share(segment.tiles, self.threads, thread) {
                 for (i, side) in segment.sides.iter().enumerate() {
                     let lines = self.tiles.tile(segment, tile, i);
@@ -299,7 +300,6 @@ impl<S: Wide> Job<'_, S> {
                             s: self.s,
                             tile: lines,
                             cols: self.cols,
-                            rows: rows.len(),
                             panels,
                             words,
                             blocks: first..blocks.min(first + COLUMNS / block),
@@ -309,7 +309,7 @@ impl<S: Wide> Job<'_, S> {
                         for_format(side.dtype, step).expect("packed matrices hold weights");
                     }
                 }
-                self.finish(segment, tile, rows.clone(), side_lines, &scratch.sums);
+                self.finish(segment, tile, rows.clone(), S::COLUMNS, side_lines, &scratch.sums);
             }
         }
         self.s.fence();
@@ -350,7 +350,9 @@ impl<S: Wide> Job<'_, S> {
                         }
                     }
                 }
-                self.finish(segment, tile, rows.clone(), side_lines, &scratch.sums);
+                let rest = rows.len() % S::COLUMNS;
+                let last = if rest == 0 { S::COLUMNS } else { panel_width::<S>(rest) };
+                self.finish(segment, tile, rows.clone(), last, side_lines, &scratch.sums);
             }
         }
         self.s.fence();
@@ -367,21 +369,22 @@ impl<S: Wide> Job<'_, S> {
         self.s.run(Multiply::<N> { ready, rows, first, sums: &mut sums[..2 * N] });
     }
 
-    /// Finishes the sums of a tile with `rows`, where each side takes `side_lines`.
+    /// Finishes the sums of a tile with `rows`, where the last panel has `last` lines for each group and each side
+    /// takes `side_lines`.
     fn finish(
         &self,
         segment: &Segment,
         tile: usize,
         rows: std::ops::Range<usize>,
+        last: usize,
         side_lines: usize,
         sums: &[Line],
     ) {
-        let rest = rows.len() % S::COLUMNS;
         let finishing = Finishing {
             sums,
             value: (segment.sides.len() == 2).then_some(side_lines),
             panel: S::COLUMNS,
-            last: if rest == 0 { S::COLUMNS } else { panel_width::<S>(rest) },
+            last,
             bias: self.tiles.bias(segment, tile),
             finish: self.finish,
             out: self.out,
@@ -445,7 +448,7 @@ struct ManyStep<'a, S> {
     s: S,
     tile: &'a [Line],
     cols: usize,
-    rows: usize,
+    /// Whole panels, of `words` words for each of their rows.
     panels: &'a [u32],
     words: usize,
     blocks: std::ops::Range<usize>,
@@ -453,68 +456,32 @@ struct ManyStep<'a, S> {
     sums: &'a mut [Line],
 }
 
-impl<S: Wide> ManyStep<'_, S> {
-    /// Calls `kernel` for the whole panels and for the last one when it is narrower, with its width, the panels, their
-    /// sums and the share of `next` to ask for.
-    fn each_width(
-        self,
-        next: &[Line],
-        mut kernel: impl FnMut(usize, &[u32], &[Line], &mut [Line], &[Line]),
-    ) {
-        let whole = self.rows / S::COLUMNS;
-        let rest = self.rows % S::COLUMNS;
-        let (sums, last) = self.sums.split_at_mut(2 * S::COLUMNS * whole);
-        let (panels, last_panel) = self.panels.split_at(S::COLUMNS * whole * self.words);
-        if whole > 0 {
-            kernel(S::COLUMNS, panels, self.ready, sums, next);
-        }
-        if rest > 0 {
-            let width = panel_width::<S>(rest);
-            let next = if whole > 0 { &[] } else { next };
-            kernel(width, &last_panel[..width * self.words], self.ready, &mut last[..2 * width], next);
-        }
-    }
-}
-
 impl<S: Wide> ForFormat for ManyStep<'_, S> {
     type Output = ();
 
     fn by32<F: By32>(self) {
-        let (s, words, first, tile) = (self.s, self.words, self.blocks.start, self.tile);
-        let format = PhantomData::<F>;
-        let ready = &mut self.ready[..self.blocks.len() * READY_32];
-        s.run(Unpack32::<F> { tile, cols: self.cols, first, ready, format });
-        let ready_lines = ready.len();
-        let next = next_lines(tile, F::HEAD, self.blocks.clone(), F::UNIT);
-        self.each_width(next, |width, panels, ready, sums, next| {
-            let ready = &ready[..ready_lines];
-            let panel_words = width * words;
-            match width {
-                1 => s.run(Many32::<F, 1>(Many { ready, panels, panel_words, first, sums, next, format })),
-                2 => s.run(Many32::<F, 2>(Many { ready, panels, panel_words, first, sums, next, format })),
-                4 => s.run(Many32::<F, 4>(Many { ready, panels, panel_words, first, sums, next, format })),
-                _ => s.run(Many32::<F, 8>(Many { ready, panels, panel_words, first, sums, next, format })),
-            }
-        });
+        let ManyStep { s, tile, cols, panels, words, blocks, ready, sums } = self;
+        let (first, format) = (blocks.start, PhantomData::<F>);
+        let ready = &mut ready[..blocks.len() * READY_32];
+        s.run(Unpack32::<F> { tile, cols, first, ready, format });
+        let next = next_lines(tile, F::HEAD, blocks, F::UNIT);
+        // The widths of panels, each for the instruction set that has it.
+        match S::COLUMNS {
+            2 => s.run(Many32::<F, 2>(Many { ready, panels, words, first, sums, next, format })),
+            _ => s.run(Many32::<F, 8>(Many { ready, panels, words, first, sums, next, format })),
+        }
     }
 
     fn by256<F: By256>(self) {
-        let (s, words, first, tile) = (self.s, self.words, self.blocks.start, self.tile);
-        let format = PhantomData::<F>;
-        let ready = &mut self.ready[..self.blocks.len() * READY_256];
+        let ManyStep { s, tile, panels, words, blocks, ready, sums, .. } = self;
+        let (first, format) = (blocks.start, PhantomData::<F>);
+        let ready = &mut ready[..blocks.len() * READY_256];
         s.run(Unpack256::<F> { tile, first, ready, format });
-        let ready_lines = ready.len();
-        let next = next_lines(tile, 0, self.blocks.clone(), F::UNIT);
-        self.each_width(next, |width, panels, ready, sums, next| {
-            let ready = &ready[..ready_lines];
-            let panel_words = width * words;
-            match width {
-                1 => s.run(Many256::<F, 1>(Many { ready, panels, panel_words, first, sums, next, format })),
-                2 => s.run(Many256::<F, 2>(Many { ready, panels, panel_words, first, sums, next, format })),
-                4 => s.run(Many256::<F, 4>(Many { ready, panels, panel_words, first, sums, next, format })),
-                _ => s.run(Many256::<F, 8>(Many { ready, panels, panel_words, first, sums, next, format })),
-            }
-        });
+        let next = next_lines(tile, 0, blocks, F::UNIT);
+        match S::COLUMNS {
+            2 => s.run(Many256::<F, 2>(Many { ready, panels, words, first, sums, next, format })),
+            _ => s.run(Many256::<F, 8>(Many { ready, panels, words, first, sums, next, format })),
+        }
     }
 
     fn floats<F: Floats>(self) {
