@@ -1,0 +1,379 @@
+//! `glimmer inspect`: what a model is, as this program understands it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use glimmer_checkpoint::{Checkpoint, Kind, TensorInfo};
+use glimmer_models::{Block, DecoderSpec, Mlp, Positions, memory, published_name};
+use glimmer_tensor::{DType, KvType, NormKind};
+use serde::Serialize;
+
+use crate::args::{InspectArgs, KV_TYPES};
+use crate::model::{Model, context};
+use crate::output;
+use crate::terminal::Terminal;
+
+/// Rows of one step in the memory that is shown, as `run` uses them.
+const ROWS: usize = 512;
+
+/// Prints the report.
+pub(crate) fn run(args: &InspectArgs, terminal: &Terminal) -> anyhow::Result<()> {
+    let model = Model::new(&args.model);
+    let report = Report::of(&model, args, terminal)?;
+    if args.json { output::json(&report) } else { output::print(&report.to_string()) }
+}
+
+/// Everything that is shown.
+#[derive(Serialize)]
+struct Report {
+    path: String,
+    format: &'static str,
+    family: &'static str,
+    /// The published model of this shape.
+    published: Option<&'static str>,
+    config: Config,
+    stop_ids: Vec<u32>,
+    memory: Memory,
+    types: Vec<TypeTotal>,
+    tensors: Vec<Tensor>,
+    warnings: Vec<String>,
+}
+
+/// The decoder's facts.
+#[derive(Serialize)]
+struct Config {
+    layers: usize,
+    hidden: usize,
+    ffn: usize,
+    vocab: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    context: usize,
+    norm: &'static str,
+    eps: f32,
+    mlp: &'static str,
+    block: &'static str,
+    rope_base: f64,
+    /// Rotated elements of each head.
+    rope_dims: usize,
+    /// Divides positions (ChatGLM2-6B-32K).
+    rope_divisor: f32,
+    /// Multiplies cosines and sines (YaRN).
+    rope_magnitude: f32,
+    positions: &'static str,
+    qkv_bias: bool,
+    linear_bias: bool,
+    head: &'static str,
+}
+
+/// Bytes by purpose, for one context.
+#[derive(Serialize)]
+struct Memory {
+    context: usize,
+    kv_type: &'static str,
+    weights: u64,
+    kv: u64,
+    activations: u64,
+    total: u64,
+}
+
+/// All tensors of one type.
+#[derive(Serialize)]
+struct TypeTotal {
+    #[serde(rename = "type")]
+    name: &'static str,
+    tensors: usize,
+    bytes: u64,
+}
+
+/// One tensor as stored.
+#[derive(Serialize)]
+struct Tensor {
+    name: String,
+    #[serde(rename = "type")]
+    dtype: &'static str,
+    shape: Vec<usize>,
+    bytes: usize,
+    file: String,
+    offset: u64,
+}
+
+impl Report {
+    fn of(model: &Model, args: &InspectArgs, terminal: &Terminal) -> anyhow::Result<Self> {
+        let understood = model.understand(terminal)?;
+        let checkpoint = model.checkpoint()?;
+        let spec = &understood.spec;
+        let context = context(args.ctx, spec, terminal);
+        let needed = memory(checkpoint, spec, context, args.kv_type, ROWS);
+        Ok(Report {
+            path: model.path().display().to_string(),
+            format: format_name(checkpoint.kind()),
+            family: spec.family.name(),
+            published: published_name(spec),
+            config: Config::of(spec, checkpoint, understood.layout.head()),
+            stop_ids: model.configured_stop_ids()?,
+            memory: Memory {
+                context,
+                kv_type: kv_name(args.kv_type),
+                weights: needed.weights,
+                kv: needed.kv,
+                activations: needed.activations,
+                total: needed.total(),
+            },
+            types: by_type(checkpoint.tensors()),
+            tensors: checkpoint.tensors().iter().map(Tensor::of).collect(),
+            warnings: understood.warnings,
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = &self.config;
+        writeln!(out, "model      {} ({})", self.path, self.format)?;
+        writeln!(
+            out,
+            "family     {}{}",
+            self.family,
+            self.published.map_or(String::new(), |n| format!(", as {n}"))
+        )?;
+        writeln!(
+            out,
+            "decoder    {} layers, hidden {}, feed-forward {} ({}), vocabulary {}",
+            c.layers, c.hidden, c.ffn, c.mlp, c.vocab
+        )?;
+        writeln!(out, "attention  {} heads of {}, {} of keys and values", c.heads, c.head_dim, c.kv_heads)?;
+        writeln!(out, "block      {}, {} (eps {:e})", c.block, c.norm, c.eps)?;
+        let divisor = if c.rope_divisor == 1.0 { String::new() } else { format!(" / {}", c.rope_divisor) };
+        let scale =
+            if c.rope_magnitude == 1.0 { String::new() } else { format!(", scaled by {}", c.rope_magnitude) };
+        writeln!(
+            out,
+            "positions  {}{divisor}; rotary base {}, {} of {} elements{scale}",
+            c.positions, c.rope_base, c.rope_dims, c.head_dim
+        )?;
+        let bias = match (c.qkv_bias, c.linear_bias) {
+            (_, true) => "on all linears",
+            (true, false) => "on queries, keys and values",
+            (false, false) => "none",
+        };
+        writeln!(out, "biases     {bias}")?;
+        writeln!(out, "head       {}", c.head)?;
+        writeln!(out, "trained    {} tokens of context", c.context)?;
+        writeln!(out, "stop ids   {}", list(&self.stop_ids))?;
+        let m = &self.memory;
+        writeln!(
+            out,
+            "memory     {} = weights {} + {} of cache for {} tokens in {} + activations {}",
+            size(m.total),
+            size(m.weights),
+            size(m.kv),
+            m.context,
+            m.kv_type,
+            size(m.activations)
+        )?;
+        for t in &self.types {
+            writeln!(out, "type       {:5} {:>5} tensors, {}", t.name, t.tensors, size(t.bytes))?;
+        }
+        for folded in fold(&self.tensors) {
+            writeln!(
+                out,
+                "tensor     {:5} {:16} {}",
+                folded.dtype,
+                format!("{:?}", folded.shape),
+                folded.name
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    fn of(spec: &DecoderSpec, checkpoint: &Checkpoint, head: &str) -> Self {
+        let (positions, divisor) = match spec.positions {
+            Positions::Sequential { divisor } => ("in order", divisor),
+            Positions::ChatGlm6b { .. } => ("two per token, context seen both ways", 1.0),
+        };
+        let stored_head = checkpoint.info(&format!("{head}.weight")).is_some();
+        Config {
+            layers: spec.layers,
+            hidden: spec.hidden,
+            ffn: spec.ffn,
+            vocab: spec.vocab,
+            heads: spec.heads.heads,
+            kv_heads: spec.heads.kv_heads,
+            head_dim: spec.heads.head_dim,
+            context: spec.context,
+            norm: match spec.norm {
+                NormKind::Rms => "RMSNorm",
+                NormKind::Layer => "LayerNorm",
+            },
+            eps: spec.eps,
+            mlp: match spec.mlp {
+                Mlp::SwiGlu => "SwiGLU",
+                Mlp::Gelu => "GELU",
+            },
+            block: match spec.block {
+                Block::PreNorm => "norm before each part",
+                Block::Sandwich => "norms before and after each part",
+                Block::ScaledNormed { .. } => "residual from the norm, scaled",
+            },
+            rope_base: spec.rope_base,
+            rope_dims: spec.rope.sections.iter().map(|section| 2 * section.inv_freq.len()).sum(),
+            rope_divisor: divisor,
+            rope_magnitude: spec.rope.magnitude,
+            positions,
+            qkv_bias: spec.qkv_bias,
+            linear_bias: spec.linear_bias,
+            head: if stored_head { "stored" } else { "the embedding" },
+        }
+    }
+}
+
+impl Tensor {
+    fn of(info: &TensorInfo) -> Self {
+        let file = info.file.file_name().map(|name| name.to_string_lossy().into_owned());
+        Tensor {
+            name: info.name.clone(),
+            dtype: info.dtype.name(),
+            shape: info.shape.clone(),
+            bytes: info.bytes,
+            file: file.unwrap_or_default(),
+            offset: info.offset,
+        }
+    }
+}
+
+fn format_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Safetensors => "safetensors",
+        Kind::PyTorch => "PyTorch",
+        Kind::Gguf => "GGUF",
+        Kind::None => "no weights",
+    }
+}
+
+fn kv_name(kv_type: KvType) -> &'static str {
+    KV_TYPES.iter().find(|(kv, _)| *kv == kv_type).map_or("", |(_, name)| name)
+}
+
+fn by_type(tensors: &[TensorInfo]) -> Vec<TypeTotal> {
+    let mut totals: BTreeMap<DType, TypeTotal> = BTreeMap::new();
+    for tensor in tensors {
+        let total = totals.entry(tensor.dtype).or_insert(TypeTotal {
+            name: tensor.dtype.name(),
+            tensors: 0,
+            bytes: 0,
+        });
+        total.tensors += 1;
+        total.bytes += tensor.bytes as u64;
+    }
+    totals.into_values().collect()
+}
+
+/// Tensors that differ in nothing but the layer.
+struct Folded<'a> {
+    name: String,
+    dtype: &'a str,
+    shape: &'a [usize],
+}
+
+/// One line for each kind of tensor: `model.layers.{0-39}.mlp.down_proj.weight`.
+fn fold(tensors: &[Tensor]) -> Vec<Folded<'_>> {
+    let mut order = Vec::new();
+    let mut layers: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for tensor in tensors {
+        let (before, layer, after) = split_layer(&tensor.name);
+        let key = (before, after, tensor.dtype, tensor.shape.as_slice());
+        let found = layers.entry(key).or_insert_with(|| {
+            order.push(key);
+            Vec::new()
+        });
+        found.extend(layer);
+    }
+    let name = |key: &(&str, &str, _, _)| match layers[key].as_slice() {
+        [] => key.0.to_owned(),
+        numbers => format!("{}{{{}}}{}", key.0, ranges(numbers), key.1),
+    };
+    order.iter().map(|key| Folded { name: name(key), dtype: key.2, shape: key.3 }).collect()
+}
+
+/// A tensor's name around its first whole number between dots, which is the layer.
+fn split_layer(name: &str) -> (&str, Option<usize>, &str) {
+    let mut start = 0;
+    for part in name.split('.') {
+        let end = start + part.len();
+        // Written as it would be printed, so that no two names fold into one.
+        if let Some(layer) = part.parse::<usize>().ok().filter(|n| n.to_string() == part) {
+            return (&name[..start], Some(layer), &name[end..]);
+        }
+        start = end + 1;
+    }
+    (name, None, "")
+}
+
+/// `[0, 1, 2, 5]` as `0-2,5`.
+fn ranges(numbers: &[usize]) -> String {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable();
+    let runs = sorted.chunk_by(|a, b| a + 1 == *b);
+    let run = |run: &[usize]| match run {
+        [one] => one.to_string(),
+        [first, .., last] => format!("{first}-{last}"),
+        [] => String::new(),
+    };
+    runs.map(run).collect::<Vec<_>>().join(",")
+}
+
+fn list(ids: &[u32]) -> String {
+    if ids.is_empty() {
+        "none".to_owned()
+    } else {
+        ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Bytes for people, in units of 1024.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_fold() {
+        assert_eq!(split_layer("a.12.b"), ("a.", Some(12), ".b"));
+        assert_eq!(split_layer("a.b2.c"), ("a.b2.c", None, ""));
+        assert_eq!(split_layer("a.007.c"), ("a.007.c", None, ""));
+        assert_eq!(ranges(&[5, 0, 1, 2]), "0-2,5");
+        let tensor = |name: &str, dtype| Tensor {
+            name: name.to_owned(),
+            dtype,
+            shape: vec![2],
+            bytes: 4,
+            file: String::new(),
+            offset: 0,
+        };
+        let tensors =
+            [tensor("e", "F16"), tensor("l.0.w", "Q4_K"), tensor("l.1.w", "Q6_K"), tensor("l.2.w", "Q4_K")];
+        let names: Vec<String> = fold(&tensors).into_iter().map(|folded| folded.name).collect();
+        assert_eq!(names, ["e", "l.{0,2}.w", "l.{1}.w"]);
+    }
+
+    #[test]
+    fn sizes_for_people() {
+        assert_eq!(size(1023), "1023 B");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(18_874_368_000), "17.6 GiB");
+    }
+}

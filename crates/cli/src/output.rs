@@ -1,0 +1,20 @@
+//! What goes to standard output: the results, and nothing else.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+/// One JSON object over several lines, for people and programs.
+pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+}
+
+/// Text as it is.
+///
+/// # Errors
+/// Those of writing, a reader that went away among them, always as [`io::Error`].
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,69 @@
+//! What people see beside the results: warnings, notes, progress. All of it on standard error, a line each.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Standard error and what the user wants to see on it.
+pub(crate) struct Terminal {
+    quiet: bool,
+    interactive: bool,
+}
+
+impl Terminal {
+    pub(crate) fn new(quiet: bool) -> Self {
+        Terminal { quiet, interactive: io::stderr().is_terminal() }
+    }
+
+    /// Something that may make the result wrong.
+    pub(crate) fn warn(&self, message: &str) {
+        line("warning", message);
+    }
+
+    /// Something good to know; `--quiet` leaves it out.
+    pub(crate) fn note(&self, message: &str) {
+        if !self.quiet {
+            line("note", message);
+        }
+    }
+
+    /// Why the program fails: the causes from the outside in, joined by colons.
+    pub(crate) fn error(&self, error: &anyhow::Error) {
+        let mut message = String::new();
+        for cause in error.chain() {
+            let cause = cause.to_string();
+            // Errors that already quote their cause would say it twice.
+            if message.ends_with(&cause) {
+                continue;
+            }
+            if !message.is_empty() {
+                message.push_str(": ");
+            }
+            message.push_str(&cause);
+        }
+        line("error", &message);
+    }
+
+    /// A bar for bytes, shown when somebody watches and the work lasts.
+    pub(crate) fn bytes_bar(&self, what: &'static str, total: u64) -> ProgressBar {
+        let target = if self.interactive && !self.quiet {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        let template = "{prefix} [{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+        let style = ProgressStyle::with_template(template).expect("the template is a constant that parses");
+        bar.set_style(style.progress_chars("=> "));
+        bar.set_prefix(what);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+}
+
+/// One line on standard error, whatever the message holds. There is nobody to tell if that fails.
+fn line(kind: &str, message: &str) {
+    let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    drop(writeln!(io::stderr().lock(), "{kind}: {message}"));
+}

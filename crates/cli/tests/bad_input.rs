@@ -1,0 +1,182 @@
+//! What goes wrong outside the program: each one line on standard error that says what and where, exit status 1 (2 for
+//! wrong usage), never a panic.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::path::Path;
+
+use support::{copy_of, fixture, run, run_with_input};
+
+fn logits(model: &Path, ids: &str) -> support::Ran {
+    let directory = tempfile::tempdir().unwrap();
+    let ran = run(args!["logits", model, "--ids", ids, "-o", directory.path().join("out")]);
+    assert_eq!(
+        std::fs::read_dir(directory.path()).unwrap().count(),
+        usize::from(ran.status == 0),
+        "half a file is left"
+    );
+    ran
+}
+
+#[test]
+fn missing_models() {
+    for verb in ["inspect", "verify"] {
+        run(args![verb, "does/not/exist"]).fails_saying(&["does/not/exist", "no such file"]);
+    }
+    logits(Path::new("does/not/exist.gguf"), "1").fails_saying(&["does/not/exist.gguf", "no such file"]);
+    let empty = tempfile::tempdir().unwrap();
+    logits(empty.path(), "1").fails_saying(&["config.json", "not found"]);
+}
+
+#[test]
+fn a_model_without_weights() {
+    let copy = copy_of("glm4-9b-0414");
+    for entry in std::fs::read_dir(copy.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_string_lossy().starts_with("model") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    logits(copy.path(), "1").fails_saying(&["holds no weights"]);
+    let shown = run(args!["inspect", copy.path()]).quiet_success();
+    assert!(shown.contains("no weights"), "{shown}");
+}
+
+#[test]
+fn truncated_weights() {
+    let copy = copy_of("glm-edge-1.5b-chat");
+    let path = copy.path().join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    for len in [0, 4, 100, bytes.len() / 2, bytes.len() - 1] {
+        std::fs::write(&path, &bytes[..len]).unwrap();
+        logits(copy.path(), "1").fails_saying(&["model.safetensors"]);
+    }
+    let copy = copy_of("chatglm2-6b-int4");
+    let path = copy.path().join("pytorch_model.bin");
+    let bytes = std::fs::read(&path).unwrap();
+    for len in [0, 4, 100, bytes.len() / 2, bytes.len() - 1] {
+        std::fs::write(&path, &bytes[..len]).unwrap();
+        logits(copy.path(), "1").fails_saying(&["pytorch_model.bin"]);
+    }
+}
+
+#[test]
+fn a_git_lfs_pointer_in_place_of_weights() {
+    let copy = copy_of("glm-edge-1.5b-chat");
+    let pointer = format!(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 3188000000\n",
+        "0".repeat(64)
+    );
+    std::fs::write(copy.path().join("model.safetensors"), pointer).unwrap();
+    logits(copy.path(), "1").fails_saying(&["model.safetensors", "Git LFS pointer", "git lfs pull"]);
+}
+
+#[test]
+fn configurations_that_make_no_sense() {
+    for (what, words) in [
+        ("{", &["config.json"][..]),
+        ("[]", &["config.json", "object"]),
+        ("{}", &["config.json", "architecture"]),
+        (r#"{"architectures": ["LlamaForCausalLM"]}"#, &["LlamaForCausalLM", "not supported"]),
+        (r#"{"architectures": ["GlmForCausalLM"], "vocab_size": -1}"#, &["vocab_size"]),
+        (r#"{"architectures": ["Glm\nForCausalLM"]}"#, &["not supported"]),
+    ] {
+        let copy = copy_of("glm-edge-1.5b-chat");
+        std::fs::write(copy.path().join("config.json"), what).unwrap();
+        logits(copy.path(), "1").fails_saying(words);
+    }
+}
+
+#[test]
+fn an_ambiguous_generation_asks_for_the_family() {
+    let copy = copy_of("chatglm3-6b-32k");
+    let path = copy.path().join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config.as_object_mut().unwrap().remove("_name_or_path");
+    std::fs::write(&path, config.to_string()).unwrap();
+    logits(copy.path(), "1").fails_saying(&["--family chatglm2", "--family chatglm3"]);
+    let named = tempfile::tempdir().unwrap();
+    let out = named.path().join("out");
+    run(args!["logits", copy.path(), "--family", "chatglm3", "--ids", "1", "-o", out]).quiet_success();
+}
+
+#[test]
+fn ids_that_are_none() {
+    let model = fixture("glm4-9b-0414");
+    logits(&model, "1,320").fails_saying(&["id 320", "number 2", "vocabulary of 320"]);
+    logits(&model, "4294967295").fails_saying(&["id 4294967295"]);
+    logits(&model, "").fails_saying(&["no ids"]);
+    for wrong in ["x", "1,-2", "4294967296", "1.5"] {
+        run(args!["logits", model, "--ids", wrong, "-o", "out"]).refuses_usage(&["--ids", "no token id"]);
+    }
+    let stdin =
+        |input: &[u8]| run_with_input(args!["run", model, "--ids", "-", "--print-ids", "-n", "1"], input);
+    assert_eq!(stdin(b"[1, 2,\n3]\n").status, 0);
+    stdin(b"1,x").fails_saying(&["standard input", "\"x\""]);
+    stdin(b"1,\xff").fails_saying(&["standard input", "byte 2", "UTF-8"]);
+    stdin(b"").fails_saying(&["no ids"]);
+}
+
+#[test]
+fn prompts_that_do_not_fit() {
+    let model = fixture("glm4-9b-0414");
+    let run = |ctx: &str| {
+        support::run(args!["run", model, "--ids", "1,2,3,4", "--print-ids", "-n", "1", "--ctx", ctx])
+    };
+    run("3").fails_saying(&["4 tokens", "context 3"]);
+    assert_eq!(run("4").status, 0);
+    assert_eq!(run("max").status, 0);
+    let beyond = run("100000");
+    assert_eq!(beyond.status, 0);
+    assert!(beyond.stderr.starts_with("warning: "), "{}", beyond.stderr);
+}
+
+#[test]
+fn chatglm_6b_without_its_special_tokens() {
+    logits(&fixture("chatglm-6b"), "1,2,3").fails_saying(&["<sop>"]);
+}
+
+#[test]
+fn outputs_that_cannot_be_written() {
+    let model = fixture("glm4-9b-0414");
+    let directory = tempfile::tempdir().unwrap();
+    let to = |path: &Path| run(args!["logits", model, "--ids", "1", "-o", path]);
+    to(&directory.path().join("no/such/directory/out")).fails_saying(&["no/such/directory/out"]);
+    to(directory.path()).fails_saying(&["already exists"]);
+    if Path::new("/dev/full").exists() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let ran = support::glimmer().args(["inspect"]).arg(&model).stdout(full).output().unwrap();
+        support::Ran::from(ran).fails_saying(&["No space"]);
+    }
+}
+
+#[test]
+fn values_that_are_not_finite() {
+    let copy = copy_of("glm-edge-1.5b-chat");
+    let path = copy.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let end = bytes.len();
+    // Tensors lie in alphabetical order, so that the last bytes are a layer's.
+    for pair in bytes[end - 64..].chunks_exact_mut(2) {
+        pair.copy_from_slice(&[0x80, 0x7f]);
+    }
+    std::fs::write(&path, bytes).unwrap();
+    logits(copy.path(), "1,2,3").fails_saying(&["finite"]);
+}
+
+#[test]
+fn wrong_usage() {
+    let model = fixture("glm4-9b-0414");
+    run(args!["frobnicate"]).refuses_usage(&["frobnicate"]);
+    run(args!["logits", model, "--ids", "1"]).refuses_usage(&["--output"]);
+    run(args!["logits", model, "-o", "x"]).refuses_usage(&["--ids"]);
+    run(args!["run", model, "--ids", "1", "--threads", "0"]).refuses_usage(&["--threads"]);
+    run(args!["run", model, "--ids", "1", "--temperature", "nan"]).refuses_usage(&["--temperature"]);
+    run(args!["run", model, "--ids", "1", "--ctx", "0"]).refuses_usage(&["--ctx"]);
+    run(args!["inspect", model, "--kv-type", "f64"]).refuses_usage(&["q8_0"]);
+    run(args!["inspect", model, "--family", "llama"]).refuses_usage(&["chatglm2"]);
+    run(args!["completions", "tcl"]).refuses_usage(&["zsh"]);
+    run(args!["man", "frobnicate"]).refuses_usage(&["frobnicate"]);
+}

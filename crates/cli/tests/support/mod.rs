@@ -1,0 +1,194 @@
+//! What the tests of the binary share: running it, the fixtures, stored tensors.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use safetensors::SafeTensors;
+
+/// Every fixture that has a decoder.
+pub const FIXTURES: [&str; 17] = [
+    "chatglm-6b",
+    "chatglm-6b-int8",
+    "chatglm-6b-int4",
+    "chatglm-6b-int4-qe",
+    "chatglm2-6b",
+    "chatglm2-6b-32k",
+    "chatglm2-6b-int8",
+    "chatglm2-6b-int4",
+    "chatglm3-6b",
+    "chatglm3-6b-32k",
+    "glm4-9b-orig",
+    "glm4-9b-orig-k256",
+    "glm-4-9b-chat-hf",
+    "glm-edge-1.5b-chat",
+    "glm-edge-k256",
+    "glm4-9b-0414",
+    "glm4-32b-0414",
+];
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A fixture's directory.
+pub fn fixture(name: &str) -> PathBuf {
+    root().join("fixtures").join(name)
+}
+
+/// The folder of files that may not be in the repository, where it is there.
+pub fn shared() -> Option<PathBuf> {
+    let path = std::env::var_os("GLIMMER_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
+    if path.is_dir() {
+        return Some(path);
+    }
+    println!("skipped: ../shared not present");
+    None
+}
+
+/// The binary, with none of the variables that would change what it does.
+pub fn glimmer() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_glimmer"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GLIMMER_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the binary prints UTF-8");
+        Ran {
+            status: output.status.code().unwrap_or(-1),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}
+
+/// Arguments of mixed kinds: `args!["logits", path, "--ids", "1"]`.
+#[macro_export]
+macro_rules! args {
+    ($($arg:expr),* $(,)?) => { [$(std::ffi::OsString::from(&$arg)),*] };
+}
+
+/// Runs the binary to its end.
+pub fn run<const N: usize>(args: [std::ffi::OsString; N]) -> Ran {
+    glimmer().args(args).output().expect("the binary starts").into()
+}
+
+/// As [`run`], with `input` on standard input.
+pub fn run_with_input<const N: usize>(args: [std::ffi::OsString; N], input: &[u8]) -> Ran {
+    let mut command = glimmer();
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().expect("the binary ends");
+    writer.join().expect("the writer ends");
+    output.into()
+}
+
+impl Ran {
+    /// Asserts success without a word on standard error, and answers standard output.
+    #[track_caller]
+    pub fn quiet_success(self) -> String {
+        assert_eq!((self.status, self.stderr.as_str()), (0, ""), "{}", self.stdout);
+        self.stdout
+    }
+
+    /// Asserts exit status 1 and exactly one line on standard error that holds each of the words; answers standard
+    /// output.
+    #[track_caller]
+    pub fn fails_saying(self, words: &[&str]) -> String {
+        assert_eq!(self.status, 1, "{self:?}");
+        let lines: Vec<&str> = self.stderr.lines().collect();
+        assert!(lines.len() == 1 && lines[0].starts_with("error: "), "{}", self.stderr);
+        for word in words {
+            assert!(lines[0].contains(word), "{word:?} is not in: {}", lines[0]);
+        }
+        self.stdout
+    }
+
+    /// Asserts exit status 2 and a message that holds each of the words.
+    #[track_caller]
+    pub fn refuses_usage(self, words: &[&str]) {
+        assert_eq!(self.status, 2, "{self:?}");
+        assert_eq!(self.stdout, "");
+        assert!(self.stderr.starts_with("error: "), "{}", self.stderr);
+        for word in words {
+            assert!(self.stderr.contains(word), "{word:?} is not in: {}", self.stderr);
+        }
+    }
+}
+
+/// The tensors of a safetensors file.
+pub struct Stored(Vec<u8>);
+
+impl Stored {
+    pub fn open(path: &Path) -> Self {
+        Stored(std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+    }
+
+    fn tensor(&self, name: &str) -> (Vec<usize>, Vec<u8>) {
+        let file = SafeTensors::deserialize(&self.0).expect("the file holds safetensors");
+        let view = file.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+        (view.shape().to_vec(), view.data().to_vec())
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        let file = SafeTensors::deserialize(&self.0).expect("the file holds safetensors");
+        file.names().into_iter().map(str::to_owned).collect()
+    }
+
+    pub fn shape(&self, name: &str) -> Vec<usize> {
+        self.tensor(name).0
+    }
+
+    pub fn f32(&self, name: &str) -> Vec<f32> {
+        self.tensor(name).1.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+
+    pub fn i64(&self, name: &str) -> Vec<i64> {
+        self.tensor(name).1.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+
+    /// Ids as the command line takes them.
+    pub fn ids(&self, name: &str) -> String {
+        self.i64(name).iter().map(i64::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// Largest absolute difference; NaN anywhere is infinite.
+pub fn distance(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |m, d| if d.is_nan() { f32::INFINITY } else { m.max(d) })
+}
+
+/// Copies a fixture's files to a new directory.
+pub fn copy_of(name: &str) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("a temporary directory");
+    for entry in std::fs::read_dir(fixture(name)).expect("the fixture is there") {
+        let from = entry.expect("an entry can be read").path();
+        std::fs::copy(&from, copy.path().join(from.file_name().expect("a file has a name"))).expect("a copy");
+    }
+    copy
+}
