@@ -341,7 +341,7 @@ fn hf(keys: &Keys<'_>, config: &Value, family: Family, block: Block) -> Result<U
 }
 
 /// Rotated elements of a head: Python's `int(head_dim * factor)`.
-fn rotary_dims(head_dim: usize, factor: f64) -> usize {
+pub(crate) fn rotary_dims(head_dim: usize, factor: f64) -> usize {
     (head_dim as f64 * factor.clamp(0.0, 1.0)) as usize
 }
 

@@ -33,6 +33,16 @@ pub enum ModelError {
     /// Two generations fit and they differ.
     #[error("{0}")]
     Ambiguous(String),
+    /// A weight cannot be written in the type that was asked for.
+    #[error("tensor {tensor}{place}: {source}")]
+    Unencodable {
+        /// The tensor's name in the new file.
+        tensor: String,
+        /// ` at [row, column]`, where that is known.
+        place: String,
+        /// Why.
+        source: glimmer_tensor::quant::QuantError,
+    },
     /// The prompt cannot be laid out.
     #[error("{0}")]
     Prompt(String),

@@ -7,6 +7,7 @@ mod catalogue;
 mod config;
 mod decoder;
 mod error;
+pub mod export;
 mod family;
 mod load;
 mod memory;

@@ -54,8 +54,13 @@ pub fn yarn(base: f64, dims: usize, yarn: &Yarn) -> (Vec<f32>, f32) {
             1.0 / (yarn.factor as f32 * w) * (1.0 - extrapolated) + 1.0 / w * extrapolated
         })
         .collect();
-    let magnitude = yarn.attention_factor.unwrap_or(if yarn.factor <= 1.0 { 1.0 } else { 0.1 * yarn.factor.ln() + 1.0 });
+    let magnitude = yarn.attention_factor.unwrap_or(yarn_magnitude(yarn.factor));
     (frequencies, magnitude as f32)
+}
+
+/// The factor on cosine and sine that YaRN's authors found for a context `factor` times as long.
+pub(crate) fn yarn_magnitude(factor: f64) -> f64 {
+    if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 }
 }
 
 /// One section of interleaved pairs over the first elements of each head: ChatGLM2/3, GLM-4, GLM-Edge.

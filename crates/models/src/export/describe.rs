@@ -1,0 +1,240 @@
+//! What the files say of a model beside its weights: GGUF key/values, `config.json`, `generation_config.json`.
+//!
+//! The inverse of `config.rs`: reading back what is written here gives the same [`DecoderSpec`] (but for `tied`, which
+//! is false wherever a head is stored).
+
+use std::path::Path;
+
+use glimmer_checkpoint::Checkpoint;
+use glimmer_checkpoint::gguf::{Metadata, Value as Gguf};
+use glimmer_tensor::{DType, Heads};
+use serde_json::{Map, Value, json};
+
+use super::{Outgoing, has_head};
+use crate::config::{GGUF_CHATGLM_6B, Understood, rotary_dims};
+use crate::rope::{Yarn, yarn_magnitude};
+use crate::{Block, DecoderSpec, Family, ModelError, Positions, family};
+
+/// ggml's version of its block formats.
+const QUANTIZATION_VERSION: u32 = 2;
+
+/// A name that does not make another family of the model when it is read back: the source's own where that is so.
+pub fn model_name(checkpoint: &Checkpoint, spec: &DecoderSpec) -> String {
+    let from_config = checkpoint.config().and_then(|c| c.get("_name_or_path")).and_then(Value::as_str);
+    let from_metadata = checkpoint.metadata().and_then(|m| m.get("general.name").ok().flatten());
+    let from_path = checkpoint.path().file_stem().and_then(|stem| stem.to_str());
+    let own_part = |name: &str| name.rsplit('/').next().unwrap_or("").to_owned();
+    // The other classes belong to one family each.
+    let fits = |name: &String| {
+        spec.block != Block::PreNorm || family::by_name(name).unwrap_or(Family::Glm4) == spec.family
+    };
+    let names = [from_config, from_metadata, from_path].into_iter().flatten().map(own_part);
+    names.filter(|name| !name.is_empty()).find(fits).unwrap_or_else(|| spec.family.name().to_owned())
+}
+
+/// The key/values of a GGUF at `path`, all but the vocabulary's; of a model that was one already, the vocabulary's and
+/// everything else that is not about this file's layout stays.
+///
+/// # Errors
+/// When GGUF has no key for a setting of the model.
+pub fn gguf_metadata(
+    checkpoint: &Checkpoint,
+    understood: &Understood,
+    path: &Path,
+    file_type: u32,
+) -> Result<Metadata, ModelError> {
+    let spec = &understood.spec;
+    let arch = match spec.block {
+        Block::ScaledNormed { .. } => GGUF_CHATGLM_6B,
+        Block::PreNorm => "chatglm",
+        Block::Sandwich => "glm4",
+    };
+    let mut metadata = Metadata::new(path);
+    metadata.set("general.architecture", arch);
+    metadata.set("general.type", "model");
+    metadata.set("general.name", model_name(checkpoint, spec));
+    for (key, value) in checkpoint.metadata().iter().flat_map(|m| m.iter()) {
+        if ["general.", "tokenizer."].iter().any(|prefix| key.starts_with(prefix)) {
+            metadata.set(key, value.clone());
+        }
+    }
+    // ChatGLM2, ChatGLM3 and GLM-4 share an architecture; the name tells them apart.
+    metadata.set("general.basename", spec.family.name());
+    metadata.set("general.quantization_version", QUANTIZATION_VERSION);
+    metadata.set("general.file_type", file_type);
+
+    let mut set = |key: &str, value: Gguf| {
+        metadata.set(&format!("{arch}.{key}"), value);
+    };
+    let size = |n: usize| Gguf::U32(n as u32);
+    let Heads { heads, kv_heads, head_dim } = spec.heads;
+    set("vocab_size", size(spec.vocab));
+    set("context_length", size(spec.context));
+    set("embedding_length", size(spec.hidden));
+    set("feed_forward_length", size(spec.ffn));
+    set("block_count", size(spec.layers));
+    set("attention.head_count", size(heads));
+    set("attention.head_count_kv", size(kv_heads));
+    set("attention.key_length", size(head_dim));
+    set("attention.value_length", size(head_dim));
+    match spec.positions {
+        Positions::ChatGlm6b { gmask, mask, sop } => {
+            set("attention.layer_norm_epsilon", spec.eps.into());
+            set("gmask_token_id", gmask.into());
+            set("mask_token_id", mask.into());
+            set("sop_token_id", sop.into());
+        }
+        Positions::Sequential { divisor } => {
+            set("attention.layer_norm_rms_epsilon", spec.eps.into());
+            set("rope.dimension_count", size(rotated(spec)));
+            set("rope.freq_base", (spec.rope_base as f32).into());
+            if divisor != 1.0 {
+                set("rope.scaling.type", "linear".into());
+                set("rope.scaling.factor", divisor.into());
+            }
+        }
+    }
+    if let Some(yarn) = &understood.yarn {
+        if !yarn.truncate {
+            let message = "YaRN with truncate = false has no key in a GGUF".to_owned();
+            return Err(ModelError::Config { file: checkpoint.path().display().to_string(), message });
+        }
+        set("rope.scaling.type", "yarn".into());
+        set("rope.scaling.factor", (yarn.factor as f32).into());
+        set("rope.scaling.original_context_length", (yarn.original_context as u32).into());
+        set("rope.scaling.yarn_beta_fast", (yarn.beta_fast as f32).into());
+        set("rope.scaling.yarn_beta_slow", (yarn.beta_slow as f32).into());
+        if let Some(whole) = yarn.attention_factor {
+            set("rope.scaling.attn_factor", ((whole / yarn_magnitude(yarn.factor)) as f32).into());
+        }
+    }
+    Ok(metadata)
+}
+
+/// The `config.json` that goes with `tensors` in a directory: transformers' `GlmConfig` or `Glm4Config`, or that of
+/// ChatGLM-6B's repository. `dtype` is the type of the matrices.
+pub fn config_json(
+    checkpoint: &Checkpoint,
+    understood: &Understood,
+    tensors: &[Outgoing<'_>],
+    dtype: DType,
+) -> Value {
+    let spec = &understood.spec;
+    let mut config = match spec.positions {
+        Positions::ChatGlm6b { gmask, mask, sop } => json!({
+            "architectures": ["ChatGLMModel"],
+            "model_type": "chatglm",
+            "num_layers": spec.layers,
+            "inner_hidden_size": spec.ffn,
+            "layernorm_epsilon": shortest(spec.eps),
+            "max_sequence_length": spec.context,
+            "position_encoding_2d": true,
+            "gmask_token_id": gmask,
+            "mask_token_id": mask,
+            "bos_token_id": sop,
+            // Names the code in the repository that has no class in transformers.
+            "auto_map": checkpoint.config().and_then(|config| config.get("auto_map")),
+        }),
+        Positions::Sequential { divisor } => {
+            let sandwich = spec.block == Block::Sandwich;
+            json!({
+                "architectures": [if sandwich { "Glm4ForCausalLM" } else { "GlmForCausalLM" }],
+                "model_type": if sandwich { "glm4" } else { "glm" },
+                "num_hidden_layers": spec.layers,
+                "intermediate_size": spec.ffn,
+                "num_key_value_heads": spec.heads.kv_heads,
+                "head_dim": spec.heads.head_dim,
+                "hidden_act": "silu",
+                "attention_bias": tensors.iter().any(|t| t.name.ends_with("q_proj.bias")),
+                "attention_dropout": 0.0,
+                "rms_norm_eps": shortest(spec.eps),
+                "max_position_embeddings": spec.context,
+                "rope_theta": spec.rope_base,
+                "partial_rotary_factor": rotary_factor(rotated(spec), spec.heads.head_dim),
+                "rope_scaling": scaling(divisor, understood.yarn.as_ref()),
+                "tie_word_embeddings": !has_head(tensors),
+            })
+        }
+    };
+    let common = json!({
+        "_name_or_path": model_name(checkpoint, spec),
+        "hidden_size": spec.hidden,
+        "num_attention_heads": spec.heads.heads,
+        "vocab_size": spec.vocab,
+        "torch_dtype": match dtype {
+            DType::F32 => "float32",
+            DType::BF16 => "bfloat16",
+            _ => "float16",
+        },
+        "use_cache": true,
+    });
+    let map = config.as_object_mut().expect("a JSON object was written above");
+    map.extend(common.as_object().cloned().unwrap_or_default());
+    let ids = token_ids(checkpoint);
+    for key in ["eos_token_id", "pad_token_id"] {
+        map.insert(key.to_owned(), ids.get(key).cloned().unwrap_or_default());
+    }
+    config
+}
+
+/// The source's `generation_config.json`, or what a GGUF says of it.
+pub fn generation_config_json(checkpoint: &Checkpoint) -> Option<Value> {
+    let from_gguf = || checkpoint.metadata().map(|_| Value::Object(token_ids(checkpoint)));
+    checkpoint.generation_config().cloned().or_else(from_gguf)
+}
+
+/// `eos_token_id` and `pad_token_id` as the source has them.
+fn token_ids(checkpoint: &Checkpoint) -> Map<String, Value> {
+    let mut ids = Map::new();
+    if let Some(metadata) = checkpoint.metadata() {
+        let id = |name: &str| metadata.get::<u32>(&format!("tokenizer.ggml.{name}_token_id")).ok().flatten();
+        let mut ends: Vec<u32> = ["eos", "eot", "eom"].into_iter().filter_map(id).collect();
+        ends.dedup();
+        if !ends.is_empty() {
+            ids.insert("eos_token_id".to_owned(), ends.into());
+        }
+        ids.extend(id("padding").map(|pad| ("pad_token_id".to_owned(), pad.into())));
+    }
+    for key in ["eos_token_id", "pad_token_id"] {
+        let value = checkpoint.config().and_then(|config| config.get(key));
+        ids.extend(value.map(|value| (key.to_owned(), value.clone())));
+    }
+    ids
+}
+
+/// Elements of a head that the rotary embedding turns.
+fn rotated(spec: &DecoderSpec) -> usize {
+    spec.rope.sections.iter().map(|section| 2 * section.inv_freq.len()).sum()
+}
+
+/// A factor from which `rotary_dims` (and Python's `int`) makes `dims` again.
+fn rotary_factor(dims: usize, head_dim: usize) -> f64 {
+    let factor = dims as f64 / head_dim as f64;
+    if rotary_dims(head_dim, factor) == dims { factor } else { factor.next_up() }
+}
+
+fn scaling(divisor: f32, yarn: Option<&Yarn>) -> Value {
+    let Some(yarn) = yarn else {
+        let linear = json!({"rope_type": "linear", "factor": shortest(divisor)});
+        return if divisor == 1.0 { Value::Null } else { linear };
+    };
+    let mut scaling = json!({
+        "rope_type": "yarn",
+        "factor": yarn.factor,
+        "original_max_position_embeddings": yarn.original_context as u64,
+        "beta_fast": yarn.beta_fast,
+        "beta_slow": yarn.beta_slow,
+    });
+    if let Some(factor) = yarn.attention_factor {
+        scaling["attention_factor"] = factor.into();
+    }
+    if !yarn.truncate {
+        scaling["truncate"] = false.into();
+    }
+    scaling
+}
+
+/// The shortest decimal that is this f32, as an f64: 1.5625e-07, not 1.5624999868669329e-07.
+fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}

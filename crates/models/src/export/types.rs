@@ -1,0 +1,170 @@
+//! Which type each tensor of a GGUF gets.
+//!
+//! A type's name gives all matrices that type, as `llama-quantize --pure` does; a mix's name follows `llama-quantize`
+//! without an importance matrix tensor by tensor. Norms and biases are F32 always. Source: `src/llama-quant.cpp` of
+//! llama.cpp (`llama_tensor_get_type_impl`, `tensor_type_fallback`), what of it concerns dense models.
+
+use glimmer_tensor::{DType, Heads};
+
+use super::{Outgoing, Part, has_head};
+use crate::DecoderSpec;
+
+/// The user's wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightTypes {
+    /// As the source has them; ChatGLM's INT8 and INT4, which GGUF does not know, become F16.
+    Stored,
+    /// One type for all matrices.
+    One(DType),
+    /// One of `llama-quantize`'s mixes.
+    Mix(Mix),
+}
+
+/// `llama-quantize`'s mixes of K-quants: more bits where they help most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(non_camel_case_types, missing_docs, reason = "the names are llama.cpp's, known to every user")]
+pub enum Mix {
+    /// What llama.cpp calls just Q2_K.
+    Q2_K_M,
+    Q3_K_S,
+    Q3_K_M,
+    Q3_K_L,
+    Q4_K_S,
+    Q4_K_M,
+    Q5_K_S,
+    Q5_K_M,
+}
+
+/// The types that can be written, with llama.cpp's number of a file that is mostly of this type (`enum llama_ftype`).
+const TYPES: [(DType, u32); 13] = [
+    (DType::F32, 0),
+    (DType::F16, 1),
+    (DType::BF16, 32),
+    (DType::Q4_0, 2),
+    (DType::Q4_1, 3),
+    (DType::Q5_0, 8),
+    (DType::Q5_1, 9),
+    (DType::Q8_0, 7),
+    (DType::Q2_K, 10),
+    (DType::Q3_K, 11),
+    (DType::Q4_K, 14),
+    (DType::Q5_K, 16),
+    (DType::Q6_K, 18),
+];
+
+/// Name, llama.cpp's number, and the type of what no rule singles out.
+const MIXES: [(Mix, &str, u32, DType); 8] = [
+    (Mix::Q2_K_M, "Q2_K_M", 10, DType::Q2_K),
+    (Mix::Q3_K_S, "Q3_K_S", 11, DType::Q3_K),
+    (Mix::Q3_K_M, "Q3_K_M", 12, DType::Q3_K),
+    (Mix::Q3_K_L, "Q3_K_L", 13, DType::Q3_K),
+    (Mix::Q4_K_S, "Q4_K_S", 14, DType::Q4_K),
+    (Mix::Q4_K_M, "Q4_K_M", 15, DType::Q4_K),
+    (Mix::Q5_K_S, "Q5_K_S", 16, DType::Q5_K),
+    (Mix::Q5_K_M, "Q5_K_M", 17, DType::Q5_K),
+];
+
+impl WeightTypes {
+    /// Every name that [`WeightTypes::from_name`] takes.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        TYPES.iter().map(|(dtype, _)| dtype.name()).chain(MIXES.iter().map(|(_, name, ..)| *name))
+    }
+
+    /// The type or mix of this name, in upper or lower case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let is = |other: &str| other.eq_ignore_ascii_case(name);
+        let one = TYPES.iter().find(|(dtype, _)| is(dtype.name())).map(|(dtype, _)| Self::One(*dtype));
+        one.or_else(|| MIXES.iter().find(|(_, other, ..)| is(other)).map(|(mix, ..)| Self::Mix(*mix)))
+    }
+
+    /// The type of every tensor in a GGUF, in the tensors' order.
+    pub fn choose(self, spec: &DecoderSpec, tensors: &[Outgoing<'_>]) -> Vec<DType> {
+        let tied = !has_head(tensors);
+        let choose = |tensor: &Outgoing<'_>| match (tensor.part, self) {
+            (Part::Vector, _) => DType::F32,
+            (_, WeightTypes::Stored) => match tensor.stored_type() {
+                DType::RowI8 | DType::RowI4 => DType::F16,
+                stored => stored,
+            },
+            (_, WeightTypes::One(dtype)) => fit(dtype, tensor.width()),
+            (_, WeightTypes::Mix(mix)) => fit(mix.choose(spec, tensor, tied), tensor.width()),
+        };
+        tensors.iter().map(choose).collect()
+    }
+
+    /// llama.cpp's number for the whole file; of a file with the source's types it is the one of the type that holds
+    /// most weights.
+    pub fn file_type(self, tensors: &[Outgoing<'_>], chosen: &[DType]) -> u32 {
+        let number = |dtype| TYPES.iter().find(|(other, _)| *other == dtype).map(|(_, number)| *number);
+        match self {
+            WeightTypes::One(dtype) => number(dtype).unwrap_or(0),
+            WeightTypes::Mix(mix) => mix.row().2,
+            WeightTypes::Stored => {
+                let weights = |dtype: DType| -> usize {
+                    let of = tensors.iter().zip(chosen).filter(|(_, other)| **other == dtype);
+                    of.map(|(tensor, _)| tensor.shape.iter().product::<usize>()).sum()
+                };
+                let most = chosen.iter().copied().max_by_key(|dtype| weights(*dtype)).unwrap_or(DType::F32);
+                match most {
+                    DType::IQ4_NL => 25,
+                    DType::IQ4_XS => 30,
+                    _ => number(most).unwrap_or(0),
+                }
+            }
+        }
+    }
+}
+
+impl Mix {
+    fn row(self) -> &'static (Mix, &'static str, u32, DType) {
+        MIXES.iter().find(|row| row.0 == self).unwrap_or(&MIXES[0])
+    }
+
+    fn choose(self, spec: &DecoderSpec, tensor: &Outgoing<'_>, tied: bool) -> DType {
+        let (i, n) = (tensor.layer, spec.layers);
+        let base = self.row().3;
+        let more_bits = i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
+        let Heads { heads, kv_heads, .. } = spec.heads;
+        match (tensor.part, self) {
+            (Part::Embedding, _) if !tied => base,
+            (Part::Embedding | Part::Head, _) if !tensor.width().is_multiple_of(base.block_len()) => {
+                DType::Q8_0
+            }
+            (Part::Embedding | Part::Head, _) => DType::Q6_K,
+
+            (Part::Values, Mix::Q2_K_M) if heads / kv_heads >= 4 => DType::Q4_K,
+            (Part::Values, Mix::Q2_K_M) => DType::Q3_K,
+            (Part::Values, Mix::Q3_K_M) if i < 2 => DType::Q5_K,
+            (Part::Values, Mix::Q3_K_M) => DType::Q4_K,
+            (Part::Values, Mix::Q3_K_L) => DType::Q5_K,
+            (Part::Values, Mix::Q4_K_S) if i < 4 => DType::Q5_K,
+            (Part::Values | Part::FfnDown, Mix::Q4_K_M | Mix::Q5_K_M) if more_bits => DType::Q6_K,
+
+            (Part::FfnDown, Mix::Q2_K_M) => DType::Q3_K,
+            (Part::FfnDown, Mix::Q3_K_M) if i < n / 16 => DType::Q5_K,
+            (Part::FfnDown, Mix::Q3_K_M) => DType::Q4_K,
+            (Part::FfnDown, Mix::Q3_K_L) => DType::Q5_K,
+            (Part::FfnDown, Mix::Q4_K_S) if i < n / 8 => DType::Q5_K,
+
+            (Part::AttentionOut, Mix::Q2_K_M) => DType::Q3_K,
+            (Part::AttentionOut, Mix::Q3_K_M) => DType::Q4_K,
+            (Part::AttentionOut, Mix::Q3_K_L) => DType::Q5_K,
+
+            _ => base,
+        }
+    }
+}
+
+/// The type itself where its blocks divide a row, else llama.cpp's substitute with blocks of 32, else F16.
+fn fit(dtype: DType, width: usize) -> DType {
+    let divides = |dtype: DType| width.is_multiple_of(dtype.block_len());
+    let substitute = match dtype {
+        _ if divides(dtype) => dtype,
+        DType::Q2_K | DType::Q3_K => DType::Q4_0,
+        DType::Q4_K => DType::Q5_0,
+        DType::Q5_K => DType::Q5_1,
+        DType::Q6_K => DType::Q8_0,
+        other => other,
+    };
+    if divides(substitute) { substitute } else { DType::F16 }
+}
