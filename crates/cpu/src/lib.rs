@@ -3,10 +3,23 @@
 //! It computes what [`glimmer_tensor::ReferenceDevice`] computes, fast, and so that the bits of a row depend on
 //! nothing but the row: not on the batch it is in, nor on the number of threads.
 
+mod attention;
+mod device;
+mod finite;
+mod isa;
+mod kv;
+mod linear;
 mod memory;
+mod norm;
 mod os;
 mod pool;
+mod schedule;
+mod simd;
+mod step;
+mod tiles;
 mod topology;
 
+pub use device::{CpuDevice, CpuError, CpuOptions};
+pub use isa::{Isa, IsaError};
 pub use pool::{MAX_THREADS, Pool};
 pub use topology::{Core, Placement, Topology};

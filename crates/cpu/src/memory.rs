@@ -1,12 +1,12 @@
-//! Zeroed memory for weights, caches and activations: aligned to cache lines, backed by huge pages where the system
-//! allows, allocated without touching it.
+//! Memory for weights, caches and activations: aligned to cache lines, zeroed without being touched, backed by huge
+//! pages where the system allows; and how the threads of a task share a slice that they write to.
 
 use crate::os;
 use glimmer_tensor::DeviceError;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 
 /// Every slab starts at a multiple of this: a cache line, and the widest vector.
@@ -99,6 +99,42 @@ impl<T> Drop for Slab<T> {
     }
 }
 
+/// A slice whose parts are written by different threads of one task.
+pub(crate) struct Parts<'a, T> {
+    start: NonNull<T>,
+    len: usize,
+    borrows: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it gives out mutable slices of `T`, whose overlap `Parts::range` forbids.
+unsafe impl<T: Send> Sync for Parts<'_, T> {}
+
+impl<'a, T> Parts<'a, T> {
+    /// Takes the slice to be parted.
+    pub(crate) fn new(slice: &'a mut [T]) -> Self {
+        Parts { len: slice.len(), start: NonNull::from(slice).cast(), borrows: PhantomData }
+    }
+
+    /// The elements `range`.
+    ///
+    /// # Panics
+    /// When the range leaves the slice.
+    ///
+    /// # Safety
+    /// While the result lives, no other call may be given a range that overlaps this one.
+    #[allow(clippy::mut_from_ref, reason = "the caller promises that ranges are disjoint")]
+    pub(crate) unsafe fn range(&self, range: Range<usize>) -> &'a mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {}", self.len);
+        // SAFETY: the range lies in the slice, which is borrowed for 'a, and the caller promises that it is free.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().add(range.start), range.len()) }
+    }
+}
+
+/// The share of `count` things that belongs to thread `index` of `threads`: contiguous and as even as can be.
+pub(crate) fn share(count: usize, threads: usize, index: usize) -> Range<usize> {
+    count * index / threads..count * (index + 1) / threads
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +150,28 @@ mod tests {
             assert_eq!(slab.iter().sum::<f32>(), len as f32);
         }
         assert_eq!(&*Slab::copied(&[1u8, 2, 3], "a test").unwrap(), &[1, 2, 3]);
+    }
+
+    #[test]
+    fn shares_cover_everything_once() {
+        for (count, threads) in [(0, 3), (1, 2), (7, 3), (64, 5), (5, 8)] {
+            let all: Vec<usize> = (0..threads).flat_map(|i| share(count, threads, i)).collect();
+            assert_eq!(all, (0..count).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn parts_of_a_slice_are_written_together() {
+        let mut values = [0usize; 10];
+        let parts = Parts::new(&mut values);
+        std::thread::scope(|scope| {
+            for i in 0..2 {
+                let parts = &parts;
+                // SAFETY: the two shares are disjoint.
+                scope.spawn(move || unsafe { parts.range(share(10, 2, i)) }.fill(i + 1));
+            }
+        });
+        assert_eq!(values, [1, 1, 1, 1, 1, 2, 2, 2, 2, 2]);
     }
 
     #[test]

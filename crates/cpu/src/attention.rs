@@ -1,0 +1,353 @@
+//! Attention over the pages of the cache, with an online softmax (Milakov and Gimelshein, 2018; Dao et al.,
+//! "FlashAttention", 2022) over fixed chunks of keys.
+//!
+//! For one query, chunk by chunk of [`CHUNK_SLOTS`] absolute slots: scores are sums over the head's dimensions in
+//! order, one chain for each key; the chunk has its own greatest score, weights and sum; values are mixed slot by
+//! slot; chunks are merged in slot order. No step depends on which other queries are computed beside it, so a row's
+//! bits are the same alone, in a batch, in any part of a prompt and on any number of threads. Slots that a query does
+//! not see are never multiplied in: what lies there, even NaN, leaves no trace.
+
+use crate::isa::Isa;
+use crate::kv::KvCache;
+use crate::memory::{Parts, Slab};
+use crate::pool::Pool;
+use crate::schedule::{Item, Unit, unit_rows};
+use crate::simd::{Kernel, Simd, dispatch, exp};
+use crate::step::Step;
+use crate::tiles;
+use glimmer_tensor::{CHUNK_SLOTS, DeviceError, Heads, PAGE_SLOTS, Plan};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// For this many rows per chunk of the cache there is room to keep partial results: enough to split the few rows of
+/// generation or speculation, and a fraction of a percent of the cache.
+const SPLIT_ROWS: usize = 8;
+
+/// Floats of a state after its mixed values: the greatest score, the sum, and what fills the cache line.
+const STATE_TAIL: usize = 16;
+
+/// Where the results of a layer's attention are computed.
+pub(crate) struct Attention {
+    heads: Heads,
+    /// Floats of a state: see [`Attention::new`].
+    stride: usize,
+    scratch: Vec<Mutex<Scratch>>,
+    /// The states of split units, `[queries * chunks, stride]`.
+    partials: Slab<f32>,
+}
+
+/// A thread's own memory. `queries` is the most that a unit has.
+struct Scratch {
+    /// `[queries, head_dim]`
+    queries: Slab<f32>,
+    /// `[queries, CHUNK_SLOTS]`: scores, then weights.
+    scores: Slab<f32>,
+    /// A widened tile.
+    wide: Slab<f32>,
+    /// `[queries, stride]`: what the chunks so far come to.
+    running: Slab<f32>,
+    /// `[queries, stride]`: what this chunk comes to.
+    chunk: Slab<f32>,
+}
+
+/// What all threads read.
+struct Inputs<'a> {
+    step: &'a Step,
+    cache: &'a KvCache,
+    layer: usize,
+    qkv: &'a [f32],
+    heads: Heads,
+    stride: usize,
+}
+
+impl Attention {
+    /// Scratch for a plan.
+    ///
+    /// A *state* is what a run of keys comes to for one query: the mixed values `[padded]`, the greatest score and the
+    /// sum of weights.
+    ///
+    /// # Errors
+    /// [`DeviceError::OutOfMemory`].
+    pub(crate) fn new(plan: &Plan, cache: &KvCache, threads: usize) -> Result<Self, DeviceError> {
+        let heads = plan.heads;
+        let padded = cache.shape().padded;
+        let stride = padded + STATE_TAIL;
+        let queries = unit_rows(&heads) * heads.group();
+        let slab = |len| Slab::zeroed(len, "attention's scratch");
+        let scratch = || {
+            Ok(Mutex::new(Scratch {
+                queries: slab(queries * heads.head_dim)?,
+                scores: slab(queries * CHUNK_SLOTS)?,
+                wide: slab(PAGE_SLOTS * padded)?,
+                running: slab(queries * stride)?,
+                chunk: slab(queries * stride)?,
+            }))
+        };
+        let chunks = (plan.capacity.pages * PAGE_SLOTS).div_ceil(CHUNK_SLOTS) + plan.capacity.rows.min(64);
+        let partials = if threads > 1 { SPLIT_ROWS * heads.heads * chunks * stride } else { 0 };
+        Ok(Attention {
+            heads,
+            stride,
+            scratch: (0..threads).map(|_| scratch()).collect::<Result<_, DeviceError>>()?,
+            partials: slab(partials)?,
+        })
+    }
+
+    /// How many results of a (query, chunk) can be kept.
+    pub(crate) fn room(&self) -> usize {
+        self.partials.len() / self.stride
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let of = |s: &Mutex<Scratch>| {
+            let s = s.lock().unwrap_or_else(PoisonError::into_inner);
+            [&s.queries, &s.scores, &s.wide, &s.running, &s.chunk].map(Slab::bytes).iter().sum::<usize>()
+        };
+        self.partials.bytes() + self.scratch.iter().map(of).sum::<usize>()
+    }
+
+    /// `out = softmax(q k^T / sqrt(head_dim)) v` for the rows of `qkv` `[rows, qkv_width]`; `out` is `[rows, q_width]`.
+    #[allow(clippy::too_many_arguments, reason = "what a layer's attention reads and writes")]
+    pub(crate) fn run(
+        &mut self,
+        pool: &Pool,
+        isa: Isa,
+        step: &Step,
+        cache: &KvCache,
+        layer: usize,
+        qkv: &[f32],
+        out: &mut [f32],
+    ) {
+        let inputs = Inputs { step, cache, layer, qkv, heads: self.heads, stride: self.stride };
+        let out = Parts::new(out);
+        let next = AtomicUsize::new(0);
+        let scratch = &self.scratch;
+        if !step.schedule.split {
+            pool.run(&|thread| {
+                let mut scratch = scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
+                dispatch(isa, WholeUnits { inputs: &inputs, scratch: &mut scratch, next: &next, out: &out });
+            });
+            return;
+        }
+        let partials = Parts::new(&mut self.partials);
+        pool.run(&|thread| {
+            let mut scratch = scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
+            let scratch = &mut scratch;
+            dispatch(isa, SingleChunks { inputs: &inputs, scratch, next: &next, partials: &partials });
+        });
+        let partials = &self.partials;
+        let threads = pool.threads();
+        pool.run(&|thread| {
+            let mut scratch = scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
+            let running = &mut scratch.running[..inputs.stride];
+            dispatch(isa, MergeChunks { inputs: &inputs, running, thread, threads, partials, out: &out });
+        });
+    }
+}
+
+/// Takes whole units until none is left.
+struct WholeUnits<'a> {
+    inputs: &'a Inputs<'a>,
+    scratch: &'a mut Scratch,
+    next: &'a AtomicUsize,
+    out: &'a Parts<'a, f32>,
+}
+
+impl Kernel for WholeUnits<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Inputs { step, heads, stride, .. } = *self.inputs;
+        while let Some((unit, item)) = claim(step, self.next) {
+            let scratch = &mut *self.scratch;
+            self.inputs.load_queries(unit, &mut scratch.queries);
+            for chunk in item.chunks.clone() {
+                let states = if chunk == 0 { &mut scratch.running } else { &mut scratch.chunk };
+                let (scores, wide) = (&mut scratch.scores, &mut scratch.wide);
+                self.inputs.attend(s, unit, chunk, &scratch.queries, scores, wide, states);
+                if chunk == 0 {
+                    continue;
+                }
+                for (q, row) in queries_of(unit, heads) {
+                    if step.visible[row] as usize > chunk * CHUNK_SLOTS {
+                        let at = q * stride..(q + 1) * stride;
+                        merge(s, &mut scratch.running[at.clone()], &scratch.chunk[at]);
+                    }
+                }
+            }
+            for (q, row) in queries_of(unit, heads) {
+                let state = &scratch.running[q * stride..(q + 1) * stride];
+                self.inputs.finish(unit, q, row, state, self.out);
+            }
+        }
+    }
+}
+
+/// Takes single chunks of units until none is left, and keeps their states.
+struct SingleChunks<'a> {
+    inputs: &'a Inputs<'a>,
+    scratch: &'a mut Scratch,
+    next: &'a AtomicUsize,
+    partials: &'a Parts<'a, f32>,
+}
+
+impl Kernel for SingleChunks<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Inputs { step, heads, stride, .. } = *self.inputs;
+        while let Some((unit, item)) = claim(step, self.next) {
+            let scratch = &mut *self.scratch;
+            self.inputs.load_queries(unit, &mut scratch.queries);
+            let queries = unit.rows.len() * heads.group();
+            let (scores, wide) = (&mut scratch.scores, &mut scratch.wide);
+            for chunk in item.chunks.clone() {
+                let first = unit.first_partial + chunk * queries;
+                // SAFETY: each chunk of each unit has its own states, and belongs to one item, claimed once.
+                let states = unsafe { self.partials.range(first * stride..(first + queries) * stride) };
+                self.inputs.attend(s, unit, chunk, &scratch.queries, scores, wide, states);
+            }
+        }
+    }
+}
+
+/// Merges the chunks' states of every `threads`th query.
+struct MergeChunks<'a> {
+    inputs: &'a Inputs<'a>,
+    running: &'a mut [f32],
+    thread: usize,
+    threads: usize,
+    partials: &'a [f32],
+    out: &'a Parts<'a, f32>,
+}
+
+impl Kernel for MergeChunks<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Inputs { step, heads, stride, .. } = *self.inputs;
+        let mut turn = 0;
+        for unit in &step.schedule.units {
+            let queries = unit.rows.len() * heads.group();
+            for (q, row) in queries_of(unit, heads) {
+                turn += 1;
+                if turn % self.threads != self.thread {
+                    continue;
+                }
+                let state =
+                    |chunk| &self.partials[(unit.first_partial + chunk * queries + q) * stride..][..stride];
+                self.running.copy_from_slice(state(0));
+                for chunk in 1..(step.visible[row] as usize).div_ceil(CHUNK_SLOTS) {
+                    merge(s, self.running, state(chunk));
+                }
+                self.inputs.finish(unit, q, row, self.running, self.out);
+            }
+        }
+    }
+}
+
+/// The next task that nobody has taken.
+fn claim<'a>(step: &'a Step, next: &AtomicUsize) -> Option<(&'a Unit, &'a Item)> {
+    let item = step.schedule.items.get(next.fetch_add(1, Ordering::Relaxed))?;
+    Some((&step.schedule.units[item.unit], item))
+}
+
+/// The queries of a unit, numbered, with their rows: all heads of a row follow each other.
+fn queries_of(unit: &Unit, heads: Heads) -> impl Iterator<Item = (usize, usize)> + use<> {
+    let first = unit.rows.start;
+    (0..unit.rows.len() * heads.group()).map(move |q| (q, first + q / heads.group()))
+}
+
+impl Inputs<'_> {
+    /// Gathers a unit's queries `[queries, head_dim]`.
+    fn load_queries(&self, unit: &Unit, queries: &mut [f32]) {
+        let width = self.heads.group() * self.heads.head_dim;
+        for (row, to) in unit.rows.clone().zip(queries.chunks_exact_mut(width)) {
+            to.copy_from_slice(&self.qkv[row * self.heads.qkv_width() + unit.kv_head * width..][..width]);
+        }
+    }
+
+    /// Computes the states of a unit's queries over one chunk; those of queries that see none of it are left alone.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments, reason = "three of them are scratch")]
+    fn attend<S: Simd>(
+        &self,
+        s: S,
+        unit: &Unit,
+        chunk: usize,
+        queries: &[f32],
+        scores: &mut [f32],
+        wide: &mut [f32],
+        states: &mut [f32],
+    ) {
+        let (shape, group, stride) = (self.cache.shape(), self.heads.group(), self.stride);
+        let first = chunk * CHUNK_SLOTS;
+        // How many of `slots` slots from `from` on a row sees.
+        let seen = |row: usize, from: usize, slots: usize| {
+            (self.step.visible[row] as usize).saturating_sub(from).min(slots)
+        };
+        let pages = self.step.pages_of(&self.step.sequences[unit.sequence]);
+        let pages = &pages[first / PAGE_SLOTS..unit.visible.min(first + CHUNK_SLOTS).div_ceil(PAGE_SLOTS)];
+        let count = unit.rows.len() * group;
+        for (i, &page) in pages.iter().enumerate() {
+            let keys = shape.keys(s, self.cache.tile(self.layer, page, unit.kv_head), wide);
+            tiles::scores(s, &queries[..count * shape.dim], keys, &mut scores[i * PAGE_SLOTS..]);
+        }
+        let scale = 1.0 / (shape.dim as f32).sqrt();
+        for (q, row) in queries_of(unit, self.heads) {
+            let slots = seen(row, first, CHUNK_SLOTS);
+            if slots > 0 {
+                let state = &mut states[q * stride..(q + 1) * stride];
+                state.fill(0.0);
+                let scores = &mut scores[q * CHUNK_SLOTS..(q + 1) * CHUNK_SLOTS];
+                (state[shape.padded], state[shape.padded + 1]) = tiles::softmax(s, scores, slots, scale);
+            }
+        }
+        for (i, &page) in pages.iter().enumerate() {
+            let values = shape.values(s, self.cache.tile(self.layer, page, unit.kv_head), wide);
+            let from = first + i * PAGE_SLOTS;
+            let mut row = unit.rows.start;
+            while row < unit.rows.end {
+                // Rows that see equally much of the page are mixed together.
+                let slots = seen(row, from, PAGE_SLOTS);
+                let start = row;
+                while row < unit.rows.end && seen(row, from, PAGE_SLOTS) == slots {
+                    row += 1;
+                }
+                let q = (start - unit.rows.start) * group;
+                let weights = &scores[q * CHUNK_SLOTS + i * PAGE_SLOTS..];
+                let states = &mut states[q * stride..];
+                tiles::mix(s, weights, (row - start) * group, values, slots, shape.padded, states, stride);
+            }
+        }
+    }
+
+    /// Divides a query's mixed values by the sum of their weights.
+    #[inline(always)]
+    fn finish(&self, unit: &Unit, q: usize, row: usize, state: &[f32], out: &Parts<'_, f32>) {
+        let (padded, group, dim) = (self.cache.shape().padded, self.heads.group(), self.heads.head_dim);
+        let at = row * self.heads.q_width() + (unit.kv_head * group + q % group) * dim;
+        // SAFETY: a row belongs to one sequence, and a query to one unit, which one thread finishes.
+        let out = unsafe { out.range(at..at + dim) };
+        let sum = state[padded + 1];
+        out.iter_mut().zip(state).for_each(|(o, &mixed)| *o = mixed / sum);
+    }
+}
+
+/// Merges the state of the next chunk into that of the chunks before it.
+#[inline(always)]
+fn merge<S: Simd>(s: S, running: &mut [f32], chunk: &[f32]) {
+    let padded = running.len() - STATE_TAIL;
+    let (best, next) = (running[padded], chunk[padded]);
+    let greatest = if best > next { best } else { next };
+    let [keep, take] = [best, next].map(|score| s.splat(score - greatest)).map(|x| s.lanes(exp(s, x))[0]);
+    for (r, c) in running[..padded].iter_mut().zip(chunk) {
+        *r = *r * keep + c * take;
+    }
+    running[padded] = greatest;
+    running[padded + 1] = running[padded + 1] * keep + chunk[padded + 1] * take;
+}

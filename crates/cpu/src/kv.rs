@@ -1,0 +1,258 @@
+//! The key/value cache: for each layer a pool of pages, each page a tile per key/value head.
+//!
+//! A tile holds the keys of [`PAGE_SLOTS`] slots transposed, `[head_dim][slots]`, so that vector lanes are keys when
+//! scores are computed, and their values as `[slots][padded]`, so that lanes are dimensions when values are mixed;
+//! `padded` is `head_dim` rounded up to 16, the rest stays zero. In Q8_0 the f16 scales follow the bytes: for keys
+//! `[blocks][slots]`, for values `[slots][blocks]`. Rounding is that of [`glimmer_tensor::KvType::round`].
+
+use crate::memory::{LINE, Parts, Slab};
+use crate::pool::Pool;
+use crate::simd::Simd;
+use crate::step::Step;
+use glimmer_tensor::{DeviceError, Heads, KV_BLOCK, KvType, PAGE_SLOTS, PageId, Plan, q8_scale};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use std::ops::Range;
+
+/// What a tile looks like.
+#[derive(Clone, Copy)]
+pub(crate) struct TileShape {
+    kv_type: KvType,
+    /// Elements of a head.
+    pub(crate) dim: usize,
+    /// The same, rounded up to whole vectors.
+    pub(crate) padded: usize,
+}
+
+/// The pages of all layers.
+pub(crate) struct KvCache {
+    shape: TileShape,
+    heads: Heads,
+    layers: Vec<Slab<u8>>,
+}
+
+impl TileShape {
+    pub(crate) fn new(kv_type: KvType, dim: usize) -> Self {
+        TileShape { kv_type, dim, padded: dim.next_multiple_of(16) }
+    }
+
+    /// Scales of one slot of one head.
+    fn blocks(&self) -> usize {
+        if self.kv_type == KvType::Q8_0 { self.dim.div_ceil(KV_BLOCK) } else { 0 }
+    }
+
+    /// Bytes of an element, without scales.
+    fn element(&self) -> usize {
+        match self.kv_type {
+            KvType::F32 => 4,
+            KvType::F16 => 2,
+            KvType::Q8_0 => 1,
+        }
+    }
+
+    /// Where in a tile the keys, their scales, the values and their scales lie.
+    fn layout(&self) -> [Range<usize>; 4] {
+        let mut end = 0;
+        [self.dim * self.element(), self.blocks() * 2, self.padded * self.element(), self.blocks() * 2].map(
+            |per_slot| {
+                let start = end;
+                end = (start + per_slot * PAGE_SLOTS).next_multiple_of(LINE);
+                start..start + per_slot * PAGE_SLOTS
+            },
+        )
+    }
+
+    /// Bytes of a tile.
+    fn bytes(&self) -> usize {
+        self.layout()[3].end.next_multiple_of(LINE)
+    }
+
+    /// The keys of a tile as f32 `[dim][slots]`: the tile's own, or widened into `wide`.
+    #[inline(always)]
+    pub(crate) fn keys<'a, S: Simd>(&self, s: S, tile: &'a [u8], wide: &'a mut [f32]) -> &'a [f32] {
+        let [keys, scales, ..] = self.layout();
+        let (keys, len) = (&tile[keys], self.dim * PAGE_SLOTS);
+        match self.kv_type {
+            KvType::F32 => return bytemuck::cast_slice(keys),
+            KvType::F16 => widen_f16(s, bytemuck::cast_slice(keys), &mut wide[..len]),
+            KvType::Q8_0 => {
+                let scales: &[f16] = bytemuck::cast_slice(&tile[scales]);
+                let bytes: &[i8] = bytemuck::cast_slice(keys);
+                let blocks = bytes.chunks(KV_BLOCK * PAGE_SLOTS).zip(scales.chunks_exact(PAGE_SLOTS));
+                for ((bytes, scales), wide) in blocks.zip(wide[..len].chunks_mut(KV_BLOCK * PAGE_SLOTS)) {
+                    for (bytes, wide) in bytes.chunks_exact(PAGE_SLOTS).zip(wide.chunks_exact_mut(PAGE_SLOTS))
+                    {
+                        for at in (0..PAGE_SLOTS).step_by(S::LANES) {
+                            // SAFETY: all three hold PAGE_SLOTS elements, a multiple of LANES.
+                            unsafe {
+                                let scale = s.load_f16(scales.as_ptr().add(at));
+                                let q = s.load_i8(bytes.as_ptr().add(at));
+                                s.store(s.mul(q, scale), wide.as_mut_ptr().add(at));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        &wide[..len]
+    }
+
+    /// The values of a tile as f32 `[slots][padded]`: the tile's own, or widened into `wide`.
+    #[inline(always)]
+    pub(crate) fn values<'a, S: Simd>(&self, s: S, tile: &'a [u8], wide: &'a mut [f32]) -> &'a [f32] {
+        let [_, _, values, scales] = self.layout();
+        let (values, len) = (&tile[values], self.padded * PAGE_SLOTS);
+        match self.kv_type {
+            KvType::F32 => return bytemuck::cast_slice(values),
+            KvType::F16 => widen_f16(s, bytemuck::cast_slice(values), &mut wide[..len]),
+            KvType::Q8_0 => {
+                let scales: &[f16] = bytemuck::cast_slice(&tile[scales]);
+                let bytes: &[i8] = bytemuck::cast_slice(values);
+                let slots = bytes.chunks_exact(self.padded).zip(scales.chunks_exact(self.blocks()));
+                for ((bytes, scales), wide) in slots.zip(wide[..len].chunks_exact_mut(self.padded)) {
+                    let blocks = bytes.chunks(KV_BLOCK).zip(wide.chunks_mut(KV_BLOCK));
+                    for ((bytes, wide), scale) in blocks.zip(scales) {
+                        let scale = s.splat(scale.to_f32());
+                        for at in (0..bytes.len()).step_by(S::LANES) {
+                            // SAFETY: both hold 16 or 32 elements, a multiple of LANES.
+                            unsafe {
+                                let q = s.load_i8(bytes.as_ptr().add(at));
+                                s.store(s.mul(q, scale), wide.as_mut_ptr().add(at));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        &wide[..len]
+    }
+
+    /// Stores one slot's key and value vectors `[dim]` in a tile.
+    fn write(&self, tile: &mut [u8], slot: usize, key: &[f32], value: &[f32]) {
+        let [keys, key_scales, values, value_scales] = self.layout();
+        let at = slot * self.padded;
+        match self.kv_type {
+            KvType::F32 => {
+                let keys: &mut [f32] = bytemuck::cast_slice_mut(&mut tile[keys]);
+                keys.iter_mut().skip(slot).step_by(PAGE_SLOTS).zip(key).for_each(|(k, &new)| *k = new);
+                let values: &mut [f32] = bytemuck::cast_slice_mut(&mut tile[values]);
+                values[at..at + self.dim].copy_from_slice(value);
+            }
+            KvType::F16 => {
+                let column: &mut [f16] = &mut bytemuck::cast_slice_mut(&mut tile[keys])[slot..];
+                let mut rounded = [f16::ZERO; KV_BLOCK];
+                for (column, key) in column.chunks_mut(KV_BLOCK * PAGE_SLOTS).zip(key.chunks(KV_BLOCK)) {
+                    rounded[..key.len()].convert_from_f32_slice(key);
+                    column.iter_mut().step_by(PAGE_SLOTS).zip(rounded).for_each(|(k, new)| *k = new);
+                }
+                let values: &mut [f16] = bytemuck::cast_slice_mut(&mut tile[values]);
+                values[at..at + self.dim].convert_from_f32_slice(value);
+            }
+            KvType::Q8_0 => {
+                for (block, key) in key.chunks(KV_BLOCK).enumerate() {
+                    let (scale, inverse) = q8_block(key);
+                    let bytes: &mut [i8] = bytemuck::cast_slice_mut(&mut tile[keys.clone()]);
+                    let column = bytes.iter_mut().skip(block * KV_BLOCK * PAGE_SLOTS + slot);
+                    column.step_by(PAGE_SLOTS).zip(key).for_each(|(k, &new)| *k = q8(new, inverse));
+                    let scales: &mut [f16] = bytemuck::cast_slice_mut(&mut tile[key_scales.clone()]);
+                    scales[block * PAGE_SLOTS + slot] = scale;
+                }
+                for (block, value) in value.chunks(KV_BLOCK).enumerate() {
+                    let (scale, inverse) = q8_block(value);
+                    let bytes: &mut [i8] = bytemuck::cast_slice_mut(&mut tile[values.clone()]);
+                    let row = &mut bytes[at + block * KV_BLOCK..];
+                    row.iter_mut().zip(value).for_each(|(v, &new)| *v = q8(new, inverse));
+                    let scales: &mut [f16] = bytemuck::cast_slice_mut(&mut tile[value_scales.clone()]);
+                    scales[slot * self.blocks() + block] = scale;
+                }
+            }
+        }
+    }
+}
+
+/// A block's scale and what to multiply its elements by. A block with a value that is not finite gets a scale that
+/// is not a number, because bytes cannot say so.
+fn q8_block(block: &[f32]) -> (f16, f32) {
+    let (scale, inverse) = q8_scale(block);
+    if block.iter().all(|v| v.is_finite()) { (f16::from_f32(scale), inverse) } else { (f16::NAN, 0.0) }
+}
+
+/// An element as a byte.
+fn q8(x: f32, inverse: f32) -> i8 {
+    (x * inverse).round_ties_even() as i8
+}
+
+/// Widens a whole number of 16 elements.
+#[inline(always)]
+fn widen_f16<S: Simd>(s: S, from: &[f16], to: &mut [f32]) {
+    for (from, to) in from.chunks_exact(S::LANES).zip(to.chunks_exact_mut(S::LANES)) {
+        // SAFETY: both chunks hold LANES elements.
+        unsafe { s.store(s.load_f16(from.as_ptr()), to.as_mut_ptr()) };
+    }
+}
+
+impl KvCache {
+    /// An empty cache.
+    ///
+    /// # Errors
+    /// [`DeviceError::OutOfMemory`].
+    pub(crate) fn new(plan: &Plan) -> Result<Self, DeviceError> {
+        let shape = TileShape::new(plan.kv_type, plan.heads.head_dim);
+        let tiles = plan.capacity.pages.saturating_mul(plan.heads.kv_heads);
+        let layer = || Slab::zeroed(tiles.saturating_mul(shape.bytes()), "the key/value cache");
+        let layers = (0..plan.layers).map(|_| layer()).collect::<Result<_, _>>()?;
+        Ok(KvCache { shape, heads: plan.heads, layers })
+    }
+
+    /// What its tiles look like.
+    pub(crate) fn shape(&self) -> TileShape {
+        self.shape
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.layers.iter().map(Slab::bytes).sum()
+    }
+
+    /// The tile of a page for a key/value head.
+    pub(crate) fn tile(&self, layer: usize, page: PageId, kv_head: usize) -> &[u8] {
+        &self.layers[layer][self.tile_range(page, kv_head)]
+    }
+
+    /// Stores the keys and values of `qkv` `[rows, qkv_width]` in each row's slot.
+    ///
+    /// A tile is written by one thread only, whatever the batch: threads share out tiles, not rows. Rows that name the
+    /// same slot are then stored in their order.
+    pub(crate) fn write(&mut self, pool: &Pool, step: &Step, layer: usize, qkv: &[f32]) {
+        let (heads, shape) = (self.heads, self.shape);
+        let dim = heads.head_dim;
+        let tile_bytes = shape.bytes();
+        let threads = pool.threads();
+        let pages = Parts::new(&mut self.layers[layer]);
+        pool.run(&|thread| {
+            for sequence in &step.sequences {
+                for row in sequence.rows.clone() {
+                    let slot = step.slots[row] as usize;
+                    let page = step.pages_of(sequence)[slot / PAGE_SLOTS] as usize;
+                    let (_, kv) =
+                        qkv[row * heads.qkv_width()..][..heads.qkv_width()].split_at(heads.q_width());
+                    let (keys, values) = kv.split_at(heads.kv_width());
+                    for head in 0..heads.kv_heads {
+                        let tile = page * heads.kv_heads + head;
+                        if tile % threads == thread {
+                            // SAFETY: only this thread writes this tile, and it lets go of it at once.
+                            let tile = unsafe { pages.range(tile * tile_bytes..(tile + 1) * tile_bytes) };
+                            let own = head * dim..(head + 1) * dim;
+                            shape.write(tile, slot % PAGE_SLOTS, &keys[own.clone()], &values[own]);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    fn tile_range(&self, page: PageId, kv_head: usize) -> Range<usize> {
+        let at = (page as usize * self.heads.kv_heads + kv_head) * self.shape.bytes();
+        at..at + self.shape.bytes()
+    }
+}

@@ -1,0 +1,69 @@
+//! RMSNorm (Zhang and Sennrich, 2019) and LayerNorm (Ba et al., 2016) over rows.
+//!
+//! Sums go over sixteen lanes and then a tree, in f32 and without fused operations: the bits of a row are the same in
+//! any batch, on any number of threads and on every instruction set.
+
+use crate::simd::{Kernel, Simd};
+use glimmer_tensor::NormKind;
+
+/// Lanes of the sums.
+const LANES: usize = 16;
+
+/// A norm over the rows of `x` `[rows, width]`, `width` being that of `weight`.
+pub(crate) struct NormRows<'a> {
+    pub(crate) kind: NormKind,
+    pub(crate) weight: &'a [f32],
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) eps: f32,
+    /// Whether the result is added to `out` instead of stored.
+    pub(crate) add: bool,
+    pub(crate) x: &'a [f32],
+    pub(crate) out: &'a mut [f32],
+}
+
+impl Kernel for NormRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let width = self.weight.len();
+        for (x, out) in self.x.chunks_exact(width).zip(self.out.chunks_exact_mut(width)) {
+            let mean = match self.kind {
+                NormKind::Rms => 0.0,
+                NormKind::Layer => sum(x, |v| v) / width as f32,
+            };
+            let variance = sum(x, |v| (v - mean) * (v - mean)) / width as f32;
+            let inverse = 1.0 / (variance + self.eps).sqrt();
+            let scaled = x.iter().zip(self.weight).map(|(&v, &w)| (v - mean) * inverse * w);
+            match (self.bias, self.add) {
+                (None, false) => out.iter_mut().zip(scaled).for_each(|(o, y)| *o = y),
+                (None, true) => out.iter_mut().zip(scaled).for_each(|(o, y)| *o += y),
+                (Some(b), false) => out.iter_mut().zip(scaled.zip(b)).for_each(|(o, (y, b))| *o = y + b),
+                (Some(b), true) => out.iter_mut().zip(scaled.zip(b)).for_each(|(o, (y, b))| *o += y + b),
+            }
+        }
+    }
+}
+
+/// The sum of `f` over a row, lane by lane.
+#[inline(always)]
+fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let (blocks, rest) = row.as_chunks::<LANES>();
+    for block in blocks {
+        for (lane, &v) in lanes.iter_mut().zip(block) {
+            *lane += f(v);
+        }
+    }
+    for (lane, &v) in lanes.iter_mut().zip(rest) {
+        *lane += f(v);
+    }
+    let mut n = LANES;
+    while n > 1 {
+        n /= 2;
+        for i in 0..n {
+            lanes[i] += lanes[i + n];
+        }
+    }
+    lanes[0]
+}

@@ -1,0 +1,84 @@
+//! An uploaded batch: flat copies of its indices, the cosines and sines of its rows, and the plan of its attention.
+
+use crate::schedule::Schedule;
+use glimmer_tensor::{Batch, Heads, PAGE_SLOTS, PageId, Plan, Rope};
+use std::ops::Range;
+
+/// A batch as the device keeps it. Its vectors are used again by later uploads.
+#[derive(Default)]
+pub(crate) struct Step {
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) slots: Vec<u32>,
+    /// How many slots, counted from 0, each row sees.
+    pub(crate) visible: Vec<u32>,
+    pub(crate) sequences: Vec<Span>,
+    /// The pages of all sequences.
+    pages: Vec<PageId>,
+    pub(crate) logits_rows: Vec<u32>,
+    /// `(cos, sin)` of the rows, `[rows, pair_count]` for each loaded table.
+    pub(crate) cos_sin: Vec<Vec<(f32, f32)>>,
+    /// Who computes which part of attention.
+    pub(crate) schedule: Schedule,
+}
+
+/// A sequence's part of a step.
+pub(crate) struct Span {
+    /// Its rows in the batch.
+    pub(crate) rows: Range<usize>,
+    /// Its pages in the step's list.
+    pages: Range<usize>,
+}
+
+impl Step {
+    /// An empty step with room for all that `plan` allows.
+    pub(crate) fn with_capacity(plan: &Plan) -> Self {
+        let rows = plan.capacity.rows;
+        Step {
+            tokens: Vec::with_capacity(rows),
+            slots: Vec::with_capacity(rows),
+            visible: Vec::with_capacity(rows),
+            sequences: Vec::with_capacity(rows),
+            pages: Vec::with_capacity(plan.capacity.pages + rows),
+            logits_rows: Vec::with_capacity(plan.capacity.logits_rows),
+            cos_sin: Vec::new(),
+            schedule: Schedule::default(),
+        }
+    }
+
+    /// Takes over a checked batch.
+    pub(crate) fn load(&mut self, batch: &Batch, plan: &Plan, ropes: &[Rope]) {
+        self.tokens.clone_from(&batch.tokens);
+        self.slots.clone_from(&batch.slots);
+        self.logits_rows.clone_from(&batch.logits_rows);
+        self.visible.clear();
+        self.sequences.clear();
+        self.pages.clear();
+        for sequence in &batch.sequences {
+            let first = self.pages.len();
+            self.pages.extend_from_slice(&sequence.pages[..sequence.kv_len.div_ceil(PAGE_SLOTS)]);
+            self.sequences.push(Span { rows: sequence.row_range(), pages: first..self.pages.len() });
+            self.visible.extend(sequence.row_range().map(|row| sequence.visible(batch.slots[row]) as u32));
+        }
+        self.cos_sin.resize_with(ropes.len(), Vec::new);
+        for (table, rope) in self.cos_sin.iter_mut().zip(ropes) {
+            table.clear();
+            table.reserve(plan.capacity.rows * rope.pair_count());
+            batch.rope_pos.chunks_exact(plan.axes).for_each(|pos| rope.cos_sin(pos, table));
+        }
+    }
+
+    /// Shares its attention out among threads; see [`Schedule::plan`].
+    pub(crate) fn plan_attention(&mut self, heads: &Heads, threads: usize, room: usize) {
+        self.schedule.plan(&self.sequences, &self.visible, heads, threads, room);
+    }
+
+    /// Number of rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The pages of a sequence.
+    pub(crate) fn pages_of(&self, sequence: &Span) -> &[PageId] {
+        &self.pages[sequence.pages.clone()]
+    }
+}
