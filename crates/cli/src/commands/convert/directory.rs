@@ -1,0 +1,149 @@
+//! Writing a directory in Hugging Face layout: safetensors, the configuration of transformers' own classes, and the
+//! tokenizer as it was.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use glimmer_checkpoint::safetensors::SafetensorsWriter;
+use glimmer_models::export::{
+    Outgoing, WeightTypes, config_json, directory_layout, generation_config_json, outgoing,
+};
+use glimmer_models::names::Layout;
+use glimmer_tensor::DType;
+use serde_json::Value;
+
+use super::{Job, beside};
+use crate::WrongUsage;
+use crate::args::ConvertArgs;
+
+/// Parts are no larger, as huggingface_hub makes them.
+const SHARD_BYTES: u64 = 5_000_000_000;
+
+/// Small files that go along unchanged: tokenizers of every generation with their code, and licences.
+const SMALL_FILES: [&str; 12] = [
+    "tokenizer.json",
+    "tokenizer.model",
+    "ice_text.model",
+    "vocab.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "tokenization_chatglm.py",
+    "LICENSE",
+    "MODEL_LICENSE",
+    "NOTICE",
+];
+
+/// The code of ChatGLM-6B's repository, which its layout is loaded with elsewhere.
+const CODE: [&str; 3] = ["configuration_chatglm.py", "modeling_chatglm.py", "quantization.py"];
+
+/// GLM-4's `tokenizer.json` has 20 MB.
+const MAX_SMALL_FILE: u64 = 256 << 20;
+
+/// Writes the directory, under its name when it is complete.
+pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
+    let asked = match args.types {
+        None => None,
+        Some(WeightTypes::One(dtype @ (DType::F32 | DType::F16 | DType::BF16))) => Some(dtype),
+        Some(_) => bail!(WrongUsage(
+            "a directory holds weights as F32, F16 or BF16; for other types let OUT end in .gguf".to_owned()
+        )),
+    };
+    let out = &args.output;
+    let replaces = refuse_precious(out, args.force)?;
+    let layout = directory_layout(&job.understood.spec);
+    let (tensors, unused) = outgoing(job.checkpoint, job.understood, layout)?;
+    job.warn_of_unused(&unused);
+    let types: Vec<DType> = tensors.iter().map(|tensor| asked.unwrap_or(plain(tensor))).collect();
+    let announced: Vec<_> =
+        tensors.iter().zip(&types).map(|(tensor, &dtype)| tensor.announce(dtype)).collect();
+
+    let target = if replaces { beside(out, "new")? } else { out.clone() };
+    let mut directory = SafetensorsWriter::create(&target, &announced, SHARD_BYTES)?;
+    let matrices = types.first().copied().unwrap_or(DType::F32);
+    let config = config_json(job.checkpoint, job.understood, &tensors, matrices);
+    directory.add_file("config.json", &pretty(&config))?;
+    if let Some(config) = generation_config_json(job.checkpoint) {
+        directory.add_file("generation_config.json", &pretty(&config))?;
+    }
+    add_small_files(job, layout, &mut directory)?;
+    job.write_tensors(&tensors, &types, |name, bytes| directory.write(name, bytes))?;
+    directory.finish()?;
+    if replaces {
+        let old = beside(out, "old")?;
+        fs::rename(out, &old)
+            .and_then(|()| fs::rename(&target, out))
+            .with_context(|| out.display().to_string())?;
+        fs::remove_dir_all(&old).with_context(|| old.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// The stored type, or F16 where that is packed.
+fn plain(tensor: &Outgoing<'_>) -> DType {
+    match tensor.stored_type() {
+        stored @ (DType::F32 | DType::F16 | DType::BF16) => stored,
+        _ => DType::F16,
+    }
+}
+
+/// Whether there is something to replace. Only a model may be replaced: with anything else in a directory, the path is
+/// a slip of the keyboard.
+fn refuse_precious(out: &Path, force: bool) -> anyhow::Result<bool> {
+    let shown = out.display();
+    if out
+        .extension()
+        .is_some_and(|e| ["safetensors", "bin"].iter().any(|other| e.eq_ignore_ascii_case(other)))
+    {
+        bail!(WrongUsage(format!("{shown}: OUT is a file that ends in .gguf, or a directory")));
+    }
+    let entries = match fs::read_dir(out) {
+        Ok(entries) => entries.collect::<Result<Vec<_>, _>>().with_context(|| shown.to_string())?,
+        Err(_) if out.symlink_metadata().is_ok() => bail!("{shown}: exists and is no directory"),
+        Err(_) => return Ok(false),
+    };
+    if entries.is_empty() {
+        return Ok(false);
+    }
+    ensure!(force, "{shown}: exists and is not empty; --force replaces it");
+    let only_files = entries.iter().all(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    ensure!(
+        only_files && entries.iter().any(|entry| entry.file_name() == "config.json"),
+        "{shown}: does not look like a model, so it is not replaced even with --force; remove it first"
+    );
+    Ok(true)
+}
+
+/// The tokenizer, or what a GGUF has of it.
+fn add_small_files(job: &Job<'_>, layout: Layout, directory: &mut SafetensorsWriter) -> anyhow::Result<()> {
+    if let Some(metadata) = job.checkpoint.metadata() {
+        if let Some(template) = metadata.get::<&str>("tokenizer.chat_template")? {
+            directory.add_file("chat_template.jinja", template.as_bytes())?;
+        }
+        job.terminal.warn("the vocabulary stays in the GGUF: a tokenizer must be put beside these weights");
+        return Ok(());
+    }
+    let code: &[&str] = if layout == Layout::ChatGlm6b { &CODE } else { &[] };
+    for name in SMALL_FILES.iter().chain(code) {
+        let path = job.model.directory().join(name);
+        let size = match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => metadata.len(),
+            _ => continue,
+        };
+        let shown = path.display();
+        ensure!(size <= MAX_SMALL_FILE, "{shown}: has {size} bytes, at most {MAX_SMALL_FILE} are copied");
+        let bytes = fs::read(&path).with_context(|| shown.to_string())?;
+        ensure!(
+            !bytes.starts_with(b"version https://git-lfs.github.com/spec/"),
+            "{shown}: a Git LFS pointer in place of the file; fetch it with `git lfs pull`"
+        );
+        directory.add_file(name, &bytes)?;
+    }
+    Ok(())
+}
+
+fn pretty(value: &Value) -> Vec<u8> {
+    format!("{value:#}\n").into_bytes()
+}

@@ -1,0 +1,54 @@
+//! Writing a GGUF: llama.cpp's names and keys, the vocabulary inside.
+
+use anyhow::ensure;
+use glimmer_checkpoint::gguf::GgufWriter;
+use glimmer_models::Block;
+use glimmer_models::export::{WeightTypes, gguf_metadata, outgoing};
+use glimmer_models::names::Layout;
+
+use super::{Job, vocabulary};
+use crate::args::ConvertArgs;
+
+/// Writes the file, under its name when it is complete.
+pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
+    let path = &args.output;
+    ensure!(args.force || !path.exists(), "{}: exists; --force replaces it", path.display());
+    let types = args.types.unwrap_or(WeightTypes::Stored);
+    let (tensors, unused) = outgoing(job.checkpoint, job.understood, Layout::Gguf)?;
+    job.warn_of_unused(&unused);
+    warn_of_llamacpp(job);
+
+    let spec = &job.understood.spec;
+    let chosen = types.choose(spec, &tensors);
+    let as_it_was = job.checkpoint.metadata().filter(|_| types == WeightTypes::Stored);
+    let file_type = as_it_was.and_then(|metadata| metadata.get("general.file_type").ok().flatten());
+    let file_type = file_type.unwrap_or_else(|| types.file_type(&tensors, &chosen));
+    let mut metadata = gguf_metadata(job.checkpoint, job.understood, path, file_type)?;
+    if job.checkpoint.metadata().is_none() {
+        vocabulary::add(&mut metadata, job)?;
+    }
+
+    let announced: Vec<_> =
+        tensors.iter().zip(&chosen).map(|(tensor, &dtype)| tensor.announce(dtype)).collect();
+    let mut file = GgufWriter::create(path, &metadata, &announced)?;
+    job.write_tensors(&tensors, &chosen, |name, bytes| file.write(name, bytes))?;
+    Ok(file.finish()?)
+}
+
+/// Says what llama.cpp will not load.
+fn warn_of_llamacpp(job: &Job<'_>) {
+    let spec = &job.understood.spec;
+    match spec.block {
+        Block::ScaledNormed { .. } => {
+            job.terminal.warn("llama.cpp does not know ChatGLM-6B; only Glimmer reads this file");
+        }
+        Block::PreNorm if spec.heads.q_width() != spec.hidden => {
+            let (width, hidden) = (spec.heads.q_width(), spec.hidden);
+            job.terminal.warn(&format!(
+                "llama.cpp loads this architecture only where all heads together are as wide as the model; here they \
+                 are {width} and {hidden}"
+            ));
+        }
+        _ => {}
+    }
+}

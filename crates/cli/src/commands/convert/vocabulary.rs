@@ -1,0 +1,109 @@
+//! A directory's tokenizer and chat template as the key/values of a GGUF.
+
+use anyhow::{Context, ensure};
+use glimmer_checkpoint::gguf::{Metadata, Value};
+use glimmer_tokenizer::{GgufVocab, Tokenizer, TokenizerError};
+
+use super::Job;
+
+/// Adds the vocabulary of the tokenizer beside the weights; without one, only its size, and a warning.
+pub(super) fn add(metadata: &mut Metadata, job: &Job<'_>) -> anyhow::Result<()> {
+    let rows = job.understood.spec.vocab;
+    let directory = job.model.directory();
+    let mut vocab = match Tokenizer::from_dir(directory) {
+        Ok(tokenizer) => tokenizer.to_gguf()?,
+        Err(TokenizerError::Missing { .. }) => {
+            job.terminal.warn("no tokenizer beside the weights: the file will take token ids, but no text");
+            GgufVocab { model: "none".to_owned(), ..GgufVocab::default() }
+        }
+        Err(error) => return Err(error).context("the vocabulary cannot be written"),
+    };
+    let tokens = vocab.tokens.len();
+    ensure!(
+        tokens <= rows,
+        "{}: the tokenizer has {tokens} tokens, the embedding only {rows} rows; they belong to different models",
+        directory.display()
+    );
+    if tokens > 0 {
+        // llama.cpp counts tokens to know the embedding's rows.
+        vocab.pad_to(rows);
+    }
+    set_ends(&mut vocab, &job.model.configured_stop_ids()?, rows);
+    let pad =
+        job.checkpoint.config().and_then(|config| config.get("pad_token_id")).and_then(|id| id.as_u64());
+    vocab.pad = pad.and_then(|id| u32::try_from(id).ok()).or(vocab.pad);
+    set_keys(metadata, vocab);
+    if let Some(template) = chat_template(job)? {
+        metadata.set("tokenizer.chat_template", template);
+    }
+    Ok(())
+}
+
+/// The model's own chat template: a file of its own, or in `tokenizer_config.json`, there perhaps one of several.
+fn chat_template(job: &Job<'_>) -> anyhow::Result<Option<String>> {
+    let path = job.model.directory().join("chat_template.jinja");
+    match std::fs::read_to_string(&path) {
+        Ok(template) => return Ok(Some(template)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    }
+    let in_config = job.checkpoint.tokenizer_config().and_then(|config| config.get("chat_template"));
+    let named = in_config.and_then(|templates| templates.as_array()).and_then(|templates| {
+        templates.iter().find(|one| one["name"] == "default").map(|default| &default["template"])
+    });
+    Ok(named.or(in_config).and_then(|template| template.as_str()).map(str::to_owned))
+}
+
+/// Ids that end an answer beyond those the tokenizer names take the keys that are free: a GGUF has three.
+fn set_ends(vocab: &mut GgufVocab, ends: &[u32], rows: usize) {
+    for &id in ends.iter().filter(|id| (**id as usize) < rows) {
+        if [vocab.eos, vocab.eot, vocab.eom].contains(&Some(id)) {
+            continue;
+        }
+        if let Some(free) =
+            [&mut vocab.eos, &mut vocab.eot, &mut vocab.eom].into_iter().find(|key| key.is_none())
+        {
+            *free = Some(id);
+        }
+    }
+}
+
+fn set_keys(metadata: &mut Metadata, vocab: GgufVocab) {
+    let mut set = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            metadata.set(&format!("tokenizer.ggml.{key}"), value);
+        }
+    };
+    fn list<T>(values: Vec<T>) -> Option<Value>
+    where
+        Value: From<Vec<T>>,
+    {
+        if values.is_empty() { None } else { Some(values.into()) }
+    }
+    set("model", Some(vocab.model.into()));
+    set("pre", vocab.pre.map(Value::from));
+    set("tokens", list(vocab.tokens));
+    set("token_type", list(vocab.token_types));
+    set("scores", list(vocab.scores));
+    set("merges", list(vocab.merges));
+    set("precompiled_charsmap", list(vocab.precompiled_charsmap));
+    let ids = [
+        ("bos", vocab.bos),
+        ("eos", vocab.eos),
+        ("eot", vocab.eot),
+        ("eom", vocab.eom),
+        ("unknown", vocab.unk),
+        // Spelled so in ggml.
+        ("seperator", vocab.sep),
+        ("padding", vocab.pad),
+        ("cls", vocab.cls),
+        ("mask", vocab.mask),
+    ];
+    for (name, id) in ids {
+        set(&format!("{name}_token_id"), id.map(Value::from));
+    }
+    set("add_bos_token", vocab.add_bos.map(Value::from));
+    set("add_eos_token", vocab.add_eos.map(Value::from));
+    set("add_space_prefix", vocab.add_space_prefix.map(Value::from));
+    set("remove_extra_whitespaces", vocab.remove_extra_whitespaces.map(Value::from));
+}
