@@ -16,6 +16,7 @@ mod jinja;
 mod message;
 mod python;
 mod rendered;
+pub mod reply;
 mod template;
 
 pub use detect::Hints;

@@ -59,6 +59,11 @@ impl Rendered {
             .collect()
     }
 
+    /// Whether the prompt ends inside the reasoning that it opens: the reply begins there.
+    pub fn opens_reasoning(&self) -> bool {
+        matches!(self.segments.last(), Some(Segment::Trusted(text)) if text.ends_with("<think>"))
+    }
+
     /// The prompt's ids, with special tokens from the format alone.
     ///
     /// # Errors

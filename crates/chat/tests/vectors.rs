@@ -1,5 +1,7 @@
 //! The published and verified prompts and ids of every format, from the shared folder.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code outside a #[test] function")]
+
 mod support;
 
 use glimmer_chat::{ChatTemplate, Format, Segment};

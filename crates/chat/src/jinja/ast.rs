@@ -17,8 +17,8 @@ pub(super) enum ExprKind {
     Float(f64),
     Str(String),
     Var(String),
-    /// A list or a tuple, which behave alike here.
     List(Vec<Expr>),
+    Tuple(Vec<Expr>),
     Dict(Vec<(Expr, Expr)>),
     /// `a.name`.
     Attr(Box<Expr>, String),
@@ -48,7 +48,7 @@ impl Expr {
     pub(super) fn new(line: usize, kind: ExprKind) -> Expr {
         let of = |exprs: &mut dyn Iterator<Item = &Expr>| exprs.map(|e| e.depth + 1).max().unwrap_or(0);
         let depth = match &kind {
-            ExprKind::List(items) => of(&mut items.iter()),
+            ExprKind::List(items) | ExprKind::Tuple(items) => of(&mut items.iter()),
             ExprKind::Dict(items) => of(&mut items.iter().flat_map(|(key, value)| [key, value])),
             ExprKind::Attr(e, _) | ExprKind::Not(e) | ExprKind::Neg(e) => e.depth + 1,
             ExprKind::Item(a, b) | ExprKind::Binary(_, a, b) | ExprKind::And(a, b) | ExprKind::Or(a, b) => {
@@ -118,8 +118,6 @@ pub(super) enum CompareOp {
 pub(super) enum Stmt {
     Text(String),
     Print(Expr),
-    /// Evaluated for its errors; there is no other effect to be had.
-    Do(Expr),
     For(Box<For>),
     If {
         branches: Vec<(Expr, Vec<Stmt>)>,

@@ -3,11 +3,11 @@
 use super::Error;
 use super::arguments::{Arguments, optional_int, optional_text, text};
 use super::interpreter::Interpreter;
-use super::value::{JsonLayout, Number, Text, TextBuilder, Value, write_json};
+use super::value::{JsonLayout, Number, Text, TextBuilder, VALUE_SIZE, Value, write_json};
 use std::cmp::Ordering;
 
 /// The filters that there are.
-pub(super) const NAMES: [&str; 42] = [
+pub(super) const NAMES: [&str; 41] = [
     "abs",
     "attr",
     "bool",
@@ -49,7 +49,6 @@ pub(super) const NAMES: [&str; 42] = [
     "trim",
     "unique",
     "upper",
-    "wordcount",
 ];
 
 /// Widest indentation of `tojson` and `indent`.
@@ -77,7 +76,13 @@ impl Interpreter<'_> {
                 let arguments = Arguments { positional: characters.into_iter().collect(), named: Vec::new() };
                 self.method(&Value::Str(text), "strip", arguments)
             }
-            "upper" | "lower" | "title" | "capitalize" | "replace" => {
+            "title" => {
+                args.none(name)?;
+                let text = self.text_of(&value)?;
+                self.charge(text.size())?;
+                Ok(Value::Str(text.derived(&title(text.as_str()))))
+            }
+            "upper" | "lower" | "capitalize" | "replace" => {
                 let text = self.text_of(&value)?;
                 let args = if name == "replace" { positional(args, ["old", "new", "count"])? } else { args };
                 self.method(&Value::Str(text), name, args)
@@ -110,12 +115,6 @@ impl Interpreter<'_> {
                         self.method(&escaped, "replace", Arguments { positional, named: Vec::new() })?;
                 }
                 Ok(escaped)
-            }
-            "wordcount" => {
-                args.none(name)?;
-                let text = self.text_of(&value)?;
-                self.charge(text.len())?;
-                Ok(Value::Int(text.as_str().split_whitespace().count() as i64))
             }
             "attr" => {
                 let [attribute] = args.bind(name, ["name"])?;
@@ -203,7 +202,7 @@ impl Interpreter<'_> {
         let len = match value {
             Value::Undefined(_) => 0,
             Value::Str(text) => {
-                self.charge(text.len())?;
+                self.charge(text.size())?;
                 text.as_str().chars().count()
             }
             Value::List(list) => list.items.len(),
@@ -257,7 +256,7 @@ impl Interpreter<'_> {
         let mut out = TextBuilder::default();
         for (i, item) in items.iter().enumerate() {
             let text = self.text_of(item)?;
-            self.charge(text.len() + separator.len())?;
+            self.charge(text.size() + separator.size())?;
             if i > 0 {
                 out.push(separator);
             }
@@ -282,7 +281,7 @@ impl Interpreter<'_> {
         let (first, blank) = (first.is_some_and(|v| v.truth()), blank.is_some_and(|v| v.truth()));
         let mut out = TextBuilder::default();
         for (i, line) in text.as_str().split('\n').enumerate() {
-            self.charge(line.len() + indent.len() + 1)?;
+            self.charge(line.len() + indent.size() + VALUE_SIZE)?;
             if i > 0 {
                 out.push_str("\n", text.any_outside());
             }
@@ -332,10 +331,16 @@ impl Interpreter<'_> {
                 let [precision, method] = args.bind(name, ["precision", "method"])?;
                 let precision = optional_int(name, precision)?.unwrap_or(0);
                 let number = value.number().ok_or_else(|| Error::value("`round` takes a number"))?;
+                let method = optional_text(name, method)?;
+                let method = method.as_ref().map_or("common", Text::as_str);
+                if method == "common" && (0..=300).contains(&precision) {
+                    // As Python: the decimal digits are rounded, not a product.
+                    let digits = format!("{:.*}", precision as usize, number.as_f64());
+                    return Ok(Value::Float(digits.parse().unwrap_or(f64::NAN)));
+                }
                 let scale = 10f64.powi(precision.clamp(-300, 300) as i32);
                 let scaled = number.as_f64() * scale;
-                let method = optional_text(name, method)?;
-                let rounded = match method.as_ref().map_or("common", Text::as_str) {
+                let rounded = match method {
                     "ceil" => scaled.ceil(),
                     "floor" => scaled.floor(),
                     "common" => scaled.round_ties_even(),
@@ -380,7 +385,7 @@ impl Interpreter<'_> {
         for item in self.items(value)? {
             let mut key = self.keyed(&item, &attribute)?;
             if let (Value::Str(text), false) = (&key, case_sensitive) {
-                self.charge(text.len())?;
+                self.charge(text.size())?;
                 key = Value::Str(text.derived(&text.as_str().to_lowercase()));
             }
             keyed.push((key, item));
@@ -398,21 +403,7 @@ impl Interpreter<'_> {
             }
             return Value::list(unique.into_iter().map(|(_, item)| item).collect());
         }
-        let mut failed = None;
-        keyed.sort_by(|(a, _), (b, _)| {
-            if failed.is_some() {
-                return Ordering::Equal;
-            }
-            let order = self.order(a, b).unwrap_or_else(|error| {
-                failed = Some(error);
-                None
-            });
-            let order = order.unwrap_or(Ordering::Equal);
-            if reverse { order.reverse() } else { order }
-        });
-        if let Some(error) = failed {
-            return Err(error);
-        }
+        let keyed = self.merge_sorted(keyed, reverse)?;
         let mut items = keyed.into_iter().map(|(_, item)| item);
         let none = || Value::undefined("the item of an empty list");
         match name {
@@ -420,6 +411,29 @@ impl Interpreter<'_> {
             "max" => Ok(items.next_back().unwrap_or_else(none)),
             _ => Value::list(items.collect()),
         }
+    }
+
+    /// Sorts by key and keeps the order of equals. The standard sort may panic where the order is none, as it is
+    /// among floats that are no number.
+    fn merge_sorted(
+        &mut self,
+        mut left: Vec<(Value, Value)>,
+        reverse: bool,
+    ) -> Result<Vec<(Value, Value)>, Error> {
+        if left.len() < 2 {
+            return Ok(left);
+        }
+        let right = left.split_off(left.len() / 2);
+        self.charge(VALUE_SIZE * (left.len() + right.len()))?;
+        let mut left = self.merge_sorted(left, reverse)?.into_iter().peekable();
+        let mut right = self.merge_sorted(right, reverse)?.into_iter().peekable();
+        let mut merged = Vec::with_capacity(left.len() + right.len());
+        while let (Some((a, _)), Some((b, _))) = (left.peek(), right.peek()) {
+            let order = if reverse { self.order(a, b)?.map(Ordering::reverse) } else { self.order(a, b)? };
+            merged.extend(if order == Some(Ordering::Greater) { right.next() } else { left.next() });
+        }
+        merged.extend(left.chain(right));
+        Ok(merged)
     }
 
     fn map(&mut self, value: &Value, mut args: Arguments) -> Result<Value, Error> {
@@ -444,8 +458,8 @@ impl Interpreter<'_> {
             let filter = text("map", Some(args.positional.remove(0)))?;
             for item in self.items(value)? {
                 let arguments = Arguments { positional: args.positional.clone(), named: args.named.clone() };
-                self.charge(64)?;
-                mapped.push(self.filter(filter.as_str(), item, arguments)?);
+                self.charge(VALUE_SIZE * (1 + arguments.positional.len() + arguments.named.len()))?;
+                mapped.push(self.deeper(|this| this.filter(filter.as_str(), item, arguments))?);
             }
         }
         Value::list(mapped)
@@ -469,7 +483,7 @@ impl Interpreter<'_> {
         let mut kept = Vec::new();
         for item in self.items(value)? {
             let subject = self.keyed(&item, &attribute)?;
-            self.charge(64)?;
+            self.charge(VALUE_SIZE * (1 + args.positional.len() + args.named.len()))?;
             let passes = match &test {
                 None => subject.truth(),
                 Some(test) => {
@@ -484,6 +498,22 @@ impl Interpreter<'_> {
         }
         Value::list(kept)
     }
+}
+
+/// The filter, unlike the method, begins a word only after white space, a hyphen or an opening bracket.
+fn title(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut in_word = false;
+    for c in text.chars() {
+        let between = c.is_whitespace() || matches!(c, '-' | '(' | '{' | '[' | '<');
+        if in_word {
+            out.extend(c.to_lowercase())
+        } else {
+            out.extend(c.to_uppercase())
+        }
+        in_word = !between;
+    }
+    out
 }
 
 /// Named arguments put in their places.

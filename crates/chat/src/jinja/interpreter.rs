@@ -3,15 +3,16 @@
 use super::arguments::Arguments;
 use super::ast::{Args, Expr, ExprKind, FilterCall, For, Stmt};
 use super::parser::Tree;
-use super::value::{Function, Loop, Names, Text, TextBuilder, Value, write_str};
+use super::value::{Function, Loop, Names, Text, TextBuilder, VALUE_SIZE, Value, write_str};
 use super::{Error, ErrorKind, clock};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Steps that a run may take: statements and expressions. A long conversation takes some hundred thousand.
 const MAX_STEPS: u64 = 10_000_000;
 /// Bytes of text and list items that a run may make or look through, all told; what is alive at one time is less.
-const MAX_WORK: u64 = 512 << 20;
+const MAX_WORK: u64 = 256 << 20;
 /// Calls and blocks within one another at run time.
 const MAX_RUN_DEPTH: usize = 400;
 /// Items of `range`.
@@ -25,7 +26,7 @@ enum Flow {
 }
 
 /// Names set in one scope.
-type Scope<'t> = Vec<(&'t str, Value)>;
+type Scope<'t> = HashMap<&'t str, Value>;
 
 pub(super) struct Interpreter<'t> {
     tree: &'t Tree,
@@ -43,13 +44,13 @@ pub(super) struct Interpreter<'t> {
 
 impl<'t> Interpreter<'t> {
     pub(super) fn new(tree: &'t Tree, variables: Vec<(&'t str, Value)>) -> Interpreter<'t> {
-        let mut globals: Scope<'t> = vec![
+        let mut globals = Scope::from([
             ("range", Value::Function(Function::Range)),
             ("namespace", Value::Function(Function::Namespace)),
             ("dict", Value::Function(Function::Dict)),
             ("raise_exception", Value::Function(Function::RaiseException)),
             ("strftime_now", Value::Function(Function::StrftimeNow)),
-        ];
+        ]);
         globals.extend(variables);
         Interpreter {
             tree,
@@ -82,12 +83,12 @@ impl<'t> Interpreter<'t> {
 
     /// Accounts for this many bytes or items to be made or looked through.
     pub(super) fn charge(&mut self, amount: usize) -> Result<(), Error> {
-        self.work += amount as u64;
+        self.work = self.work.saturating_add(amount as u64);
         if self.work > MAX_WORK { Err(Error::limit(0, "the template makes too much text")) } else { Ok(()) }
     }
 
     /// One level deeper for the time of `run`. An error ends the whole run, so nothing is put back for one.
-    fn deeper<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn deeper<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
         self.depth += 1;
         if self.depth > MAX_RUN_DEPTH {
             return Err(Error::limit(0, "calls and blocks are nested too deeply"));
@@ -98,18 +99,15 @@ impl<'t> Interpreter<'t> {
     }
 
     fn set(&mut self, name: &'t str, value: Value) {
-        let scope = self.scopes.last_mut().unwrap_or(&mut self.globals);
-        match scope.iter_mut().find(|(n, _)| *n == name) {
-            Some((_, slot)) => *slot = value,
-            None => scope.push((name, value)),
-        }
+        self.scopes.last_mut().unwrap_or(&mut self.globals).insert(name, value);
     }
 
-    fn lookup(&self, name: &str) -> Value {
-        let own = self.scopes[self.frame..].iter().rev();
-        own.chain([&self.globals])
-            .find_map(|scope| scope.iter().find(|(n, _)| *n == name))
-            .map_or_else(|| Value::undefined(name), |(_, value)| value.clone())
+    fn lookup(&mut self, name: &str) -> Value {
+        let own = &self.scopes[self.frame..];
+        // Eight scopes are looked through in about the time of a step.
+        self.steps += own.len() as u64 / 8;
+        let found = own.iter().rev().chain([&self.globals]).find_map(|scope| scope.get(name));
+        found.cloned().unwrap_or_else(|| Value::undefined(name))
     }
 
     fn body(&mut self, body: &'t [Stmt]) -> Result<Flow, Error> {
@@ -150,9 +148,6 @@ impl<'t> Interpreter<'t> {
                 let value = self.eval(expr)?;
                 self.print(&value).map_err(|e| e.at(expr.line))?;
             }
-            Stmt::Do(expr) => {
-                self.eval(expr)?;
-            }
             Stmt::For(each) => return self.for_loop(each),
             Stmt::If { branches, otherwise } => {
                 for (test, body) in branches {
@@ -177,6 +172,7 @@ impl<'t> Interpreter<'t> {
                 // A list tells whether the value may be inside another.
                 Value::list(vec![value.clone()]).map_err(|e| e.at(*line))?;
                 let mut names = names.borrow_mut();
+                self.charge(names.len()).map_err(|e| e.at(*line))?;
                 match names.iter_mut().find(|(name, _)| **name == **attribute) {
                     Some((_, slot)) => *slot = value,
                     None => names.push((attribute.as_str().into(), value)),
@@ -195,7 +191,7 @@ impl<'t> Interpreter<'t> {
             Stmt::With { assignments, body } => {
                 let mut scope = Scope::new();
                 for (name, value) in assignments {
-                    scope.push((name, self.eval(value)?));
+                    scope.insert(name, self.eval(value)?);
                 }
                 return self.scoped(scope, body);
             }
@@ -227,9 +223,9 @@ impl<'t> Interpreter<'t> {
         Ok(out.finish())
     }
 
-    fn unpack(&mut self, targets: &'t [String], value: Value) -> Result<Vec<(&'t str, Value)>, Error> {
+    fn unpack(&mut self, targets: &'t [String], value: Value) -> Result<Scope<'t>, Error> {
         if let [target] = targets {
-            return Ok(vec![(target, value)]);
+            return Ok(Scope::from([(target.as_str(), value)]));
         }
         let items = self.items(&value)?;
         if items.len() != targets.len() {
@@ -263,7 +259,7 @@ impl<'t> Interpreter<'t> {
         for (index, item) in items.iter().enumerate() {
             let state = Loop { index, items: Rc::clone(&items), depth: self.loops };
             let mut scope = self.unpack(&each.targets, item.clone()).map_err(|e| e.at(each.line))?;
-            scope.push(("loop", Value::Loop(Rc::new(state))));
+            scope.insert("loop", Value::Loop(Rc::new(state)));
             if let Flow::Break = self.scoped(scope, &each.body)? {
                 break;
             }
@@ -277,15 +273,15 @@ impl<'t> Interpreter<'t> {
         match value {
             Value::Undefined(_) => Ok(Vec::new()),
             Value::List(list) => {
-                self.charge(list.items.len() * size_of::<Value>())?;
+                self.charge(list.items.len() * VALUE_SIZE)?;
                 Ok(list.items.clone())
             }
             Value::Dict(dict) => {
-                self.charge(dict.entries.len() * size_of::<Value>())?;
+                self.charge(dict.entries.len() * VALUE_SIZE)?;
                 Ok(dict.entries.iter().map(|(key, _)| Value::Str(key.clone())).collect())
             }
             Value::Str(text) => {
-                self.charge(text.len() * 2 * size_of::<Value>())?;
+                self.charge(text.size() * VALUE_SIZE)?;
                 let ends = text.as_str().char_indices().map(|(at, c)| (at, at + c.len_utf8()));
                 Ok(ends.map(|(start, end)| Value::Str(text.slice(start, end))).collect())
             }
@@ -329,9 +325,12 @@ impl<'t> Interpreter<'t> {
             }
             ExprKind::Var(name) => self.lookup(name),
             ExprKind::List(items) => {
-                self.charge(items.len() * size_of::<Value>())?;
-                let items: Result<_, _> = items.iter().map(|item| self.eval(item)).collect();
-                Value::list(items?)?
+                let items = self.eval_all(items)?;
+                Value::list(items)?
+            }
+            ExprKind::Tuple(items) => {
+                let items = self.eval_all(items)?;
+                Value::tuple(items)?
             }
             ExprKind::Dict(items) => self.dict_literal(items)?,
             ExprKind::Attr(object, name) => {
@@ -406,8 +405,13 @@ impl<'t> Interpreter<'t> {
         })
     }
 
+    fn eval_all(&mut self, items: &'t [Expr]) -> Result<Vec<Value>, Error> {
+        self.charge(items.len() * VALUE_SIZE)?;
+        items.iter().map(|item| self.eval(item)).collect()
+    }
+
     fn dict_literal(&mut self, items: &'t [(Expr, Expr)]) -> Result<Value, Error> {
-        self.charge(items.len() * 2 * size_of::<Value>())?;
+        self.charge(items.len() * VALUE_SIZE)?;
         let mut entries: Vec<(Text, Value)> = Vec::new();
         for (key, value) in items {
             let key = super::arguments::text("a dictionary's key", Some(self.eval(key)?))?;
@@ -430,6 +434,7 @@ impl<'t> Interpreter<'t> {
             }
             Value::Namespace(names) => {
                 let names = names.borrow();
+                self.charge(names.len())?;
                 let found = names.iter().find(|(n, _)| **n == *name);
                 Ok(found.map_or_else(|| Value::undefined(name), |(_, value)| value.clone()))
             }
@@ -452,7 +457,7 @@ impl<'t> Interpreter<'t> {
                 Ok(at.map_or_else(|| Value::undefined("the item"), |at| list.items[at].clone()))
             }
             (Value::Str(text), Value::Int(index)) => {
-                self.charge(text.len())?;
+                self.charge(text.size())?;
                 let at = position(*index, text.as_str().chars().count());
                 let found = at.and_then(|at| text.as_str().char_indices().nth(at));
                 Ok(match found {
@@ -472,7 +477,7 @@ impl<'t> Interpreter<'t> {
         }
         match object {
             Value::Str(text) if step == 1 => {
-                self.charge(text.len())?;
+                self.charge(text.size())?;
                 let mut ends: Vec<usize> = text.as_str().char_indices().map(|(at, _)| at).collect();
                 ends.push(text.len());
                 let (from, to) = bounds(start, stop, ends.len() - 1);
@@ -489,9 +494,10 @@ impl<'t> Interpreter<'t> {
                 Ok(Value::Str(out.finish()))
             }
             Value::List(list) => {
-                self.charge(list.items.len() * size_of::<Value>())?;
+                self.charge(list.items.len() * VALUE_SIZE)?;
                 let indices = stepped(start, stop, step, list.items.len());
-                Value::list(indices.into_iter().map(|at| list.items[at].clone()).collect())
+                let items = indices.into_iter().map(|at| list.items[at].clone()).collect();
+                if list.tuple { Value::tuple(items) } else { Value::list(items) }
             }
             Value::Undefined(what) => Err(Error::value(format!("`{what}` is undefined, so it has no items"))),
             other => Err(Error::value(format!("a value of kind {} cannot be sliced", other.kind()))),
@@ -549,7 +555,7 @@ impl<'t> Interpreter<'t> {
                 (None, None, Some(default)) => self.eval(default)?,
                 (None, None, None) => Value::undefined(param),
             };
-            scope.push((param, value));
+            scope.insert(param, value);
         }
         let text = self.captured(scope, &called.body)?;
         self.frame = outer;
@@ -611,7 +617,7 @@ impl<'t> Interpreter<'t> {
         if count > MAX_RANGE as u64 {
             return Err(Error::limit(0, "a range is longer than 100,000"));
         }
-        self.charge(count as usize * size_of::<Value>())?;
+        self.charge(count as usize * VALUE_SIZE)?;
         let numbers = (0..count as i64).map(|i| Value::Int(start.wrapping_add(i.wrapping_mul(step))));
         Value::list(numbers.collect())
     }

@@ -3,7 +3,7 @@
 use super::Error;
 use super::arguments::{Arguments, optional_int, optional_text, text};
 use super::interpreter::Interpreter;
-use super::value::{Text, TextBuilder, Value};
+use super::value::{Text, TextBuilder, VALUE_SIZE, Value};
 use crate::python;
 
 impl Interpreter<'_> {
@@ -29,7 +29,7 @@ impl Interpreter<'_> {
 
     fn str_method(&mut self, receiver: &Text, name: &str, args: Arguments) -> Result<Value, Error> {
         let s = receiver.as_str();
-        self.charge(s.len() + 8)?;
+        self.charge(receiver.size() + 8)?;
         match name {
             "strip" | "lstrip" | "rstrip" => {
                 let [characters] = args.bind(name, ["chars"])?;
@@ -81,7 +81,7 @@ impl Interpreter<'_> {
                     None if first => [whole, (s.len(), s.len()), (s.len(), s.len())],
                     None => [(0, 0), (0, 0), whole],
                 };
-                Value::list(cuts.iter().map(|(a, b)| Value::Str(receiver.slice(*a, *b))).collect())
+                Value::tuple(cuts.iter().map(|(a, b)| Value::Str(receiver.slice(*a, *b))).collect())
             }
             "startswith" | "endswith" => {
                 let [affix] = args.bind(name, ["prefix"])?;
@@ -148,7 +148,7 @@ impl Interpreter<'_> {
     }
 
     fn parts(&mut self, receiver: &Text, parts: &[&str]) -> Result<Value, Error> {
-        self.charge(parts.len() * 2 * size_of::<Value>())?;
+        self.charge(parts.len() * VALUE_SIZE)?;
         Value::list(parts.iter().map(|part| Value::Str(receiver.part(part))).collect())
     }
 
@@ -157,7 +157,7 @@ impl Interpreter<'_> {
         let mut out = TextBuilder::default();
         let mut from = 0;
         for (at, found) in s.match_indices(old.as_str()).take(count) {
-            self.charge(at - from + new.len())?;
+            self.charge(at - from + new.size())?;
             out.push_slice(receiver, from, at);
             out.push(new);
             from = at + found.len();
@@ -192,7 +192,7 @@ impl Interpreter<'_> {
                 Err(_) => args.named.iter().find(|(name, _)| name == field).map(|(_, value)| value),
             };
             let text = self.text_of(value.ok_or_else(bad)?)?;
-            self.charge(text.len())?;
+            self.charge(text.size())?;
             out.push(&text);
             from = at + end + 1;
         }
@@ -202,7 +202,7 @@ impl Interpreter<'_> {
 
     fn dict_method(&mut self, receiver: &Value, name: &str, args: Arguments) -> Result<Value, Error> {
         let Value::Dict(dict) = receiver else { return Err(unknown(receiver, name)) };
-        self.charge(dict.entries.len() * 4 * size_of::<Value>())?;
+        self.charge(dict.entries.len() * 2 * VALUE_SIZE)?;
         match name {
             "get" => {
                 let [key, default] = args.bind(name, ["key", "default"])?;
@@ -215,7 +215,7 @@ impl Interpreter<'_> {
             "items" => {
                 args.none(name)?;
                 let pairs =
-                    dict.entries.iter().map(|(k, v)| Value::list(vec![Value::Str(k.clone()), v.clone()]));
+                    dict.entries.iter().map(|(k, v)| Value::tuple(vec![Value::Str(k.clone()), v.clone()]));
                 Value::list(pairs.collect::<Result<_, _>>()?)
             }
             "keys" => {

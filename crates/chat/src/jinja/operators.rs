@@ -3,7 +3,7 @@
 use super::Error;
 use super::ast::{BinaryOp, CompareOp};
 use super::interpreter::Interpreter;
-use super::value::{Number, Text, TextBuilder, Value};
+use super::value::{Number, Text, TextBuilder, VALUE_SIZE, Value, write_repr};
 use std::cmp::Ordering;
 
 impl Interpreter<'_> {
@@ -22,23 +22,24 @@ impl Interpreter<'_> {
                 self.join_two(&left, &right)
             }
             (BinaryOp::Add, Value::Str(a), Value::Str(b)) => self.join_two(a, b),
-            (BinaryOp::Add, Value::List(a), Value::List(b)) => {
-                self.charge((a.items.len() + b.items.len()) * size_of::<Value>())?;
-                Value::list(a.items.iter().chain(&b.items).cloned().collect())
+            (BinaryOp::Add, Value::List(a), Value::List(b)) if a.tuple == b.tuple => {
+                self.charge((a.items.len() + b.items.len()) * VALUE_SIZE)?;
+                let items = a.items.iter().chain(&b.items).cloned().collect();
+                if a.tuple { Value::tuple(items) } else { Value::list(items) }
             }
             (BinaryOp::Mul, Value::Str(text), other) | (BinaryOp::Mul, other, Value::Str(text)) => {
-                let times = self.times(other, text.len())?;
+                let times = self.times(other, text.size())?;
                 let mut out = TextBuilder::default();
                 (0..times).for_each(|_| out.push(text));
                 Ok(Value::Str(out.finish()))
             }
             (BinaryOp::Mul, Value::List(list), other) | (BinaryOp::Mul, other, Value::List(list)) => {
-                let times = self.times(other, list.items.len() * size_of::<Value>())?;
+                let times = self.times(other, list.items.len() * VALUE_SIZE)?;
                 Value::list((0..times).flat_map(|_| list.items.iter().cloned()).collect())
             }
             (BinaryOp::Rem, Value::Str(pattern), _) => {
                 let values = match right {
-                    Value::List(list) => list.items.clone(),
+                    Value::List(list) if list.tuple => list.items.clone(),
                     other => vec![other.clone()],
                 };
                 self.percent_format(pattern, &values).map(Value::Str)
@@ -51,7 +52,7 @@ impl Interpreter<'_> {
     }
 
     fn join_two(&mut self, left: &Text, right: &Text) -> Result<Value, Error> {
-        self.charge(left.len() + right.len())?;
+        self.charge(left.size() + right.size())?;
         let mut out = TextBuilder::default();
         out.push(left);
         out.push(right);
@@ -90,7 +91,7 @@ impl Interpreter<'_> {
                 a.as_str() == b.as_str()
             }
             (Value::List(a), Value::List(b)) => {
-                if a.items.len() != b.items.len() {
+                if a.items.len() != b.items.len() || a.tuple != b.tuple {
                     return Ok(false);
                 }
                 for (a, b) in a.items.iter().zip(&b.items) {
@@ -193,9 +194,10 @@ impl Interpreter<'_> {
             match (conversion, value.number()) {
                 (Some('s'), _) => {
                     let text = self.text_of(value)?;
-                    self.charge(text.len())?;
+                    self.charge(text.size())?;
                     out.push(&text);
                 }
+                (Some('r'), _) => write_repr(&mut out, value, &mut |amount| self.charge(amount))?,
                 (Some('d' | 'i'), Some(Number::Int(int))) => out.push_str(&int.to_string(), false),
                 (Some('d' | 'i'), Some(Number::Float(float))) => {
                     out.push_str(&format!("{:.0}", float.trunc()), false);

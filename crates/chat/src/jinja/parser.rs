@@ -104,11 +104,6 @@ impl Parser {
                 }
                 Ok(if name == "break" { Stmt::Break } else { Stmt::Continue })
             }
-            "do" => {
-                let expr = tag.tuple(true)?;
-                tag.finish()?;
-                Ok(Stmt::Do(expr))
-            }
             _ => Err(Error::syntax(line, format!("the statement `{name}` is not known here"))),
         }
     }
@@ -355,7 +350,7 @@ impl Tag {
             }
         }
         self.line = line;
-        self.node(ExprKind::List(items))
+        self.node(ExprKind::Tuple(items))
     }
 
     fn expression(&mut self) -> Result<Expr, Error> {
@@ -501,7 +496,7 @@ impl Tag {
             Some(Kind::Float(number)) => ExprKind::Float(number),
             Some(Kind::Op("(")) => {
                 if self.eat(")") {
-                    ExprKind::List(Vec::new())
+                    ExprKind::Tuple(Vec::new())
                 } else {
                     let inner = self.deeper(|tag| tag.tuple(true))?;
                     self.expect(")")?;

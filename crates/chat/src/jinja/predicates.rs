@@ -94,7 +94,7 @@ impl Interpreter<'_> {
             },
             "lower" | "upper" => {
                 let text = self.text_of(value)?;
-                self.charge(text.len())?;
+                self.charge(text.size())?;
                 let cased: Vec<char> =
                     text.as_str().chars().filter(|c| c.is_lowercase() || c.is_uppercase()).collect();
                 !cased.is_empty() && cased.iter().all(|c| c.is_lowercase() == (name == "lower"))

@@ -35,6 +35,11 @@ impl Text {
         self.text.len()
     }
 
+    /// Bytes that the text takes: its own, and those of its origin.
+    pub(super) fn size(&self) -> usize {
+        self.text.len() + self.origin.len() * size_of::<(usize, bool)>()
+    }
+
     /// Whether any of it came from outside.
     pub(super) fn any_outside(&self) -> bool {
         self.origin.iter().any(|(_, outside)| *outside)
@@ -92,16 +97,14 @@ impl TextBuilder {
     }
 
     pub(super) fn push_slice(&mut self, text: &Text, start: usize, end: usize) {
-        let mut from = 0;
-        for &(to, outside) in text.origin.iter() {
-            let (a, b) = (from.max(start), to.min(end));
-            if a < b {
-                self.push_str(&text.text[a..b], outside);
-            }
-            from = to;
+        let first = text.origin.partition_point(|(to, _)| *to <= start);
+        let mut from = start;
+        for &(to, outside) in &text.origin[first..] {
             if from >= end {
                 break;
             }
+            self.push_str(&text.text[from..to.min(end)], outside);
+            from = to;
         }
     }
 
@@ -109,6 +112,9 @@ impl TextBuilder {
         Text { text: self.text.into(), origin: self.origin.into() }
     }
 }
+
+/// Bytes that a value of its own takes, beyond those of its text.
+pub(super) const VALUE_SIZE: usize = 128;
 
 /// A value.
 #[derive(Clone, Debug)]
@@ -144,10 +150,12 @@ pub(super) enum Function {
     StrftimeNow,
 }
 
-/// A list, and the levels of nesting below it.
+/// A list or a tuple, and the levels of nesting below it.
 #[derive(Debug)]
 pub(super) struct List {
     pub(super) items: Vec<Value>,
+    /// Prints in round brackets, and equals no list.
+    pub(super) tuple: bool,
     nesting: u32,
 }
 
@@ -178,7 +186,12 @@ impl Value {
 
     pub(super) fn list(items: Vec<Value>) -> Result<Value, Error> {
         let nesting = nesting_above(items.iter())?;
-        Ok(Value::List(Rc::new(List { items, nesting })))
+        Ok(Value::List(Rc::new(List { items, tuple: false, nesting })))
+    }
+
+    pub(super) fn tuple(items: Vec<Value>) -> Result<Value, Error> {
+        let nesting = nesting_above(items.iter())?;
+        Ok(Value::List(Rc::new(List { items, tuple: true, nesting })))
     }
 
     pub(super) fn dict(entries: Vec<(Text, Value)>) -> Result<Value, Error> {
@@ -299,7 +312,7 @@ pub(super) fn write_str(
     match value {
         Value::Undefined(_) => Ok(()),
         Value::Str(text) => {
-            charge(text.len())?;
+            charge(text.size())?;
             out.push(text);
             Ok(())
         }
@@ -307,7 +320,8 @@ pub(super) fn write_str(
     }
 }
 
-fn write_repr(
+/// `repr(value)`, appended.
+pub(super) fn write_repr(
     out: &mut TextBuilder,
     value: &Value,
     charge: &mut dyn FnMut(usize) -> Result<(), Error>,
@@ -321,18 +335,23 @@ fn write_repr(
         Value::Int(int) => out.push_str(&int.to_string(), false),
         Value::Float(float) => out.push_str(&python::float(*float), false),
         Value::Str(text) => {
-            charge(text.len())?;
+            charge(text.size())?;
             out.push_str(&python::repr_str(text.as_str()), text.any_outside());
         }
         Value::List(list) => {
-            out.push_str("[", false);
+            let [open, close] = match (list.tuple, list.items.len()) {
+                (false, _) => ["[", "]"],
+                (true, 1) => ["(", ",)"],
+                (true, _) => ["(", ")"],
+            };
+            out.push_str(open, false);
             for (i, item) in list.items.iter().enumerate() {
                 if i > 0 {
                     out.push_str(", ", false);
                 }
                 write_repr(out, item, charge)?;
             }
-            out.push_str("]", false);
+            out.push_str(close, false);
         }
         Value::Dict(dict) => {
             out.push_str("{", false);
@@ -340,7 +359,7 @@ fn write_repr(
                 if i > 0 {
                     out.push_str(", ", false);
                 }
-                charge(key.len())?;
+                charge(key.size())?;
                 out.push_str(&python::repr_str(key.as_str()), key.any_outside());
                 out.push_str(": ", false);
                 write_repr(out, item, charge)?;
@@ -442,7 +461,7 @@ fn json_string(
     ascii: bool,
     charge: &mut dyn FnMut(usize) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    charge(text.len() * 2)?;
+    charge(text.size() * 2)?;
     out.push_str("\"", false);
     for (stretch, outside) in text.stretches() {
         let mut escaped = String::with_capacity(stretch.len());

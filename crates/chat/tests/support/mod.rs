@@ -1,5 +1,6 @@
 //! Where the shared reference files are, and how to read them.
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code outside a #[test] function")]
 
 use glimmer_chat::Conversation;
 use glimmer_tokenizer::Tokenizer;
@@ -22,6 +23,11 @@ pub(crate) fn shared() -> Option<PathBuf> {
 pub(crate) fn lines(path: PathBuf) -> Vec<Value> {
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A file of this crate's own test data.
+pub(crate) fn data(name: &str) -> Vec<Value> {
+    lines(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name))
 }
 
 pub(crate) fn tokenizer(name: &str) -> Option<Tokenizer> {

@@ -1,0 +1,153 @@
+//! What the request's tools say of a call's arguments.
+
+use crate::python;
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// What the text of an argument is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    /// A string as it stands.
+    Text,
+    /// JSON.
+    Json,
+    /// Unsaid: JSON if it reads as such.
+    Unknown,
+}
+
+/// The names of the tools and the kinds of their arguments.
+#[derive(Debug, Default)]
+pub(super) struct Tools {
+    kinds: HashMap<String, HashMap<String, Kind>>,
+}
+
+impl Tools {
+    pub(super) fn new(tools: &[Value]) -> Tools {
+        let mut kinds = HashMap::new();
+        for tool in tools {
+            let function = tool.get("function").unwrap_or(tool);
+            let builtin = tool.get("type").and_then(Value::as_str).filter(|kind| *kind != "function");
+            let Some(name) = function.get("name").and_then(Value::as_str).or(builtin) else { continue };
+            let name = if name == "code_interpreter" { "interpreter" } else { name };
+            let properties = function.pointer("/parameters/properties").and_then(Value::as_object);
+            let of_tool = properties
+                .into_iter()
+                .flatten()
+                .map(|(key, schema)| (key.clone(), kind_of(schema, 0)))
+                .collect();
+            kinds.insert(name.to_owned(), of_tool);
+        }
+        Tools { kinds }
+    }
+
+    pub(super) fn add_names(&mut self, names: &[&str]) {
+        for name in names {
+            self.kinds.entry((*name).to_owned()).or_default();
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.kinds.is_empty()
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.kinds.contains_key(name)
+    }
+
+    /// Whether some tool's name begins like this.
+    pub(super) fn any_starts_with(&self, beginning: &str) -> bool {
+        self.kinds.keys().any(|name| name.starts_with(beginning))
+    }
+
+    pub(super) fn kind(&self, tool: &str, argument: &str) -> Kind {
+        self.kinds.get(tool).and_then(|of_tool| of_tool.get(argument)).copied().unwrap_or(Kind::Unknown)
+    }
+}
+
+/// The kind that a JSON schema asks for.
+fn kind_of(schema: &Value, depth: usize) -> Kind {
+    if depth > 8 {
+        return Kind::Unknown;
+    }
+    let of_type = |name: &Value| match name.as_str() {
+        Some("string") => Kind::Text,
+        _ => Kind::Json,
+    };
+    let not_null = |name: &&Value| name.as_str() != Some("null");
+    match schema.get("type") {
+        Some(Value::Array(names)) => return agreed(names.iter().filter(not_null).map(of_type)),
+        Some(name @ Value::String(_)) => return of_type(name),
+        _ => {}
+    }
+    if let Some(Value::Array(options)) = schema.get("anyOf").or_else(|| schema.get("oneOf")) {
+        let not_null =
+            options.iter().filter(|option| option.get("type").and_then(Value::as_str) != Some("null"));
+        return agreed(not_null.map(|option| kind_of(option, depth + 1)));
+    }
+    let values = match (schema.get("enum"), schema.get("const")) {
+        (Some(Value::Array(values)), _) => values.as_slice(),
+        (_, Some(value)) => std::slice::from_ref(value),
+        _ => &[],
+    };
+    agreed(values.iter().map(|value| if value.is_string() { Kind::Text } else { Kind::Json }))
+}
+
+/// The kind that all of these are.
+fn agreed(mut kinds: impl Iterator<Item = Kind>) -> Kind {
+    let Some(first) = kinds.next() else { return Kind::Unknown };
+    if kinds.all(|kind| kind == first) { first } else { Kind::Unknown }
+}
+
+/// An argument's text as JSON: itself if it is JSON, and a string if it is not or is to be one.
+pub(super) fn to_json(text: &str, kind: Kind) -> String {
+    let trimmed = python::strip(text);
+    if kind != Kind::Text {
+        if serde_json::from_str::<Value>(trimmed).is_ok() {
+            return trimmed.to_owned();
+        }
+        match (kind, trimmed) {
+            (Kind::Json, "True") => return "true".to_owned(),
+            (Kind::Json, "False") => return "false".to_owned(),
+            (Kind::Json, "None") => return "null".to_owned(),
+            _ => {}
+        }
+    }
+    python::dumps(&Value::String(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn schemas_tell_strings_from_the_rest() {
+        for (schema, kind) in [
+            (json!({"type": "string"}), Kind::Text),
+            (json!({"type": "integer"}), Kind::Json),
+            (json!({"type": ["string", "null"]}), Kind::Text),
+            (json!({"type": ["string", "integer"]}), Kind::Unknown),
+            (json!({"anyOf": [{"type": "string"}, {"type": "null"}]}), Kind::Text),
+            (json!({"anyOf": [{"type": "object"}, {"type": "array"}]}), Kind::Json),
+            (json!({"enum": ["a", "b"]}), Kind::Text),
+            (json!({"const": 1}), Kind::Json),
+            (json!({}), Kind::Unknown),
+            (json!(true), Kind::Unknown),
+        ] {
+            assert_eq!(kind_of(&schema, 0), kind, "{schema}");
+        }
+    }
+
+    #[test]
+    fn values_become_json() {
+        assert_eq!(to_json("3", Kind::Text), "\"3\"");
+        assert_eq!(to_json(" 3\n", Kind::Unknown), "3");
+        assert_eq!(to_json("[1, {\"a\": null}]", Kind::Json), "[1, {\"a\": null}]");
+        assert_eq!(to_json("北京", Kind::Unknown), "\"北京\"");
+        assert_eq!(to_json("007", Kind::Json), "\"007\"");
+        assert_eq!(to_json("True", Kind::Json), "true");
+        assert_eq!(to_json("True", Kind::Unknown), "\"True\"");
+        let deep = "[".repeat(100_000);
+        assert!(to_json(&deep, Kind::Json).starts_with("\"[["));
+    }
+}

@@ -1,0 +1,210 @@
+//! Calls by a first line: a reply, or what follows an `<|assistant|>` in it, whose first line is a tool's name.
+//!
+//! GLM-4, 4V, Edge, 0414 and Z1 write `name\n{json}`; ChatGLM3 writes `name\n```python\ntool_call(…)\n````. Only
+//! the name of a tool of the request makes a call; anything else is text, and is passed on as soon as its first
+//! line can no longer become a name. Source: `process_response` of the models' own servers.
+
+use super::arguments::Tools;
+use super::json_scanner::{JsonScanner, Scan};
+use super::{Event, Sink, python_call};
+use crate::python;
+use serde_json::{Value, json};
+
+/// Who writes the lines.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Dialect {
+    Glm4,
+    ChatGlm3,
+}
+
+#[derive(Debug)]
+pub(super) struct Lines {
+    dialect: Dialect,
+    tools: Tools,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The first line so far, and what follows the name of a tool until it is clear what that is.
+    FirstLine(String),
+    Text,
+    /// JSON arguments as they come; held until their first member is whole.
+    Json {
+        name: String,
+        scanner: JsonScanner,
+        held: String,
+        raw: String,
+    },
+    /// Arguments that turned out not to be JSON when they were under way.
+    Broken,
+    /// A body that means something only as a whole; and all of it, should it mean nothing.
+    Whole {
+        name: String,
+        body: String,
+        raw: String,
+    },
+    /// After a call: white space, or text after all.
+    AfterCall,
+}
+
+impl Lines {
+    pub(super) fn new(dialect: Dialect, tools: Tools) -> Lines {
+        Lines { dialect, tools, state: State::FirstLine(String::new()) }
+    }
+
+    pub(super) fn feed(&mut self, text: &str, sink: &mut Sink<'_>) {
+        match &mut self.state {
+            State::FirstLine(line) => {
+                line.push_str(text);
+                let line = std::mem::take(line);
+                self.first_line(line, sink);
+            }
+            State::Text => sink(Event::Text(text.to_owned())),
+            State::AfterCall => {
+                if !python::strip(text).is_empty() {
+                    self.state = State::Text;
+                    sink(Event::Text(text.to_owned()));
+                }
+            }
+            State::Json { .. } => self.json(text, sink),
+            State::Broken => sink(Event::ToolCallArguments(text.to_owned())),
+            State::Whole { body, .. } => body.push_str(text),
+        }
+    }
+
+    pub(super) fn end_segment(&mut self, sink: &mut Sink<'_>) {
+        match std::mem::replace(&mut self.state, State::FirstLine(String::new())) {
+            State::FirstLine(line) if !line.is_empty() => sink(Event::Text(line)),
+            State::Json { scanner, held, raw, .. } if !scanner.first_member => sink(Event::Text(raw + &held)),
+            State::Broken => sink(Event::ToolCallEnd),
+            State::Whole { name, body, raw } => self.whole(&name, &body, raw, sink),
+            State::FirstLine(_) | State::Text | State::Json { .. } | State::AfterCall => {}
+        }
+    }
+
+    /// Decides what a segment is as soon as its first line, and the character after it, tell.
+    fn first_line(&mut self, raw: String, sink: &mut Sink<'_>) {
+        // GLM-4's ordinary answers begin with a newline, which says nothing; ChatGLM3's with an empty first line,
+        // which says that no tool is called.
+        let begun = match self.dialect {
+            Dialect::Glm4 => raw.trim_start_matches(python::is_space),
+            Dialect::ChatGlm3 => raw.trim_start_matches([' ', '\t']),
+        };
+        if begun.is_empty() {
+            self.state = State::FirstLine(raw);
+            return;
+        }
+        let (line, rest) = match begun.split_once('\n') {
+            Some((line, rest)) => (line, Some(rest)),
+            None => (begun, None),
+        };
+        let name = python::strip(line);
+        let known = self.tools.has(name);
+        let (name, rest) = match rest {
+            None if known || self.tools.any_starts_with(line) => {
+                self.state = State::FirstLine(raw);
+                return;
+            }
+            Some(rest) if known => (name.to_owned(), rest),
+            _ => {
+                self.state = State::Text;
+                return sink(Event::Text(raw));
+            }
+        };
+        let body = rest.trim_start_matches(python::is_space);
+        if self.dialect == Dialect::ChatGlm3
+            || (is_builtin(&name) && !body.is_empty() && !body.starts_with('{'))
+        {
+            let body = rest.to_owned();
+            let raw = raw[..raw.len() - body.len()].to_owned();
+            self.state = State::Whole { name, body, raw };
+        } else if body.starts_with('{') {
+            let body = body.to_owned();
+            let raw = raw[..raw.len() - body.len()].to_owned();
+            self.state = State::Json { name, scanner: JsonScanner::new(), held: String::new(), raw };
+            self.json(&body, sink);
+        } else if body.is_empty() {
+            self.state = State::FirstLine(raw);
+        } else {
+            self.state = State::Text;
+            sink(Event::Text(raw));
+        }
+    }
+
+    fn json(&mut self, text: &str, sink: &mut Sink<'_>) {
+        let State::Json { name, scanner, held, raw } = &mut self.state else { return };
+        let started = scanner.first_member;
+        let scan = scanner.scan(text);
+        if !scanner.first_member {
+            if let Scan::Invalid(_) = scan {
+                let text = format!("{raw}{held}{text}");
+                self.state = State::Text;
+                return sink(Event::Text(text));
+            }
+            held.push_str(text);
+            return;
+        }
+        if !started {
+            sink(Event::ToolCallStart { name: std::mem::take(name) });
+        }
+        let end = if let Scan::End(end) = scan { end } else { text.len() };
+        let arguments = std::mem::take(held) + &text[..end];
+        if !arguments.is_empty() {
+            sink(Event::ToolCallArguments(arguments));
+        }
+        match scan {
+            Scan::More => {}
+            Scan::Invalid(_) => self.state = State::Broken,
+            Scan::End(_) => {
+                sink(Event::ToolCallEnd);
+                self.state = State::AfterCall;
+                self.feed(&text[end..], sink);
+            }
+        }
+    }
+
+    /// A body that was held to its end.
+    fn whole(&self, name: &str, body: &str, raw: String, sink: &mut Sink<'_>) {
+        let arguments = match self.dialect {
+            Dialect::ChatGlm3 if name == "interpreter" => Some(json!({"code": unfenced(body)})),
+            Dialect::ChatGlm3 => python_call::arguments(unfenced(body)).map(Value::Object),
+            Dialect::Glm4 => Some(match (name, browser_search(body)) {
+                ("simple_browser", Some(search)) => search,
+                ("simple_browser", None) => json!({"query": python::strip(body)}),
+                ("cogview", _) => json!({"prompt": python::strip(body)}),
+                _ => json!({"code": python::strip(body)}),
+            }),
+        };
+        match arguments {
+            Some(arguments) => {
+                sink(Event::ToolCallStart { name: name.to_owned() });
+                sink(Event::ToolCallArguments(python::dumps(&arguments)));
+                sink(Event::ToolCallEnd);
+            }
+            None => sink(Event::Text(raw + body)),
+        }
+    }
+}
+
+/// The tools of GLM-4's All Tools, whose bodies are no JSON.
+fn is_builtin(name: &str) -> bool {
+    matches!(name, "python" | "simple_browser" | "cogview")
+}
+
+/// The inside of a Markdown fence, or the text itself.
+fn unfenced(body: &str) -> &str {
+    let body = python::strip(body);
+    let Some(inside) = body.strip_prefix("```") else { return body };
+    let inside = inside.split_once('\n').map_or("", |(_, inside)| inside);
+    inside.strip_suffix("```").unwrap_or(inside).trim_end_matches('\n')
+}
+
+/// `search("query", recency_days=3)`.
+fn browser_search(body: &str) -> Option<Value> {
+    let inside = python::strip(body).strip_prefix("search(\"")?;
+    let (query, rest) = inside.rsplit_once("\",")?;
+    let days = rest.trim().strip_prefix("recency_days")?.trim_start().strip_prefix('=')?;
+    let days: i64 = days.trim().strip_suffix(')')?.trim().parse().ok()?;
+    Some(json!({"query": query, "recency_days": days}))
+}

@@ -1,0 +1,317 @@
+//! A reply as it comes out of the model, token by token: text, reasoning and tool calls, told apart.
+//!
+//! What a reply's parts look like is each generation's own (see `lines` and `tagged`); what comes out is the
+//! same for all: a stream of [`Event`]s, none of which is ever taken back, and the same events however the reply
+//! was cut into tokens. A reply is the work of a model and may be anything: unfinished, endless, nested without
+//! bound. Nothing here fails on it, and what is held back is never more than the reply itself.
+
+mod arguments;
+mod filters;
+mod json_scanner;
+mod lines;
+mod python_call;
+mod tagged;
+mod thinking;
+
+use crate::format::Format;
+use crate::message::ToolCall;
+use crate::template::ChatTemplate;
+use arguments::Tools;
+use filters::{ChatGlmText, StopStrings, Trim};
+use glimmer_tokenizer::{DecodeStream, TokenId, Tokenizer};
+use lines::{Dialect, Lines};
+use serde_json::Value;
+use tagged::Tagged;
+use thinking::Thinking;
+
+/// A part of a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// More of the answer.
+    Text(String),
+    /// More of the reasoning before it.
+    Reasoning(String),
+    /// A tool is called; its arguments follow.
+    ToolCallStart {
+        /// The tool's name.
+        name: String,
+    },
+    /// More of the arguments: a piece of JSON text.
+    ToolCallArguments(String),
+    /// The call is complete. A call that the model did not finish has no end.
+    ToolCallEnd,
+}
+
+/// What a reply answers.
+#[derive(Clone, Debug, Default)]
+pub struct ReplyOptions {
+    /// The tools of the request. Without any, what looks like a call is text.
+    pub tools: Vec<Value>,
+    /// Strings that end the answer; they are not part of it. They are looked for in text, not in reasoning or calls.
+    pub stop: Vec<String>,
+    /// Whether the prompt ends inside the reasoning: see [`crate::Rendered::opens_reasoning`].
+    pub in_reasoning: bool,
+}
+
+/// Reads a reply.
+#[derive(Debug)]
+pub struct ReplyParser {
+    tokenizer: Tokenizer,
+    stream: DecodeStream,
+    thinking: Option<Thinking>,
+    body: Body,
+    reasoning: Trim,
+    text: TextFilters,
+}
+
+/// How calls look in the body of a reply.
+#[derive(Debug)]
+enum Body {
+    /// There are none.
+    Plain,
+    Lines(Lines),
+    Tagged(Tagged),
+}
+
+/// What the text of an answer passes through.
+#[derive(Debug)]
+struct TextFilters {
+    trim: Option<Trim>,
+    chatglm: Option<ChatGlmText>,
+    stop: StopStrings,
+}
+
+/// What a parser makes of a reply before the filters.
+type Sink<'a> = dyn FnMut(Event) + 'a;
+
+impl ReplyParser {
+    /// A parser of one reply to a prompt of `template`.
+    pub fn new(template: &ChatTemplate, tokenizer: &Tokenizer, options: ReplyOptions) -> ReplyParser {
+        let format = template.format();
+        let tagged = match format {
+            Some(format) => matches!(format, Format::Glm45 | Format::Glm47),
+            None => tokenizer.special_id("<arg_key>").is_some(),
+        };
+        let thinks = match format {
+            Some(format) => tagged || matches!(format, Format::GlmZ1 | Format::GlmZ1Rumination),
+            None => true,
+        };
+        let mut tools = Tools::new(&options.tools);
+        if format == Some(Format::GlmZ1Rumination) {
+            tools.add_names(&["search", "click", "open", "finish"]);
+        }
+        let body = match format {
+            Some(Format::ChatGlm6b | Format::ChatGlm2 | Format::CodeGeex2) => Body::Plain,
+            _ if tools.is_empty() && format != Some(Format::ChatGlm3) => Body::Plain,
+            _ if tagged => Body::Tagged(Tagged::new(tools)),
+            Some(Format::ChatGlm3) => Body::Lines(Lines::new(Dialect::ChatGlm3, tools)),
+            _ => Body::Lines(Lines::new(Dialect::Glm4, tools)),
+        };
+        let chatglm = match format {
+            Some(Format::ChatGlm6b) => Some(ChatGlmText::with_full_width_punctuation()),
+            Some(Format::ChatGlm2 | Format::ChatGlm3) => Some(ChatGlmText::default()),
+            _ => None,
+        };
+        // CodeGeeX2 continues text, whose white space counts.
+        let trim = (format != Some(Format::CodeGeex2)).then(Trim::default);
+        ReplyParser {
+            stream: tokenizer.stream(),
+            tokenizer: tokenizer.clone(),
+            thinking: thinks.then(|| Thinking::new(options.in_reasoning)),
+            body,
+            reasoning: Trim::default(),
+            text: TextFilters { trim, chatglm, stop: StopStrings::new(options.stop) },
+        }
+    }
+
+    /// Takes the next token of the reply. Tokens that end a reply say nothing and may be left out.
+    pub fn push(&mut self, id: TokenId) -> Vec<Event> {
+        let mut events = Vec::new();
+        if self.tokenizer.is_special(id) {
+            let spelling = self.tokenizer.token_bytes(id).and_then(|bytes| String::from_utf8(bytes).ok());
+            match spelling.as_deref() {
+                Some("<|assistant|>") => {
+                    self.end_stretch(&mut events);
+                    self.end_segment(&mut events);
+                    return events;
+                }
+                Some(tag) if tagged::TAGS.contains(&tag) || thinking::TAGS.contains(&tag) => {
+                    self.end_stretch(&mut events);
+                    self.feed(tag, &mut events);
+                    return events;
+                }
+                _ if self.tokenizer.is_skipped(id) => return events,
+                _ => {}
+            }
+        }
+        let text = self.stream.push(id);
+        self.feed(&text, &mut events);
+        events
+    }
+
+    /// The end of the reply: what was held back.
+    pub fn finish(mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.end_stretch(&mut events);
+        if let Some(mut thinking) = self.thinking.take() {
+            let body = &mut self.body;
+            let (reasoning, text) = (&mut self.reasoning, &mut self.text);
+            let mut emit = |event| filter(event, reasoning, text, &mut events);
+            thinking.finish(&mut |part| match part {
+                thinking::Part::Reasoning(text) => emit(Event::Reasoning(text)),
+                thinking::Part::Body(text) => body.feed(&text, &mut emit),
+            });
+        }
+        self.end_segment(&mut events);
+        self.text.finish(&mut events);
+        events
+    }
+
+    /// The stop string that ended the answer, if one did: nothing more comes of this reply.
+    pub fn stopped(&self) -> Option<&str> {
+        self.text.stop.found()
+    }
+
+    /// Text between two special tokens is decoded by itself.
+    fn end_stretch(&mut self, events: &mut Vec<Event>) {
+        let stream = std::mem::replace(&mut self.stream, self.tokenizer.stream());
+        let text = stream.finish();
+        self.feed(&text, events);
+    }
+
+    fn feed(&mut self, text: &str, events: &mut Vec<Event>) {
+        if text.is_empty() {
+            return;
+        }
+        let body = &mut self.body;
+        let (reasoning, filters) = (&mut self.reasoning, &mut self.text);
+        let mut emit = |event| filter(event, reasoning, filters, events);
+        match &mut self.thinking {
+            None => body.feed(text, &mut emit),
+            Some(thinking) => thinking.feed(text, &mut |part| match part {
+                thinking::Part::Reasoning(text) => emit(Event::Reasoning(text)),
+                thinking::Part::Body(text) => body.feed(&text, &mut emit),
+            }),
+        }
+    }
+
+    /// The end of what stands between two `<|assistant|>`.
+    fn end_segment(&mut self, events: &mut Vec<Event>) {
+        let (reasoning, filters) = (&mut self.reasoning, &mut self.text);
+        let mut emit = |event| filter(event, reasoning, filters, events);
+        self.body.end_segment(&mut emit);
+    }
+}
+
+impl Body {
+    fn feed(&mut self, text: &str, sink: &mut Sink<'_>) {
+        match self {
+            Body::Plain => sink(Event::Text(text.to_owned())),
+            Body::Lines(lines) => lines.feed(text, sink),
+            Body::Tagged(tagged) => tagged.feed(text, sink),
+        }
+    }
+
+    fn end_segment(&mut self, sink: &mut Sink<'_>) {
+        match self {
+            Body::Plain => {}
+            Body::Lines(lines) => lines.end_segment(sink),
+            Body::Tagged(tagged) => tagged.end_segment(sink),
+        }
+    }
+}
+
+/// Passes an event through the filters of its kind.
+fn filter(event: Event, reasoning: &mut Trim, text: &mut TextFilters, events: &mut Vec<Event>) {
+    if text.stop.found().is_some() {
+        return;
+    }
+    match event {
+        Event::Text(more) => text.feed(&more, events),
+        Event::Reasoning(more) => {
+            let more = reasoning.feed(&more);
+            if !more.is_empty() {
+                events.push(Event::Reasoning(more));
+            }
+        }
+        call => {
+            // A call ends the text before it; nothing of it may come after.
+            text.finish(events);
+            if text.stop.found().is_none() {
+                events.push(call);
+            }
+        }
+    }
+}
+
+impl TextFilters {
+    fn feed(&mut self, more: &str, events: &mut Vec<Event>) {
+        let mut more = more.to_owned();
+        if let Some(trim) = &mut self.trim {
+            more = trim.feed(&more);
+        }
+        if let Some(chatglm) = &mut self.chatglm {
+            more = chatglm.feed(&more);
+        }
+        push_text(self.stop.feed(&more), events);
+    }
+
+    /// What the filters hold back, less white space at the end; they start anew after it.
+    fn finish(&mut self, events: &mut Vec<Event>) {
+        if let Some(trim) = &mut self.trim {
+            trim.finish();
+        }
+        if let Some(chatglm) = &mut self.chatglm {
+            let rest = chatglm.finish();
+            push_text(self.stop.feed(&rest), events);
+        }
+        push_text(self.stop.finish(), events);
+    }
+}
+
+fn push_text(text: String, events: &mut Vec<Event>) {
+    if !text.is_empty() {
+        events.push(Event::Text(text));
+    }
+}
+
+/// A whole reply.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reply {
+    /// The answer.
+    pub text: String,
+    /// The reasoning before it.
+    pub reasoning: String,
+    /// The tools called, in order, with their arguments as JSON text.
+    pub tool_calls: Vec<ToolCall>,
+    /// Whether the last call was left unfinished: its arguments are no whole JSON.
+    pub unfinished_call: bool,
+}
+
+impl Reply {
+    /// Adds an event.
+    pub fn push(&mut self, event: Event) {
+        match event {
+            Event::Text(more) => self.text.push_str(&more),
+            Event::Reasoning(more) => self.reasoning.push_str(&more),
+            Event::ToolCallStart { name } => {
+                self.unfinished_call = true;
+                self.tool_calls.push(ToolCall { id: None, name, arguments: Value::String(String::new()) });
+            }
+            Event::ToolCallArguments(more) => {
+                if let Some(ToolCall { arguments: Value::String(text), .. }) = self.tool_calls.last_mut() {
+                    text.push_str(&more);
+                }
+            }
+            Event::ToolCallEnd => self.unfinished_call = false,
+        }
+    }
+}
+
+impl FromIterator<Event> for Reply {
+    fn from_iter<I: IntoIterator<Item = Event>>(events: I) -> Reply {
+        let mut reply = Reply::default();
+        events.into_iter().for_each(|event| reply.push(event));
+        reply
+    }
+}

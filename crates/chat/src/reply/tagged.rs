@@ -1,0 +1,236 @@
+//! Calls in tags, as GLM-4.5 and later write them:
+//! `<tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value>…</tool_call>`, with or without newlines
+//! between. A value is JSON where the tool's schema asks for something else than a string, and where it asks for
+//! nothing but the value reads as JSON; else it is a string as it stands. Strings are passed on as they come.
+
+use super::arguments::{Kind, Tools, to_json};
+use super::filters::partial_suffix;
+use super::{Event, Sink};
+use crate::python;
+
+/// The tags, which the tokenizers of these models have as tokens.
+pub(super) const TAGS: [&str; 6] = [CALL, CALL_END, KEY, KEY_END, VALUE, VALUE_END];
+
+const CALL: &str = "<tool_call>";
+const CALL_END: &str = "</tool_call>";
+const KEY: &str = "<arg_key>";
+const KEY_END: &str = "</arg_key>";
+const VALUE: &str = "<arg_value>";
+const VALUE_END: &str = "</arg_value>";
+
+/// A tool's name is not longer.
+const MAX_NAME: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct Tagged {
+    tools: Tools,
+    state: State,
+    /// Text that is not yet decided on.
+    held: String,
+    /// Of that, how much is known to hold no tag.
+    searched: usize,
+    /// The call that is under way.
+    name: String,
+    arguments: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    Text,
+    Name,
+    /// Between arguments.
+    Between,
+    Key,
+    /// Between a key and its value.
+    AfterKey {
+        key: String,
+    },
+    Value {
+        key: String,
+    },
+    /// A string's inside, which is passed on at once.
+    StringValue,
+}
+
+impl Tagged {
+    pub(super) fn new(tools: Tools) -> Tagged {
+        Tagged {
+            tools,
+            state: State::Text,
+            held: String::new(),
+            searched: 0,
+            name: String::new(),
+            arguments: 0,
+        }
+    }
+
+    pub(super) fn feed(&mut self, text: &str, sink: &mut Sink<'_>) {
+        self.held.push_str(text);
+        while self.step(sink) {}
+    }
+
+    /// The reply, or this part of it, ends here. A call that did not end stays without an end.
+    pub(super) fn end_segment(&mut self, sink: &mut Sink<'_>) {
+        let held = self.take(self.held.len());
+        match std::mem::replace(&mut self.state, State::Text) {
+            State::Text if !held.is_empty() => sink(Event::Text(held)),
+            State::Name => sink(Event::Text(format!("{CALL}{held}"))),
+            State::StringValue if !held.is_empty() => sink(escaped(&held)),
+            _ => {}
+        }
+    }
+
+    /// Goes as far as the next tag; false if that is not there yet.
+    fn step(&mut self, sink: &mut Sink<'_>) -> bool {
+        match &self.state {
+            State::Text => {
+                let Some(at) = self.held.find(CALL) else {
+                    let text = self.take_all_but_partial(&[CALL]);
+                    if !text.is_empty() {
+                        sink(Event::Text(text));
+                    }
+                    return false;
+                };
+                let text = self.take(at);
+                if !text.is_empty() {
+                    sink(Event::Text(text));
+                }
+                self.take(CALL.len());
+                self.state = State::Name;
+            }
+            State::Name => return self.name(sink),
+            State::Between => match self.next_of(&[KEY, CALL_END, CALL]) {
+                None => return false,
+                Some(KEY) => {
+                    self.take(KEY.len());
+                    self.state = State::Key;
+                }
+                Some(tag) => {
+                    self.take(tag.len());
+                    sink(Event::ToolCallArguments(if self.arguments == 0 { "{}" } else { "}" }.to_owned()));
+                    sink(Event::ToolCallEnd);
+                    // A new call ends one that was not closed.
+                    self.state = if tag == CALL { State::Name } else { State::Text };
+                }
+            },
+            State::Key => {
+                let Some(at) = self.find(KEY_END) else { return false };
+                let key = python::strip(&self.take(at)).to_owned();
+                self.take(KEY_END.len());
+                self.state = State::AfterKey { key };
+            }
+            State::AfterKey { key } => {
+                let key = key.clone();
+                match self.next_of(&[VALUE, KEY, CALL_END]) {
+                    None => return false,
+                    Some(VALUE) => {
+                        self.take(VALUE.len());
+                        self.begin_value(key, sink);
+                    }
+                    // A key without a value says nothing.
+                    Some(_) => self.state = State::Between,
+                }
+            }
+            State::Value { key } => {
+                let key = key.clone();
+                let Some(at) = self.find(VALUE_END) else { return false };
+                let value = self.take(at);
+                self.take(VALUE_END.len());
+                let value = to_json(&value, self.tools.kind(&self.name, &key));
+                sink(Event::ToolCallArguments(value));
+                self.state = State::Between;
+            }
+            State::StringValue => {
+                let Some(at) = self.held.find(VALUE_END) else {
+                    let text = self.take_all_but_partial(&[VALUE_END]);
+                    if !text.is_empty() {
+                        sink(escaped(&text));
+                    }
+                    return false;
+                };
+                let text = self.take(at);
+                self.take(VALUE_END.len());
+                let Event::ToolCallArguments(mut rest) = escaped(&text) else { return true };
+                rest.push('"');
+                sink(Event::ToolCallArguments(rest));
+                self.state = State::Between;
+            }
+        }
+        true
+    }
+
+    /// The tool's name: up to the end of its line or the next tag.
+    fn name(&mut self, sink: &mut Sink<'_>) -> bool {
+        let blank = self.held.len() - self.held.trim_start_matches(python::is_space).len();
+        self.take(blank);
+        let end = ["\n", KEY, CALL_END].iter().filter_map(|tag| self.held.find(tag)).min();
+        let name = python::strip(&self.held[..end.unwrap_or(self.held.len())]);
+        if name.len() > MAX_NAME || (end.is_some() && name.is_empty()) {
+            sink(Event::Text(CALL.to_owned()));
+            self.state = State::Text;
+            return true;
+        }
+        let Some(end) = end else { return false };
+        self.name = name.to_owned();
+        self.take(end);
+        self.arguments = 0;
+        self.state = State::Between;
+        sink(Event::ToolCallStart { name: self.name.clone() });
+        true
+    }
+
+    fn begin_value(&mut self, key: String, sink: &mut Sink<'_>) {
+        let mut opening = if self.arguments == 0 { "{\"" } else { ", \"" }.to_owned();
+        python::escape_into(&mut opening, &key);
+        opening.push_str("\": ");
+        self.arguments += 1;
+        if self.tools.kind(&self.name, &key) == Kind::Text {
+            opening.push('"');
+            self.state = State::StringValue;
+        } else {
+            self.state = State::Value { key };
+        }
+        sink(Event::ToolCallArguments(opening));
+    }
+
+    /// The next of these tags, with what stands before it dropped.
+    fn next_of(&mut self, tags: &[&'static str]) -> Option<&'static str> {
+        let next = tags.iter().filter_map(|tag| Some((self.held.find(tag)?, *tag))).min();
+        match next {
+            Some((at, tag)) => {
+                self.take(at);
+                Some(tag)
+            }
+            None => {
+                self.take_all_but_partial(tags);
+                None
+            }
+        }
+    }
+
+    /// Where the tag is in what is held; what was searched before is not searched again.
+    fn find(&mut self, tag: &str) -> Option<usize> {
+        let from = self.held.floor_char_boundary(self.searched.saturating_sub(tag.len()));
+        let found = self.held[from..].find(tag).map(|at| from + at);
+        self.searched = self.held.len();
+        found
+    }
+
+    fn take(&mut self, len: usize) -> String {
+        self.searched = 0;
+        self.held.drain(..len).collect()
+    }
+
+    /// All that is held but an end that may be the beginning of one of these tags.
+    fn take_all_but_partial(&mut self, tags: &[&str]) -> String {
+        let keep = tags.iter().map(|tag| partial_suffix(&self.held, tag)).max().unwrap_or(0);
+        self.take(self.held.len() - keep)
+    }
+}
+
+/// More of a string's inside.
+fn escaped(text: &str) -> Event {
+    let mut inside = String::with_capacity(text.len());
+    python::escape_into(&mut inside, text);
+    Event::ToolCallArguments(inside)
+}

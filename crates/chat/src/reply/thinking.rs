@@ -1,0 +1,89 @@
+//! The reasoning at the beginning of a reply: `<think>…</think>`, of which the prompt may have opened the first.
+
+use super::filters::partial_suffix;
+use crate::python;
+
+/// The tags, which newer tokenizers have as tokens.
+pub(super) const TAGS: [&str; 2] = [OPEN, CLOSE];
+
+const OPEN: &str = "<think>";
+const CLOSE: &str = "</think>";
+
+/// What a stretch of the reply is.
+#[derive(Debug)]
+pub(super) enum Part {
+    Reasoning(String),
+    Body(String),
+}
+
+/// Tells the reasoning from what follows it.
+#[derive(Debug)]
+pub(super) struct Thinking {
+    /// Whether the prompt opened it.
+    open: bool,
+    state: State,
+    held: String,
+}
+
+#[derive(Debug, PartialEq)]
+enum State {
+    /// White space, perhaps before the opening tag.
+    Start,
+    Inside,
+    Over,
+}
+
+impl Thinking {
+    pub(super) fn new(open: bool) -> Thinking {
+        Thinking { open, state: State::Start, held: String::new() }
+    }
+
+    pub(super) fn feed(&mut self, text: &str, emit: &mut dyn FnMut(Part)) {
+        if self.state == State::Over {
+            return emit(Part::Body(text.to_owned()));
+        }
+        self.held.push_str(text);
+        if self.state == State::Start {
+            let begun = self.held.trim_start_matches(python::is_space);
+            if let Some(rest) = begun.strip_prefix(OPEN) {
+                self.held = rest.to_owned();
+                self.state = State::Inside;
+            } else if OPEN.starts_with(begun) {
+                return;
+            } else {
+                self.state = if self.open { State::Inside } else { State::Over };
+            }
+        }
+        match self.state {
+            State::Over => emit(Part::Body(std::mem::take(&mut self.held))),
+            _ => match self.held.find(CLOSE) {
+                Some(at) => {
+                    let after = self.held.split_off(at + CLOSE.len());
+                    self.held.truncate(at);
+                    self.state = State::Over;
+                    emit(Part::Reasoning(std::mem::take(&mut self.held)));
+                    if !after.is_empty() {
+                        emit(Part::Body(after));
+                    }
+                }
+                None => {
+                    let keep = partial_suffix(&self.held, CLOSE);
+                    let safe = self.held.len() - keep;
+                    emit(Part::Reasoning(self.held.drain(..safe).collect()));
+                }
+            },
+        }
+    }
+
+    pub(super) fn finish(&mut self, emit: &mut dyn FnMut(Part)) {
+        let held = std::mem::take(&mut self.held);
+        if held.is_empty() {
+            return;
+        }
+        match self.state {
+            State::Start if !self.open => emit(Part::Body(held)),
+            State::Start | State::Inside => emit(Part::Reasoning(held)),
+            State::Over => {}
+        }
+    }
+}

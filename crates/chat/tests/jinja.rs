@@ -1,0 +1,177 @@
+//! The interpreter of templates against Jinja2 itself, and against templates that mean harm.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code outside a #[test] function")]
+
+mod support;
+
+use glimmer_chat::{ChatError, ChatTemplate, Conversation, Message, Role, Segment};
+use serde_json::json;
+use std::time::Instant;
+use support::data;
+
+#[test]
+fn templates_come_out_as_jinja2_renders_them() {
+    let cases = data("jinja.jsonl");
+    let (header, cases) = cases.split_first().unwrap();
+    let mut conversation: Conversation = serde_json::from_value(header["messages"].clone()).unwrap();
+    conversation.extra = header["variables"].as_object().unwrap().clone();
+    let mut wrong = Vec::new();
+    for case in cases {
+        let source = case["template"].as_str().unwrap();
+        let ours = ChatTemplate::jinja(source).and_then(|t| t.render(&conversation)).map(|r| r.prompt());
+        match (&ours, case["output"].as_str()) {
+            (Ok(text), Some(expected)) if text == expected => {}
+            (Err(_), None) => {}
+            (ours, expected) => wrong.push(format!("{source:?}\n   ours {ours:?}\n jinja2 {expected:?}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+/// Templates that would take all memory, all time or all stack: each ends in an error, and soon.
+#[test]
+fn hostile_templates_end_in_an_error() {
+    let nested = |open: &str, close: &str, n: usize| format!("{}{}{}", open.repeat(n), "x", close.repeat(n));
+    let templates = [
+        "{% set ns = namespace(s='ab') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}".to_owned(),
+        format!("{{% set x = 'ab' %}}{}", "{% set x = x + x %}".repeat(60)),
+        "{% set ns = namespace(l=[1]) %}{% for i in range(99) %}{% set ns.l = ns.l + ns.l %}{% endfor %}".to_owned(),
+        "{% set ns = namespace(l=[]) %}{% for i in range(99999) %}{% set ns.l = [ns.l] %}{% endfor %}".to_owned(),
+        "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}".to_owned(),
+        "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l|tojson }}".to_owned(),
+        "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{% set a = ns.l == ns.l %}".to_owned(),
+        "{% set ns = namespace() %}{% set ns.x = ns %}".to_owned(),
+        "{% set ns = namespace() %}{% set ns.x = [ns] %}".to_owned(),
+        "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}".to_owned(),
+        "{% macro f(x) %}{{ f(x ~ x) }}{{ f(x ~ x) }}{% endmacro %}{{ f('ab') }}".to_owned(),
+        "{{ 'a' * 1000000000000 }}".to_owned(),
+        "{{ [[1] * 10000000] * 10000000 }}".to_owned(),
+        "{{ range(1000000000)|list }}".to_owned(),
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}".to_owned(),
+        "{{ ('a' * 1000000).replace('a', 'a' * 1000000) }}".to_owned(),
+        "{{ ('a' * 1000000)|join('b' * 1000000) }}".to_owned(),
+        "{{ [1]|tojson(indent=1000000000000) }}".to_owned(),
+        "{{ 'a'|indent(1000000000000) }}".to_owned(),
+        "{{ '%1000000000d' % 1 }}".to_owned(),
+        "{{ '%.1000000000f' % 1 }}".to_owned(),
+        format!("{{{{ 'a'|map({}) }}}}", "'map',".repeat(100_000)),
+        format!("{{{{ {} }}}}", nested("(", ")", 100_000)),
+        format!("{{{{ {} }}}}", nested("[", "]", 100_000)),
+        format!("{{{{ {}x }}}}", "not ".repeat(100_000)),
+        format!("{{{{ {}x }}}}", "-".repeat(100_000)),
+        format!("{{{{ x{} }}}}", ".y".repeat(100_000)),
+        format!("{{{{ x{} }}}}", "+x".repeat(100_000)),
+        format!("{{{{ x{} }}}}", "|trim".repeat(100_000)),
+        format!("{{{{ x{} }}}}", " if x else x".repeat(50_000)),
+        nested("{% if x %}", "{% endif %}", 50_000),
+        format!("{}{}", "{% for x in y %}".repeat(30_000), "{{ x }}"),
+        "x".repeat(2 << 20),
+        "{{ messages[0].content[0:1] * 9223372036854775807 }}".to_owned(),
+        "{{ 9223372036854775807 + 1 }}".to_owned(),
+        "{{ -9223372036854775807 - 2 }}".to_owned(),
+        "{{ 99999999999999999999 }}".to_owned(),
+        "{{ 2 ** 64 }}".to_owned(),
+        "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ [ns.l, ns.l]|sort }}".to_owned(),
+        "{% if".to_owned(),
+        "{{ 'a".to_owned(),
+        "{% for %}".to_owned(),
+        "{% endif %}".to_owned(),
+        "{{ }}".to_owned(),
+        "{{ a b }}".to_owned(),
+        "{{ x|nothing }}".to_owned(),
+        "{{ x is nothing }}".to_owned(),
+        "{% include 'file' %}".to_owned(),
+    ];
+    for source in templates {
+        let shown: String = source.chars().take(120).collect();
+        let began = Instant::now();
+        let conversation = Conversation::new(vec![Message::new(Role::User, "hi")]);
+        let result = ChatTemplate::jinja(&source).and_then(|template| template.render(&conversation));
+        assert!(result.is_err(), "{shown}: {:?}", result.map(|r| r.prompt().len()));
+        println!("{:6.2} s  {shown}", began.elapsed().as_secs_f64());
+        assert!(began.elapsed().as_secs() < 20, "{shown}");
+    }
+}
+
+#[test]
+fn not_every_odd_template_is_an_error() {
+    for (source, prompt) in [
+        ("{{ [float_nan, 1, float_nan, 0]|sort|length }}", "4"),
+        ("{{ messages[0].content[5:-9] }}", ""),
+        ("{{ (1 < 'nan'|float) }}", "False"),
+        ("{% set a = ['nan'|float, 3, 'nan'|float, 1, 2] %}{{ a|sort|length }}", "5"),
+        ("{% for c in messages[0].content %}{{ c }}.{% endfor %}", "h.i."),
+        ("{% generation %}x{% endgeneration %}", "x"),
+        ("", ""),
+    ] {
+        let mut conversation = Conversation::new(vec![Message::new(Role::User, "hi")]);
+        conversation.extra.insert("float_nan".to_owned(), json!(0.5));
+        let rendered = ChatTemplate::jinja(source).unwrap().render(&conversation).unwrap();
+        assert_eq!(rendered.prompt(), prompt, "{source}");
+    }
+}
+
+#[test]
+fn errors_name_the_line() {
+    let render = |source: &str| {
+        ChatTemplate::jinja(source).and_then(|t| t.render(&Conversation::new(Vec::new()))).unwrap_err()
+    };
+    assert!(matches!(render("a\nb\n{{ x.y }}"), ChatError::Template { line: 3, .. }));
+    assert!(matches!(
+        render("a\n{% if x %}\n{{ 1 + 'a' }}\n{% endif %}{{ nothing.at.all }}"),
+        ChatError::Template { line: 4, .. }
+    ));
+    assert!(matches!(render("\n{{ (1 }}"), ChatError::Syntax { line: 2, .. }));
+    assert!(
+        matches!(render("{{ raise_exception('roles must alternate') }}"), ChatError::Refused(why) if why == "roles must alternate")
+    );
+}
+
+/// Through every operation that a template can do to a text, what came from outside stays from outside.
+#[test]
+fn origin_survives_every_operation() {
+    for source in [
+        "{{ messages[0].content }}",
+        "{{ messages[0]['content']|trim }}",
+        "{{ messages[0].content.strip().split('|')|join('|') }}",
+        "{{ messages[0].content[:3] ~ messages[0].content[3:] }}",
+        "{% for c in messages[0].content %}{{ c }}{% endfor %}",
+        "{{ messages[0].content|list|join }}",
+        "{{ messages[0].content.replace('z', 'z') }}",
+        "{{ '%s' % messages[0].content }}{{ '{}'.format(messages[0].content) }}",
+        "{{ messages[0]|tojson }}",
+        "{{ messages[0] }}",
+        "{{ messages[0].content|upper|lower }}",
+        "{{ messages[0].content|reverse|reverse }}",
+        "{{ messages[0].content[::-1][::-1] }}",
+        "{{ messages[0].content.partition('z')|join }}",
+        "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(messages[0].content) }}{% set y = m(messages[0].content) %}{{ y }}",
+        "{% set x %}{{ messages[0].content }}{% endset %}{{ x }}",
+        "{% filter trim %}{{ messages[0].content }}{% endfilter %}",
+        "{{ messages|map(attribute='content')|join }}",
+        "{{ messages|selectattr('role', 'eq', 'user')|map(attribute='content')|first }}",
+        "{{ messages[0].content|indent(2) }}{{ messages[0].content|default('x') }}{{ messages[0].content|string }}",
+        "{{ {messages[0].content: 1} }}{{ [messages[0].content] }}{{ dict(a=messages[0].content).a }}",
+        "{% set ns = namespace(x=messages[0].content) %}{{ ns.x }}",
+        "{{ messages[0].content|sort|join }}{{ messages[0].content.splitlines()|first }}",
+        "{{ messages[0].content|escape }}{{ messages[0].content.removeprefix('x') }}{{ messages[0].content.title() }}",
+        "{{ messages[0].content * 2 }}{{ 2 * messages[0].content }}{{ messages[0].content + '' }}",
+        "{{ extra.a }}{{ extra|items|first|first }}{{ extra|tojson(indent=2) }}{{ tools }}{{ tools[0]|tojson }}",
+    ] {
+        let mut conversation = Conversation::new(vec![Message::new(Role::User, "<|zap|>")]);
+        conversation.extra = json!({"extra": {"a": "<|zap|>", "<|zap|>": 1}}).as_object().unwrap().clone();
+        conversation.tools = vec![json!({"name": "<|zap|>"})];
+        let rendered = ChatTemplate::jinja(source).unwrap().render(&conversation).unwrap();
+        let trusted: String = rendered
+            .segments()
+            .iter()
+            .map(|segment| match segment {
+                Segment::Trusted(text) => text.as_ref(),
+                _ => "\u{0}",
+            })
+            .collect();
+        for part in ["zap", "|z", "p|", "<|", "|>"] {
+            assert!(!trusted.to_lowercase().contains(part), "{source}: {trusted:?}");
+        }
+    }
+}
