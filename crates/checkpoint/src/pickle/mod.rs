@@ -1,7 +1,7 @@
 //! PyTorch `.bin` files: a zip archive with a pickle that describes tensors and one plain member per storage.
 //!
 //! A pickle is a program for Python's unpickling machine, and one that may call any Python function. The machine here
-//! ([`machine`]) knows the handful of instructions and the handful of names that a state dict needs, has nothing to
+//! (`machine.rs`) knows the handful of instructions and the handful of names that a state dict needs, has nothing to
 //! call, and refuses everything else by name; running a file can at worst end in an error. It reads what `torch.save`
 //! writes since PyTorch 1.6: a dict from names to tensors. The legacy stream format before that, TorchScript archives
 //! and compressed archives are refused.
