@@ -344,7 +344,9 @@ fn merge<S: Simd>(s: S, running: &mut [f32], chunk: &[f32]) {
     let padded = running.len() - STATE_TAIL;
     let (best, next) = (running[padded], chunk[padded]);
     let greatest = if best > next { best } else { next };
-    let [keep, take] = [best, next].map(|score| s.splat(score - greatest)).map(|x| s.lanes(exp(s, x))[0]);
+    // Not through closures: what is not inlined would be compiled without the vector instructions.
+    let keep = s.lanes(exp(s, s.splat(best - greatest)))[0];
+    let take = s.lanes(exp(s, s.splat(next - greatest)))[0];
     for (r, c) in running[..padded].iter_mut().zip(chunk) {
         *r = *r * keep + c * take;
     }

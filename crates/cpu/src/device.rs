@@ -322,7 +322,7 @@ impl Device for CpuDevice {
         assert_eq!(heads, plan.heads, "the heads are those of the plan");
         let qkv = &self.buffers[qkv.0 as usize];
         assert_eq!(qkv.width, heads.qkv_width(), "the heads fill the buffer");
-        cache.write(&self.pool, &steps[batch.0 as usize], layer, &qkv.values);
+        cache.write(&self.pool, self.isa, &steps[batch.0 as usize], layer, &qkv.values);
     }
 
     fn attention(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads, out: BufferId) {

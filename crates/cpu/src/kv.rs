@@ -5,9 +5,10 @@
 //! `padded` is `head_dim` rounded up to 16, the rest stays zero. In Q8_0 the f16 scales follow the bytes: for keys
 //! `[blocks][slots]`, for values `[slots][blocks]`. Rounding is that of [`glimmer_tensor::KvType::round`].
 
+use crate::isa::Isa;
 use crate::memory::{LINE, Parts, Slab};
 use crate::pool::Pool;
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd, dispatch};
 use crate::step::Step;
 use glimmer_tensor::{DeviceError, Heads, KV_BLOCK, KvType, PAGE_SLOTS, PageId, Plan, q8_scale};
 use half::f16;
@@ -128,6 +129,7 @@ impl TileShape {
     }
 
     /// Stores one slot's key and value vectors `[dim]` in a tile.
+    #[inline(always)]
     fn write(&self, tile: &mut [u8], slot: usize, key: &[f32], value: &[f32]) {
         let [keys, key_scales, values, value_scales] = self.layout();
         let at = slot * self.padded;
@@ -149,37 +151,39 @@ impl TileShape {
                 values[at..at + self.dim].convert_from_f32_slice(value);
             }
             KvType::Q8_0 => {
+                let (bytes, tails) = tile.split_at_mut(key_scales.start);
+                let bytes: &mut [i8] = bytemuck::cast_slice_mut(&mut bytes[keys]);
+                let scales: &mut [f16] = bytemuck::cast_slice_mut(&mut tails[..key_scales.len()]);
                 for (block, key) in key.chunks(KV_BLOCK).enumerate() {
-                    let (scale, inverse) = q8_block(key);
-                    let bytes: &mut [i8] = bytemuck::cast_slice_mut(&mut tile[keys.clone()]);
-                    let column = bytes.iter_mut().skip(block * KV_BLOCK * PAGE_SLOTS + slot);
-                    column.step_by(PAGE_SLOTS).zip(key).for_each(|(k, &new)| *k = q8(new, inverse));
-                    let scales: &mut [f16] = bytemuck::cast_slice_mut(&mut tile[key_scales.clone()]);
+                    let (scale, rounded) = q8_block(key);
                     scales[block * PAGE_SLOTS + slot] = scale;
+                    let column = bytes[block * KV_BLOCK * PAGE_SLOTS + slot..].iter_mut().step_by(PAGE_SLOTS);
+                    column.zip(&rounded[..key.len()]).for_each(|(k, &new)| *k = new);
                 }
+                let (bytes, tails) = tile.split_at_mut(value_scales.start);
+                let bytes: &mut [i8] = bytemuck::cast_slice_mut(&mut bytes[values]);
+                let scales: &mut [f16] = bytemuck::cast_slice_mut(&mut tails[..value_scales.len()]);
                 for (block, value) in value.chunks(KV_BLOCK).enumerate() {
-                    let (scale, inverse) = q8_block(value);
-                    let bytes: &mut [i8] = bytemuck::cast_slice_mut(&mut tile[values.clone()]);
-                    let row = &mut bytes[at + block * KV_BLOCK..];
-                    row.iter_mut().zip(value).for_each(|(v, &new)| *v = q8(new, inverse));
-                    let scales: &mut [f16] = bytemuck::cast_slice_mut(&mut tile[value_scales.clone()]);
+                    let (scale, rounded) = q8_block(value);
                     scales[slot * self.blocks() + block] = scale;
+                    bytes[at + block * KV_BLOCK..][..value.len()].copy_from_slice(&rounded[..value.len()]);
                 }
             }
         }
     }
 }
 
-/// A block's scale and what to multiply its elements by. A block with a value that is not finite gets a scale that
-/// is not a number, because bytes cannot say so.
-fn q8_block(block: &[f32]) -> (f16, f32) {
+/// A block's scale and its elements as bytes. A block with a value that is not finite gets a scale that is not a
+/// number, because bytes cannot say so.
+#[inline(always)]
+fn q8_block(block: &[f32]) -> (f16, [i8; KV_BLOCK]) {
     let (scale, inverse) = q8_scale(block);
-    if block.iter().all(|v| v.is_finite()) { (f16::from_f32(scale), inverse) } else { (f16::NAN, 0.0) }
-}
-
-/// An element as a byte.
-fn q8(x: f32, inverse: f32) -> i8 {
-    (x * inverse).round_ties_even() as i8
+    let mut rounded = [0; KV_BLOCK];
+    for (to, &x) in rounded.iter_mut().zip(block) {
+        *to = (x * inverse).round_ties_even() as i8;
+    }
+    let finite = block.iter().all(|v| v.is_finite());
+    (if finite { f16::from_f32(scale) } else { f16::NAN }, rounded)
 }
 
 /// Widens a whole number of 16 elements.
@@ -223,36 +227,54 @@ impl KvCache {
     ///
     /// A tile is written by one thread only, whatever the batch: threads share out tiles, not rows. Rows that name the
     /// same slot are then stored in their order.
-    pub(crate) fn write(&mut self, pool: &Pool, step: &Step, layer: usize, qkv: &[f32]) {
-        let (heads, shape) = (self.heads, self.shape);
-        let dim = heads.head_dim;
-        let tile_bytes = shape.bytes();
-        let threads = pool.threads();
-        let pages = Parts::new(&mut self.layers[layer]);
+    pub(crate) fn write(&mut self, pool: &Pool, isa: Isa, step: &Step, layer: usize, qkv: &[f32]) {
+        let (heads, shape, threads) = (self.heads, self.shape, pool.threads());
+        let tiles = Parts::new(&mut self.layers[layer]);
         pool.run(&|thread| {
-            for sequence in &step.sequences {
-                for row in sequence.rows.clone() {
-                    let slot = step.slots[row] as usize;
-                    let page = step.pages_of(sequence)[slot / PAGE_SLOTS] as usize;
-                    let (_, kv) =
-                        qkv[row * heads.qkv_width()..][..heads.qkv_width()].split_at(heads.q_width());
-                    let (keys, values) = kv.split_at(heads.kv_width());
-                    for head in 0..heads.kv_heads {
-                        let tile = page * heads.kv_heads + head;
-                        if tile % threads == thread {
-                            // SAFETY: only this thread writes this tile, and it lets go of it at once.
-                            let tile = unsafe { pages.range(tile * tile_bytes..(tile + 1) * tile_bytes) };
-                            let own = head * dim..(head + 1) * dim;
-                            shape.write(tile, slot % PAGE_SLOTS, &keys[own.clone()], &values[own]);
-                        }
-                    }
-                }
-            }
+            dispatch(isa, WriteTiles { heads, shape, step, qkv, tiles: &tiles, thread, threads });
         });
     }
 
     fn tile_range(&self, page: PageId, kv_head: usize) -> Range<usize> {
         let at = (page as usize * self.heads.kv_heads + kv_head) * self.shape.bytes();
         at..at + self.shape.bytes()
+    }
+}
+
+/// Writes every `threads`th tile of a layer.
+struct WriteTiles<'a> {
+    heads: Heads,
+    shape: TileShape,
+    step: &'a Step,
+    qkv: &'a [f32],
+    tiles: &'a Parts<'a, u8>,
+    thread: usize,
+    threads: usize,
+}
+
+impl Kernel for WriteTiles<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let WriteTiles { heads, shape, step, qkv, tiles, .. } = self;
+        let (dim, bytes) = (heads.head_dim, shape.bytes());
+        for sequence in &step.sequences {
+            for row in sequence.rows.clone() {
+                let slot = step.slots[row] as usize;
+                let page = step.pages_of(sequence)[slot / PAGE_SLOTS] as usize;
+                let row = &qkv[row * heads.qkv_width()..(row + 1) * heads.qkv_width()];
+                let (keys, values) = row[heads.q_width()..].split_at(heads.kv_width());
+                for head in 0..heads.kv_heads {
+                    let tile = page * heads.kv_heads + head;
+                    if tile % self.threads == self.thread {
+                        // SAFETY: only this thread writes this tile, and it lets go of it at once.
+                        let tile = unsafe { tiles.range(tile * bytes..(tile + 1) * bytes) };
+                        let own = head * dim..(head + 1) * dim;
+                        shape.write(tile, slot % PAGE_SLOTS, &keys[own.clone()], &values[own]);
+                    }
+                }
+            }
+        }
     }
 }

@@ -70,7 +70,7 @@ unsafe fn score_tile<S: Simd, const Q: usize, const C: usize>(
     let mut sums = [[s.splat(0.0); C]; Q];
     for d in 0..dim {
         // SAFETY: the caller's promise.
-        let key = columns.map(|column| unsafe { s.load(keys.add(d * PAGE_SLOTS + column)) });
+        let key = unsafe { load_columns(s, keys.add(d * PAGE_SLOTS), columns) };
         for (q, sum) in sums.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
             let x = s.splat(unsafe { *queries.add(q * dim + d) });
@@ -85,6 +85,21 @@ unsafe fn score_tile<S: Simd, const Q: usize, const C: usize>(
             unsafe { s.store(sum, scores.add(q * CHUNK_SLOTS + column)) };
         }
     }
+}
+
+/// A vector from each of the columns. Not a closure over them: what is not inlined would be compiled without the vector
+/// instructions.
+///
+/// # Safety
+/// There must be a vector to read at each of them.
+#[inline(always)]
+unsafe fn load_columns<S: Simd, const C: usize>(s: S, from: *const f32, columns: [usize; C]) -> [S::F; C] {
+    let mut vectors = [s.splat(0.0); C];
+    for (vector, column) in vectors.iter_mut().zip(columns) {
+        // SAFETY: the caller's promise.
+        *vector = unsafe { s.load(from.add(column)) };
+    }
+    vectors
 }
 
 /// Turns the first `slots` scores of a chunk into weights `e^(scale (score - greatest))`; returns the greatest score,
@@ -186,11 +201,11 @@ unsafe fn mix_tile<S: Simd, const Q: usize, const C: usize>(
     let mut sums = [[s.splat(0.0); C]; Q];
     for (q, sum) in sums.iter_mut().enumerate() {
         // SAFETY: the caller's promise.
-        *sum = columns.map(|column| unsafe { s.load(states.add(q * stride + column)) });
+        *sum = unsafe { load_columns(s, states.add(q * stride), columns) };
     }
     for slot in 0..slots {
         // SAFETY: the caller's promise.
-        let value = columns.map(|column| unsafe { s.load(values.add(slot * padded + column)) });
+        let value = unsafe { load_columns(s, values.add(slot * padded), columns) };
         for (q, sum) in sums.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
             let weight = s.splat(unsafe { *weights.add(q * CHUNK_SLOTS + slot) });
