@@ -34,13 +34,11 @@ pub enum ModelError {
     #[error("{0}")]
     Ambiguous(String),
     /// A weight cannot be written in the type that was asked for.
-    #[error("tensor {tensor}{place}: {source}")]
+    #[error("tensor {tensor}: {source}")]
     Unencodable {
         /// The tensor's name in the new file.
         tensor: String,
-        /// ` at [row, column]`, where that is known.
-        place: String,
-        /// Why.
+        /// Which value of it, and why.
         source: glimmer_tensor::quant::QuantError,
     },
     /// The prompt cannot be laid out.

@@ -23,7 +23,7 @@ struct Piece<'a> {
 impl<'a> Outgoing<'a> {
     /// The type that the source has it in (where it is made of several, the first one's).
     pub fn stored_type(&self) -> DType {
-        self.rows.0.first().map_or(DType::F32, |(view, _)| view.dtype)
+        self.rows.pieces.first().map_or(DType::F32, |(view, _)| view.dtype)
     }
 
     /// Elements in a row, which must be whole blocks of the type it is written in. A vector is one row.
@@ -65,14 +65,14 @@ impl<'a> Outgoing<'a> {
                 write(&bytes?)?;
             }
         }
-        self.rows.0.iter().for_each(|(_, source)| checkpoint.release(source));
+        self.rows.pieces.iter().for_each(|(_, source)| checkpoint.release(source));
         Ok(())
     }
 
     fn pieces(&self) -> Vec<Piece<'a>> {
         let mut pieces = Vec::new();
         let mut first = 0;
-        for &(view, source) in &self.rows.0 {
+        for &(view, source) in &self.rows.pieces {
             let step = (PIECE / view.cols.max(1)).max(1);
             for begin in (0..view.rows).step_by(step) {
                 let rows = view.slice_rows(begin..view.rows.min(begin + step));
@@ -106,14 +106,10 @@ impl<'a> Outgoing<'a> {
     }
 
     /// An error of one piece, told of the tensor.
-    fn unencodable(&self, piece: &Piece<'_>, error: QuantError) -> ModelError {
-        let place = match error {
-            QuantError::Unencodable { index, .. } => {
-                let cols = piece.rows.cols.max(1);
-                format!(" at [{}, {}]", piece.first + index / cols, index % cols)
-            }
-            _ => String::new(),
-        };
-        ModelError::Unencodable { tensor: self.name.clone(), place, source: error }
+    fn unencodable(&self, piece: &Piece<'_>, mut source: QuantError) -> ModelError {
+        if let QuantError::Unencodable { index, .. } = &mut source {
+            *index += piece.first * piece.rows.cols;
+        }
+        ModelError::Unencodable { tensor: self.name.clone(), source }
     }
 }

@@ -80,11 +80,7 @@ pub fn outgoing<'a>(
     understood: &'a Understood,
     to: Layout,
 ) -> Result<(Vec<Outgoing<'a>>, Vec<&'a str>), ModelError> {
-    let spec = &understood.spec;
-    let mut walk =
-        Walk { checkpoint, spec, from: understood.layout, to, tensors: Vec::new(), used: HashSet::new() };
-    walk.everything()?;
-    let Walk { tensors, used, .. } = walk;
+    let Walk { tensors, used, .. } = Walk::over(Some(checkpoint), understood, to)?;
     // Frequencies are computed, never read; the row scales of a packed weight go with it.
     let counts = |name: &str| !name.ends_with("inv_freq") && !name.ends_with("weight_scale");
     let names = checkpoint.tensors().iter().map(|t| t.name.as_str());
@@ -92,33 +88,40 @@ pub fn outgoing<'a>(
     Ok((tensors, unused))
 }
 
+/// The tensors that [`outgoing`] would find if a model had been published exactly as its configuration promises. There
+/// are no bytes behind them, and nothing to encode.
+///
+/// # Errors
+/// When the layout has no place for a bias that the configuration promises.
+pub fn promised(understood: &Understood, to: Layout) -> Result<Vec<Outgoing<'_>>, ModelError> {
+    Ok(Walk::over(None, understood, to)?.tensors)
+}
+
 /// Whether these tensors hold a head of their own.
 pub fn has_head(tensors: &[Outgoing<'_>]) -> bool {
     tensors.iter().any(|t| t.part == Part::Head)
 }
 
-/// Rows from one or several places, with the tensors they are from.
+/// Rows from one or several places, with the tensors they are from; of a model without weights, only how many.
 #[derive(Clone, Debug, Default)]
-struct Rows<'a>(Vec<(MatrixView<'a>, &'a TensorInfo)>);
+struct Rows<'a> {
+    count: usize,
+    cols: usize,
+    pieces: Vec<(MatrixView<'a>, &'a TensorInfo)>,
+}
 
 impl<'a> Rows<'a> {
-    fn count(&self) -> usize {
-        self.0.iter().map(|(view, _)| view.rows).sum()
-    }
-
-    fn cols(&self) -> usize {
-        self.0.first().map_or(0, |(view, _)| view.cols)
-    }
-
     fn push_all(&mut self, other: Rows<'a>) {
-        self.0.extend(other.0);
+        self.count += other.count;
+        self.cols = other.cols;
+        self.pieces.extend(other.pieces);
     }
 
     /// The rows `range` of all pieces taken together.
     fn slice(&self, range: Range<usize>) -> Rows<'a> {
         let mut first = 0;
         let mut pieces = Vec::new();
-        for (view, info) in &self.0 {
+        for (view, info) in &self.pieces {
             let begin = range.start.clamp(first, first + view.rows) - first;
             let end = range.end.clamp(first, first + view.rows) - first;
             if begin < end {
@@ -126,13 +129,14 @@ impl<'a> Rows<'a> {
             }
             first += view.rows;
         }
-        Rows(pieces)
+        Rows { count: range.len(), cols: self.cols, pieces }
     }
 }
 
 /// One pass over a model's tensors, as `load.rs` makes it.
 struct Walk<'a> {
-    checkpoint: &'a Checkpoint,
+    /// `None`: a model without weights.
+    checkpoint: Option<&'a Checkpoint>,
     spec: &'a DecoderSpec,
     from: Layout,
     to: Layout,
@@ -141,6 +145,17 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
+    fn over(
+        checkpoint: Option<&'a Checkpoint>,
+        understood: &'a Understood,
+        to: Layout,
+    ) -> Result<Self, ModelError> {
+        let (spec, from) = (&understood.spec, understood.layout);
+        let mut walk = Walk { checkpoint, spec, from, to, tensors: Vec::new(), used: HashSet::new() };
+        walk.everything()?;
+        Ok(walk)
+    }
+
     fn everything(&mut self) -> Result<(), ModelError> {
         let (from, to, spec) = (self.from, self.to, self.spec);
         let size = [spec.vocab, spec.hidden];
@@ -267,7 +282,7 @@ impl<'a> Walk<'a> {
         if self.has_bias(from) || (self.spec.linear_bias && in_block) {
             if !matches!(self.spec.block, Block::ScaledNormed { .. }) {
                 return Err(ModelError::Config {
-                    file: self.checkpoint.path().display().to_string(),
+                    file: self.checkpoint.map_or(String::new(), |c| c.path().display().to_string()),
                     message: format!("the target format has no place for {from}.bias"),
                 });
             }
@@ -290,7 +305,7 @@ impl<'a> Walk<'a> {
     }
 
     fn push(&mut self, part: Part, layer: usize, name: String, rows: Rows<'a>) {
-        let shape = if part == Part::Vector { vec![rows.count()] } else { vec![rows.count(), rows.cols()] };
+        let shape = if part == Part::Vector { vec![rows.count] } else { vec![rows.count, rows.cols] };
         self.tensors.push(Outgoing { name, shape, part, layer, rows });
     }
 
@@ -304,13 +319,19 @@ impl<'a> Walk<'a> {
     }
 
     fn read_matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Rows<'a>, ModelError> {
-        let view = self.checkpoint.matrix_of(name, rows, cols)?;
-        self.taken(name, view)
+        let Some(checkpoint) = self.checkpoint else {
+            return Ok(Rows { count: rows, cols, pieces: Vec::new() });
+        };
+        let view = checkpoint.matrix_of(name, rows, cols)?;
+        self.taken(name, view, checkpoint.tensor(name)?.info)
     }
 
     /// A vector as a matrix with one element a row, so that it is sliced as its matrix is.
     fn read_vector(&mut self, name: &str, len: usize) -> Result<Rows<'a>, ModelError> {
-        let TensorView { info, data } = self.checkpoint.tensor(name)?;
+        let Some(checkpoint) = self.checkpoint else {
+            return Ok(Rows { count: len, cols: 1, pieces: Vec::new() });
+        };
+        let TensorView { info, data } = checkpoint.tensor(name)?;
         let (path, tensor, offset) = (info.file.to_path_buf(), name.to_owned(), info.offset);
         if info.shape != [len] {
             let (expected, found) = (vec![len], info.shape.clone());
@@ -318,17 +339,22 @@ impl<'a> Walk<'a> {
         }
         let view = MatrixView::new(info.dtype, len, 1, data, None)
             .map_err(|source| CheckpointError::Matrix { path, tensor, offset, source })?;
-        self.taken(name, view)
+        self.taken(name, view, info)
     }
 
-    fn taken(&mut self, name: &str, view: MatrixView<'a>) -> Result<Rows<'a>, ModelError> {
+    fn taken(
+        &mut self,
+        name: &str,
+        view: MatrixView<'a>,
+        info: &'a TensorInfo,
+    ) -> Result<Rows<'a>, ModelError> {
         self.used.insert(name.to_owned());
-        let info = self.checkpoint.tensor(name)?.info;
-        Ok(Rows(vec![(view, info)]))
+        Ok(Rows { count: view.rows, cols: view.cols, pieces: vec![(view, info)] })
     }
 
+    /// A model without weights has what its configuration promises, and that is not asked for here.
     fn has(&self, name: &str) -> bool {
-        self.checkpoint.info(name).is_some()
+        self.checkpoint.is_some_and(|checkpoint| checkpoint.info(name).is_some())
     }
 
     fn has_bias(&self, name: &str) -> bool {

@@ -52,6 +52,9 @@ const TYPES: [(DType, u32); 13] = [
     (DType::Q6_K, 18),
 ];
 
+/// The types that are read, and written only from bytes that have them already.
+const READ_ONLY: [(DType, u32); 2] = [(DType::IQ4_NL, 25), (DType::IQ4_XS, 30)];
+
 /// Name, llama.cpp's number, and the type of what no rule singles out.
 const MIXES: [(Mix, &str, u32, DType); 8] = [
     (Mix::Q2_K_M, "Q2_K_M", 10, DType::Q2_K),
@@ -95,7 +98,8 @@ impl WeightTypes {
     /// llama.cpp's number for the whole file; of a file with the source's types it is the one of the type that holds
     /// most weights.
     pub fn file_type(self, tensors: &[Outgoing<'_>], chosen: &[DType]) -> u32 {
-        let number = |dtype| TYPES.iter().find(|(other, _)| *other == dtype).map(|(_, number)| *number);
+        let mut all = TYPES.iter().chain(&READ_ONLY);
+        let mut number = |dtype| all.find(|(other, _)| *other == dtype).map(|(_, number)| *number);
         match self {
             WeightTypes::One(dtype) => number(dtype).unwrap_or(0),
             WeightTypes::Mix(mix) => mix.row().2,
@@ -105,11 +109,7 @@ impl WeightTypes {
                     of.map(|(tensor, _)| tensor.shape.iter().product::<usize>()).sum()
                 };
                 let most = chosen.iter().copied().max_by_key(|dtype| weights(*dtype)).unwrap_or(DType::F32);
-                match most {
-                    DType::IQ4_NL => 25,
-                    DType::IQ4_XS => 30,
-                    _ => number(most).unwrap_or(0),
-                }
+                number(most).unwrap_or(0)
             }
         }
     }
@@ -164,6 +164,7 @@ fn fit(dtype: DType, width: usize) -> DType {
         DType::Q4_K => DType::Q5_0,
         DType::Q5_K => DType::Q5_1,
         DType::Q6_K => DType::Q8_0,
+        DType::IQ4_XS => DType::IQ4_NL,
         other => other,
     };
     if divides(substitute) { substitute } else { DType::F16 }
