@@ -49,7 +49,7 @@ pub(crate) fn prepare(text: &str) -> String {
     while let Some(at) = rest.find(['\n', '\t', ' ']) {
         prepared.push_str(&rest[..at]);
         rest = &rest[at..];
-        let blanks = rest.bytes().take_while(|byte| *byte == b' ').count().min(LONGEST_BLANK);
+        let blanks = rest.bytes().take(LONGEST_BLANK).take_while(|byte| *byte == b' ').count();
         match (rest.as_bytes()[0], blanks) {
             (b'\n', _) => prepared.push_str(NEWLINE),
             (b'\t', _) => prepared.push_str(TAB),

@@ -5,8 +5,8 @@
 //! starts (`bert`). ChatGLM-6B has no converter there; it takes the keys of llama.cpp's unigram model (`t5`) and a
 //! `pre` of its own. Containers and their bytes are `checkpoint`'s business.
 //!
-//! `chatglm-bpe` and `glm4` are read with GLM-4's rule that a whole piece in the vocabulary is not merged, which
-//! llama.cpp itself does not follow.
+//! `chatglm-bpe`, `glm4` and `glm5` are read with GLM-4's rule that a whole piece in the vocabulary is not merged.
+//! llama.cpp follows it for the last two only, so `glm4` is what is written, for GLM-4-9B too.
 
 use crate::added_tokens::AddedTokens;
 use crate::byte_bpe::ByteBpe;
@@ -30,7 +30,7 @@ const CHATGLM6B_PRE: &str = "chatglm-6b";
 pub struct GgufVocab {
     /// `model`: `gpt2`, `llama`, `bert` or `t5`.
     pub model: String,
-    /// `pre`: how text is cut before merging: `chatglm-bpe`, `glm4`, `chatglm-spm`.
+    /// `pre`: how text is cut before merging: `chatglm-bpe`, `glm4`, `glm5`, `chatglm-spm`.
     pub pre: Option<String>,
     /// `tokens`: the spelling of every id.
     pub tokens: Vec<String>,
@@ -123,8 +123,8 @@ pub(crate) fn read(vocab: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
         Err(TokenizerError::unsupported(component, supported))
     };
     match (vocab.model.as_str(), pre) {
-        ("gpt2", "chatglm-bpe" | "glm4") => read_byte_bpe(vocab, pre),
-        ("gpt2", _) => unsupported_pre("chatglm-bpe, glm4"),
+        ("gpt2", "chatglm-bpe" | "glm4" | "glm5") => read_byte_bpe(vocab, pre),
+        ("gpt2", _) => unsupported_pre("chatglm-bpe, glm4, glm5"),
         ("llama", "chatglm-spm" | "default") => read_sentencepiece(vocab),
         ("llama", _) => unsupported_pre("chatglm-spm, default"),
         ("t5", CHATGLM6B_PRE) => read_chatglm6b(vocab),
@@ -159,15 +159,26 @@ fn read_byte_bpe(gguf: &GgufVocab, pre: &str) -> Result<Tokenizer, TokenizerErro
         let (left, right) = merge.split_once(' ').ok_or_else(|| {
             TokenizerError::malformed(FORMAT, format!("merge {priority} {merge:?} is no pair"))
         })?;
-        insert_merge(&mut merges, &vocab, left, right, priority, FORMAT)?;
+        // Early converters wrote more than two parts for tokens that no pair reaches: such a line matches nothing.
+        if !right.contains(' ') {
+            insert_merge(&mut merges, &vocab, left, right, priority, FORMAT)?;
+        }
     }
     let bpe = ByteBpe::new(vocab, merges, Splitter::Glm4, true, FORMAT)?;
     let added = AddedTokens::new(added, |_| true)?;
-    // The converter calls GLM-4-9B and GLM-Edge alike, but GLM-Edge does not prefix its text.
-    const GLM_EDGE_ENDOFTEXT: TokenId = 59_246;
-    let prefixes = pre == "chatglm-bpe" && added.id_of("<|endoftext|>") != Some(GLM_EDGE_ENDOFTEXT);
-    let prefix = if prefixes { ids_of(&added, &["[gMASK]", "<sop>"]) } else { Vec::new() };
+    let prefix = if prefixes(gguf, pre, &added) { ids_of(&added, &["[gMASK]", "<sop>"]) } else { Vec::new() };
     Ok(Inner { kind: Kind::Gguf, model: Model::ByteBpe(bpe), added, prefix, suffix: Vec::new() }.into())
+}
+
+/// Whether a plain call of the official tokenizer puts `[gMASK]<sop>` before text, as GLM-4-9B's does. llama.cpp's
+/// converter calls GLM-Edge, which does not, `chatglm-bpe` as well; what is written here has `[gMASK]` for its
+/// beginning, but so has llama.cpp's GLM-4.5, whose template holds the prefix.
+fn prefixes(gguf: &GgufVocab, pre: &str, added: &AddedTokens) -> bool {
+    const GLM_EDGE_ENDOFTEXT: TokenId = 59_246;
+    match pre {
+        "chatglm-bpe" => added.id_of("<|endoftext|>") != Some(GLM_EDGE_ENDOFTEXT),
+        _ => gguf.bos.is_some() && gguf.bos == added.id_of("[gMASK]") && added.id_of("<think>").is_none(),
+    }
 }
 
 fn read_sentencepiece(gguf: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
@@ -250,8 +261,7 @@ fn write_byte_bpe(bpe: &ByteBpe, tokenizer: &Inner) -> Result<GgufVocab, Tokeniz
         return unsupported("ignore_merges = false");
     }
     let added = &tokenizer.added;
-    let pre = if tokenizer.prefix.is_empty() { "glm4" } else { "chatglm-bpe" };
-    let mut gguf = GgufVocab { model: "gpt2".into(), pre: Some(pre.into()), ..GgufVocab::default() };
+    let mut gguf = GgufVocab { model: "gpt2".into(), pre: Some("glm4".into()), ..GgufVocab::default() };
     let end = added.iter().map(|token| token.id + 1).fold(bpe.vocab.id_end(), u32::max);
     for id in 0..end {
         match (added.by_id(id), bpe.vocab.bytes(id)) {
@@ -271,11 +281,10 @@ fn write_byte_bpe(bpe: &ByteBpe, tokenizer: &Inner) -> Result<GgufVocab, Tokeniz
     gguf.unk = endoftext;
     gguf.pad = endoftext;
     gguf.eot = added.id_of("<|user|>");
+    gguf.bos = tokenizer.prefix.first().copied().or(endoftext);
     if added.id_of("<think>").is_some() {
         gguf.bos = added.id_of("[gMASK]");
         gguf.eom = added.id_of("<|observation|>");
-    } else if tokenizer.prefix.is_empty() {
-        gguf.bos = endoftext;
     }
     gguf.add_bos = Some(false);
     Ok(gguf)

@@ -81,8 +81,12 @@ impl ModelProto {
 
     pub(crate) fn parse(file: &[u8]) -> Result<Self, TokenizerError> {
         let mut model = Self::empty();
+        let mut specs = [false; 2];
         let mut reader = Reader::new(file, 0);
         while let Some((field, value)) = reader.field()? {
+            if let 2 | 3 = field {
+                specs[field as usize - 2] = true;
+            }
             match (field, value) {
                 (1, Value::Bytes(bytes, offset)) => {
                     if model.pieces.len() >= PIECES_LIMIT {
@@ -101,7 +105,12 @@ impl ModelProto {
                 _ => {}
             }
         }
-        Ok(model)
+        // They follow the pieces: a file cut between two pieces would otherwise pass for another kind of model.
+        match specs {
+            [true, true] => Ok(model),
+            [false, _] => Err(reader.error("the file ends before its trainer_spec")),
+            [true, false] => Err(reader.error("the file ends before its normalizer_spec")),
+        }
     }
 
     fn parse_trainer_spec(&mut self, bytes: &[u8], offset: usize) -> Result<(), TokenizerError> {
