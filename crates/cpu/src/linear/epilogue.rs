@@ -124,9 +124,7 @@ impl Task for Finisher<'_> {
                 let stream = t.rows > S::COLUMNS && n == GROUP && to.addr().is_multiple_of(size_of::<Line>());
                 // SAFETY: `at` checked that these values lie in the output, which is ours as the caller of `run`
                 // promises; `stream` is only chosen for whole, aligned lines.
-                unsafe {
-                    if stream { s.stream(y, to) } else { write(s, y, to, n) }
-                }
+                unsafe { if stream { s.stream(y, to) } else { write(s, y, to, n) } }
             }
         }
     }

@@ -5,7 +5,7 @@
 //! from zero; the sums of the chunks are added up in order. The order is the same for any number of rows.
 
 use super::formats::{By32, By256, Floats, ForFormat, for_format, quads_by_sub};
-use super::integer::ask;
+use super::integer::{ask, store};
 use super::lanes::{Lanes, Line, Task, Wide};
 use glimmer_tensor::DType;
 use std::marker::PhantomData;
@@ -27,7 +27,15 @@ fn unpack_quad<S: Lanes>(s: S, quad: S::I, offset: i32) -> [S::F; 4] {
 /// The decoded columns of a tile go to `out[column * stride + r - first]`.
 trait Decode {
     /// Decodes group `r` in `columns`, which begin at a multiple of [`CHUNK`], to every `stride`th element of `out`.
-    fn decode<S: Lanes>(s: S, tile: &[Line], cols: usize, columns: Range<usize>, r: usize, stride: usize, out: &mut [S::F]);
+    fn decode<S: Lanes>(
+        s: S,
+        tile: &[Line],
+        cols: usize,
+        columns: Range<usize>,
+        r: usize,
+        stride: usize,
+        out: &mut [S::F],
+    );
 }
 
 struct Of32<F>(PhantomData<F>);
@@ -95,7 +103,8 @@ impl<F: By256> Decode for Of256<F> {
                 let pair = F::minima(s, &scales, sub / 2);
                 let minimum = s.and(s.shr(pair, 16 * (sub % 2) as u32), s.splat(255));
                 let minimum = s.mul_f(dmin, s.float(minimum));
-                for (quad, integers) in quads_by_sub(F::SUB, i).into_iter().zip(F::integers(s, unit, r, g, i)) {
+                for (quad, integers) in quads_by_sub(F::SUB, i).into_iter().zip(F::integers(s, unit, r, g, i))
+                {
                     for (b, integer) in unpack_quad(s, integers, F::OFFSET).into_iter().enumerate() {
                         let mut value = s.mul_f(scale, integer);
                         if F::MIN {
@@ -212,6 +221,8 @@ pub(super) struct Multiply<'a, const N: usize> {
     pub(super) ready: &'a [Line],
     /// The rows' values in these columns.
     pub(super) rows: [&'a [f32]; N],
+    /// Those of the rows that come next.
+    pub(super) next: [&'a [f32]; N],
     /// Whether the chunk is the first of its tile.
     pub(super) first: bool,
     /// `N` lines of group 0 and `N` of group 1.
@@ -225,19 +236,73 @@ impl<const N: usize> Task for Multiply<'_, N> {
             unreachable!("panels are as wide as tiles at most");
         }
         let cols = self.rows[0].len();
-        let rows = self.rows.map(|row| &row[..cols]);
+        assert!(self.rows.iter().all(|row| row.len() == cols), "rows have the same columns");
+        // Rows are far apart in memory: the processor does not see by itself what comes next.
+        for row in self.next {
+            for line in row.chunks(16) {
+                s.prefetch_near(line.as_ptr().cast());
+            }
+        }
         let mut sums = [[s.splat_f(0.0); N]; 2];
         for (k, [first, second]) in self.ready.as_chunks::<2>().0[..cols].iter().enumerate() {
             let (first, second) = (s.load_f(first), s.load_f(second));
             for c in 0..N {
-                let x = s.splat_f(rows[c][k]);
+                // SAFETY: `k` is below `cols`, which is the length of every row, as was just checked.
+                let x = s.splat_f(unsafe { *self.rows[c].get_unchecked(k) });
                 sums[0][c] = s.fma(first, x, sums[0][c]);
                 sums[1][c] = s.fma(second, x, sums[1][c]);
             }
         }
-        for (sum, line) in sums.as_flattened().iter().zip(self.sums) {
-            let total = if self.first { *sum } else { s.add_f(s.load_f(line), *sum) };
-            s.store_f(total, line);
+        for r in 0..2 {
+            for c in 0..N {
+                let line = &mut self.sums[r * N + c];
+                let total = if self.first { sums[r][c] } else { s.add_f(s.load_f(line), sums[r][c]) };
+                s.store_f(total, line);
+            }
         }
+    }
+}
+
+/// A tile of plain floats times few rows: what [`Multiply`] computes chunk by chunk, without the way through memory.
+pub(super) struct FewFloats<'a, F, const N: usize> {
+    pub(super) tile: &'a [Line],
+    pub(super) rows: [&'a [f32]; N],
+    pub(super) sums: &'a mut [Line],
+    pub(super) format: PhantomData<F>,
+}
+
+impl<F: Floats, const N: usize> Task for FewFloats<'_, F, N> {
+    #[inline(always)]
+    fn run<S: Wide>(self, s: S) {
+        if N > S::COLUMNS {
+            unreachable!("panels are as wide as tiles at most");
+        }
+        let cols = self.rows[0].len();
+        assert!(self.rows.iter().all(|row| row.len() == cols), "rows have the same columns");
+        assert_eq!(self.tile.len(), cols * F::UNIT, "a tile has as many columns as the rows");
+        let mut totals = [[s.splat_f(0.0); N]; 2];
+        for start in (0..cols).step_by(CHUNK) {
+            let mut sums = [[s.splat_f(0.0); N]; 2];
+            for k in start..cols.min(start + CHUNK) {
+                let unit = &self.tile[k * F::UNIT..][..F::UNIT];
+                for line in unit {
+                    ask(s, line);
+                }
+                let (first, second) = (F::values(s, unit, 0), F::values(s, unit, 1));
+                for c in 0..N {
+                    // SAFETY: `k` is below `cols`, which is the length of every row, as was just checked.
+                    let x = s.splat_f(unsafe { *self.rows[c].get_unchecked(k) });
+                    sums[0][c] = s.fma(first, x, sums[0][c]);
+                    sums[1][c] = s.fma(second, x, sums[1][c]);
+                }
+            }
+            for r in 0..2 {
+                for c in 0..N {
+                    // The first sum itself, not zero plus it: zeros have signs.
+                    totals[r][c] = if start == 0 { sums[r][c] } else { s.add_f(totals[r][c], sums[r][c]) };
+                }
+            }
+        }
+        store(s, &totals, self.sums);
     }
 }

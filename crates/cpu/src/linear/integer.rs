@@ -12,7 +12,7 @@ use super::lanes::{Lanes, Line, Task, Wide};
 use std::marker::PhantomData;
 
 /// Accumulators of a tile.
-type Sums<F, const N: usize> = [[F; N]; 2];
+pub(super) type Sums<F, const N: usize> = [[F; N]; 2];
 
 /// The 32 rows of a tile in a block of 32 columns.
 trait Rows32<S: Lanes>: Copy {
@@ -333,17 +333,24 @@ impl<F: By256, const N: usize> Task for Few256<'_, F, N> {
     }
 }
 
+/// Writes accumulators: group 0, then group 1.
 #[inline(always)]
-fn store<S: Wide, const N: usize>(s: S, sums: &Sums<S::F, N>, lines: &mut [Line]) {
-    for (sum, line) in sums.as_flattened().iter().zip(lines) {
-        s.store_f(*sum, line);
+pub(super) fn store<S: Wide, const N: usize>(s: S, sums: &Sums<S::F, N>, lines: &mut [Line]) {
+    let lines = &mut lines[..2 * N];
+    for r in 0..2 {
+        for c in 0..N {
+            s.store_f(sums[r][c], &mut lines[r * N + c]);
+        }
     }
 }
 
 #[inline(always)]
 fn load<S: Wide, const N: usize>(s: S, lines: &[Line], sums: &mut Sums<S::F, N>) {
-    for (sum, line) in sums.as_flattened_mut().iter_mut().zip(lines) {
-        *sum = s.load_f(line);
+    let lines = &lines[..2 * N];
+    for r in 0..2 {
+        for c in 0..N {
+            sums[r][c] = s.load_f(&lines[r * N + c]);
+        }
     }
 }
 
@@ -489,7 +496,9 @@ impl<F: By256> Task for Unpack256<'_, F> {
                 let lines = &mut ready[READY_GROUP_256 * r..][..READY_GROUP_256];
                 for g in 0..8 {
                     for i in 0..4 {
-                        for (quad, integers) in quads_by_sub(F::SUB, i).into_iter().zip(rows.integers(s, r, g, i)) {
+                        for (quad, integers) in
+                            quads_by_sub(F::SUB, i).into_iter().zip(rows.integers(s, r, g, i))
+                        {
                             s.store(integers, &mut lines[8 * g + quad]);
                         }
                     }

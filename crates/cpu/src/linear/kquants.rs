@@ -151,7 +151,8 @@ impl By256 for Q6K {
         for g in 0..8 {
             let (half, k) = (g / 4, g % 4);
             // Nibbles: bytes 32 (k % 2).. of the half's 64, low for k < 2, high above; see `file::Q6K::packed`.
-            let nibbles = |q| word(block.packed(), 16 * half + 8 * (k % 2) + q) >> (4 * (k / 2)) & (15 * ONES);
+            let nibbles =
+                |q| word(block.packed(), 16 * half + 8 * (k % 2) + q) >> (4 * (k / 2)) & (15 * ONES);
             for h in 0..2 {
                 let lines = &mut unit[9 + 12 * g + 6 * r + 3 * h..][..3];
                 lines[0].set_word(lane, bit_pairs_by_quad(block.high_bits(), g, h));

@@ -144,10 +144,7 @@ pub(super) fn five_bit_lines<S: Lanes>(s: S, fifth: &Line, nibbles: &Line, i: us
     let [low, high] = nibble_line(s, nibbles);
     let fifth = s.load(fifth);
     let bit = s.bytes(16);
-    [
-        s.or(low, s.and(s.shl(fifth, 4 - i as u32), bit)),
-        s.or(high, s.and(s.shr(fifth, i as u32), bit)),
-    ]
+    [s.or(low, s.and(s.shl(fifth, 4 - i as u32), bit)), s.or(high, s.and(s.shr(fifth, i as u32), bit))]
 }
 
 /// Puts word `i` of a row into line `i`.

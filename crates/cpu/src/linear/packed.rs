@@ -198,7 +198,8 @@ fn pieces<'a>(sides: &[&[MatrixView<'a>]]) -> Vec<Piece<'a>> {
     let mut rest: Vec<Vec<MatrixView<'a>>> =
         sides.iter().map(|side| side.iter().rev().filter(|p| p.rows > 0).copied().collect()).collect();
     let mut pieces = Vec::new();
-    while let Some(rows) = rest.iter().map(|side| side.last().map_or(0, |p| p.rows)).min().filter(|&r| r > 0) {
+    while let Some(rows) = rest.iter().map(|side| side.last().map_or(0, |p| p.rows)).min().filter(|&r| r > 0)
+    {
         let piece = rest.iter_mut().filter_map(|side| {
             let part = side.pop()?;
             if part.rows > rows {
@@ -212,11 +213,7 @@ fn pieces<'a>(sides: &[&[MatrixView<'a>]]) -> Vec<Piece<'a>> {
 }
 
 impl Tiles {
-    fn pack(
-        sides: &[&[MatrixView<'_>]],
-        bias: Option<&[f32]>,
-        pool: &Pool,
-    ) -> Result<Self, DeviceError> {
+    fn pack(sides: &[&[MatrixView<'_>]], bias: Option<&[f32]>, pool: &Pool) -> Result<Self, DeviceError> {
         let pieces = pieces(sides);
         let mut segments = Vec::new();
         let (mut start, mut first, mut tiles) = (0usize, 0, 0);
@@ -272,7 +269,12 @@ impl Tiles {
 }
 
 /// The biases in the order of the tiles.
-fn bias_lines(segments: &[Segment], tiles: usize, sides: usize, bias: &[f32]) -> Result<Slab<Line>, DeviceError> {
+fn bias_lines(
+    segments: &[Segment],
+    tiles: usize,
+    sides: usize,
+    bias: &[f32],
+) -> Result<Slab<Line>, DeviceError> {
     let mut lines: Slab<Line> = Slab::zeroed(tiles * sides * 2, "a bias")?;
     for segment in segments {
         for (i, output) in (segment.first..segment.first + segment.rows).enumerate() {

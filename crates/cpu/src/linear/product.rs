@@ -6,7 +6,7 @@
 
 use super::activations::{Family, Quantize, Scheme, most_words};
 use super::epilogue::{Finish, Finishing, Output};
-use super::float::{CHUNK, Multiply, READY_CHUNK, decode_chunk};
+use super::float::{CHUNK, FewFloats, Multiply, READY_CHUNK, decode_chunk};
 use super::formats::{By32, By256, Floats, ForFormat, TILE, for_format};
 use super::integer::{Few32, Few256, Many, Many32, Many256, READY_32, READY_256, Unpack32, Unpack256};
 use super::lanes::{Kernels, Line, Wide, Work};
@@ -324,6 +324,12 @@ impl<S: Wide> Job<'_, S> {
                 for (i, side) in segment.sides.iter().enumerate() {
                     let lines = self.tiles.tile(segment, tile, i);
                     let sums = &mut scratch.sums[side_lines * i..][..side_lines];
+                    if self.m <= S::COLUMNS && scheme_of(side.dtype).is_none() {
+                        let few =
+                            FewRows { s: self.s, tile: lines, x: self.x, m: self.m, cols: self.cols, sums };
+                        for_format(side.dtype, few).expect("packed matrices hold weights");
+                        continue;
+                    }
                     if self.cols == 0 {
                         sums.fill(Line::ZERO);
                     }
@@ -340,12 +346,16 @@ impl<S: Wide> Job<'_, S> {
                                 let row = (first + c.min(count - 1)) * self.cols;
                                 &self.x[row + columns.start..row + columns.end]
                             };
+                            let next = |c: usize| {
+                                let row = (first + S::COLUMNS + c).min(rows.end - 1) * self.cols;
+                                &self.x[row + columns.start..row + columns.end]
+                            };
                             let first = start == 0;
                             match width {
-                                1 => self.multiply_chunk::<1>(ready, row, first, sums),
-                                2 => self.multiply_chunk::<2>(ready, row, first, sums),
-                                4 => self.multiply_chunk::<4>(ready, row, first, sums),
-                                _ => self.multiply_chunk::<8>(ready, row, first, sums),
+                                1 => self.multiply_chunk::<1>(ready, row, next, first, sums),
+                                2 => self.multiply_chunk::<2>(ready, row, next, first, sums),
+                                4 => self.multiply_chunk::<4>(ready, row, next, first, sums),
+                                _ => self.multiply_chunk::<8>(ready, row, next, first, sums),
                             }
                         }
                     }
@@ -362,11 +372,12 @@ impl<S: Wide> Job<'_, S> {
         &self,
         ready: &[Line],
         row: impl Fn(usize) -> &'a [f32],
+        next: impl Fn(usize) -> &'a [f32],
         first: bool,
         sums: &mut [Line],
     ) {
-        let rows = std::array::from_fn(row);
-        self.s.run(Multiply::<N> { ready, rows, first, sums: &mut sums[..2 * N] });
+        let (rows, next) = (std::array::from_fn(row), std::array::from_fn(next));
+        self.s.run(Multiply::<N> { ready, rows, next, first, sums: &mut sums[..2 * N] });
     }
 
     /// Finishes the sums of a tile with `rows`, where the last panel has `last` lines for each group and each side
@@ -440,6 +451,46 @@ impl<S: Wide> ForFormat for Few<'_, S> {
 
     fn floats<F: Floats>(self) {
         unreachable!("floats take no quantized activations");
+    }
+}
+
+/// A tile of plain floats times few rows.
+struct FewRows<'a, S> {
+    s: S,
+    tile: &'a [Line],
+    x: &'a [f32],
+    m: usize,
+    cols: usize,
+    sums: &'a mut [Line],
+}
+
+impl<'a, S: Wide> FewRows<'a, S> {
+    fn run<F: Floats, const N: usize>(self) {
+        // A panel that lacks rows repeats its last one.
+        let rows = std::array::from_fn(|c| &self.x[c.min(self.m - 1) * self.cols..][..self.cols]);
+        let (tile, sums) = (self.tile, &mut self.sums[..2 * N]);
+        self.s.run(FewFloats::<F, N> { tile, rows, sums, format: PhantomData });
+    }
+}
+
+impl<S: Wide> ForFormat for FewRows<'_, S> {
+    type Output = ();
+
+    fn by32<F: By32>(self) {
+        unreachable!("integers are decoded first");
+    }
+
+    fn by256<F: By256>(self) {
+        unreachable!("integers are decoded first");
+    }
+
+    fn floats<F: Floats>(self) {
+        match panel_width::<S>(self.m) {
+            1 => self.run::<F, 1>(),
+            2 => self.run::<F, 2>(),
+            4 => self.run::<F, 4>(),
+            _ => self.run::<F, 8>(),
+        }
     }
 }
 

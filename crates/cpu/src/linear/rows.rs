@@ -7,7 +7,6 @@
 
 use super::formats::{By32, high_nibbles, low_nibbles};
 use super::lanes::{Lanes, Line};
-use glimmer_tensor::quant::rows::int4_pair;
 
 pub(super) struct RowI8;
 pub(super) struct RowI4;
@@ -40,9 +39,8 @@ impl By32 for RowI8 {
     fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
         let lines = bytes.len().div_ceil(4);
         for (line, quad) in unit[lines * r..].iter_mut().zip(bytes.chunks(4)) {
-            for (b, byte) in quad.iter().enumerate() {
-                line.0[4 * lane + b] = byte ^ 128;
-            }
+            // Two's complement becomes 128 more than the integer.
+            line.set_word(lane, padded_word(quad) ^ 0x8080_8080);
         }
     }
 }
@@ -79,15 +77,25 @@ impl By32 for RowI4 {
     fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
         let lines = bytes.len().div_ceil(4);
         for (line, eight) in unit[lines * r..].iter_mut().zip(bytes.chunks(4)) {
-            let mut columns = [0u8; 8];
-            for (pair, byte) in columns.as_chunks_mut::<2>().0.iter_mut().zip(eight) {
-                let (even, odd) = int4_pair(*byte);
-                *pair = [(even + 8).cast_unsigned(), (odd + 8).cast_unsigned()];
-            }
-            for b in 0..4 {
-                line.0[4 * lane + b] = columns[b] | columns[b + 4] << 4;
-            }
+            // Two's complement becomes 8 more than the integer. Even columns stand high, odd ones low.
+            let x = padded_word(eight) ^ 0x8888_8888;
+            let (even, odd) = (x >> 4 & 0x0f0f_0f0f, x & 0x0f0f_0f0f);
+            // Bytes 0 to 3 of the first quad are columns 0 to 3, which are the first two of `even` and of `odd`.
+            let quad = |shift: u32| {
+                let (e, o) = (even >> shift & 0xffff, odd >> shift & 0xffff);
+                (e & 0xff) | (o & 0xff) << 8 | (e >> 8) << 16 | (o >> 8) << 24
+            };
+            line.set_word(lane, quad(0) | quad(16) << 4);
         }
+    }
+}
+
+/// At most four bytes as a little-endian word.
+#[inline(always)]
+fn padded_word(bytes: &[u8]) -> u32 {
+    match bytes.first_chunk() {
+        Some(word) => u32::from_le_bytes(*word),
+        None => bytes.iter().rev().fold(0, |word, &byte| word << 8 | u32::from(byte)),
     }
 }
 

@@ -69,7 +69,9 @@ impl Owned {
         let scales = matches!(dtype, DType::RowI8 | DType::RowI4)
             .then(|| (0..rows).flat_map(|_| half()).collect::<Vec<u8>>());
         match dtype {
-            DType::F32 => data.as_chunks_mut::<4>().0.iter_mut().for_each(|b| *b = random.normal().to_le_bytes()),
+            DType::F32 => {
+                data.as_chunks_mut::<4>().0.iter_mut().for_each(|b| *b = random.normal().to_le_bytes())
+            }
             DType::F16 => {
                 let numbers = data.as_chunks_mut::<2>().0.iter_mut();
                 numbers.for_each(|b| *b = f16::from_f32(random.normal()).to_le_bytes());
@@ -225,7 +227,9 @@ fn check_product(dtype: DType, rows: usize, cols: usize, m: usize, kind: usize, 
             for (row, out) in x.chunks_exact(cols).zip(out.chunks_exact(rows)) {
                 let used = scheme.map_or_else(|| row.to_vec(), |scheme| dequantized(scheme, row));
                 let close = if scheme.is_some() { CLOSE_QUANTIZED } else { CLOSE };
-                for (o, ((sum, size), &found)) in plain(&w, bias, &used, cols).into_iter().zip(out).enumerate() {
+                for (o, ((sum, size), &found)) in
+                    plain(&w, bias, &used, cols).into_iter().zip(out).enumerate()
+                {
                     let error = (sum - f64::from(found)).abs();
                     assert!(
                         error <= close * size + 1e-37,
@@ -280,7 +284,10 @@ fn quantized_activations_are_near_the_exact_ones() {
             for (x, near) in x.chunks(block).zip(near.chunks(block)) {
                 let most = x.iter().fold(0f32, |m, v| m.max(v.abs()));
                 for (x, near) in x.iter().zip(near) {
-                    assert!((x - near).abs() <= most / steps * 1.001 + 1e-36, "{dtype} {kind}: {x} became {near}");
+                    assert!(
+                        (x - near).abs() <= most / steps * 1.001 + 1e-36,
+                        "{dtype} {kind}: {x} became {near}"
+                    );
                 }
             }
         }
@@ -305,7 +312,10 @@ fn what_is_not_finite_stays_so() {
                     for (r, out) in out.chunks_exact(20).enumerate() {
                         // A weight of zero times infinity is no number either; finite rows stay finite.
                         let bad_row = r == at / cols;
-                        assert!(out.iter().all(|v| v.is_finite() != bad_row), "{dtype} {kernels:?} {compute:?} {bad}");
+                        assert!(
+                            out.iter().all(|v| v.is_finite() != bad_row),
+                            "{dtype} {kernels:?} {compute:?} {bad}"
+                        );
                     }
                 }
                 let x = vec![f32::MAX; cols];
@@ -316,7 +326,14 @@ fn what_is_not_finite_stays_so() {
 }
 
 /// Bits of a row of the output, for rows `at` of `x` multiplied together on `threads` threads.
-fn bits(kernels: Kernels, threads: usize, compute: Compute, x: &[f32], at: Range<usize>, w: &PackedMatrix) -> Vec<Vec<u32>> {
+fn bits(
+    kernels: Kernels,
+    threads: usize,
+    compute: Compute,
+    x: &[f32],
+    at: Range<usize>,
+    w: &PackedMatrix,
+) -> Vec<Vec<u32>> {
     let x = &x[at.start * w.cols()..at.end * w.cols()];
     let out = product(kernels, &Pool::new(threads), compute, x, at.len(), w, Finish::Store);
     out.chunks_exact(w.rows()).map(|row| row.iter().map(|v| v.to_bits()).collect()).collect()
@@ -353,6 +370,90 @@ proptest! {
     }
 }
 
+/// The same across the boundaries of what is multiplied with a tile at a time; and all x86 instruction sets agree,
+/// because integers are exact, every float operation exists in all of them, and the order is one.
+#[test]
+fn bits_are_those_of_a_row_alone_whatever_the_loops() {
+    let random = &mut Random(71);
+    let pool = Pool::new(1);
+    for dtype in [DType::Q4_K, DType::Q6_K, DType::Q5_0, DType::RowI8, DType::F16] {
+        let (m, cols) = (270, 1280);
+        let packed = pack(&[Owned::random(dtype, 50, cols, random)], None, MatrixUse::Linear, &pool);
+        let x = activations(1, m, cols, random);
+        for compute in [Compute::F32, Compute::Auto] {
+            let mut x86 = Vec::new();
+            for kernels in kernels() {
+                let together = bits(kernels, 2, compute, &x, 0..m, &packed);
+                for row in [0, 7, 8, 255, 256, 263, 264, 269] {
+                    let alone = bits(kernels, 1, compute, &x, row..row + 1, &packed);
+                    assert_eq!(together[row], alone[0], "{dtype} {kernels:?} {compute:?} row {row}");
+                }
+                if !matches!(kernels, Kernels::Portable(_)) {
+                    x86.push(together);
+                }
+            }
+            assert!(x86.windows(2).all(|pair| pair[0] == pair[1]), "{dtype} {compute:?}");
+        }
+    }
+}
+
+/// Weights all at one end of their range, or ends in turn, with activations whose sums are as large as they come:
+/// where 16 bits would run over.
+#[test]
+fn sums_of_extremes_do_not_overflow() {
+    let random = &mut Random(81);
+    let pool = Pool::new(1);
+    let patterns: [fn(usize, usize) -> f32; 6] = [
+        |_, _| 1.0,
+        |_, _| -1.0,
+        |k, _| if k % 2 == 0 { 1.0 } else { -1.0 },
+        |k, m| if k % 32 < m % 33 { 1.0 } else { -0.5 },
+        |k, m| if k % 16 == m % 16 { 1.0 } else { 0.496 },
+        |k, m| 1.0 - (k * 7 + m) as f32 % 5.0 * 0.003,
+    ];
+    for dtype in DType::WEIGHTS {
+        let Some(scheme) = scheme_of(dtype) else { continue };
+        let cols = 512;
+        for fill in [[0xff, 0xff], [0x00, 0x00], [0x80, 0x80], [0x7f, 0x7f], [0xff, 0x00], [0x0f, 0xf0]] {
+            let mut matrix = Owned::random(dtype, 32, cols, random);
+            // The same scales as before, all else the pattern.
+            let with_scales = Owned::random(dtype, 32, cols, random);
+            let (block, fields): (usize, &[usize]) = match dtype {
+                DType::Q4_1 | DType::Q5_1 | DType::Q4_K | DType::Q5_K => (dtype.block_bytes(), &[0, 2]),
+                DType::Q2_K => (84, &[80, 82]),
+                DType::Q3_K => (110, &[108]),
+                DType::Q6_K => (210, &[208]),
+                DType::RowI8 | DType::RowI4 => (dtype.block_bytes(), &[]),
+                _ => (dtype.block_bytes(), &[0]),
+            };
+            for (i, byte) in matrix.data.iter_mut().enumerate() {
+                let is_scale = fields.iter().any(|&at| (at..at + 2).contains(&(i % block)));
+                *byte = if is_scale { with_scales.data[i] } else { fill[i % 2] };
+            }
+            let w = matrix.decoded();
+            let packed = pack(&[matrix], None, MatrixUse::Linear, &pool);
+            for pattern in patterns {
+                let m = 9;
+                let x: Vec<f32> = (0..m * cols).map(|i| pattern(i % cols, i / cols)).collect();
+                for kernels in kernels() {
+                    let out = product(kernels, &pool, Compute::Auto, &x, m, &packed, Finish::Store);
+                    for (row, out) in x.chunks_exact(cols).zip(out.chunks_exact(32)) {
+                        let used = dequantized(scheme, row);
+                        for ((sum, size), &found) in plain(&w, None, &used, cols).into_iter().zip(out) {
+                            // Minima may cancel all but a little of the sum.
+                            let error = (sum - f64::from(found)).abs();
+                            assert!(
+                                error <= CLOSE * size + 1e-3,
+                                "{dtype} {fill:?} {kernels:?}: {found}, not {sum}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn parts_of_different_types_are_one_matrix() {
     let random = &mut Random(21);
@@ -373,9 +474,15 @@ fn parts_of_different_types_are_one_matrix() {
             for (r, row) in x.chunks_exact(cols).enumerate() {
                 for (o, (sum, size)) in plain(&w, Some(&bias), row, cols).into_iter().enumerate() {
                     let at = r * rows + o;
-                    assert!((sum - f64::from(out[at])).abs() <= CLOSE * size, "{kernels:?} row {r} output {o}");
+                    assert!(
+                        (sum - f64::from(out[at])).abs() <= CLOSE * size,
+                        "{kernels:?} row {r} output {o}"
+                    );
                     // Half a step of a 254th of about three times the usual size, for each product.
-                    assert!((sum - f64::from(auto[at])).abs() <= 0.01 * size, "{kernels:?} row {r} output {o}");
+                    assert!(
+                        (sum - f64::from(auto[at])).abs() <= 0.01 * size,
+                        "{kernels:?} row {r} output {o}"
+                    );
                 }
             }
         }
@@ -423,7 +530,10 @@ fn every_way_to_finish_is_that_of_plain_loops() {
                     let found = swiglu[r * rows / 2 + o];
                     // An error of either factor is multiplied with the other.
                     let size = g_size * v.abs() + v_size * g.abs();
-                    assert!(near(found, g / (1.0 + (-g).exp()) * v, size), "{kernels:?} {found} for {g}, {v}");
+                    assert!(
+                        near(found, g / (1.0 + (-g).exp()) * v, size),
+                        "{kernels:?} {found} for {g}, {v}"
+                    );
                 }
             }
         }
@@ -435,7 +545,8 @@ fn every_way_to_finish_is_that_of_plain_loops() {
 fn activation_functions_hold_far_out() {
     let pool = Pool::new(1);
     let one = Owned { dtype: DType::F32, rows: 1, cols: 1, data: 1f32.to_le_bytes().to_vec(), scales: None };
-    let two = Owned { dtype: DType::F32, rows: 2, cols: 1, data: [1f32.to_le_bytes(); 2].concat(), scales: None };
+    let two =
+        Owned { dtype: DType::F32, rows: 2, cols: 1, data: [1f32.to_le_bytes(); 2].concat(), scales: None };
     let linear = pack(&[one], None, MatrixUse::Linear, &pool);
     let gated = pack(&[two], None, MatrixUse::Gated, &pool);
     let mut x: Vec<f32> = (-4000..=4000).map(|i| i as f32 / 32.0).collect();
@@ -447,10 +558,18 @@ fn activation_functions_hold_far_out() {
             let v = f64::from(x);
             let inner = (2.0 / std::f64::consts::PI).sqrt() * v * (1.0 + 0.044715 * v * v);
             let exact = v / (1.0 + (-2.0 * inner).exp());
-            assert!((f64::from(gelu[i]) - exact).abs() <= 1e-6 * v.abs(), "gelu({x}) = {}, not {exact}", gelu[i]);
+            assert!(
+                (f64::from(gelu[i]) - exact).abs() <= 1e-6 * v.abs(),
+                "gelu({x}) = {}, not {exact}",
+                gelu[i]
+            );
             let exact = v / (1.0 + (-v).exp()) * v;
             let error = (f64::from(swiglu[i]) - exact).abs();
-            assert!(error <= 1e-6 * exact.abs() + 1e-30 * v * v + 1e-44, "swiglu({x}) = {}, not {exact}", swiglu[i]);
+            assert!(
+                error <= 1e-6 * exact.abs() + 1e-30 * v * v + 1e-44,
+                "swiglu({x}) = {}, not {exact}",
+                swiglu[i]
+            );
         }
     }
 }
