@@ -1,0 +1,220 @@
+"""Trains the demo model that ships inside glimmer: a small bilingual GLM (GlmForCausalLM, GLM-4's chat format).
+
+    python -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.23.0 tokenizers==0.23.3 safetensors==0.8.0
+    venv/bin/python tools/demo/train.py OUT_DIR
+
+Python 3.12, CPU only, two cores, no network. OUT_DIR gets the Hugging Face layout; run again to resume. See README.md.
+"""
+
+import argparse
+import json
+import math
+import random
+import re
+import resource
+import shutil
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import GlmConfig, GlmForCausalLM
+
+import prompt
+from text import Conversation, held_out
+
+HERE = Path(__file__).parent
+SEED = 20250
+VOCABULARY = 3328
+LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD, FEED_FORWARD = 6, 256, 4, 2, 64, 768
+CONTEXT = 2048
+SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+BATCH = 4096  # tokens of a step, padding included
+
+
+def make_tokenizer():
+    """Byte-level BPE on our own text. Digits stay single, so that sums are done digit by digit."""
+    rng = random.Random(SEED)
+    texts = []
+    for _ in range(6000):
+        for text, _ in prompt.segments(Conversation(rng, rng.randint(1, 6)).messages):
+            if text not in prompt.SPECIAL:
+                texts.append(re.sub(r"\d", "\n", text))
+    tokenizer = Tokenizer(models.BPE(ignore_merges=True))
+    split = pre_tokenizers.Split(Regex(SPLIT), behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY - len(prompt.SPECIAL), min_frequency=3, max_token_length=12, show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in prompt.SPECIAL])
+    prefix = [(name, tokenizer.token_to_id(name)) for name in ("[gMASK]", "<sop>")]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[gMASK] <sop> $A", pair="[gMASK] <sop> $A $B:1", special_tokens=prefix
+    )
+    return tokenizer
+
+
+def write_layout(out, tokenizer, model=None):
+    """The Hugging Face layout."""
+    tokenizer.save(str(out / "tokenizer.json"))
+    special = {name: tokenizer.token_to_id(name) for name in prompt.SPECIAL}
+    added = {str(id): {"content": name, "lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True} for name, id in special.items()}
+    settings = {
+        "added_tokens_decoder": added, "additional_special_tokens": prompt.SPECIAL, "clean_up_tokenization_spaces": False,
+        "do_lower_case": False, "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>", "model_max_length": CONTEXT,
+        "padding_side": "left", "remove_space": False, "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    shutil.copy(HERE / "chat_template.jinja", out / "chat_template.jinja")
+    if model is not None:
+        model.save_pretrained(out)
+
+
+def make_model(tokenizer):
+    id = tokenizer.token_to_id
+    stops = [id("<|endoftext|>"), id("<|user|>"), id("<|observation|>")]
+    config = GlmConfig(
+        vocab_size=tokenizer.get_vocab_size(), hidden_size=HIDDEN, intermediate_size=FEED_FORWARD, num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS, num_key_value_heads=KV_HEADS, head_dim=HEAD, attention_bias=False, rms_norm_eps=1e-5,
+        max_position_embeddings=CONTEXT, tie_word_embeddings=True, eos_token_id=stops, pad_token_id=stops[0], bos_token_id=None,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+    )
+    torch.manual_seed(SEED)
+    model = GlmForCausalLM(config)
+    model.generation_config.eos_token_id = stops
+    model.generation_config.pad_token_id = stops[0]
+    model.generation_config.do_sample = False
+    return model
+
+
+class Batches:
+    """Endless fresh conversations, grouped by length so that little is padding. The state is the random generator's."""
+
+    def __init__(self, encoder, seed):
+        self.encoder, self.rng, self.forbidden = encoder, random.Random(seed), held_out()
+        self.waiting = {}
+
+    def draw(self, long_share):
+        """(ids [rows, length], marks of learnt tokens), both padded at the right."""
+        while True:
+            turns = self.rng.randint(12, 55) if self.rng.random() < long_share else self.rng.choice((1, 2, 2, 3, 3, 4, 5, 6))
+            ids, learnt = prompt.conversation(self.encoder, self.rng, turns, self.forbidden)
+            ids, learnt = ids[:CONTEXT], learnt[:CONTEXT]
+            width = next(w for w in (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 2048) if w >= len(ids))
+            group = self.waiting.setdefault(width, [])
+            group.append((ids, learnt))
+            if len(group) * width >= BATCH - width // 2:
+                del self.waiting[width]
+                x = torch.zeros((len(group), max(len(i) for i, _ in group)), dtype=torch.long)
+                marks = torch.zeros_like(x, dtype=torch.bool)
+                for row, (ids, learnt) in enumerate(group):
+                    x[row, : len(ids)] = torch.tensor(ids)
+                    marks[row, : len(ids)] = torch.tensor(learnt)
+                return x, marks
+
+
+def loss_of(model, x, marks):
+    """Mean cross-entropy over learnt tokens. Padding lies at the right, where a causal model does not see it."""
+    hidden = model.model(input_ids=x[:, :-1], use_cache=False).last_hidden_state
+    marks = marks[:, 1:]
+    return F.cross_entropy(model.lm_head(hidden[marks]), x[:, 1:][marks])
+
+
+@torch.no_grad()
+def exact_answers(model, encoder, count, seed):
+    """Share of answers all of whose tokens are the likeliest: with them before, so it is what greedy decoding says."""
+    rng, right, total = random.Random(seed), 0, 0
+    for _ in range(count):
+        ids, learnt = prompt.conversation(encoder, rng, rng.randint(1, 8), held_out())
+        x = torch.tensor([ids[:CONTEXT]])
+        hit = model(input_ids=x, use_cache=False).logits[0, :-1].argmax(-1) == x[0, 1:]
+        good, inside = True, False
+        for mark, ok in zip(learnt[1:CONTEXT], hit.tolist()):
+            if mark:
+                good, inside = good and ok, True
+            elif inside:
+                right, total, good, inside = right + good, total + 1, True, False
+        if inside:
+            right, total = right + good, total + 1
+    return right / max(total, 1)
+
+
+def used_seconds():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--tokens", type=float, default=8e6, help="tokens to train on")
+    parser.add_argument("--rate", type=float, default=0.02, help="peak learning rate of Muon")
+    parser.add_argument("--adam-rate", type=float, default=3e-3, help="peak learning rate of AdamW")
+    parser.add_argument("--optimizer", choices=("muon", "adamw"), default="muon")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path)) if path.exists() else make_tokenizer()
+    model = make_model(tokenizer)
+    write_layout(args.out, tokenizer)
+    encoder = prompt.Encoder(tokenizer)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {tokenizer.get_vocab_size()} tokens", flush=True)
+
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    if args.optimizer == "muon":
+        # Muon for the matrices of the layers: it needs about half as many tokens as AdamW alone.
+        optimizers = [torch.optim.Muon(matrices, lr=args.rate, momentum=0.95, weight_decay=0.05, adjust_lr_fn="original"),
+                      torch.optim.AdamW(others, lr=args.adam_rate, betas=(0.9, 0.95), weight_decay=0.0)]
+    else:
+        optimizers = [torch.optim.AdamW(matrices + others, lr=args.adam_rate, betas=(0.9, 0.95), weight_decay=0.05)]
+    peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    step = tokens = learnt = 0
+    spent, wall = 0.0, 0.0
+    saved = args.out / "resume.pt"
+    if saved.exists():
+        state = torch.load(saved, weights_only=True)
+        model.load_state_dict(state["model"])
+        for optimizer, kept in zip(optimizers, state["optimizers"]):
+            optimizer.load_state_dict(kept)
+        step, tokens, learnt, spent, wall = state["at"]
+        print(f"resumed at step {step}", flush=True)
+    batches = Batches(encoder, SEED + 1 + step)
+    start, start_wall, saved_at, shown, mean = used_seconds() - spent, time.time() - wall, time.time(), tokens, None
+    while tokens < args.tokens:
+        done = tokens / args.tokens
+        # A short rise, a plateau, then down to nothing. Long conversations come when short ones are known.
+        rate = min(1.0, (step + 1) / 60, (1.0 - done) / 0.6 + 0.01)
+        for group, peak in zip((g for o in optimizers for g in o.param_groups), peaks):
+            group["lr"] = peak * rate
+        x, marks = batches.draw(0.0 if done < 0.35 else 0.12)
+        loss = loss_of(model, x, marks)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        step, tokens, learnt = step + 1, tokens + x.numel(), learnt + int(marks.sum())
+        mean = loss.item() if mean is None else 0.96 * mean + 0.04 * loss.item()
+        if step % 25 == 0:
+            print(f"step {step} tokens {tokens / 1e6:.2f}M learnt {learnt / 1e6:.2f}M loss {mean:.4f} cpu {used_seconds() - start:.0f}s wall {time.time() - start_wall:.0f}s", flush=True)
+        if tokens - shown > args.tokens / 16:
+            shown = tokens
+            print(f"  exact answers {exact_answers(model, encoder, 60, 7):.3f}", flush=True)
+        if time.time() - saved_at > 240:
+            state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "at": (step, tokens, learnt, used_seconds() - start, time.time() - start_wall)}
+            torch.save(state, saved.with_suffix(".new"))
+            saved.with_suffix(".new").replace(saved)
+            saved_at = time.time()
+    write_layout(args.out, tokenizer, model)
+    print(f"done: loss {mean:.4f}, exact answers {exact_answers(model, encoder, 300, 8):.4f}, {tokens:,} tokens, {used_seconds() - start:.0f} CPU seconds, {time.time() - start_wall:.0f} seconds", flush=True)
+
+
+if __name__ == "__main__":
+    main()
