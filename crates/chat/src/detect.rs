@@ -98,7 +98,7 @@ fn by_name(name: &str) -> Option<Format> {
         (&["rumination"], Format::GlmZ1Rumination),
         (&["glm-z1", "glmz1"], Format::GlmZ1),
         (&["0414"], Format::Glm40414),
-        (&["glm-4.7", "glm4.7", "glm-4-7"], Format::Glm47),
+        (&["glm-4.7", "glm4.7", "glm-4-7", "glm-5", "glm5"], Format::Glm47),
         (&["glm-4.5", "glm-4.6", "glm4.5", "glm4.6", "glm-4-5", "glm-4-6"], Format::Glm45),
         (&["glm-edge", "glmedge"], Format::GlmEdge),
         (&["glm-4v", "glm4v"], Format::Glm4v),
@@ -157,6 +157,7 @@ mod tests {
             ("GLM-4.5-Air", Format::Glm45),
             ("GLM-4.6", Format::Glm45),
             ("GLM-4.7-Flash", Format::Glm47),
+            ("GLM-5", Format::Glm47),
         ] {
             assert_eq!(by_name(name), Some(format), "{name}");
         }

@@ -12,6 +12,8 @@ mod detect;
 mod error;
 mod format;
 mod formats;
+#[doc(hidden)]
+pub mod fuzz_entry;
 mod jinja;
 mod message;
 mod python;

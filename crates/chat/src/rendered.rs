@@ -7,6 +7,7 @@
 
 use crate::error::ChatError;
 use crate::format::{Format, Tokenising};
+use crate::python;
 use glimmer_tokenizer::{TokenId, Tokenizer};
 use std::borrow::Cow;
 
@@ -61,7 +62,7 @@ impl Rendered {
 
     /// Whether the prompt ends inside the reasoning that it opens: the reply begins there.
     pub fn opens_reasoning(&self) -> bool {
-        matches!(self.segments.last(), Some(Segment::Trusted(text)) if text.ends_with("<think>"))
+        matches!(self.segments.last(), Some(Segment::Trusted(text)) if python::strip(text).ends_with("<think>"))
     }
 
     /// The prompt's ids, with special tokens from the format alone.

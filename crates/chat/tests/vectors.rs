@@ -159,6 +159,20 @@ fn templates_agree_with_native_formats() {
     }
 }
 
+/// A revision of a known template that names the model otherwise is that template, with that name.
+#[test]
+fn the_name_in_the_template_is_kept() {
+    let Some(shared) = shared() else { return };
+    let source = std::fs::read_to_string(shared.join("tokenizers/templates/glm-4-9b-chat.jinja")).unwrap();
+    let older = source.replace("名为 GLM-4 的", "名为 ChatGLM 的");
+    let template = ChatTemplate::detect(Some(&older), &Default::default()).unwrap();
+    assert_eq!(template.format(), Some(Format::Glm4));
+    let conversation = serde_json::from_str(r#"[{"role": "system", "content": null, "tools": []}]"#).unwrap();
+    assert!(template.render(&conversation).unwrap().prompt().contains("你是一个名为 ChatGLM 的"));
+    let changed = source.replace("可用工具", "工具");
+    assert_eq!(ChatTemplate::detect(Some(&changed), &Default::default()).unwrap().format(), None);
+}
+
 /// Vectors that other projects published.
 #[test]
 fn known_public_vectors() {

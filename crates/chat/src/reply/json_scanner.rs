@@ -68,7 +68,7 @@ impl JsonScanner {
         for (at, byte) in text.bytes().enumerate() {
             match self.byte(byte) {
                 None => return Scan::Invalid(at),
-                Some(()) if self.open.is_empty() => {
+                Some(()) if self.open.is_empty() && self.expect == Expect::CommaOrEnd => {
                     self.first_member = true;
                     return Scan::End(at + 1);
                 }

@@ -26,8 +26,18 @@ pub(super) struct Lines {
 
 #[derive(Debug)]
 enum State {
-    /// The first line so far, and what follows the name of a tool until it is clear what that is.
-    FirstLine(String),
+    /// White space before the first line.
+    Blank(String),
+    /// The first line so far: all of it, and where it begins after the white space.
+    Line {
+        raw: String,
+        start: usize,
+    },
+    /// After a line that is a tool's name: white space before its arguments.
+    Named {
+        raw: String,
+        name: String,
+    },
     Text,
     /// JSON arguments as they come; held until their first member is whole.
     Json {
@@ -38,7 +48,7 @@ enum State {
     },
     /// Arguments that turned out not to be JSON when they were under way.
     Broken,
-    /// A body that means something only as a whole; and all of it, should it mean nothing.
+    /// A body that means something only as a whole; and what stood before it, should it mean nothing.
     Whole {
         name: String,
         body: String,
@@ -48,18 +58,32 @@ enum State {
     AfterCall,
 }
 
+/// White space after a tool's name that is still taken for the end of its line.
+const MAX_LINE: usize = 512;
+
 impl Lines {
     pub(super) fn new(dialect: Dialect, tools: Tools) -> Lines {
-        Lines { dialect, tools, state: State::FirstLine(String::new()) }
+        Lines { dialect, tools, state: State::Blank(String::new()) }
     }
 
     pub(super) fn feed(&mut self, text: &str, sink: &mut Sink<'_>) {
         match &mut self.state {
-            State::FirstLine(line) => {
-                line.push_str(text);
-                let line = std::mem::take(line);
-                self.first_line(line, sink);
+            State::Blank(blank) => {
+                // GLM-4's ordinary answers begin with a newline, which says nothing; ChatGLM3's with an empty first
+                // line, which says that no tool is called.
+                let begun = match self.dialect {
+                    Dialect::Glm4 => text.trim_start_matches(python::is_space),
+                    Dialect::ChatGlm3 => text.trim_start_matches([' ', '\t']),
+                };
+                blank.push_str(&text[..text.len() - begun.len()]);
+                if !begun.is_empty() {
+                    let raw = std::mem::take(blank);
+                    self.state = State::Line { start: raw.len(), raw };
+                    self.feed(begun, sink);
+                }
             }
+            State::Line { .. } => self.line(text, sink),
+            State::Named { .. } => self.named(text, sink),
             State::Text => sink(Event::Text(text.to_owned())),
             State::AfterCall => {
                 if !python::strip(text).is_empty() {
@@ -74,61 +98,65 @@ impl Lines {
     }
 
     pub(super) fn end_segment(&mut self, sink: &mut Sink<'_>) {
-        match std::mem::replace(&mut self.state, State::FirstLine(String::new())) {
-            State::FirstLine(line) if !line.is_empty() => sink(Event::Text(line)),
+        match std::mem::replace(&mut self.state, State::Blank(String::new())) {
+            State::Blank(raw) | State::Line { raw, .. } | State::Named { raw, .. } if !raw.is_empty() => {
+                sink(Event::Text(raw));
+            }
             State::Json { scanner, held, raw, .. } if !scanner.first_member => sink(Event::Text(raw + &held)),
             State::Broken => sink(Event::ToolCallEnd),
             State::Whole { name, body, raw } => self.whole(&name, &body, raw, sink),
-            State::FirstLine(_) | State::Text | State::Json { .. } | State::AfterCall => {}
+            _ => {}
         }
     }
 
-    /// Decides what a segment is as soon as its first line, and the character after it, tell.
-    fn first_line(&mut self, raw: String, sink: &mut Sink<'_>) {
-        // GLM-4's ordinary answers begin with a newline, which says nothing; ChatGLM3's with an empty first line,
-        // which says that no tool is called.
-        let begun = match self.dialect {
-            Dialect::Glm4 => raw.trim_start_matches(python::is_space),
-            Dialect::ChatGlm3 => raw.trim_start_matches([' ', '\t']),
-        };
-        if begun.is_empty() {
-            self.state = State::FirstLine(raw);
-            return;
-        }
-        let (line, rest) = match begun.split_once('\n') {
-            Some((line, rest)) => (line, Some(rest)),
-            None => (begun, None),
-        };
-        let name = python::strip(line);
-        let known = self.tools.has(name);
-        let (name, rest) = match rest {
-            None if known || self.tools.any_starts_with(line) => {
-                self.state = State::FirstLine(raw);
-                return;
-            }
-            Some(rest) if known => (name.to_owned(), rest),
-            _ => {
+    /// Decides on the first line as soon as it can no longer become a tool's name, or is one.
+    fn line(&mut self, text: &str, sink: &mut Sink<'_>) {
+        let State::Line { raw, start } = &mut self.state else { return };
+        raw.push_str(text);
+        let line = &raw[*start..];
+        let Some(end) = line.find('\n') else {
+            let named = line.len() < MAX_LINE && self.tools.has(python::strip(line));
+            if !named && !self.tools.any_starts_with(line) {
+                let text = std::mem::take(raw);
                 self.state = State::Text;
-                return sink(Event::Text(raw));
+                sink(Event::Text(text));
             }
+            return;
         };
-        let body = rest.trim_start_matches(python::is_space);
-        if self.dialect == Dialect::ChatGlm3
-            || (is_builtin(&name) && !body.is_empty() && !body.starts_with('{'))
-        {
-            let body = rest.to_owned();
-            let raw = raw[..raw.len() - body.len()].to_owned();
-            self.state = State::Whole { name, body, raw };
-        } else if body.starts_with('{') {
-            let body = body.to_owned();
-            let raw = raw[..raw.len() - body.len()].to_owned();
-            self.state = State::Json { name, scanner: JsonScanner::new(), held: String::new(), raw };
-            self.json(&body, sink);
-        } else if body.is_empty() {
-            self.state = State::FirstLine(raw);
+        let name = python::strip(&line[..end]).to_owned();
+        let mut raw = std::mem::take(raw);
+        if self.tools.has(&name) {
+            let rest = raw.split_off(*start + end + 1);
+            self.state = State::Named { raw, name };
+            self.named(&rest, sink);
         } else {
             self.state = State::Text;
             sink(Event::Text(raw));
+        }
+    }
+
+    /// Decides on what follows a tool's name, by its first character.
+    fn named(&mut self, text: &str, sink: &mut Sink<'_>) {
+        let State::Named { raw, name } = &mut self.state else { return };
+        if self.dialect == Dialect::ChatGlm3 {
+            let (name, raw) = (std::mem::take(name), std::mem::take(raw));
+            self.state = State::Whole { name, body: text.to_owned(), raw };
+            return;
+        }
+        let body = text.trim_start_matches(python::is_space);
+        raw.push_str(&text[..text.len() - body.len()]);
+        if body.is_empty() {
+            return;
+        }
+        let (name, raw) = (std::mem::take(name), std::mem::take(raw));
+        if body.starts_with('{') {
+            self.state = State::Json { name, scanner: JsonScanner::new(), held: String::new(), raw };
+            self.json(body, sink);
+        } else if is_builtin(&name) {
+            self.state = State::Whole { name, body: body.to_owned(), raw };
+        } else {
+            self.state = State::Text;
+            sink(Event::Text(raw + body));
         }
     }
 

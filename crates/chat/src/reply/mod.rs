@@ -102,7 +102,7 @@ impl ReplyParser {
         }
         let body = match format {
             Some(Format::ChatGlm6b | Format::ChatGlm2 | Format::CodeGeex2) => Body::Plain,
-            _ if tools.is_empty() && format != Some(Format::ChatGlm3) => Body::Plain,
+            _ if tools.is_empty() => Body::Plain,
             _ if tagged => Body::Tagged(Tagged::new(tools)),
             Some(Format::ChatGlm3) => Body::Lines(Lines::new(Dialect::ChatGlm3, tools)),
             _ => Body::Lines(Lines::new(Dialect::Glm4, tools)),

@@ -163,7 +163,7 @@ impl Tagged {
     fn name(&mut self, sink: &mut Sink<'_>) -> bool {
         let blank = self.held.len() - self.held.trim_start_matches(python::is_space).len();
         self.take(blank);
-        let end = ["\n", KEY, CALL_END].iter().filter_map(|tag| self.held.find(tag)).min();
+        let end = ["\n", KEY, CALL_END, CALL].iter().filter_map(|tag| self.held.find(tag)).min();
         let name = python::strip(&self.held[..end.unwrap_or(self.held.len())]);
         if name.len() > MAX_NAME || (end.is_some() && name.is_empty()) {
             sink(Event::Text(CALL.to_owned()));

@@ -22,6 +22,8 @@ pub(super) struct Thinking {
     /// Whether the prompt opened it.
     open: bool,
     state: State,
+    /// White space before all else.
+    blank: String,
     held: String,
 }
 
@@ -35,25 +37,33 @@ enum State {
 
 impl Thinking {
     pub(super) fn new(open: bool) -> Thinking {
-        Thinking { open, state: State::Start, held: String::new() }
+        Thinking { open, state: State::Start, blank: String::new(), held: String::new() }
     }
 
     pub(super) fn feed(&mut self, text: &str, emit: &mut dyn FnMut(Part)) {
         if self.state == State::Over {
             return emit(Part::Body(text.to_owned()));
         }
-        self.held.push_str(text);
+        let mut text = text;
         if self.state == State::Start {
-            let begun = self.held.trim_start_matches(python::is_space);
-            if let Some(rest) = begun.strip_prefix(OPEN) {
+            if self.held.is_empty() {
+                let begun = text.trim_start_matches(python::is_space);
+                self.blank.push_str(&text[..text.len() - begun.len()]);
+                text = begun;
+            }
+            self.held.push_str(text);
+            text = "";
+            if let Some(rest) = self.held.strip_prefix(OPEN) {
                 self.held = rest.to_owned();
                 self.state = State::Inside;
-            } else if OPEN.starts_with(begun) {
+            } else if OPEN.starts_with(&self.held) {
                 return;
             } else {
+                self.held.insert_str(0, &std::mem::take(&mut self.blank));
                 self.state = if self.open { State::Inside } else { State::Over };
             }
         }
+        self.held.push_str(text);
         match self.state {
             State::Over => emit(Part::Body(std::mem::take(&mut self.held))),
             _ => match self.held.find(CLOSE) {
@@ -76,7 +86,10 @@ impl Thinking {
     }
 
     pub(super) fn finish(&mut self, emit: &mut dyn FnMut(Part)) {
-        let held = std::mem::take(&mut self.held);
+        let mut held = std::mem::take(&mut self.held);
+        if self.state == State::Start {
+            held.insert_str(0, &self.blank);
+        }
         if held.is_empty() {
             return;
         }

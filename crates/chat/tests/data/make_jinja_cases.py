@@ -157,6 +157,7 @@ TEMPLATES = [
     "{% for i in range(3) -%}\n{{ i }}\n{%- endfor %}",
     "{% set x = none %}{{ x }}{{ x is none }}{{ x if x is not none else 'nil' }}",
     "{{ '' ~ (1, 2) }}",
+    "{%- set offered = tools | default(messages[0]['tools'], true) | default([], true) %}{{ offered }}{%- if offered %}x{% endif %}",
 ]
 
 MESSAGES = [

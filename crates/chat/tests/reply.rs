@@ -1,0 +1,430 @@
+//! Replies of every generation, taken apart: as a whole, token by token, character by character, and broken.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code outside a #[test] function")]
+
+use glimmer_chat::reply::{Event, Reply, ReplyOptions, ReplyParser};
+use glimmer_chat::{ChatTemplate, Format};
+use glimmer_tokenizer::Tokenizer;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+fn tokenizer(format: Format) -> &'static Tokenizer {
+    static TOKENIZERS: OnceLock<[Tokenizer; 4]> = OnceLock::new();
+    let all = TOKENIZERS.get_or_init(|| {
+        ["chatglm-6b", "chatglm2-6b", "glm4-hf", "glm45"].map(|name| {
+            let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tokenizer/tests/data").join(name);
+            Tokenizer::from_dir(&folder).unwrap()
+        })
+    });
+    match format {
+        Format::ChatGlm6b => &all[0],
+        Format::ChatGlm2 | Format::CodeGeex2 | Format::ChatGlm3 => &all[1],
+        Format::Glm45 | Format::Glm47 => &all[3],
+        _ => &all[2],
+    }
+}
+
+/// The tools that the requests of these tests declare.
+fn tools() -> Vec<Value> {
+    vec![
+        json!({"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {
+            "city": {"type": "string"}, "days": {"type": "integer"}, "units": {"enum": ["C", "F"]}}}}}),
+        json!({"type": "function", "function": {"name": "add"}}),
+        json!({"name": "bare"}),
+        json!({"type": "simple_browser"}),
+        json!({"type": "cogview"}),
+        json!({"type": "code_interpreter"}),
+    ]
+}
+
+fn parser(format: Format, options: ReplyOptions) -> ReplyParser {
+    ReplyParser::new(&ChatTemplate::native(format), tokenizer(format), options)
+}
+
+/// The ids of a reply; `<|assistant|>` in it is the token.
+fn ids(format: Format, text: &str, by_character: bool) -> Vec<u32> {
+    let tokenizer = tokenizer(format);
+    let assistant = tokenizer.special_id("<|assistant|>");
+    let mut ids = Vec::new();
+    for (i, part) in text.split("<|assistant|>").enumerate() {
+        if i > 0 {
+            ids.extend(assistant);
+        }
+        if by_character {
+            part.chars().for_each(|c| ids.extend(tokenizer.encode(c.encode_utf8(&mut [0; 4]))));
+        } else {
+            ids.extend(tokenizer.encode_parse_special(part));
+        }
+    }
+    ids
+}
+
+fn events(format: Format, options: ReplyOptions, ids: &[u32]) -> Vec<Event> {
+    let mut parser = parser(format, options);
+    let mut events: Vec<Event> = ids.iter().flat_map(|id| parser.push(*id)).collect();
+    events.extend(parser.finish());
+    events
+}
+
+fn read_with(format: Format, options: ReplyOptions, text: &str) -> Reply {
+    let whole = events(format, options.clone(), &ids(format, text, false)).into_iter().collect::<Reply>();
+    // The SentencePiece models lose blanks when single characters are encoded.
+    if !matches!(format, Format::ChatGlm6b | Format::ChatGlm2 | Format::CodeGeex2 | Format::ChatGlm3) {
+        let split = events(format, options, &ids(format, text, true)).into_iter().collect::<Reply>();
+        assert_eq!(whole, split, "{format}: {text:?}");
+    }
+    whole
+}
+
+fn read(format: Format, text: &str) -> Reply {
+    read_with(format, ReplyOptions { tools: tools(), ..ReplyOptions::default() }, text)
+}
+
+/// Text, reasoning, and the calls with their arguments as JSON.
+fn parts(reply: &Reply) -> (String, String, Vec<(String, Value)>) {
+    let calls = reply.tool_calls.iter().map(|call| {
+        let Value::String(text) = &call.arguments else { panic!("arguments are text") };
+        (call.name.clone(), serde_json::from_str(text).unwrap_or_else(|e| panic!("{text:?}: {e}")))
+    });
+    (reply.text.clone(), reply.reasoning.clone(), calls.collect())
+}
+
+fn is_text(format: Format, text: &str, shown: &str) {
+    let reply = read(format, text);
+    assert_eq!((reply.text.as_str(), reply.tool_calls.len()), (shown, 0), "{format}: {text:?}");
+}
+
+#[test]
+fn glm4_answers() {
+    for format in [Format::Glm4, Format::Glm4v, Format::GlmEdge, Format::Glm40414] {
+        is_text(format, "\n你好👋！很高兴见到你", "你好👋！很高兴见到你");
+        is_text(format, "\n  Hello\n\nworld \n", "Hello\n\nworld");
+        // A line that is no tool's name, arguments that are none, a name alone.
+        is_text(format, "weather\n{\"city\": \"x\"}", "weather\n{\"city\": \"x\"}");
+        is_text(format, "get_weather\nis a tool", "get_weather\nis a tool");
+        is_text(format, "get_weather\n{city: 1}", "get_weather\n{city: 1}");
+        is_text(format, "get_weather\n{'city': 1}", "get_weather\n{'city': 1}");
+        is_text(format, "get_weather", "get_weather");
+        is_text(format, "get_weather\n", "get_weather");
+        is_text(format, "get_weat", "get_weat");
+        is_text(format, "", "");
+    }
+}
+
+#[test]
+fn glm4_calls() {
+    for format in [Format::Glm4, Format::Glm40414, Format::GlmZ1] {
+        let reply = read(format, "get_weather\n{\"city\": \"北京\", \"days\": [1, {\"x\": \"}\\\"\"}]}");
+        let arguments = json!({"city": "北京", "days": [1, {"x": "}\""}]});
+        assert_eq!(parts(&reply), (String::new(), String::new(), vec![("get_weather".into(), arguments)]));
+        assert!(!reply.unfinished_call);
+        // Arguments stay as the model wrote them.
+        assert_eq!(read(format, "\n add \n {\"a\":1}\n").tool_calls[0].arguments, json!("{\"a\":1}"));
+        // Several calls are several assistant messages; text may come before.
+        let reply = read(format, "\nLet me see.<|assistant|>add\n{\"a\": 1}<|assistant|>bare\n{}");
+        assert_eq!(
+            parts(&reply),
+            (
+                "Let me see.".into(),
+                String::new(),
+                vec![("add".into(), json!({"a": 1})), ("bare".into(), json!({}))]
+            )
+        );
+        // What follows a call is text after all.
+        assert_eq!(read(format, "add\n{\"a\": 1}\nmore").text, "more");
+    }
+}
+
+#[test]
+fn glm4_builtin_tools() {
+    let call = |text: &str| parts(&read(Format::Glm4, text)).2;
+    assert_eq!(
+        call("simple_browser\nsearch(\"GLM-4 \\\"x\\\"\", recency_days=30)"),
+        [("simple_browser".into(), json!({"query": "GLM-4 \\\"x\\\"", "recency_days": 30}))]
+    );
+    assert_eq!(
+        call("cogview\nA cat, sitting.\nIn the sun."),
+        [("cogview".into(), json!({"prompt": "A cat, sitting.\nIn the sun."}))]
+    );
+    assert_eq!(
+        call("simple_browser\n{\"query\": \"q\"}"),
+        [("simple_browser".into(), json!({"query": "q"}))]
+    );
+}
+
+#[test]
+fn calls_are_text_where_no_tools_were_asked_for() {
+    for (format, text) in [
+        (Format::Glm4, "add\n{\"a\": 1}"),
+        (Format::Glm45, "<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n</tool_call>"),
+    ] {
+        let reply = read_with(format, ReplyOptions::default(), text);
+        assert_eq!((reply.text.as_str(), reply.tool_calls.len()), (text, 0));
+    }
+}
+
+#[test]
+fn rumination_has_its_own_tools() {
+    let reply = read_with(
+        Format::GlmZ1Rumination,
+        ReplyOptions::default(),
+        "<think>plan</think>search\n{\"query\": \"GLM\"}",
+    );
+    assert_eq!(
+        parts(&reply),
+        (String::new(), "plan".into(), vec![("search".into(), json!({"query": "GLM"}))])
+    );
+}
+
+#[test]
+fn chatglm3_replies() {
+    is_text(Format::ChatGlm3, "\n 你好", "你好");
+    is_text(Format::ChatGlm3, "\n现在是[[训练时间]]。", "现在是2023年。");
+    is_text(Format::ChatGlm3, "Hello\nworld", "Hello\nworld");
+    is_text(
+        Format::ChatGlm3,
+        "get_weather\n```python\ntool_call(city=open('x'))\n```",
+        "get_weather\n```python\ntool_call(city=open('x'))\n```",
+    );
+    let reply = read(Format::ChatGlm3, "get_weather\n```python\ntool_call(city='北京', days=3)\n```");
+    assert_eq!(parts(&reply).2, [("get_weather".into(), json!({"city": "北京", "days": 3}))]);
+    let reply = read(Format::ChatGlm3, "interpreter\n```python\nprint('a')\nx = 1\n```");
+    assert_eq!(parts(&reply).2, [("interpreter".into(), json!({"code": "print('a')\nx = 1"}))]);
+    let reply = read(Format::ChatGlm3, "\nfirst<|assistant|>add\n```python\ntool_call(a=1)\n```");
+    assert_eq!(parts(&reply), ("first".into(), String::new(), vec![("add".into(), json!({"a": 1}))]));
+}
+
+#[test]
+fn the_oldest_models_get_their_finish() {
+    let shown = |format, text| read(format, text).text;
+    assert_eq!(
+        shown(Format::ChatGlm6b, "你好,世界!Hello, world? 是[[训练时间]]:对"),
+        "你好，世界！Hello, world? 是2023年：对"
+    );
+    assert_eq!(shown(Format::ChatGlm2, " [[训练时间]] "), "2023年");
+    // CodeGeeX2 continues text.
+    assert_eq!(shown(Format::CodeGeex2, "x\n    return 1\n"), "x\n    return 1\n");
+}
+
+#[test]
+fn reasoning_comes_apart() {
+    let inside = ReplyOptions { in_reasoning: true, tools: tools(), ..ReplyOptions::default() };
+    let shown = |format, options: &ReplyOptions, text| {
+        let reply = read_with(format, options.clone(), text);
+        (reply.reasoning, reply.text)
+    };
+    let both = ("let me\n\nsee".to_owned(), "The answer".to_owned());
+    for format in [Format::Glm45, Format::Glm47, Format::GlmZ1] {
+        assert_eq!(shown(format, &inside, "\nlet me\n\nsee\n</think>\n\nThe answer\n"), both);
+        // Some models write again what the prompt opened.
+        assert_eq!(shown(format, &inside, "<think>let me\n\nsee</think>The answer"), both);
+        assert_eq!(shown(format, &inside, "never closed"), ("never closed".into(), String::new()));
+    }
+    let outside = ReplyOptions { tools: tools(), ..ReplyOptions::default() };
+    for format in [Format::Glm45, Format::Glm47] {
+        assert_eq!(shown(format, &outside, "\n<think>let me\n\nsee</think>\nThe answer"), both);
+        assert_eq!(
+            shown(format, &outside, "\n<think></think>\nThe answer"),
+            (String::new(), "The answer".into())
+        );
+        assert_eq!(
+            shown(format, &outside, "no thought, a <think> tag"),
+            (String::new(), "no thought, a <think> tag".into())
+        );
+        assert_eq!(shown(format, &outside, "\n<thi"), (String::new(), "<thi".into()));
+    }
+    // To GLM-4 the tags are text.
+    assert_eq!(
+        shown(Format::Glm4, &outside, "\n<think>x</think>"),
+        (String::new(), "<think>x</think>".into())
+    );
+}
+
+#[test]
+fn tagged_calls() {
+    let spaced = "\n<think>two calls</think>\nLet me check.\n<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>北京 \"x\"\n</arg_value>\n\
+        <arg_key>days</arg_key>\n<arg_value> 3 </arg_value>\n</tool_call>\n<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>[1, {\"k\": null}]</arg_value>\n\
+        <arg_key>b</arg_key>\n<arg_value>plain</arg_value>\n</tool_call>";
+    let tight = "<think>two calls</think>Let me check.<tool_call>get_weather<arg_key>city</arg_key><arg_value>北京 \"x\"\n</arg_value>\
+        <arg_key>days</arg_key><arg_value>3</arg_value></tool_call><tool_call>add<arg_key>a</arg_key><arg_value>[1, {\"k\": null}]</arg_value>\
+        <arg_key>b</arg_key><arg_value>plain</arg_value></tool_call>";
+    for format in [Format::Glm45, Format::Glm47] {
+        for text in [spaced, tight] {
+            let calls = vec![
+                ("get_weather".into(), json!({"city": "北京 \"x\"\n", "days": 3})),
+                ("add".into(), json!({"a": [1, {"k": null}], "b": "plain"})),
+            ];
+            let reply = read(format, text);
+            assert_eq!(parts(&reply), ("Let me check.".into(), "two calls".into(), calls));
+            assert!(!reply.unfinished_call);
+        }
+        // Calls without arguments.
+        for text in [
+            "<tool_call>add</tool_call>",
+            "<tool_call>add\n</tool_call>",
+            "<tool_call>\n add \n\n</tool_call>",
+        ] {
+            assert_eq!(parts(&read(format, text)).2, [("add".into(), json!({}))], "{text:?}");
+        }
+        // A string stays one, whatever it looks like; a schema's enum counts.
+        let reply = read(
+            format,
+            "<tool_call>get_weather<arg_key>city</arg_key><arg_value>123</arg_value><arg_key>units</arg_key><arg_value>C</arg_value></tool_call>",
+        );
+        assert_eq!(parts(&reply).2[0].1, json!({"city": "123", "units": "C"}));
+    }
+}
+
+#[test]
+fn broken_tags_break_nothing() {
+    let shown = |text: &str| read(Format::Glm45, text);
+    // Cut off anywhere: no end, and the text before is there.
+    let whole = "text<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n</tool_call>";
+    for cut in 0..whole.len() {
+        let reply = shown(&whole[..cut]);
+        assert!(reply.text.starts_with(&"text"[..cut.min(4)]), "{cut}");
+        assert_eq!(reply.unfinished_call, cut >= 19, "{cut}: {reply:?}");
+    }
+    assert_eq!(shown("<tool_call>").text, "<tool_call>");
+    assert_eq!(shown("<tool_call></tool_call>").text, "<tool_call></tool_call>");
+    assert_eq!(shown(&format!("<tool_call>{}", "n".repeat(1000))).tool_calls.len(), 0);
+    // Junk between tags, a key without a value, a call that was never closed before the next.
+    assert_eq!(
+        parts(&shown("<tool_call>add\nwell <arg_key>a</arg_key> is <arg_value>1</arg_value> so</tool_call>"))
+            .2[0]
+            .1,
+        json!({"a": 1})
+    );
+    assert_eq!(
+        parts(&shown(
+            "<tool_call>add<arg_key>a</arg_key><arg_key>b</arg_key><arg_value>1</arg_value></tool_call>"
+        ))
+        .2[0]
+            .1,
+        json!({"b": 1})
+    );
+    let two = shown("<tool_call>add<arg_key>a</arg_key><arg_value>1</arg_value><tool_call>bare</tool_call>");
+    assert_eq!(parts(&two).2, [("add".into(), json!({"a": 1})), ("bare".into(), json!({}))]);
+}
+
+#[test]
+fn stop_strings_end_the_answer() {
+    let options =
+        ReplyOptions { stop: vec!["END".into(), "\n\n".into()], tools: tools(), ..ReplyOptions::default() };
+    for (text, shown, stopped) in [
+        ("\nabc END def", "abc", Some("END")),
+        ("\nabc\n\ndef", "abc", Some("\n\n")),
+        ("\nabc EN", "abc EN", None),
+        ("END", "", Some("END")),
+    ] {
+        let mut parser = parser(Format::Glm40414, options.clone());
+        let mut reply = Reply::default();
+        for id in ids(Format::Glm40414, text, false) {
+            parser.push(id).into_iter().for_each(|event| reply.push(event));
+        }
+        assert_eq!(parser.stopped(), stopped, "{text:?}");
+        parser.finish().into_iter().for_each(|event| reply.push(event));
+        assert_eq!(reply.text.trim_end(), shown, "{text:?}");
+    }
+    // Not in reasoning, not in arguments.
+    let reply = read_with(
+        Format::Glm47,
+        ReplyOptions { in_reasoning: true, ..options },
+        "END</think>x<tool_call>add<arg_key>a</arg_key><arg_value>END</arg_value></tool_call>",
+    );
+    assert_eq!(parts(&reply), ("x".into(), "END".into(), vec![("add".into(), json!({"a": "END"}))]));
+}
+
+#[test]
+fn arguments_come_in_pieces() {
+    let text = format!(
+        "<tool_call>get_weather<arg_key>city</arg_key><arg_value>{}</arg_value></tool_call>",
+        "北京 \"quoted\" ".repeat(50)
+    );
+    let pieces = |format, text: &str| {
+        let options = ReplyOptions { tools: tools(), ..ReplyOptions::default() };
+        let events = events(format, options, &ids(format, text, true));
+        events.iter().filter(|event| matches!(event, Event::ToolCallArguments(_))).count()
+    };
+    assert!(pieces(Format::Glm47, &text) > 100);
+    assert!(pieces(Format::Glm4, &format!("add\n{{\"a\": \"{}\"}}", "x".repeat(500))) > 100);
+}
+
+/// Megabytes, and nesting without bound: no failure, no more time than reading takes.
+#[test]
+fn hostile_replies() {
+    let deep = "[".repeat(200_000);
+    let long = "x".repeat(1 << 20);
+    let cases = [
+        (Format::Glm4, format!("add\n{{\"a\": {deep}")),
+        (Format::Glm4, format!("add\n{{\"a\": \"{long}")),
+        (Format::Glm4, format!("add\n{}", " ".repeat(1 << 20))),
+        (Format::Glm4, "add\n{\"a\": 1}\n".repeat(50_000)),
+        (Format::Glm4, "\n".repeat(1 << 20)),
+        (Format::ChatGlm3, format!("add\n```python\ntool_call(a={deep})\n```")),
+        (Format::ChatGlm3, format!("add\n```python\ntool_call(a='{long}")),
+        (
+            Format::Glm45,
+            format!("<tool_call>add<arg_key>a</arg_key><arg_value>{deep}</arg_value></tool_call>"),
+        ),
+        (Format::Glm45, format!("<tool_call>add<arg_key>a</arg_key><arg_value>{long}")),
+        (Format::Glm45, format!("<tool_call>get_weather<arg_key>city</arg_key><arg_value>{long}")),
+        (Format::Glm45, format!("<tool_call>add<arg_key>{long}")),
+        (Format::Glm45, format!("<tool_call>add{}", "<arg_ke".repeat(100_000))),
+        (Format::Glm45, "<tool_call>".repeat(100_000)),
+        (Format::Glm45, "<tool_call>add".repeat(100_000)),
+        (Format::Glm45, "<tool_call>add</tool_call>".repeat(50_000)),
+        (Format::Glm45, format!("<think>{}", "</thin".repeat(100_000))),
+        (Format::ChatGlm6b, "[[训练".repeat(50_000)),
+        (Format::ChatGlm6b, ",中".repeat(100_000)),
+    ];
+    for (format, text) in cases {
+        let ids = ids(format, &text, true);
+        let options = ReplyOptions {
+            tools: tools(),
+            stop: vec!["xxxxxxxxy".into(), "ab".into()],
+            ..ReplyOptions::default()
+        };
+        let began = Instant::now();
+        let reply: Reply = events(format, options, &ids).into_iter().collect();
+        let shown: String = text.chars().take(60).collect();
+        println!(
+            "{:6.2} s  {format} {shown:?}: {} calls",
+            began.elapsed().as_secs_f64(),
+            reply.tool_calls.len()
+        );
+        assert!(began.elapsed().as_secs() < 20, "{shown}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// However a reply is cut into tokens, the same comes of it, and nothing of its text is lost.
+    #[test]
+    fn streams_add_up_to_the_whole(
+        parts in prop::collection::vec(prop::sample::select(vec![
+            "<think>", "</think>", "<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>",
+            "add", "get_weather", "city", "\n", " ", "{", "}", "\"a\": ", "1", "[", "]", "北京", "text", "<", "/", "tool", "END", "EN",
+            "<|assistant|>", "{\"a\": 1}", "\\", "\"", "simple_browser", "search(\"q\", recency_days=1)",
+        ]), 0..25),
+        in_reasoning in any::<bool>(),
+    ) {
+        let text = parts.concat();
+        for format in [Format::Glm4, Format::GlmZ1, Format::Glm45, Format::Glm47] {
+            let options = ReplyOptions { tools: tools(), stop: vec!["END".into()], in_reasoning };
+            let whole: Reply = events(format, options.clone(), &ids(format, &text, false)).into_iter().collect();
+            let split: Reply = events(format, options, &ids(format, &text, true)).into_iter().collect();
+            prop_assert_eq!(&whole, &split, "{} {:?}", format, text);
+            for call in &whole.tool_calls[..whole.tool_calls.len() - usize::from(whole.unfinished_call)] {
+                if format == Format::Glm45 || format == Format::Glm47 {
+                    let Value::String(json) = &call.arguments else { panic!("arguments are text") };
+                    prop_assert!(serde_json::from_str::<Value>(json).is_ok(), "{:?}: {}", text, json);
+                }
+            }
+        }
+    }
+}
