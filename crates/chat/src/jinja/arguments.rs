@@ -58,11 +58,11 @@ pub(super) fn optional_text(what: &str, value: Option<Value>) -> Result<Option<T
 }
 
 /// A whole number that may be left out or `None`.
-pub(super) fn optional_int(what: &str, value: Option<Value>) -> Result<Option<i64>, Error> {
+pub(super) fn optional_int(what: &str, value: Option<Value>) -> Result<Option<i128>, Error> {
     match value {
         None | Some(Value::None) => Ok(None),
         Some(Value::Int(int)) => Ok(Some(int)),
-        Some(Value::Bool(b)) => Ok(Some(i64::from(b))),
+        Some(Value::Bool(b)) => Ok(Some(i128::from(b))),
         Some(other) => {
             Err(Error::value(format!("{what} takes an int, not a value of kind {}", other.kind())))
         }

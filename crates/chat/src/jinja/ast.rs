@@ -13,7 +13,7 @@ pub(super) struct Expr {
 pub(super) enum ExprKind {
     None,
     Bool(bool),
-    Int(i64),
+    Int(i128),
     Float(f64),
     Str(String),
     Var(String),

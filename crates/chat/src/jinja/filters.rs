@@ -52,7 +52,7 @@ pub(super) const NAMES: [&str; 41] = [
 ];
 
 /// Widest indentation of `tojson` and `indent`.
-const MAX_INDENT: i64 = 64;
+const MAX_INDENT: i128 = 64;
 
 impl Interpreter<'_> {
     pub(super) fn filter(&mut self, name: &str, value: Value, args: Arguments) -> Result<Value, Error> {
@@ -170,7 +170,7 @@ impl Interpreter<'_> {
                 let [case, by, reverse] = args.bind(name, ["case_sensitive", "by", "reverse"])?;
                 let by_value = matches!(&by, Some(Value::Str(by)) if by.as_str() == "value");
                 let items = self.method(&value, "items", Arguments::default())?;
-                let key = Some(Value::Int(i64::from(by_value)));
+                let key = Some(Value::Int(i128::from(by_value)));
                 let case = case.is_some_and(|case| case.truth());
                 self.ordered("sort", &items, reverse.is_some_and(|reverse| reverse.truth()), case, key)
             }
@@ -209,7 +209,7 @@ impl Interpreter<'_> {
             Value::Dict(dict) => dict.entries.len(),
             other => return Err(Error::value(format!("a value of kind {} has no length", other.kind()))),
         };
-        Ok(Value::Int(len as i64))
+        Ok(Value::Int(len as i128))
     }
 
     fn tojson(&mut self, value: &Value, args: Arguments) -> Result<Value, Error> {
@@ -308,10 +308,10 @@ impl Interpreter<'_> {
                 let [default, _base] = args.bind(name, ["default", "base"])?;
                 let whole = match (value, value.number()) {
                     (_, Some(Number::Int(int))) => Some(int),
-                    (_, Some(Number::Float(float))) => float.is_finite().then_some(float as i64),
+                    (_, Some(Number::Float(float))) => float.is_finite().then_some(float as i128),
                     (Value::Str(text), _) => {
                         let text = text.as_str().trim();
-                        let float = || text.parse::<f64>().ok().filter(|f| f.is_finite()).map(|f| f as i64);
+                        let float = || text.parse::<f64>().ok().filter(|f| f.is_finite()).map(|f| f as i128);
                         text.parse().ok().or_else(float)
                     }
                     _ => None,

@@ -16,7 +16,7 @@ const MAX_WORK: u64 = 256 << 20;
 /// Calls and blocks within one another at run time.
 const MAX_RUN_DEPTH: usize = 400;
 /// Items of `range`.
-const MAX_RANGE: i64 = 100_000;
+const MAX_RANGE: i128 = 100_000;
 
 /// What an expression or statement goes on with.
 enum Flow {
@@ -470,7 +470,7 @@ impl<'t> Interpreter<'t> {
         }
     }
 
-    fn slice(&mut self, object: &Value, [start, stop, step]: [Option<i64>; 3]) -> Result<Value, Error> {
+    fn slice(&mut self, object: &Value, [start, stop, step]: [Option<i128>; 3]) -> Result<Value, Error> {
         let step = step.unwrap_or(1);
         if step == 0 {
             return Err(Error::value("a slice's step is not zero"));
@@ -607,24 +607,24 @@ impl<'t> Interpreter<'t> {
         }
     }
 
-    fn range(&mut self, start: i64, stop: i64, step: i64) -> Result<Value, Error> {
+    fn range(&mut self, start: i128, stop: i128, step: i128) -> Result<Value, Error> {
         let span = if step > 0 { stop.saturating_sub(start) } else { start.saturating_sub(stop) };
         let count = match step.unsigned_abs() {
             0 => return Err(Error::value("range's step is not zero")),
-            step if span > 0 => (span as u64).div_ceil(step),
+            step if span > 0 => (span as u128).div_ceil(step),
             _ => 0,
         };
-        if count > MAX_RANGE as u64 {
+        if count > MAX_RANGE as u128 {
             return Err(Error::limit(0, "a range is longer than 100,000"));
         }
         self.charge(count as usize * VALUE_SIZE)?;
-        let numbers = (0..count as i64).map(|i| Value::Int(start.wrapping_add(i.wrapping_mul(step))));
+        let numbers = (0..count as i128).map(|i| Value::Int(start.wrapping_add(i.wrapping_mul(step))));
         Value::list(numbers.collect())
     }
 }
 
 fn loop_attribute(state: &Loop, name: &str) -> Value {
-    let (index, length) = (state.index as i64, state.items.len() as i64);
+    let (index, length) = (state.index as i128, state.items.len() as i128);
     match name {
         "index" => Value::Int(index + 1),
         "index0" => Value::Int(index),
@@ -633,8 +633,8 @@ fn loop_attribute(state: &Loop, name: &str) -> Value {
         "first" => Value::Bool(index == 0),
         "last" => Value::Bool(index + 1 == length),
         "length" => Value::Int(length),
-        "depth" => Value::Int(state.depth as i64),
-        "depth0" => Value::Int(state.depth as i64 - 1),
+        "depth" => Value::Int(state.depth as i128),
+        "depth0" => Value::Int(state.depth as i128 - 1),
         "previtem" if state.index > 0 => state.items[state.index - 1].clone(),
         "nextitem" if state.index + 1 < state.items.len() => state.items[state.index + 1].clone(),
         _ => Value::undefined(name),
@@ -642,24 +642,24 @@ fn loop_attribute(state: &Loop, name: &str) -> Value {
 }
 
 /// The index that Python's possibly negative one means.
-fn position(index: i64, len: usize) -> Option<usize> {
-    let at = if index < 0 { index + len as i64 } else { index };
+fn position(index: i128, len: usize) -> Option<usize> {
+    let at = if index < 0 { index + len as i128 } else { index };
     usize::try_from(at).ok().filter(|at| *at < len)
 }
 
 /// The ends of a slice of step 1.
-fn bounds(start: Option<i64>, stop: Option<i64>, len: usize) -> (usize, usize) {
-    let clamp = |index: i64| {
-        let at = if index < 0 { index.saturating_add(len as i64) } else { index };
-        at.clamp(0, len as i64) as usize
+fn bounds(start: Option<i128>, stop: Option<i128>, len: usize) -> (usize, usize) {
+    let clamp = |index: i128| {
+        let at = if index < 0 { index.saturating_add(len as i128) } else { index };
+        at.clamp(0, len as i128) as usize
     };
     (start.map_or(0, clamp), stop.map_or(len, clamp))
 }
 
 /// The indices that a slice visits.
-fn stepped(start: Option<i64>, stop: Option<i64>, step: i64, len: usize) -> Vec<usize> {
-    let len = len as i64;
-    let clamp = |index: i64, low: i64, high: i64| {
+fn stepped(start: Option<i128>, stop: Option<i128>, step: i128, len: usize) -> Vec<usize> {
+    let len = len as i128;
+    let clamp = |index: i128, low: i128, high: i128| {
         let at = if index < 0 { index.saturating_add(len) } else { index };
         at.clamp(low, high)
     };

@@ -30,7 +30,7 @@ pub(super) struct Token {
 pub(super) enum Kind {
     Name(String),
     Str(String),
-    Int(i64),
+    Int(i128),
     Float(f64),
     /// An operator or bracket.
     Op(&'static str),

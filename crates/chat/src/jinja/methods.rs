@@ -58,13 +58,7 @@ impl Interpreter<'_> {
             }
             "splitlines" => {
                 let [keep] = args.bind(name, ["keepends"])?;
-                let keep = keep.is_some_and(|keep| keep.truth());
-                let mut parts: Vec<&str> = s.split_inclusive('\n').collect();
-                if !keep {
-                    parts
-                        .iter_mut()
-                        .for_each(|line| *line = line.trim_end_matches('\n').trim_end_matches('\r'));
-                }
+                let parts = lines(s, keep.is_some_and(|keep| keep.truth()));
                 self.parts(receiver, &parts)
             }
             "partition" | "rpartition" => {
@@ -119,11 +113,11 @@ impl Interpreter<'_> {
                 let [part] = args.bind(name, ["sub"])?;
                 let part = text(name, part)?;
                 if name == "count" {
-                    return Ok(Value::Int(s.matches(part.as_str()).count() as i64));
+                    return Ok(Value::Int(s.matches(part.as_str()).count() as i128));
                 }
                 let at = if name.starts_with('r') { s.rfind(part.as_str()) } else { s.find(part.as_str()) };
                 match at {
-                    Some(at) => Ok(Value::Int(s[..at].chars().count() as i64)),
+                    Some(at) => Ok(Value::Int(s[..at].chars().count() as i128)),
                     None if name.ends_with("find") => Ok(Value::Int(-1)),
                     None => Err(Error::value("the text is not there")),
                 }
@@ -241,7 +235,7 @@ impl Interpreter<'_> {
                 for (at, item) in list.items.iter().enumerate() {
                     if self.equal(item, &wanted)? {
                         if name == "index" {
-                            return Ok(Value::Int(at as i64));
+                            return Ok(Value::Int(at as i128));
                         }
                         count += 1;
                     }
@@ -302,6 +296,24 @@ fn split<'s>(
             Ok(parts)
         }
     }
+}
+
+/// `str.splitlines`.
+fn lines(s: &str, keep_ends: bool) -> Vec<&str> {
+    let ends = |c: char| matches!(c, '\n'..='\r' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let mut lines = Vec::new();
+    let mut rest = s;
+    while !rest.is_empty() {
+        let at = rest.find(ends).unwrap_or(rest.len());
+        let end = match rest[at..].chars().next() {
+            Some('\r') if rest[at..].starts_with("\r\n") => at + 2,
+            Some(c) => at + c.len_utf8(),
+            None => at,
+        };
+        lines.push(&rest[..if keep_ends { end } else { at }]);
+        rest = &rest[end..];
+    }
+    lines
 }
 
 fn recased(s: &str, name: &str) -> String {

@@ -123,7 +123,7 @@ pub(super) enum Value {
     Undefined(Rc<str>),
     None,
     Bool(bool),
-    Int(i64),
+    Int(i128),
     Float(f64),
     Str(Text),
     List(Rc<List>),
@@ -204,10 +204,12 @@ impl Value {
         Ok(match json {
             serde_json::Value::Null => Value::None,
             serde_json::Value::Bool(b) => Value::Bool(*b),
-            serde_json::Value::Number(number) => match number.as_i64() {
-                Some(int) => Value::Int(int),
-                None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
-            },
+            serde_json::Value::Number(number) => {
+                match number.as_i64().map(i128::from).or(number.as_u64().map(i128::from)) {
+                    Some(int) => Value::Int(int),
+                    None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+                }
+            }
             serde_json::Value::String(text) => Value::Str(Text::new(text, true)),
             serde_json::Value::Array(items) => {
                 Value::list(items.iter().map(Value::from_json).collect::<Result<_, _>>()?)?
@@ -255,7 +257,7 @@ impl Value {
     /// The number that a value counts as in arithmetic: Python's booleans are 0 and 1.
     pub(super) fn number(&self) -> Option<Number> {
         match self {
-            Value::Bool(b) => Some(Number::Int(i64::from(*b))),
+            Value::Bool(b) => Some(Number::Int(i128::from(*b))),
             Value::Int(int) => Some(Number::Int(*int)),
             Value::Float(float) => Some(Number::Float(*float)),
             _ => None,
@@ -265,7 +267,7 @@ impl Value {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Number {
-    Int(i64),
+    Int(i128),
     Float(f64),
 }
 

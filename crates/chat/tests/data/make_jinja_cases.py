@@ -45,6 +45,7 @@ DATA = {
     "neg": -7,
     "f": 2.5,
     "big": 1e16,
+    "huge": 2**64 - 1,
     "t": True,
     "no": False,
     "none": None,
@@ -93,6 +94,7 @@ s|escape | 'a\\nb\\n\\nc'|indent | 'a\\nb\\n\\nc'|indent(2, true) | 'a\\nb\\n\\n
 'Hello World'.title() | 'a-b c'.title() | 'ß'.upper() | 'isdigit'.isdigit() | '42'.isdigit() | 'ab'.isalpha() | 'a1'.isalnum() | '  '.isspace() | 'AB'.isupper() | 'x'.join(['1', '2']) | 'abc'.removeprefix('a') | 'abc'.removesuffix('x')
 think.split('</think>')[-1].lstrip('\\n') | think.split('</think>')[0].split('<think>')[-1].strip() | '</think>' in think | think.split('</think>')|length | (think.split('</think>')|last)|trim
 -1|abs | (-1)|abs | 1 + 2 ~ 3 | 1 ~ 2 + 3 | 2 * 3 ~ 4 | 2 ** 3 ** 2 | not 1 == 2 | 1 < 2 < 3 | 1 < 3 < 2 | [1, 2] < [1, 3] | 'a' in ['a'] == true | n if n > 5 else 0 if t else 1
+'a\\rb\\r\\nc\\n\\nd\\x0be'.splitlines() | 'a\\nb\\n'.splitlines(true) | huge | huge + 1 | huge|tojson | [huge] | 2 ** 64 | huge|string|length
 (1, 2) | (1,) | () | [1, 2,] | {'a': (1, 2)} | list.index(2) | list.count(1) | words.index('c')
 'a' is in(['a', 'b']) | s|default('x')|trim|length | d.items()|first|last | [[1, 'a'], [2, 'b']]|map('last')|join | [1, 2, 3]|map('string')|join('+')
 """
