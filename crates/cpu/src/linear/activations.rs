@@ -124,6 +124,9 @@ impl Task for Quantize<'_> {
         if rows.len() < width * cols {
             panel.fill(0);
         }
+        if cols == 0 {
+            return;
+        }
         for (c, row) in rows.chunks_exact(cols).enumerate() {
             match family {
                 Family::By32 => {

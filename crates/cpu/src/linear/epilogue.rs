@@ -2,6 +2,7 @@
 
 use super::formats::GROUP;
 use super::lanes::{Line, Task, Wide};
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use std::marker::PhantomData;
 
 /// What becomes of `y = x W^T + b`.
@@ -174,8 +175,8 @@ fn silu<S: Wide>(s: S, x: S::F) -> S::F {
 /// `x (1 + tanh z) / 2` with `z = sqrt(2 / pi) x (1 + 0.044715 x^2)`, which is `x / (1 + e^-2z)`.
 #[inline(always)]
 fn gelu<S: Wide>(s: S, x: S::F) -> S::F {
-    // -2 sqrt(2 / pi)
-    let factor = s.mul_f(x, s.splat_f(-1.595_769_1));
+    // sqrt(2 / pi) = 2 / sqrt(pi) / sqrt(2)
+    let factor = s.mul_f(x, s.splat_f(-2.0 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2));
     let cubic = s.fma(s.mul_f(x, x), s.splat_f(0.044715), s.splat_f(1.0));
     s.div_f(x, s.add_f(s.splat_f(1.0), exp(s, s.mul_f(factor, cubic))))
 }
@@ -192,7 +193,7 @@ fn exp<S: Wide>(s: S, x: S::F) -> S::F {
     let shifted = s.fma(x, s.splat_f(std::f32::consts::LOG2_E), s.splat_f(ROUND));
     let n = s.sub_f(shifted, s.splat_f(ROUND));
     // ln 2 in two parts, the first of few bits.
-    let r = s.fma(n, s.splat_f(-0.693_359_4), x);
+    let r = s.fma(n, s.splat_f(-355.0 / 512.0), x);
     let r = s.fma(n, s.splat_f(2.121_944_4e-4), r);
     let mut p = s.splat_f(1.987_569_1e-4);
     for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {

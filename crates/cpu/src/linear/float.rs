@@ -4,6 +4,8 @@
 //! Columns are cut into chunks of [`CHUNK`]. Within a chunk the products of an output are added up one after the other
 //! from zero; the sums of the chunks are added up in order. The order is the same for any number of rows.
 
+#![allow(clippy::needless_range_loop, reason = "a tile's rows and columns index several arrays at once")]
+
 use super::formats::{By32, By256, Floats, ForFormat, for_format, quads_by_sub};
 use super::integer::{ask, store};
 use super::lanes::{Lanes, Line, Task, Wide};

@@ -6,6 +6,8 @@
 //! [`Many256`]). The order of additions is the same in both, and the same whatever `N`: integer sums are exact,
 //! and floats are added in ascending order of blocks.
 
+#![allow(clippy::needless_range_loop, reason = "a tile's rows and columns index several arrays at once")]
+
 use super::activations::{Block32, Block256};
 use super::formats::{By32, By256, quads_by_sub};
 use super::lanes::{Lanes, Line, Task, Wide};

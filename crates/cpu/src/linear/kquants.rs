@@ -124,7 +124,7 @@ impl By256 for Q6K {
         let [low, high] = nibble_line(s, &unit[at + 1 + i % 2]);
         let upper = s.load(&unit[at]);
         let bits = s.bytes(48);
-        if i % 2 == 0 {
+        if i.is_multiple_of(2) {
             [s.or(low, s.and(s.shl(upper, 4), bits)), s.or(high, s.and(upper, bits))]
         } else {
             [s.or(low, s.and(s.shl(upper, 2), bits)), s.or(high, s.and(s.shr(upper, 2), bits))]

@@ -216,7 +216,7 @@ fn check_product(dtype: DType, rows: usize, cols: usize, m: usize, kind: usize, 
     let pool = Pool::new(2);
     let parts = [Owned::random(dtype, rows, cols, random)];
     let bias: Vec<f32> = (0..rows).map(|_| random.normal()).collect();
-    let bias = (seed % 2 == 0).then_some(bias.as_slice());
+    let bias = seed.is_multiple_of(2).then_some(bias.as_slice());
     let w = decoded(&parts);
     let packed = pack(&parts, bias, MatrixUse::Linear, &pool);
     let x = activations(kind, m, cols, random);
@@ -517,9 +517,8 @@ fn every_way_to_finish_is_that_of_plain_loops() {
             for r in 0..m {
                 let exact = plain(&w, Some(&bias), &x[r * cols..(r + 1) * cols], cols);
                 let near = |a: f32, b: f64, size: f64| (f64::from(a) - b).abs() <= CLOSE * (1.0 + size);
-                for o in 0..rows {
+                for (o, &(v, size)) in exact.iter().enumerate() {
                     let at = r * rows + o;
-                    let (v, size) = exact[o];
                     assert!(near(y[at], v, size));
                     assert!(near(residual[at], f64::from(from[at]) * 1.5 + v, size));
                     let inner = (2.0 / std::f64::consts::PI).sqrt() * v * (1.0 + 0.044715 * v * v);
@@ -607,6 +606,26 @@ fn packed_matrices_are_as_small_as_the_file() {
             let parts = [matrix];
             assert_eq!(pack(&parts, None, MatrixUse::Linear, &pool).bytes(), bytes, "{dtype}");
             assert_eq!(pack(&parts, None, MatrixUse::Rows, &pool).bytes(), bytes, "{dtype}");
+        }
+    }
+}
+
+#[test]
+fn empty_products_are_the_bias_or_nothing() {
+    let pool = Pool::new(2);
+    let random = &mut Random(91);
+    for dtype in DType::WEIGHTS {
+        let no_columns =
+            pack(&[Owned::random(dtype, 3, 0, random)], Some(&[1.0, 2.0, 3.0]), MatrixUse::Linear, &pool);
+        let cols = columns(dtype, 1);
+        let no_rows = pack(&[Owned::random(dtype, 0, cols, random)], None, MatrixUse::Linear, &pool);
+        for kernels in kernels() {
+            for m in [0, 1, 9] {
+                let out = product(kernels, &pool, Compute::Auto, &[], m, &no_columns, Finish::Store);
+                assert_eq!(out, [1.0, 2.0, 3.0].repeat(m), "{dtype}");
+                let x = activations(0, m, cols, random);
+                assert!(product(kernels, &pool, Compute::Auto, &x, m, &no_rows, Finish::Store).is_empty());
+            }
         }
     }
 }
