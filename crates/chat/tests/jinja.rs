@@ -181,3 +181,22 @@ fn origin_survives_every_operation() {
         }
     }
 }
+
+/// The limits are for what no conversation needs.
+#[test]
+fn long_conversations_pass() {
+    let source = "{%- set ns = namespace(last=-1) %}{%- for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 -%}{% endif %}{% endfor %}\
+        {%- macro text(c) -%}{%- if c is string -%}{{ c }}{%- endif -%}{%- endmacro -%}\
+        {% for m in messages %}{% set c = text(m.content) %}{% if '</think>' in c %}{% set c = c.split('</think>')[-1].lstrip('\\n') %}{% endif %}\
+        <|{{ m.role }}|>{{ c.strip() }}{% if loop.index0 > 0 and messages[loop.index0 - 1].role == m.role %}!{% endif %}{% endfor %}";
+    let template = ChatTemplate::jinja(source).unwrap();
+    let many: Vec<Message> = (0..20_000)
+        .map(|i| Message::new([Role::User, Role::Assistant][i % 2], format!(" message {i} ")))
+        .collect();
+    let long = vec![Message::new(Role::User, "长文本 long text ".repeat(400_000))];
+    for messages in [many, long] {
+        let began = Instant::now();
+        let prompt = template.render(&Conversation::new(messages)).unwrap().prompt();
+        println!("{:5.2} s for {} bytes", began.elapsed().as_secs_f64(), prompt.len());
+    }
+}

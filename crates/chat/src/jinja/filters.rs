@@ -236,7 +236,7 @@ impl Interpreter<'_> {
             sort_keys: sort_keys.is_some_and(|sort| sort.truth()),
         };
         let mut out = TextBuilder::default();
-        let each = 8 + item.len() + key.len();
+        let each = item.len() + key.len();
         write_json(&mut out, value, layout, 0, &mut |amount| self.charge(amount + each))?;
         Ok(Value::Str(out.finish()))
     }

@@ -9,10 +9,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Steps that a run may take: statements and expressions. A long conversation takes some hundred thousand.
-const MAX_STEPS: u64 = 10_000_000;
-/// Bytes of text and list items that a run may make or look through, all told; what is alive at one time is less.
-const MAX_WORK: u64 = 256 << 20;
+/// Steps that a run may take, statements and expressions: so many, and more for every byte of the conversation. A
+/// long conversation takes some hundred thousand.
+const STEPS: u64 = 4_000_000;
+const STEPS_PER_BYTE: u64 = 20;
+/// Bytes of text and values that a run may make or look through, all told; what is alive at one time is less.
+const WORK: u64 = 64 << 20;
+const WORK_PER_BYTE: u64 = 64;
 /// Calls and blocks within one another at run time.
 const MAX_RUN_DEPTH: usize = 400;
 /// Items of `range`.
@@ -38,6 +41,7 @@ pub(super) struct Interpreter<'t> {
     out: TextBuilder,
     loops: usize,
     depth: usize,
+    /// Steps and work that are left.
     steps: u64,
     work: u64,
 }
@@ -51,6 +55,7 @@ impl<'t> Interpreter<'t> {
             ("raise_exception", Value::Function(Function::RaiseException)),
             ("strftime_now", Value::Function(Function::StrftimeNow)),
         ]);
+        let input: u64 = variables.iter().map(|(_, value)| value.weight() as u64).sum();
         globals.extend(variables);
         Interpreter {
             tree,
@@ -60,8 +65,8 @@ impl<'t> Interpreter<'t> {
             out: TextBuilder::default(),
             loops: 0,
             depth: 0,
-            steps: 0,
-            work: 0,
+            steps: STEPS + STEPS_PER_BYTE * input,
+            work: WORK + WORK_PER_BYTE * input,
         }
     }
 
@@ -73,18 +78,14 @@ impl<'t> Interpreter<'t> {
     }
 
     fn step(&mut self, line: usize) -> Result<(), Error> {
-        self.steps += 1;
-        if self.steps > MAX_STEPS {
-            Err(Error::limit(line, "the template takes too many steps"))
-        } else {
-            Ok(())
-        }
+        self.steps = self.steps.saturating_sub(1);
+        if self.steps == 0 { Err(Error::limit(line, "the template takes too many steps")) } else { Ok(()) }
     }
 
-    /// Accounts for this many bytes or items to be made or looked through.
+    /// Accounts for this many bytes to be made or looked through.
     pub(super) fn charge(&mut self, amount: usize) -> Result<(), Error> {
-        self.work = self.work.saturating_add(amount as u64);
-        if self.work > MAX_WORK { Err(Error::limit(0, "the template makes too much text")) } else { Ok(()) }
+        self.work = self.work.saturating_sub(amount as u64);
+        if self.work == 0 { Err(Error::limit(0, "the template makes too much text")) } else { Ok(()) }
     }
 
     /// One level deeper for the time of `run`. An error ends the whole run, so nothing is put back for one.
@@ -105,7 +106,7 @@ impl<'t> Interpreter<'t> {
     fn lookup(&mut self, name: &str) -> Value {
         let own = &self.scopes[self.frame..];
         // Eight scopes are looked through in about the time of a step.
-        self.steps += own.len() as u64 / 8;
+        self.steps = self.steps.saturating_sub(own.len() as u64 / 8);
         let found = own.iter().rev().chain([&self.globals]).find_map(|scope| scope.get(name));
         found.cloned().unwrap_or_else(|| Value::undefined(name))
     }

@@ -3,7 +3,7 @@
 use super::Error;
 use super::ast::{BinaryOp, CompareOp};
 use super::interpreter::Interpreter;
-use super::value::{Number, Text, TextBuilder, VALUE_SIZE, Value, write_repr};
+use super::value::{NODE_SIZE, Number, Text, TextBuilder, VALUE_SIZE, Value, write_repr};
 use std::cmp::Ordering;
 
 impl Interpreter<'_> {
@@ -83,7 +83,7 @@ impl Interpreter<'_> {
     }
 
     pub(super) fn equal(&mut self, left: &Value, right: &Value) -> Result<bool, Error> {
-        self.charge(8)?;
+        self.charge(NODE_SIZE)?;
         Ok(match (left, right) {
             (Value::Undefined(_), Value::Undefined(_)) | (Value::None, Value::None) => true,
             (Value::Str(a), Value::Str(b)) => {
@@ -124,7 +124,7 @@ impl Interpreter<'_> {
 
     /// The order of two values of one kind; none of floats that are no number.
     pub(super) fn order(&mut self, left: &Value, right: &Value) -> Result<Option<Ordering>, Error> {
-        self.charge(8)?;
+        self.charge(NODE_SIZE)?;
         match (left, right) {
             (Value::Str(a), Value::Str(b)) => {
                 self.charge(a.len().min(b.len()))?;

@@ -116,6 +116,9 @@ impl TextBuilder {
 /// Bytes that a value of its own takes, beyond those of its text.
 pub(super) const VALUE_SIZE: usize = 128;
 
+/// What is charged for the mere visit of a value.
+pub(super) const NODE_SIZE: usize = 32;
+
 /// A value.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
@@ -220,6 +223,17 @@ impl Value {
                 Value::dict(entries.collect::<Result<_, Error>>()?)?
             }
         })
+    }
+
+    /// Bytes of the value's text, and some for every value in it.
+    pub(super) fn weight(&self) -> usize {
+        NODE_SIZE
+            + match self {
+                Value::Str(text) => text.len(),
+                Value::List(list) => list.items.iter().map(Value::weight).sum(),
+                Value::Dict(dict) => dict.entries.iter().map(|(key, value)| key.len() + value.weight()).sum(),
+                _ => 0,
+            }
     }
 
     /// What Python takes for true.
@@ -328,7 +342,7 @@ pub(super) fn write_repr(
     value: &Value,
     charge: &mut dyn FnMut(usize) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    charge(8)?;
+    charge(NODE_SIZE)?;
     match value {
         Value::Undefined(_) => out.push_str("Undefined", false),
         Value::None => out.push_str("None", false),
@@ -401,7 +415,7 @@ pub(super) fn write_json(
             out.push_str(&" ".repeat(indent * level), false);
             Ok(())
         };
-    charge(8)?;
+    charge(NODE_SIZE)?;
     match value {
         Value::None => out.push_str("null", false),
         Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }, false),
