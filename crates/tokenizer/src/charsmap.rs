@@ -9,7 +9,7 @@ use crate::TokenizerError;
 /// No rule of NFKC is longer than a few dozen bytes.
 const RULE_BYTES_LIMIT: usize = 256;
 /// U+FDFA, the worst of NFKC, becomes 33 bytes.
-const REPLACEMENT_BYTES_LIMIT: usize = 1024;
+const REPLACEMENT_BYTES_LIMIT: usize = 64;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Charsmap {
@@ -31,7 +31,7 @@ impl Charsmap {
         let replacements =
             std::str::from_utf8(replacements).map_err(|_| malformed("its replacements are not UTF-8"))?;
         if replacements.split('\0').any(|entry| entry.len() > REPLACEMENT_BYTES_LIMIT) {
-            return Err(malformed("a replacement is longer than 1024 bytes"));
+            return Err(malformed("a replacement is longer than 64 bytes"));
         }
         Ok(Self { units, replacements: replacements.into(), blob: blob.into() })
     }

@@ -15,7 +15,7 @@ use crate::{AddedToken, TokenId, Tokenizer, TokenizerError, WordPieceOptions};
 use crate::{chatglm6b, tiktoken};
 
 /// GLM-4's `tokenizer.json` has 20 MB.
-const FILE_LIMIT: u64 = 256 << 20;
+const FILE_LIMIT: u64 = 100 << 20;
 
 pub(crate) fn load(dir: &Path) -> Result<Tokenizer, TokenizerError> {
     type Loader = fn(&[u8], &Path) -> Result<Tokenizer, TokenizerError>;

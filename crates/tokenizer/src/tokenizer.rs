@@ -307,7 +307,7 @@ impl Tokenizer {
     }
 
     /// The bytes one token stands for, wherever it appears: spaces are spaces, a byte piece is its byte, a
-    /// special token is its spelling. `None` outside the vocabulary.
+    /// special token is its spelling. `None` for an id that stands for no text.
     pub fn token_bytes(&self, id: TokenId) -> Option<Vec<u8>> {
         if let Some(token) = self.inner.added.by_id(id) {
             return Some(token.content.clone().into_bytes());

@@ -5,6 +5,7 @@
 //! of 20 MB is read without copying its strings.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::Deserialize;
@@ -49,6 +50,33 @@ struct File<'j> {
     decoder: Value,
     #[serde(borrow)]
     model: ModelEntry<'j>,
+}
+
+impl File<'_> {
+    /// The added tokens that the model's vocabulary lists too, with their ids there.
+    fn listed(&self) -> HashMap<&str, TokenId> {
+        let added: HashSet<&str> = self.added_tokens.iter().map(|entry| entry.content.as_str()).collect();
+        let entries = self.model.vocab.0.iter().map(|(token, id)| (token.0.as_ref(), *id));
+        entries.filter(|(token, _)| added.contains(token)).collect()
+    }
+
+    /// The special tokens among them: ordinary text must not become one, not even by merging.
+    fn reserved(&self) -> HashSet<&str> {
+        let listed = self.listed();
+        let special = self.added_tokens.iter().filter(|entry| entry.special);
+        special.map(|entry| entry.content.as_str()).filter(|content| listed.contains_key(content)).collect()
+    }
+
+    /// How many characters a word may have before it is unknown.
+    fn word_limit(&self) -> Result<usize, TokenizerError> {
+        const LIMIT: usize = 1000;
+        let limit = self.model.max_input_chars_per_word.unwrap_or(100);
+        if limit > LIMIT {
+            let what = "max_input_chars_per_word".into();
+            return Err(TokenizerError::TooLarge { what, size: limit as u64, limit: LIMIT as u64 });
+        }
+        Ok(limit)
+    }
 }
 
 #[derive(Deserialize)]
@@ -183,20 +211,24 @@ fn read_bpe(file: &File) -> Result<Tokenizer, TokenizerError> {
         return Err(unsupported("decoder after BPE", name_of(&file.decoder), "ByteLevel"));
     }
     let splitter = read_splitter(&file.pre_tokenizer)?;
-    let vocab = read_byte_level_vocab(&model.vocab.0)?;
-    let merges = read_merges(&model.merges, &vocab)?;
+    let reserved = file.reserved();
+    let vocab = read_byte_level_vocab(&model.vocab.0, &reserved)?;
+    let merges = read_merges(&model.merges, &vocab, &reserved)?;
     let bpe = ByteBpe::new(vocab, merges, splitter, model.ignore_merges, FORMAT)?;
-    let added = read_added_tokens(&file.added_tokens, &bpe.vocab)?;
+    let added = read_added_tokens(file, &bpe.vocab)?;
     let (prefix, suffix) = read_post_processor(&file.post_processor)?;
     Ok(Inner { kind: Kind::TokenizerJson, model: Model::ByteBpe(bpe), added, prefix, suffix }.into())
 }
 
-fn read_byte_level_vocab(entries: &[(Text, TokenId)]) -> Result<Vocab, TokenizerError> {
+fn read_byte_level_vocab(
+    entries: &[(Text, TokenId)],
+    reserved: &HashSet<&str>,
+) -> Result<Vocab, TokenizerError> {
     let mut vocab = Vocab::new();
     let mut bytes = Vec::new();
     for (token, id) in entries {
         match byte_level::to_bytes(&token.0, &mut bytes) {
-            Some(()) => vocab.insert(*id, &bytes, true, FORMAT)?,
+            Some(()) => vocab.insert(*id, &bytes, !reserved.contains(token.0.as_ref()), FORMAT)?,
             // Outside the alphabet: text can never become it, and decoding renders it as it is.
             None => vocab.insert(*id, token.0.as_bytes(), false, FORMAT)?,
         }
@@ -204,7 +236,11 @@ fn read_byte_level_vocab(entries: &[(Text, TokenId)]) -> Result<Vocab, Tokenizer
     Ok(vocab)
 }
 
-fn read_merges(entries: &[MergeEntry], vocab: &Vocab) -> Result<Merges, TokenizerError> {
+fn read_merges(
+    entries: &[MergeEntry],
+    vocab: &Vocab,
+    reserved: &HashSet<&str>,
+) -> Result<Merges, TokenizerError> {
     let mut merges = Merges::with_capacity(entries.len());
     for (priority, MergeEntry(left, right)) in (0..).zip(entries) {
         let parts = match right {
@@ -214,7 +250,10 @@ fn read_merges(entries: &[MergeEntry], vocab: &Vocab) -> Result<Merges, Tokenize
         let (left, right) = parts.ok_or_else(|| {
             TokenizerError::malformed(FORMAT, format!("merge {priority} {:?} is no pair", left.0))
         })?;
-        insert_merge(&mut merges, vocab, left, right, priority, FORMAT)?;
+        let spells_special = |part: &str| !reserved.is_empty() && reserved.contains(part);
+        if !spells_special(left) && !spells_special(right) && !spells_special(&[left, right].concat()) {
+            insert_merge(&mut merges, vocab, left, right, priority, FORMAT)?;
+        }
     }
     Ok(merges)
 }
@@ -285,13 +324,15 @@ fn read_split(split: &Value) -> Result<Splitter, TokenizerError> {
     }
 }
 
-fn read_added_tokens(entries: &[AddedTokenEntry], vocab: &Vocab) -> Result<AddedTokens, TokenizerError> {
-    let mut tokens = Vec::with_capacity(entries.len());
-    for entry in entries {
+fn read_added_tokens(file: &File, vocab: &Vocab) -> Result<AddedTokens, TokenizerError> {
+    let listed = file.listed();
+    let mut tokens = Vec::with_capacity(file.added_tokens.len());
+    for entry in &file.added_tokens {
         // The reference looks an added token up in the vocabulary before it believes the id beside it.
-        let id = vocab.find(entry.content.as_bytes()).unwrap_or(entry.id);
-        if let Some(other) = vocab.bytes(id)
-            && other != entry.content.as_bytes()
+        let in_vocab = listed.get(entry.content.as_str());
+        let id = *in_vocab.unwrap_or(&entry.id);
+        if in_vocab.is_none()
+            && let Some(other) = vocab.bytes(id)
         {
             let what = format!("added token {:?} has the id {id} of {}", entry.content, show(other));
             return Err(TokenizerError::malformed(FORMAT, what));
@@ -383,7 +424,7 @@ fn read_wordpiece(file: &File) -> Result<Tokenizer, TokenizerError> {
         TokenizerError::malformed(FORMAT, format!("the unknown token {unknown:?} is not in the vocabulary"))
     })?;
     let flag = |name: &str| file.normalizer[name].as_bool();
-    let added = read_added_tokens(&file.added_tokens, &vocab)?;
+    let added = read_added_tokens(file, &vocab)?;
     let wordpiece = WordPiece {
         vocab,
         options: WordPieceOptions {
@@ -394,7 +435,7 @@ fn read_wordpiece(file: &File) -> Result<Tokenizer, TokenizerError> {
         },
         unknown_id,
         continuation: continuation.into(),
-        word_limit: file.model.max_input_chars_per_word.unwrap_or(100).min(1000),
+        word_limit: file.word_limit()?,
         cleanup: file.decoder["cleanup"].as_bool().unwrap_or(true),
     };
     let (prefix, suffix) = read_post_processor(&file.post_processor)?;

@@ -48,7 +48,7 @@ impl Unigram {
         let mut end = text.len();
         while end > 0 {
             ends.push(end);
-            end = best[end].start;
+            end -= best[end].len as usize;
         }
         let mut start = 0;
         for end in ends.into_iter().rev() {
@@ -60,13 +60,11 @@ impl Unigram {
     /// The best path to every position of `text` between two characters.
     fn best_paths(&self, text: &str) -> Vec<Node> {
         let mut best = vec![Node::UNREACHED; text.len() + 1];
-        best[0] = Node { score: 0.0, start: 0, id: 0 };
         let mut frontier = 0;
         for (start, first) in text.char_indices() {
             if best[start].score.abs() > RESET_THRESHOLD {
                 let offset = best[start].score;
-                let reached = best[start..=frontier].iter_mut().filter(|node| node.start != usize::MAX);
-                reached.for_each(|node| node.score -= offset);
+                best[start..=frontier].iter_mut().for_each(|node| node.score -= offset);
             }
             let so_far = best[start].score;
             let first_end = start + first.len_utf8();
@@ -77,13 +75,13 @@ impl Unigram {
                 node = next;
                 if let Some(id) = self.trie.value(node) {
                     let end = start + at + c.len_utf8();
-                    best[end].improve(self.scores[id as usize] + so_far, start, id);
+                    best[end].improve(self.scores[id as usize] + so_far, end - start, id);
                     single |= end == first_end;
                     frontier = frontier.max(end);
                 }
             }
             if !single {
-                best[first_end].improve(self.unknown_score + so_far, start, self.unknown_id);
+                best[first_end].improve(self.unknown_score + so_far, first_end - start, self.unknown_id);
                 frontier = frontier.max(first_end);
             }
         }
@@ -95,17 +93,17 @@ impl Unigram {
 #[derive(Clone, Copy)]
 struct Node {
     score: f32,
-    /// Where its last piece starts.
-    start: usize,
+    /// The length of its last piece in bytes; 0 where no path ends yet.
+    len: u32,
     id: TokenId,
 }
 
 impl Node {
-    const UNREACHED: Self = Self { score: 0.0, start: usize::MAX, id: 0 };
+    const UNREACHED: Self = Self { score: 0.0, len: 0, id: 0 };
 
-    fn improve(&mut self, score: f32, start: usize, id: TokenId) {
-        if self.start == usize::MAX || score > self.score {
-            *self = Self { score, start, id };
+    fn improve(&mut self, score: f32, len: usize, id: TokenId) {
+        if self.len == 0 || score > self.score {
+            *self = Self { score, len: len as u32, id };
         }
     }
 }

@@ -11,8 +11,9 @@ use crate::{TokenId, TokenizerError};
 pub(crate) const ID_LIMIT: u32 = 1 << 22;
 /// The longest token accepted, in bytes; GLM-4's longest has 512.
 pub(crate) const TOKEN_BYTES_LIMIT: usize = 4096;
-/// The most bytes all tokens together may have; GLM-4's have one million.
-const ARENA_LIMIT: usize = 1 << 28;
+/// The most bytes all tokens together may have; GLM-4's have one million. It also bounds the merges and the trie
+/// nodes that are made from them.
+const ARENA_LIMIT: usize = 1 << 24;
 
 const EMPTY: u64 = u64::MAX;
 const ABSENT: Span = Span { start: u32::MAX, len: 0 };

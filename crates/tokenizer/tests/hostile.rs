@@ -72,6 +72,28 @@ fn broken_tokenizer_json() {
     }
 }
 
+/// A vocabulary that lists its special tokens among the ordinary ones, even with merges that lead to one.
+#[test]
+fn plain_text_never_becomes_a_special_token_of_the_vocabulary() {
+    let mut file: Value = serde_json::from_slice(&data("glm45/tokenizer.json")).unwrap();
+    let count = file["model"]["vocab"].as_object().unwrap().len();
+    file["model"]["vocab"]["/x"] = json!(count);
+    file["model"]["vocab"]["qz"] = json!(count + 1);
+    file["model"]["merges"].as_array_mut().unwrap().insert(0, json!(["q", "z"]));
+    let flags =
+        json!({"single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});
+    for (content, id) in [("/x", count), ("qz", count + 1)] {
+        let mut token = flags.clone();
+        token["content"] = json!(content);
+        token["id"] = json!(id);
+        file["added_tokens"][id - count] = token;
+    }
+    let tokenizer = Tokenizer::from_tokenizer_json(&serde_json::to_vec(&file).unwrap()).unwrap();
+    assert_eq!(tokenizer.encode_parse_special("/x qz"), [count as u32, 220, count as u32 + 1]);
+    assert!(tokenizer.encode("/x qz").iter().all(|id| !tokenizer.is_special(*id)));
+    assert_eq!(tokenizer.decode(&tokenizer.encode("/x qz")), "/x qz");
+}
+
 #[test]
 fn broken_tiktoken_files() {
     let ranks = data("glm4-tiktoken/tokenizer.model");
