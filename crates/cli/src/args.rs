@@ -9,18 +9,19 @@ use std::str::FromStr;
 use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use glimmer_models::Family;
+use glimmer_chat::Format;
 use glimmer_models::export::WeightTypes;
-use glimmer_tensor::{Compute, KvType};
+use glimmer_models::{Family, published_names};
+use glimmer_tensor::{Compute, DType, KvType};
 
 /// Run the GLM family of language models.
 #[derive(Debug, Parser)]
-#[command(name = "glimmer", version, max_term_width = 110, propagate_version = true)]
+#[command(name = "glimmer", version, max_term_width = 110)]
 #[command(after_help = "\
-MODEL is a directory in Hugging Face layout or a .gguf file. Results go to standard output, everything else to
-standard error. Exit status: 0 success, 1 failure, 2 wrong usage.
+MODEL is a directory in Hugging Face layout or a .gguf file. Results go to standard output, everything \
+else to standard error. Exit status: 0 success, 1 failure, 2 wrong usage.
 
-Every flag has an environment variable that stands in for it: GLIMMER_MAX_TOKENS for --max-tokens, and so on.")]
+Every flag has an environment variable that stands in for it: GLIMMER_MAX_TOKENS for --max-tokens.")]
 pub(crate) struct CommandLine {
     /// What to do
     #[command(subcommand)]
@@ -35,10 +36,14 @@ pub(crate) struct CommandLine {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Run(RunArgs),
+    Tokenize(TokenizeArgs),
+    Detokenize(DetokenizeArgs),
+    Template(TemplateArgs),
     Logits(LogitsArgs),
     Inspect(InspectArgs),
     Verify(VerifyArgs),
     Convert(ConvertArgs),
+    Synth(SynthArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -59,8 +64,8 @@ pub(crate) struct ModelArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Computation")]
 pub(crate) struct DeviceArgs {
-    /// What computes: `reference` is slow, plain and what the others are measured against
-    #[arg(long, value_name = "NAME", default_value = "reference", value_parser = one_of(DEVICES))]
+    /// What computes: `reference` is slow and plain, what the others are measured against
+    #[arg(long, value_name = "NAME", default_value = "cpu", value_parser = one_of(DEVICES))]
     pub(crate) device: DeviceName,
 
     /// Threads to compute with [default: one per physical core]
@@ -95,10 +100,11 @@ pub(crate) fn command() -> Command {
 /// The names that `--device` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeviceName {
+    Cpu,
     Reference,
 }
 
-const DEVICES: [(DeviceName, &str); 1] = [(DeviceName::Reference, "reference")];
+const DEVICES: [(DeviceName, &str); 2] = [(DeviceName::Cpu, "cpu"), (DeviceName::Reference, "reference")];
 const COMPUTES: [(Compute, &str); 2] = [(Compute::F32, "f32"), (Compute::Auto, "auto")];
 pub(crate) const KV_TYPES: [(KvType, &str); 3] =
     [(KvType::F32, "f32"), (KvType::F16, "f16"), (KvType::Q8_0, "q8_0")];
@@ -108,15 +114,32 @@ pub(crate) const KV_TYPES: [(KvType, &str); 3] =
 #[command(after_help = "\
 Examples:
   glimmer run glm-4-9b-chat 'What is a tide?'
-  glimmer run glm-4-9b-chat.Q4_K_M.gguf - < question.txt
+  glimmer run glm-4-9b-chat.Q4_K_M.gguf < question.txt
   glimmer run glm-4-9b --raw 'Once upon a time' --max-tokens 100 --temperature 0.8
   glimmer run glm-4-9b-chat --ids 151331,151333,151336,198,109377,151337 --print-ids")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
+    /// What to answer: one user message, or with --raw the text to continue. `-`, and nothing, read it from
+    /// standard input, less one line break at its end
+    #[arg(value_name = "PROMPT")]
+    pub(crate) prompt: Option<String>,
+
+    /// Continue the text as it is, without a chat format; what the tokenizer puts around text is added
+    #[arg(long)]
+    pub(crate) raw: bool,
+
+    /// The chat format, where the model's files do not tell
+    #[arg(long, value_name = "NAME", conflicts_with = "raw", value_parser = chat_format())]
+    pub(crate) chat_format: Option<Format>,
+
+    /// Take spellings of special tokens in the prompt for these tokens, as the models' own code does
+    #[arg(long)]
+    pub(crate) parse_special: bool,
+
     /// Ids to continue, separated by commas; nothing is added to them. `-` reads them from standard input
-    #[arg(long, value_name = "IDS")]
+    #[arg(long, value_name = "IDS", conflicts_with_all = ["prompt", "raw", "chat_format", "parse_special"])]
     pub(crate) ids: Option<Ids>,
 
     /// Print the new ids, separated by commas, in place of text
@@ -145,6 +168,114 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
+}
+
+/// Turn text into token ids
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without flags nothing is added to the text and no special token is recognised in it; only BERT always has [CLS] and
+[SEP]. With --jsonl every line {\"text\": ...} is answered by a line {\"ids\": [...], \"tokens\": [...]}, or by
+{\"error\": ...} where it cannot be.
+
+Examples:
+  glimmer tokenize glm-4-9b-chat 'Hello, world'
+  glimmer tokenize glm-4-9b-chat '<|user|>' --parse-special --json
+  glimmer tokenize chatglm3-6b --jsonl < texts.jsonl > ids.jsonl")]
+pub(crate) struct TokenizeArgs {
+    /// A directory with a tokenizer, or a .gguf file
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+
+    /// The text; `-`, and nothing, read standard input. With --jsonl: the file of lines
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: Option<String>,
+
+    /// Add what the model's own tokenizer puts before and after text, such as [gMASK]<sop>
+    #[arg(long)]
+    pub(crate) add_special: bool,
+
+    /// Take spellings of special tokens for these tokens
+    #[arg(long)]
+    pub(crate) parse_special: bool,
+
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+/// Turn token ids into text
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With --jsonl every line {\"ids\": [...]} is answered by a line {\"text\": ...}, or by {\"error\": ...}.
+
+Examples:
+  glimmer detokenize glm-4-9b-chat 109377,151337
+  glimmer tokenize glm-4-9b-chat 'Hello' | glimmer detokenize glm-4-9b-chat
+  glimmer detokenize chatglm3-6b --jsonl < ids.jsonl > texts.jsonl")]
+pub(crate) struct DetokenizeArgs {
+    /// A directory with a tokenizer, or a .gguf file
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+
+    /// The ids, separated by commas; `-`, and nothing, read standard input. With --jsonl: the file of lines
+    #[arg(value_name = "IDS")]
+    pub(crate) ids: Option<String>,
+
+    /// Leave special tokens out
+    #[arg(long)]
+    pub(crate) skip_special: bool,
+
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+/// Turn a conversation into a prompt
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The file holds a list of messages, or an object with `messages` and perhaps `tools`, `enable_thinking` and
+`add_generation_prompt`. With --jsonl every line is such an object and is answered by a line
+{\"prompt\": ..., \"ids\": [...]}, or by {\"error\": ...}.
+
+Ids take special tokens from the format alone: what a person writes never becomes one. --parse-special gives the ids
+of the models' own code, in which it does.
+
+Examples:
+  glimmer template glm-4-9b-chat messages.json --tools tools.json
+  echo '[{\"role\": \"user\", \"content\": \"Hi\"}]' | glimmer template chatglm3-6b --json
+  glimmer template glm-4-9b-chat --jsonl < conversations.jsonl > prompts.jsonl")]
+pub(crate) struct TemplateArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    /// The file of the conversation (with --jsonl: of a conversation a line); `-`, and nothing, read standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) conversation: Option<PathBuf>,
+
+    /// A file with a list of tools, for conversations that bring none
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tools: Option<PathBuf>,
+
+    /// The chat format, where the model's files do not tell
+    #[arg(long, value_name = "NAME", value_parser = chat_format())]
+    pub(crate) chat_format: Option<Format>,
+
+    /// Make the ids as the models' own code does, which takes spellings of special tokens for these tokens
+    #[arg(long)]
+    pub(crate) parse_special: bool,
+
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+/// In which form to read and answer.
+#[derive(Debug, Args)]
+pub(crate) struct FormatArgs {
+    /// Answer with one JSON object
+    #[arg(long, conflicts_with = "jsonl")]
+    pub(crate) json: bool,
+
+    /// Read one JSON object a line and answer each with one
+    #[arg(long)]
+    pub(crate) jsonl: bool,
 }
 
 /// Write the logits of every position of a prompt
@@ -271,6 +402,48 @@ pub(crate) struct ConvertArgs {
     pub(crate) threads: Option<usize>,
 }
 
+/// Write a model of random weights with a published model's shapes, to measure with
+#[derive(Debug, Args)]
+#[command(after_help = "\
+OUT ends in .gguf: TYPE is any that `convert` writes, or IQ4_NL or IQ4_XS. OUT is anything else: a directory, TYPE is
+F32, F16 or BF16, and for chatglm-6b INT8 or INT4 as well. The same seed gives the same bytes.
+
+GLM-4's vocabulary comes along; GLM-Edge's is one of the same size; ChatGLM's are left out.
+
+Examples:
+  glimmer synth glm-edge-1.5b-chat --type Q4_K_M -o edge.gguf
+  glimmer synth glm-4-9b-chat -o glm-4-9b-random
+  glimmer synth chatglm-6b --type INT4 -o chatglm-6b-int4-random")]
+pub(crate) struct SynthArgs {
+    /// The published model
+    #[arg(value_name = "NAME", value_parser = published_name())]
+    pub(crate) name: &'static str,
+
+    /// The .gguf file or the directory to write
+    #[arg(long, short, value_name = "OUT", required = true)]
+    pub(crate) output: PathBuf,
+
+    /// How weights are stored [default: Q4_K_M in a .gguf, as published in a directory]
+    #[arg(long = "type", value_name = "TYPE", value_parser = any_weight_types)]
+    pub(crate) types: Option<WeightTypes>,
+
+    /// Which random weights
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(crate) seed: u64,
+
+    /// Only the first layers
+    #[arg(long, value_name = "N", value_parser = positive())]
+    pub(crate) layers: Option<usize>,
+
+    /// Replace OUT
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Threads to make weights with [default: all]
+    #[arg(long, short = 't', value_name = "N", value_parser = positive())]
+    pub(crate) threads: Option<usize>,
+}
+
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -347,6 +520,11 @@ impl FromStr for ContextLength {
     }
 }
 
+/// A parser of the names of chat formats.
+fn chat_format() -> impl TypedValueParser<Value = Format> {
+    one_of(Format::ALL.map(|format| (format, format.name())))
+}
+
 /// A parser of one of the given names.
 fn one_of<T, const N: usize>(names: [(T, &'static str); N]) -> impl TypedValueParser<Value = T>
 where
@@ -368,6 +546,24 @@ fn weight_types(text: &str) -> Result<WeightTypes, String> {
             ""
         };
         format!("{why}one of {}", names.join(", "))
+    })
+}
+
+/// Types that have no encoder, but that random weights may have.
+fn any_weight_types(text: &str) -> Result<WeightTypes, String> {
+    let others = [DType::IQ4_NL, DType::IQ4_XS, DType::RowI8, DType::RowI4];
+    let other = others.into_iter().find(|dtype| dtype.name().eq_ignore_ascii_case(text));
+    let known = other.map(WeightTypes::One).or_else(|| WeightTypes::from_name(text));
+    known.ok_or_else(|| {
+        let names: Vec<_> = WeightTypes::names().chain(others.map(DType::name)).collect();
+        format!("one of {}", names.join(", "))
+    })
+}
+
+/// A parser of the names of published models.
+fn published_name() -> impl TypedValueParser<Value = &'static str> {
+    PossibleValuesParser::new(published_names().collect::<Vec<_>>()).map(|given| {
+        published_names().find(|name| *name == given).expect("clap has checked that it is one of the names")
     })
 }
 

@@ -1,5 +1,6 @@
 //! From `--device`, `--threads`, `--compute` and `--kv-type` to a device and the precision of its cache.
 
+use glimmer_cpu::{CpuDevice, CpuOptions};
 use glimmer_tensor::{Compute, Device, KvType, ReferenceDevice};
 
 use crate::args::{DeviceArgs, DeviceName};
@@ -18,8 +19,11 @@ pub(crate) fn kv_type(args: &DeviceArgs, compute: Compute) -> KvType {
 }
 
 /// The device that was asked for.
-pub(crate) fn open(args: &DeviceArgs, _compute: Compute) -> anyhow::Result<Box<dyn Device>> {
+pub(crate) fn open(args: &DeviceArgs, compute: Compute) -> anyhow::Result<Box<dyn Device>> {
     match args.device {
+        DeviceName::Cpu => {
+            Ok(Box::new(CpuDevice::new(CpuOptions { threads: args.threads, compute, isa: None })?))
+        }
         DeviceName::Reference => Ok(Box::new(ReferenceDevice::new())),
     }
 }

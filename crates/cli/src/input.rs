@@ -1,14 +1,19 @@
 //! What comes in through standard input or a small file.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Read};
+use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 
 use crate::WrongUsage;
 use crate::args::{Ids, parse_ids};
 
 /// The most that is read at once: far more than any context holds.
 const MAX_BYTES: u64 = 1 << 30;
+
+/// The most that a configuration, a template or a conversation has.
+const MAX_SMALL_FILE: u64 = 64 << 20;
 
 /// The text given on the command line, or standard input where that is `-` or missing.
 ///
@@ -38,8 +43,28 @@ fn all_of_stdin() -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes).context("standard input")?;
     ensure!(bytes.len() as u64 <= MAX_BYTES, "standard input: more than {MAX_BYTES} bytes");
-    String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        anyhow::anyhow!("standard input: byte {at} is not UTF-8")
-    })
+    utf8(bytes).context("standard input")
+}
+
+/// The text of a small file.
+pub(crate) fn small_file(path: &Path) -> anyhow::Result<String> {
+    small_file_if_any(path)?.with_context(|| format!("{}: no such file or directory", path.display()))
+}
+
+/// The text of a small file that need not exist.
+pub(crate) fn small_file_if_any(path: &Path) -> anyhow::Result<Option<String>> {
+    let name = || path.display().to_string();
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(name),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_SMALL_FILE + 1).read_to_end(&mut bytes).with_context(name)?;
+    ensure!(bytes.len() as u64 <= MAX_SMALL_FILE, "{}: more than {MAX_SMALL_FILE} bytes", path.display());
+    Ok(Some(utf8(bytes).with_context(name)?))
+}
+
+fn utf8(bytes: Vec<u8>) -> anyhow::Result<String> {
+    String::from_utf8(bytes).map_err(|e| anyhow!("byte {} is not UTF-8", e.utf8_error().valid_up_to()))
 }

@@ -5,13 +5,17 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod chat;
 mod commands;
 mod device;
 mod golden;
 mod input;
+mod jsonl;
 mod model;
 mod output;
+mod random;
 mod terminal;
+mod vocabulary;
 
 use std::io;
 use std::process::ExitCode;
@@ -38,10 +42,14 @@ fn main() -> ExitCode {
 fn dispatch(verb: &Verb, terminal: &Terminal) -> anyhow::Result<()> {
     match verb {
         Verb::Run(args) => commands::run::run(args, terminal),
+        Verb::Tokenize(args) => commands::tokenize::run(args),
+        Verb::Detokenize(args) => commands::detokenize::run(args),
+        Verb::Template(args) => commands::template::run(args),
         Verb::Logits(args) => commands::logits::run(args, terminal),
         Verb::Inspect(args) => commands::inspect::run(args, terminal),
         Verb::Verify(args) => commands::verify::run(args, terminal),
         Verb::Convert(args) => commands::convert::run(args, terminal),
+        Verb::Synth(args) => commands::synth::run(args, terminal),
         Verb::Completions(args) => commands::completions::run(args),
         Verb::Man(args) => commands::man::run(args),
     }

@@ -4,14 +4,17 @@
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{Context, bail, ensure};
 use glimmer_checkpoint::Checkpoint;
+use glimmer_checkpoint::gguf::Metadata;
 use glimmer_models::{Decoder, DecoderSpec, Family, PositionLayout, Understood, load, understand};
 use glimmer_tensor::Device;
+use glimmer_tokenizer::{Tokenizer, TokenizerError};
 use serde_json::Value;
 
 use crate::args::{ContextLength, ModelArgs};
 use crate::terminal::Terminal;
+use crate::{input, vocabulary};
 
 /// The context that is planned for when nobody says how long it shall be.
 const DEFAULT_CONTEXT: usize = 8192;
@@ -27,6 +30,11 @@ impl Model {
     /// Names a model; nothing is read yet.
     pub(crate) fn new(args: &ModelArgs) -> Self {
         Model { path: args.path.clone(), family: args.family, checkpoint: OnceCell::new() }
+    }
+
+    /// Names a model of which only the tokenizer is wanted.
+    pub(crate) fn at(path: &Path) -> Self {
+        Model { path: path.to_owned(), family: None, checkpoint: OnceCell::new() }
     }
 
     /// The path as typed.
@@ -54,6 +62,55 @@ impl Model {
         Ok(self.checkpoint.get().expect("it was there two lines ago"))
     }
 
+    /// The key/values of a GGUF; `None` for a directory or another file, which is not opened to find out.
+    pub(crate) fn metadata(&self) -> anyhow::Result<Option<&Metadata>> {
+        let name = self.path.extension().unwrap_or_default();
+        if self.path.is_dir() || name == "safetensors" || name == "bin" {
+            return Ok(None);
+        }
+        Ok(self.checkpoint()?.metadata())
+    }
+
+    /// Its tokenizer, which needs no weights.
+    pub(crate) fn tokenizer(&self) -> anyhow::Result<Tokenizer> {
+        match self.tokenizer_if_any()? {
+            Some(tokenizer) => Ok(tokenizer),
+            None => bail!(
+                "{}: there is no tokenizer (tokenizer.json, tokenizer.model, ice_text.model, vocab.txt, or the \
+                 vocabulary inside a GGUF)",
+                self.path.display()
+            ),
+        }
+    }
+
+    /// Its tokenizer, where it brings one.
+    pub(crate) fn tokenizer_if_any(&self) -> anyhow::Result<Option<Tokenizer>> {
+        if let Some(metadata) = self.metadata()? {
+            let Some(vocab) = vocabulary::of(metadata)? else { return Ok(None) };
+            return Ok(Some(Tokenizer::from_gguf(&vocab).with_context(|| self.path.display().to_string())?));
+        }
+        ensure!(self.path.exists(), "{}: no such file or directory", self.path.display());
+        match Tokenizer::from_dir(self.directory()) {
+            Ok(tokenizer) => Ok(Some(tokenizer)),
+            Err(TokenizerError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A JSON object beside the weights, where there is such a file. Unlike [`Checkpoint`], this opens nothing else.
+    pub(crate) fn json(&self, name: &str) -> anyhow::Result<Option<Value>> {
+        let path = self.directory().join(name);
+        let Some(text) = input::small_file_if_any(&path)? else { return Ok(None) };
+        let value: Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        ensure!(value.is_object(), "{}: a JSON object is expected", path.display());
+        Ok(Some(value))
+    }
+
+    /// The family that the user named.
+    pub(crate) fn named_family(&self) -> Option<Family> {
+        self.family
+    }
+
     /// What its configuration says. What is odd about it becomes warnings.
     pub(crate) fn understand(&self, terminal: &Terminal) -> anyhow::Result<Understood> {
         let understood = understand(self.checkpoint()?, self.family)?;
@@ -78,14 +135,14 @@ impl Model {
 
     /// The ids that end an answer according to `config.json` and `generation_config.json`, or to a GGUF's keys.
     pub(crate) fn configured_stop_ids(&self) -> anyhow::Result<Vec<u32>> {
-        let checkpoint = self.checkpoint()?;
         let mut ids = Vec::new();
-        for config in [checkpoint.config(), checkpoint.generation_config()].into_iter().flatten() {
-            ids.extend(eos_ids(config));
-        }
-        if let Some(metadata) = checkpoint.metadata() {
+        if let Some(metadata) = self.metadata()? {
             for key in ["eos", "eot", "eom"] {
                 ids.extend(metadata.get::<u32>(&format!("tokenizer.ggml.{key}_token_id"))?);
+            }
+        } else {
+            for name in ["config.json", "generation_config.json"] {
+                ids.extend(self.json(name)?.iter().flat_map(eos_ids));
             }
         }
         ids.sort_unstable();

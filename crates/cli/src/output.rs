@@ -9,6 +9,17 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&format!("{}\n", serde_json::to_string_pretty(value)?))
 }
 
+/// One JSON object on one line.
+pub(crate) fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&format!("{}\n", serde_json::to_string(value)?))
+}
+
+/// Ids on one line, separated by commas.
+pub(crate) fn ids(ids: &[u32]) -> anyhow::Result<()> {
+    let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+    print(&format!("{}\n", ids.join(",")))
+}
+
 /// Text as it is.
 ///
 /// # Errors

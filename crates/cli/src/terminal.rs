@@ -45,6 +45,17 @@ impl Terminal {
         line("error", &message);
     }
 
+    /// Running text that is not the result, such as a model's reasoning: dimmed where that can be seen.
+    pub(crate) fn aside(&self, text: &str) {
+        if self.quiet {
+            return;
+        }
+        let mut err = io::stderr().lock();
+        let dim = self.interactive && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        // There is nobody to tell if this fails.
+        drop(if dim { write!(err, "\x1b[2m{text}\x1b[0m") } else { write!(err, "{text}") });
+    }
+
     /// A bar for bytes, shown when somebody watches and the work lasts.
     pub(crate) fn bytes_bar(&self, what: &'static str, total: u64) -> ProgressBar {
         let target = if self.interactive && !self.quiet {

@@ -5,16 +5,7 @@
 
 mod support;
 
-use support::{FIXTURES, Stored, copy_of, distance, fixture, run};
-
-/// `max(1e-4, 10 x the reference's own float32-to-float64 distance)`, the figure of the fixture's worst tensor.
-fn tolerance(name: &str) -> f32 {
-    let text = std::fs::read(fixture(name).join("manifest.json")).unwrap();
-    let manifest: serde_json::Value = serde_json::from_slice(&text).unwrap();
-    let noise = manifest["float32_vs_float64"].as_object().unwrap().values();
-    let worst = noise.filter_map(|v| v["max_abs"].as_f64().or(v.as_f64())).fold(0.0, f64::max);
-    (10.0 * worst).max(1e-4) as f32
-}
+use support::{FIXTURES, Stored, copy_of, distance, fixture, run, tolerance};
 
 /// `logits` of `prefix.input_ids` beside the stored ones.
 fn logits_agree(name: &str, prefix: &str, flags: &[&str]) {

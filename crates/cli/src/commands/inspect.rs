@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use glimmer_chat::{ChatError, Format};
 use glimmer_checkpoint::{Checkpoint, Kind, TensorInfo};
 use glimmer_models::{Block, DecoderSpec, Mlp, Positions, memory, published_name};
 use glimmer_tensor::{DType, KvType, NormKind};
+use glimmer_tokenizer::{self as tokenizer, Tokenizer};
 use serde::Serialize;
 
 use crate::args::{InspectArgs, KV_TYPES};
 use crate::model::{Model, context};
-use crate::output;
 use crate::terminal::Terminal;
+use crate::{chat, output};
 
 /// Rows of one step in the memory that is shown, as `run` uses them.
 const ROWS: usize = 512;
@@ -28,12 +30,16 @@ pub(crate) fn run(args: &InspectArgs, terminal: &Terminal) -> anyhow::Result<()>
 struct Report {
     path: String,
     format: &'static str,
-    family: &'static str,
+    /// These four are missing in a directory that holds a tokenizer and nothing else.
+    family: Option<&'static str>,
     /// The published model of this shape.
     published: Option<&'static str>,
-    config: Config,
-    stop_ids: Vec<u32>,
-    memory: Memory,
+    config: Option<Config>,
+    memory: Option<Memory>,
+    tokenizer: Option<Vocabulary>,
+    /// A format known by heart, or `jinja` for a template of the model's own.
+    chat_format: Option<&'static str>,
+    stop_ids: Vec<StopId>,
     types: Vec<TypeTotal>,
     tensors: Vec<Tensor>,
     warnings: Vec<String>,
@@ -78,6 +84,21 @@ struct Memory {
     total: u64,
 }
 
+/// The tokenizer.
+#[derive(Serialize)]
+struct Vocabulary {
+    kind: &'static str,
+    tokens: usize,
+    special_tokens: usize,
+}
+
+/// An id that ends an answer.
+#[derive(Serialize)]
+struct StopId {
+    id: u32,
+    token: Option<String>,
+}
+
 /// All tensors of one type.
 #[derive(Serialize)]
 struct TypeTotal {
@@ -101,78 +122,75 @@ struct Tensor {
 
 impl Report {
     fn of(model: &Model, args: &InspectArgs, terminal: &Terminal) -> anyhow::Result<Self> {
-        let understood = model.understand(terminal)?;
         let checkpoint = model.checkpoint()?;
-        let spec = &understood.spec;
-        let context = context(args.ctx, spec, terminal);
-        let needed = memory(checkpoint, spec, context, args.kv_type, ROWS);
-        Ok(Report {
+        let tokenizer = model.tokenizer_if_any()?;
+        let only_tokenizer =
+            checkpoint.kind() == Kind::None && checkpoint.config().is_none() && tokenizer.is_some();
+        let template = match chat::template(model, tokenizer.as_ref(), None) {
+            Ok(template) => Some(template),
+            Err(error) if matches!(error.downcast_ref(), Some(ChatError::UnknownFormat { .. })) => None,
+            Err(error) => {
+                terminal.warn(&format!("{error:#}"));
+                None
+            }
+        };
+        let stop_ids = chat::all_stop_ids(model, tokenizer.as_ref(), template.as_ref())?;
+        let spelling = |id| tokenizer.as_ref().map(|t| t.token_text(id)).filter(|text| !text.is_empty());
+        let mut report = Report {
             path: model.path().display().to_string(),
             format: format_name(checkpoint.kind()),
-            family: spec.family.name(),
-            published: published_name(spec),
-            config: Config::of(spec, checkpoint, understood.layout.head()),
-            stop_ids: model.configured_stop_ids()?,
-            memory: Memory {
-                context,
-                kv_type: kv_name(args.kv_type),
-                weights: needed.weights,
-                kv: needed.kv,
-                activations: needed.activations,
-                total: needed.total(),
-            },
+            family: None,
+            published: None,
+            config: None,
+            memory: None,
+            tokenizer: tokenizer.as_ref().map(Vocabulary::of),
+            chat_format: template.map(|template| template.format().map_or("jinja", Format::name)),
+            stop_ids: stop_ids.into_iter().map(|id| StopId { id, token: spelling(id) }).collect(),
             types: by_type(checkpoint.tensors()),
             tensors: checkpoint.tensors().iter().map(Tensor::of).collect(),
-            warnings: understood.warnings,
-        })
+            warnings: Vec::new(),
+        };
+        if !only_tokenizer {
+            let understood = model.understand(terminal)?;
+            let spec = &understood.spec;
+            report.family = Some(spec.family.name());
+            report.published = published_name(spec);
+            report.config = Some(Config::of(spec, checkpoint, understood.layout.head()));
+            let context = context(args.ctx, spec, terminal);
+            report.memory = Some(Memory::of(checkpoint, spec, context, args.kv_type));
+            report.warnings = understood.warnings;
+        }
+        Ok(report)
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let c = &self.config;
         writeln!(out, "model      {} ({})", self.path, self.format)?;
-        writeln!(
-            out,
-            "family     {}{}",
-            self.family,
-            self.published.map_or(String::new(), |n| format!(", as {n}"))
-        )?;
-        writeln!(
-            out,
-            "decoder    {} layers, hidden {}, feed-forward {} ({}), vocabulary {}",
-            c.layers, c.hidden, c.ffn, c.mlp, c.vocab
-        )?;
-        writeln!(out, "attention  {} heads of {}, {} of keys and values", c.heads, c.head_dim, c.kv_heads)?;
-        writeln!(out, "block      {}, {} (eps {:e})", c.block, c.norm, c.eps)?;
-        let divisor = if c.rope_divisor == 1.0 { String::new() } else { format!(" / {}", c.rope_divisor) };
-        let scale =
-            if c.rope_magnitude == 1.0 { String::new() } else { format!(", scaled by {}", c.rope_magnitude) };
-        writeln!(
-            out,
-            "positions  {}{divisor}; rotary base {}, {} of {} elements{scale}",
-            c.positions, c.rope_base, c.rope_dims, c.head_dim
-        )?;
-        let bias = match (c.qkv_bias, c.linear_bias) {
-            (_, true) => "on all linears",
-            (true, false) => "on queries, keys and values",
-            (false, false) => "none",
-        };
-        writeln!(out, "biases     {bias}")?;
-        writeln!(out, "head       {}", c.head)?;
-        writeln!(out, "trained    {} tokens of context", c.context)?;
+        if let Some(family) = self.family {
+            let published = self.published.map_or(String::new(), |name| format!(", shaped as {name}"));
+            writeln!(out, "family     {family}{published}")?;
+        }
+        if let Some(config) = &self.config {
+            write!(out, "{config}")?;
+        }
+        if let Some(Vocabulary { kind, tokens, special_tokens }) = &self.tokenizer {
+            writeln!(out, "tokenizer  {tokens} tokens, {special_tokens} of them special, {kind}")?;
+        }
+        writeln!(out, "chat       {}", self.chat_format.unwrap_or("unknown format"))?;
         writeln!(out, "stop ids   {}", list(&self.stop_ids))?;
-        let m = &self.memory;
-        writeln!(
-            out,
-            "memory     {} = weights {} + {} of cache for {} tokens in {} + activations {}",
-            size(m.total),
-            size(m.weights),
-            size(m.kv),
-            m.context,
-            m.kv_type,
-            size(m.activations)
-        )?;
+        if let Some(m) = &self.memory {
+            writeln!(
+                out,
+                "memory     {} = weights {} + {} of cache for {} tokens in {} + activations {}",
+                size(m.total),
+                size(m.weights),
+                size(m.kv),
+                m.context,
+                m.kv_type,
+                size(m.activations)
+            )?;
+        }
         for t in &self.types {
             writeln!(out, "type       {:5} {:>5} tensors, {}", t.name, t.tensors, size(t.bytes))?;
         }
@@ -195,7 +213,10 @@ impl Config {
             Positions::Sequential { divisor } => ("in order", divisor),
             Positions::ChatGlm6b { .. } => ("two per token, context seen both ways", 1.0),
         };
-        let stored_head = checkpoint.info(&format!("{head}.weight")).is_some();
+        let stored_head = match checkpoint.kind() {
+            Kind::None => !spec.tied,
+            _ => checkpoint.info(&format!("{head}.weight")).is_some(),
+        };
         Config {
             layers: spec.layers,
             hidden: spec.hidden,
@@ -231,6 +252,63 @@ impl Config {
     }
 }
 
+impl fmt::Display for Config {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = self;
+        writeln!(
+            out,
+            "decoder    {} layers, hidden {}, feed-forward {} ({}), vocabulary {}",
+            c.layers, c.hidden, c.ffn, c.mlp, c.vocab
+        )?;
+        writeln!(out, "attention  {} heads of {}, {} of keys and values", c.heads, c.head_dim, c.kv_heads)?;
+        writeln!(out, "block      {}, {} (eps {:e})", c.block, c.norm, c.eps)?;
+        let divisor = if c.rope_divisor == 1.0 { String::new() } else { format!(" / {}", c.rope_divisor) };
+        let scale =
+            if c.rope_magnitude == 1.0 { String::new() } else { format!(", scaled by {}", c.rope_magnitude) };
+        writeln!(
+            out,
+            "positions  {}{divisor}; rotary base {}, {} of {} elements{scale}",
+            c.positions, c.rope_base, c.rope_dims, c.head_dim
+        )?;
+        let bias = match (c.qkv_bias, c.linear_bias) {
+            (_, true) => "on all linears",
+            (true, false) => "on queries, keys and values",
+            (false, false) => "none",
+        };
+        writeln!(out, "biases     {bias}")?;
+        writeln!(out, "head       {}", c.head)?;
+        writeln!(out, "trained    {} tokens of context", c.context)
+    }
+}
+
+impl Memory {
+    fn of(checkpoint: &Checkpoint, spec: &DecoderSpec, context: usize, kv_type: KvType) -> Self {
+        let needed = memory(checkpoint, spec, context, kv_type, ROWS);
+        Memory {
+            context,
+            kv_type: KV_TYPES.iter().find(|(kv, _)| *kv == kv_type).map_or("", |(_, name)| name),
+            weights: needed.weights,
+            kv: needed.kv,
+            activations: needed.activations,
+            total: needed.total(),
+        }
+    }
+}
+
+impl Vocabulary {
+    fn of(tokenizer: &Tokenizer) -> Self {
+        let kind = match tokenizer.kind() {
+            tokenizer::Kind::Tiktoken => "tiktoken ranks",
+            tokenizer::Kind::SentencePiece => "SentencePiece BPE",
+            tokenizer::Kind::ChatGlm6b => "SentencePiece unigram of ChatGLM-6B",
+            tokenizer::Kind::TokenizerJson => "tokenizer.json",
+            tokenizer::Kind::Gguf => "from the GGUF",
+            tokenizer::Kind::WordPiece => "WordPiece",
+        };
+        Vocabulary { kind, tokens: tokenizer.len(), special_tokens: tokenizer.special_tokens().count() }
+    }
+}
+
 impl Tensor {
     fn of(info: &TensorInfo) -> Self {
         let file = info.file.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -252,10 +330,6 @@ fn format_name(kind: Kind) -> &'static str {
         Kind::Gguf => "GGUF",
         Kind::None => "no weights",
     }
-}
-
-fn kv_name(kv_type: KvType) -> &'static str {
-    KV_TYPES.iter().find(|(kv, _)| *kv == kv_type).map_or("", |(_, name)| name)
 }
 
 fn by_type(tensors: &[TensorInfo]) -> Vec<TypeTotal> {
@@ -326,12 +400,12 @@ fn ranges(numbers: &[usize]) -> String {
     runs.map(run).collect::<Vec<_>>().join(",")
 }
 
-fn list(ids: &[u32]) -> String {
-    if ids.is_empty() {
-        "none".to_owned()
-    } else {
-        ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
-    }
+fn list(stop_ids: &[StopId]) -> String {
+    let shown = stop_ids.iter().map(|StopId { id, token }| match token {
+        Some(token) => format!("{id} {token}"),
+        None => id.to_string(),
+    });
+    if stop_ids.is_empty() { "none".to_owned() } else { shown.collect::<Vec<_>>().join(", ") }
 }
 
 /// Bytes for people, in units of 1024.

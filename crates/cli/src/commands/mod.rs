@@ -2,8 +2,12 @@
 
 pub(crate) mod completions;
 pub(crate) mod convert;
+pub(crate) mod detokenize;
 pub(crate) mod inspect;
 pub(crate) mod logits;
 pub(crate) mod man;
 pub(crate) mod run;
+pub(crate) mod synth;
+pub(crate) mod template;
+pub(crate) mod tokenize;
 pub(crate) mod verify;

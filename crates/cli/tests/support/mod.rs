@@ -83,16 +83,16 @@ impl From<Output> for Ran {
 /// Arguments of mixed kinds: `args!["logits", path, "--ids", "1"]`.
 #[macro_export]
 macro_rules! args {
-    ($($arg:expr),* $(,)?) => { [$(std::ffi::OsString::from(&$arg)),*] };
+    ($($arg:expr),* $(,)?) => { Vec::<std::ffi::OsString>::from([$(std::ffi::OsString::from(&$arg)),*]) };
 }
 
 /// Runs the binary to its end.
-pub fn run<const N: usize>(args: [std::ffi::OsString; N]) -> Ran {
+pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Ran {
     glimmer().args(args).output().expect("the binary starts").into()
 }
 
 /// As [`run`], with `input` on standard input.
-pub fn run_with_input<const N: usize>(args: [std::ffi::OsString; N], input: &[u8]) -> Ran {
+pub fn run_with_input(args: impl IntoIterator<Item = std::ffi::OsString>, input: &[u8]) -> Ran {
     let mut command = glimmer();
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
@@ -191,4 +191,13 @@ pub fn copy_of(name: &str) -> tempfile::TempDir {
         std::fs::copy(&from, copy.path().join(from.file_name().expect("a file has a name"))).expect("a copy");
     }
     copy
+}
+
+/// `max(1e-4, 10 x the reference's own float32-to-float64 distance)`, the figure of the fixture's worst tensor.
+pub fn tolerance(name: &str) -> f32 {
+    let text = std::fs::read(fixture(name).join("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let noise = manifest["float32_vs_float64"].as_object().unwrap().values();
+    let worst = noise.filter_map(|v| v["max_abs"].as_f64().or(v.as_f64())).fold(0.0, f64::max);
+    (10.0 * worst).max(1e-4) as f32
 }

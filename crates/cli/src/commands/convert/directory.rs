@@ -2,9 +2,10 @@
 //! tokenizer as it was.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use glimmer_checkpoint::gguf::Metadata;
 use glimmer_checkpoint::safetensors::SafetensorsWriter;
 use glimmer_models::export::{
     Outgoing, WeightTypes, config_json, directory_layout, generation_config_json, outgoing,
@@ -13,12 +14,13 @@ use glimmer_models::names::Layout;
 use glimmer_tensor::DType;
 use serde_json::Value;
 
+use super::tokenizer_json::{tokenizer_config, tokenizer_json};
 use super::{Job, beside};
-use crate::WrongUsage;
 use crate::args::ConvertArgs;
+use crate::{WrongUsage, vocabulary};
 
 /// Parts are no larger, as huggingface_hub makes them.
-const SHARD_BYTES: u64 = 5_000_000_000;
+pub(in crate::commands) const SHARD_BYTES: u64 = 5_000_000_000;
 
 /// Small files that go along unchanged: tokenizers of every generation with their code, and licences.
 const SMALL_FILES: [&str; 12] = [
@@ -51,8 +53,7 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
             "a directory holds weights as F32, F16 or BF16; for other types let OUT end in .gguf".to_owned()
         )),
     };
-    let out = &args.output;
-    let replaces = refuse_precious(out, args.force)?;
+    let place = Place::choose(&args.output, args.force)?;
     let layout = directory_layout(&job.understood.spec);
     let (tensors, unused) = outgoing(job.checkpoint, job.understood, layout)?;
     job.warn_of_unused(&unused);
@@ -60,8 +61,7 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
     let announced: Vec<_> =
         tensors.iter().zip(&types).map(|(tensor, &dtype)| tensor.announce(dtype)).collect();
 
-    let target = if replaces { beside(out, "new")? } else { out.clone() };
-    let mut directory = SafetensorsWriter::create(&target, &announced, SHARD_BYTES)?;
+    let mut directory = SafetensorsWriter::create(place.path(), &announced, SHARD_BYTES)?;
     let matrices = types.first().copied().unwrap_or(DType::F32);
     let config = config_json(job.checkpoint, job.understood, &tensors, matrices);
     directory.add_file("config.json", &pretty(&config))?;
@@ -71,14 +71,38 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
     add_small_files(job, layout, &mut directory)?;
     job.write_tensors(&tensors, &types, |name, bytes| directory.write(name, bytes))?;
     directory.finish()?;
-    if replaces {
+    place.take()
+}
+
+/// Where a directory is written so that it can take the place of an older one.
+pub(in crate::commands) struct Place<'a> {
+    out: &'a Path,
+    /// The name beside `out` under which it is written while an older one is there.
+    beside: Option<PathBuf>,
+}
+
+impl<'a> Place<'a> {
+    /// # Errors
+    /// When something is at `out` that is not to be replaced.
+    pub(in crate::commands) fn choose(out: &'a Path, force: bool) -> anyhow::Result<Self> {
+        let replaces = refuse_precious(out, force)?;
+        Ok(Place { out, beside: if replaces { Some(beside(out, "new")?) } else { None } })
+    }
+
+    /// Where to write.
+    pub(in crate::commands) fn path(&self) -> &Path {
+        self.beside.as_deref().unwrap_or(self.out)
+    }
+
+    /// Gives what was written its own name.
+    pub(in crate::commands) fn take(self) -> anyhow::Result<()> {
+        let Place { out, beside: Some(new) } = self else { return Ok(()) };
         let old = beside(out, "old")?;
         fs::rename(out, &old)
-            .and_then(|()| fs::rename(&target, out))
+            .and_then(|()| fs::rename(&new, out))
             .with_context(|| out.display().to_string())?;
-        fs::remove_dir_all(&old).with_context(|| old.display().to_string())?;
+        fs::remove_dir_all(&old).with_context(|| old.display().to_string())
     }
-    Ok(())
 }
 
 /// The stored type, or F16 where that is packed.
@@ -122,8 +146,7 @@ fn add_small_files(job: &Job<'_>, layout: Layout, directory: &mut SafetensorsWri
         if let Some(template) = metadata.get::<&str>("tokenizer.chat_template")? {
             directory.add_file("chat_template.jinja", template.as_bytes())?;
         }
-        job.terminal.warn("the vocabulary stays in the GGUF: a tokenizer must be put beside these weights");
-        return Ok(());
+        return add_tokenizer_of_gguf(job, metadata, directory);
     }
     let code: &[&str] = if layout == Layout::ChatGlm6b { &CODE } else { &[] };
     for name in SMALL_FILES.iter().chain(code) {
@@ -144,6 +167,26 @@ fn add_small_files(job: &Job<'_>, layout: Layout, directory: &mut SafetensorsWri
     Ok(())
 }
 
-fn pretty(value: &Value) -> Vec<u8> {
+/// What transformers needs to know of a vocabulary that came inside a GGUF.
+fn add_tokenizer_of_gguf(
+    job: &Job<'_>,
+    metadata: &Metadata,
+    directory: &mut SafetensorsWriter,
+) -> anyhow::Result<()> {
+    let Some(vocab) = vocabulary::of(metadata)? else { return Ok(()) };
+    let tokenizer = job.model.tokenizer()?;
+    let Some(json) = tokenizer_json(&vocab, tokenizer.wrap().0) else {
+        job.terminal.warn(&format!(
+            "a vocabulary of kind {} cannot leave its GGUF: put the model's own tokenizer beside these weights",
+            vocab.model
+        ));
+        return Ok(());
+    };
+    directory.add_file("tokenizer.json", json.to_string().as_bytes())?;
+    Ok(directory
+        .add_file("tokenizer_config.json", &pretty(&tokenizer_config(&vocab, job.understood.spec.context)))?)
+}
+
+pub(in crate::commands) fn pretty(value: &Value) -> Vec<u8> {
     format!("{value:#}\n").into_bytes()
 }

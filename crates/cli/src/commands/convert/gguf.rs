@@ -3,8 +3,9 @@
 use anyhow::ensure;
 use glimmer_checkpoint::gguf::GgufWriter;
 use glimmer_models::Block;
-use glimmer_models::export::{WeightTypes, gguf_metadata, outgoing};
+use glimmer_models::export::{Outgoing, WeightTypes, gguf_metadata, outgoing};
 use glimmer_models::names::Layout;
+use glimmer_tensor::DType;
 
 use super::{Job, vocabulary};
 use crate::args::ConvertArgs;
@@ -20,6 +21,7 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
 
     let spec = &job.understood.spec;
     let chosen = types.choose(spec, &tensors);
+    warn_of_second_rounding(job, &tensors, &chosen);
     let as_it_was = job.checkpoint.metadata().filter(|_| types == WeightTypes::Stored);
     let file_type = as_it_was.and_then(|metadata| metadata.get("general.file_type").ok().flatten());
     let file_type = file_type.unwrap_or_else(|| types.file_type(&tensors, &chosen));
@@ -33,6 +35,17 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
     let mut file = GgufWriter::create(path, &metadata, &announced)?;
     job.write_tensors(&tensors, &chosen, |name, bytes| file.write(name, bytes))?;
     Ok(file.finish()?)
+}
+
+/// Says when weights that were rounded once are rounded again.
+fn warn_of_second_rounding(job: &Job<'_>, tensors: &[Outgoing<'_>], chosen: &[DType]) {
+    let mut stored = tensors.iter().map(Outgoing::stored_type).zip(chosen);
+    let twice = |(from, to): &(DType, &DType)| from.is_quantized() && to.is_quantized() && from != *to;
+    if let Some((from, to)) = stored.find(twice) {
+        job.terminal.warn(&format!(
+            "weights are rounded a second time, from {from} to {to}; better start from F16 or BF16"
+        ));
+    }
 }
 
 /// Says what llama.cpp will not load.

@@ -1,16 +1,23 @@
 //! `glimmer convert`: a model in another format.
 
-mod directory;
+pub(super) mod directory;
 mod gguf;
-mod vocabulary;
+pub(super) mod tokenizer_json;
+pub(super) mod vocabulary;
 
+use std::collections::BTreeSet;
+use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail, ensure};
 use glimmer_checkpoint::{Checkpoint, CheckpointError};
 use glimmer_models::export::Outgoing;
 use glimmer_tensor::DType;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use crate::args::ConvertArgs;
 use crate::model::Model;
@@ -24,7 +31,16 @@ pub(crate) fn run(args: &ConvertArgs, terminal: &Terminal) -> anyhow::Result<()>
     let understood = model.understand(terminal)?;
     let threads =
         args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
-    let job = Job { model: &model, checkpoint, understood: &understood, threads, terminal };
+    let stop = stop_flag()?;
+    let job = Job {
+        model: &model,
+        checkpoint,
+        understood: &understood,
+        output: &args.output,
+        threads,
+        stop,
+        terminal,
+    };
     let is_gguf = args.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     if is_gguf { gguf::write(&job, args) } else { directory::write(&job, args) }
 }
@@ -34,7 +50,9 @@ struct Job<'a> {
     model: &'a Model,
     checkpoint: &'a Checkpoint,
     understood: &'a glimmer_models::Understood,
+    output: &'a Path,
     threads: usize,
+    stop: Arc<AtomicBool>,
     terminal: &'a Terminal,
 }
 
@@ -50,15 +68,24 @@ impl Job<'_> {
             let elements = tensor.shape.iter().product();
             dtype.bytes_for(elements).unwrap_or(0) as u64
         };
-        let total = tensors.iter().zip(types).map(bytes).sum();
+        let total: u64 = tensors.iter().zip(types).map(bytes).sum();
         let bar = self.terminal.bytes_bar("converting", total);
         for (tensor, &dtype) in tensors.iter().zip(types) {
             tensor.encode(self.checkpoint, dtype, self.threads, &mut |bytes| {
+                if self.stop.load(Ordering::Relaxed) {
+                    let source =
+                        io::Error::new(io::ErrorKind::Interrupted, "interrupted; nothing is written");
+                    return Err(CheckpointError::Io { path: self.output.to_owned(), source });
+                }
                 bar.inc(bytes.len() as u64);
                 write(&tensor.name, bytes)
             })?;
         }
         bar.finish_and_clear();
+        let names: BTreeSet<&str> = types.iter().map(|dtype| dtype.name()).collect();
+        let names = Vec::from_iter(names).join(", ");
+        let (shown, count) = (self.output.display(), tensors.len());
+        self.terminal.note(&format!("{shown}: {count} tensors of {names}, {total} bytes"));
         Ok(())
     }
 
@@ -70,6 +97,17 @@ impl Job<'_> {
             self.terminal.warn(&format!("{count} {verb} no part in the model and is left out: {first} ..."));
         }
     }
+}
+
+/// What Ctrl-C sets, so that the half of a file is removed on the way out. A second one ends the program at once.
+fn stop_flag() -> io::Result<Arc<AtomicBool>> {
+    const STATUS: i32 = 130;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, STATUS, Arc::clone(&stop))?;
+        flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
 }
 
 /// Refuses to write over a file that is being read, or over a directory that such a file lies in.

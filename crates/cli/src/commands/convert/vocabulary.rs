@@ -2,21 +2,22 @@
 
 use anyhow::{Context, ensure};
 use glimmer_checkpoint::gguf::{Metadata, Value};
-use glimmer_tokenizer::{GgufVocab, Tokenizer, TokenizerError};
+use glimmer_tokenizer::GgufVocab;
 
 use super::Job;
+use crate::chat::template_source;
 
 /// Adds the vocabulary of the tokenizer beside the weights; without one, only its size, and a warning.
 pub(super) fn add(metadata: &mut Metadata, job: &Job<'_>) -> anyhow::Result<()> {
     let rows = job.understood.spec.vocab;
     let directory = job.model.directory();
-    let mut vocab = match Tokenizer::from_dir(directory) {
-        Ok(tokenizer) => tokenizer.to_gguf()?,
-        Err(TokenizerError::Missing { .. }) => {
+    let mut vocab = match job.model.tokenizer_if_any()? {
+        Some(tokenizer) => tokenizer.to_gguf().with_context(|| directory.display().to_string())?,
+        None => {
             job.terminal.warn("no tokenizer beside the weights: the file will take token ids, but no text");
+            // llama.cpp's word for it; it loads such a file.
             GgufVocab { model: "none".to_owned(), ..GgufVocab::default() }
         }
-        Err(error) => return Err(error).context("the vocabulary cannot be written"),
     };
     let tokens = vocab.tokens.len();
     ensure!(
@@ -33,29 +34,14 @@ pub(super) fn add(metadata: &mut Metadata, job: &Job<'_>) -> anyhow::Result<()> 
         job.checkpoint.config().and_then(|config| config.get("pad_token_id")).and_then(|id| id.as_u64());
     vocab.pad = pad.and_then(|id| u32::try_from(id).ok()).or(vocab.pad);
     set_keys(metadata, vocab);
-    if let Some(template) = chat_template(job)? {
+    if let Some(template) = template_source(job.model)? {
         metadata.set("tokenizer.chat_template", template);
     }
     Ok(())
 }
 
-/// The model's own chat template: a file of its own, or in `tokenizer_config.json`, there perhaps one of several.
-fn chat_template(job: &Job<'_>) -> anyhow::Result<Option<String>> {
-    let path = job.model.directory().join("chat_template.jinja");
-    match std::fs::read_to_string(&path) {
-        Ok(template) => return Ok(Some(template)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| path.display().to_string()),
-    }
-    let in_config = job.checkpoint.tokenizer_config().and_then(|config| config.get("chat_template"));
-    let named = in_config.and_then(|templates| templates.as_array()).and_then(|templates| {
-        templates.iter().find(|one| one["name"] == "default").map(|default| &default["template"])
-    });
-    Ok(named.or(in_config).and_then(|template| template.as_str()).map(str::to_owned))
-}
-
 /// Ids that end an answer beyond those the tokenizer names take the keys that are free: a GGUF has three.
-fn set_ends(vocab: &mut GgufVocab, ends: &[u32], rows: usize) {
+pub(in crate::commands) fn set_ends(vocab: &mut GgufVocab, ends: &[u32], rows: usize) {
     for &id in ends.iter().filter(|id| (**id as usize) < rows) {
         if [vocab.eos, vocab.eot, vocab.eom].contains(&Some(id)) {
             continue;
@@ -68,7 +54,8 @@ fn set_ends(vocab: &mut GgufVocab, ends: &[u32], rows: usize) {
     }
 }
 
-fn set_keys(metadata: &mut Metadata, vocab: GgufVocab) {
+/// The vocabulary under its keys.
+pub(in crate::commands) fn set_keys(metadata: &mut Metadata, vocab: GgufVocab) {
     let mut set = |key: &str, value: Option<Value>| {
         if let Some(value) = value {
             metadata.set(&format!("tokenizer.ggml.{key}"), value);

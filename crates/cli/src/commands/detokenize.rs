@@ -1,0 +1,43 @@
+//! `glimmer detokenize`: ids to text.
+
+use std::path::Path;
+
+use anyhow::ensure;
+use glimmer_tokenizer::Tokenizer;
+use serde::{Deserialize, Serialize};
+
+use crate::args::{DetokenizeArgs, parse_ids};
+use crate::model::Model;
+use crate::{input, jsonl, output};
+
+/// A line of `--jsonl`.
+#[derive(Deserialize)]
+struct Question {
+    ids: Vec<u32>,
+}
+
+/// What `--json` and `--jsonl` answer.
+#[derive(Serialize)]
+struct Answer {
+    text: String,
+}
+
+/// Decodes and prints.
+pub(crate) fn run(args: &DetokenizeArgs) -> anyhow::Result<()> {
+    let tokenizer = Model::at(&args.model).tokenizer()?;
+    if args.format.jsonl {
+        let file = args.ids.as_deref().map(Path::new);
+        return jsonl::answer(file, |Question { ids }| Ok(Answer { text: decode(&tokenizer, &ids, args)? }));
+    }
+    let ids = parse_ids(&input::text(args.ids.as_deref(), "the list of ids")?).map_err(anyhow::Error::msg)?;
+    let text = decode(&tokenizer, &ids, args)?;
+    if args.format.json { output::json_line(&Answer { text }) } else { output::print(&format!("{text}\n")) }
+}
+
+fn decode(tokenizer: &Tokenizer, ids: &[u32], args: &DetokenizeArgs) -> anyhow::Result<String> {
+    let end = tokenizer.len();
+    if let Some(id) = ids.iter().find(|id| **id as usize >= end) {
+        ensure!(false, "id {id} is outside the vocabulary, whose last id is {}", end - 1);
+    }
+    Ok(if args.skip_special { tokenizer.decode_skip_special(ids) } else { tokenizer.decode(ids) })
+}

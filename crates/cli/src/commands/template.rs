@@ -1,0 +1,76 @@
+//! `glimmer template`: a conversation to a prompt.
+
+use std::path::Path;
+
+use anyhow::Context;
+use glimmer_chat::{ChatTemplate, Conversation};
+use glimmer_tokenizer::Tokenizer;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::args::TemplateArgs;
+use crate::model::Model;
+use crate::{chat, input, jsonl, output};
+
+/// What `--json` and `--jsonl` answer.
+#[derive(Serialize)]
+struct Answer {
+    prompt: String,
+    ids: Vec<u32>,
+}
+
+/// Renders and prints.
+pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<()> {
+    let model = Model::new(&args.model);
+    let file = args.conversation.as_deref();
+    let tools = args.tools.as_deref().map(read_tools).transpose()?.unwrap_or_default();
+    // Text alone needs no tokenizer; where there is one, its special tokens help to tell the format.
+    let tokenizer = model.tokenizer_if_any()?;
+    let template = chat::template(&model, tokenizer.as_ref(), args.chat_format)?;
+    if !args.format.json && !args.format.jsonl {
+        let rendered = template.render(&with_tools(read_conversation(file)?, &tools))?;
+        return output::print(&format!("{}\n", rendered.prompt()));
+    }
+    let tokenizer = match tokenizer {
+        Some(tokenizer) => tokenizer,
+        None => model.tokenizer()?,
+    };
+    if args.format.jsonl {
+        return jsonl::answer(file, |conversation| {
+            answer(args, &template, &tokenizer, with_tools(conversation, &tools))
+        });
+    }
+    output::json_line(&answer(args, &template, &tokenizer, with_tools(read_conversation(file)?, &tools))?)
+}
+
+fn answer(
+    args: &TemplateArgs,
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+    conversation: Conversation,
+) -> anyhow::Result<Answer> {
+    let rendered = template.render(&conversation)?;
+    let ids =
+        if args.parse_special { rendered.ids_parse_special(tokenizer)? } else { rendered.ids(tokenizer)? };
+    Ok(Answer { prompt: rendered.prompt(), ids })
+}
+
+fn with_tools(mut conversation: Conversation, tools: &[Value]) -> Conversation {
+    if conversation.tools.is_empty() {
+        conversation.tools = tools.to_vec();
+    }
+    conversation
+}
+
+fn read_conversation(file: Option<&Path>) -> anyhow::Result<Conversation> {
+    let (name, text) = match file {
+        Some(path) if path != Path::new("-") => (path.display().to_string(), input::small_file(path)?),
+        _ => ("standard input".to_owned(), input::text(None, "the conversation")?),
+    };
+    serde_json::from_str(&text).context(name)
+}
+
+fn read_tools(path: &Path) -> anyhow::Result<Vec<Value>> {
+    let name = || path.display().to_string();
+    serde_json::from_str(&input::small_file(path)?).context("a list of tools is expected").with_context(name)
+}

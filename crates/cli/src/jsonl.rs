@@ -1,0 +1,62 @@
+//! `--jsonl`: one JSON object a line in, one a line out, in the same order.
+//!
+//! A line that cannot be answered is answered by `{"error": ...}`, so that answers and questions stay side by side; the
+//! run then ends as a failure.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::output;
+
+/// The most bytes that a line may have.
+const MAX_LINE: u64 = 256 << 20;
+
+/// Answers every line of `file` (`-` or none: of standard input).
+///
+/// # Errors
+/// When reading or writing fails, and at the end when a line had no answer.
+pub(crate) fn answer<Q: DeserializeOwned, A: Serialize>(
+    file: Option<&Path>,
+    mut answer: impl FnMut(Q) -> anyhow::Result<A>,
+) -> anyhow::Result<()> {
+    let mut lines: Box<dyn BufRead> = match file {
+        Some(path) if path != Path::new("-") => {
+            Box::new(BufReader::new(File::open(path).with_context(|| path.display().to_string())?))
+        }
+        _ => Box::new(io::stdin().lock()),
+    };
+    let (mut number, mut first_wrong, mut wrong) = (0, 0, 0);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = (&mut lines).take(MAX_LINE + 1).read_until(b'\n', &mut line);
+        if read.with_context(|| format!("line {}", number + 1))? == 0 {
+            break;
+        }
+        number += 1;
+        if line.len() as u64 > MAX_LINE {
+            bail!("line {number} has more than {MAX_LINE} bytes");
+        }
+        let answered =
+            serde_json::from_slice(line.trim_ascii_end()).map_err(anyhow::Error::from).and_then(&mut answer);
+        let text = match answered {
+            Ok(answer) => serde_json::to_string(&answer)?,
+            Err(error) => {
+                wrong += 1;
+                first_wrong = if wrong == 1 { number } else { first_wrong };
+                json!({"error": format!("{error:#}")}).to_string()
+            }
+        };
+        output::print(&format!("{text}\n"))?;
+    }
+    if wrong > 0 {
+        bail!("{wrong} of {number} lines could not be answered, first line {first_wrong}");
+    }
+    Ok(())
+}

@@ -1,0 +1,464 @@
+//! `glimmer convert`: what comes out computes what went in, in every layout and type; nothing is left of what fails.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use glimmer_checkpoint::safetensors::SafetensorsFile;
+use glimmer_checkpoint::{Checkpoint, NewTensor};
+use glimmer_models::understand;
+use glimmer_tensor::DType;
+use glimmer_tensor::quant::encode_row;
+use serde_json::{Value, json};
+use support::{FIXTURES, Ran, Stored, copy_of, distance, fixture, run, tolerance};
+
+fn convert(from: &Path, to: &Path, flags: &[&str]) -> Ran {
+    support::glimmer().arg("convert").args([from, to]).args(flags).output().unwrap().into()
+}
+
+/// A run without the warnings that came before its failure.
+fn without_warnings(mut ran: Ran) -> Ran {
+    ran.stderr =
+        ran.stderr.lines().filter(|line| !line.starts_with("warning: ")).map(|l| format!("{l}\n")).collect();
+    ran
+}
+
+/// Converts, whatever it warns of, and answers where to.
+#[track_caller]
+fn converted(from: &Path, to: PathBuf, flags: &[&str]) -> PathBuf {
+    let ran = convert(from, &to, flags);
+    assert_eq!((ran.status, ran.stdout.as_str()), (0, ""), "{}", ran.stderr);
+    let expected = |line: &str| line.starts_with("warning: ") || line.starts_with("note: ");
+    assert!(ran.stderr.lines().all(expected), "{}", ran.stderr);
+    to
+}
+
+/// Logits of a fixture's stored prompts on a model made from it, and how far they are from the stored ones.
+fn error(name: &str, model: &Path) -> f32 {
+    let expected = Stored::open(&fixture(name).join("expected.safetensors"));
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("logits.safetensors");
+    let mut worst = 0f32;
+    for prompt in ["short", "long"] {
+        let ids = expected.ids(&format!("{prompt}.input_ids"));
+        run(args!["logits", model, "--ids", ids, "-o", out]).quiet_success();
+        worst = worst
+            .max(distance(&Stored::open(&out).f32("logits"), &expected.f32(&format!("{prompt}.logits"))));
+    }
+    worst
+}
+
+/// What a model says of itself must be what its source says.
+fn same_spec(source: &Path, model: &Path) {
+    let spec = |path: &Path| understand(&Checkpoint::open(path).unwrap(), None).unwrap().spec;
+    let (mut expected, found) = (spec(source), spec(model));
+    // Whether the head may be the embedding is only asked where no head is stored.
+    expected.tied = found.tied;
+    assert_eq!(found, expected, "{}", model.display());
+}
+
+/// Fixture, to GGUF, to directory; fixture, to directory, to GGUF: all four compute the fixture's logits.
+#[test]
+fn every_layout_becomes_every_other() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in FIXTURES {
+        let at = |what: &str| directory.path().join(format!("{name}{what}"));
+        let source = fixture(name);
+        let gguf = converted(&source, at(".gguf"), &["--type", "F32"]);
+        let folder = converted(&source, at(""), &["--type", "f32"]);
+        let back = converted(&gguf, at("-back"), &[]);
+        let forth = converted(&folder, at("-forth.gguf"), &[]);
+        for model in [gguf, folder, back, forth] {
+            let d = error(name, &model);
+            assert!(d <= tolerance(name), "{}: {d}", model.display());
+            same_spec(&source, &model);
+        }
+    }
+}
+
+/// Without `--type` weights keep their type, and so their values.
+#[test]
+fn types_are_kept_unless_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, stored) in [
+        ("chatglm-6b", DType::F16),
+        ("chatglm2-6b-int8", DType::F16),
+        ("chatglm3-6b", DType::F16),
+        ("glm4-9b-orig", DType::BF16),
+        ("glm-edge-1.5b-chat", DType::BF16),
+        ("glm4-9b-0414", DType::BF16),
+    ] {
+        let gguf = converted(&fixture(name), directory.path().join(format!("{name}.gguf")), &[]);
+        let folder = converted(&fixture(name), directory.path().join(name), &[]);
+        let decoded = name.ends_with("int8");
+        for model in [&gguf, &folder] {
+            let checkpoint = Checkpoint::open(model).unwrap();
+            let matrices = checkpoint.tensors().iter().filter(|t| t.shape.len() == 2);
+            assert!(matrices.into_iter().all(|t| t.dtype == stored), "{}", model.display());
+            let vectors: Vec<_> = checkpoint.tensors().iter().filter(|t| t.shape.len() == 1).collect();
+            let kept = if *model == gguf { DType::F32 } else { stored };
+            assert!(vectors.iter().all(|t| t.dtype == kept), "{}", model.display());
+            // INT8 times its scale has more bits than F16.
+            let d = error(name, model);
+            assert!(d <= if decoded { 0.05 } else { tolerance(name) }, "{}: {d}", model.display());
+        }
+    }
+}
+
+/// Every quantized type: the bytes are the encoding of the exact weights, and the model answers.
+#[test]
+fn every_type_is_the_rounding_of_the_exact_weights() {
+    // Where the blocks of the type on the left do not divide a row; `None` where those of the substitute do not either.
+    let substitute = |dtype: DType| match dtype {
+        DType::Q2_K | DType::Q3_K => DType::Q4_0,
+        DType::Q4_K => DType::Q5_0,
+        DType::Q5_K => DType::Q5_1,
+        DType::Q6_K => DType::Q8_0,
+        other => other,
+    };
+    let types = [
+        DType::F16,
+        DType::BF16,
+        DType::Q4_0,
+        DType::Q4_1,
+        DType::Q5_0,
+        DType::Q5_1,
+        DType::Q8_0,
+        DType::Q2_K,
+        DType::Q3_K,
+        DType::Q4_K,
+        DType::Q5_K,
+        DType::Q6_K,
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["glm4-9b-orig-k256", "glm-edge-k256", "glm4-9b-0414", "chatglm-6b"] {
+        let exact =
+            converted(&fixture(name), directory.path().join(format!("{name}.gguf")), &["--type", "F32"]);
+        let exact = Checkpoint::open(&exact).unwrap();
+        for dtype in types {
+            let path = directory.path().join(format!("{name}-{dtype}.gguf"));
+            let path = converted(&fixture(name), path, &["--type", dtype.name()]);
+            let made = Checkpoint::open(&path).unwrap();
+            assert_eq!(made.tensors().len(), exact.tensors().len());
+            for tensor in made.tensors() {
+                let values = exact.vector_f32(&tensor.name).unwrap();
+                let width = *tensor.shape.last().unwrap();
+                let fits = |dtype: &DType| width.is_multiple_of(dtype.block_len());
+                let expected = match tensor.shape.len() {
+                    1 => DType::F32,
+                    _ => [dtype, substitute(dtype), DType::F16].into_iter().find(fits).unwrap(),
+                };
+                assert_eq!(tensor.dtype, expected, "{name}, {dtype}: {}", tensor.name);
+                let mut bytes = Vec::new();
+                encode_row(expected, &values, &mut bytes).unwrap();
+                assert!(made.tensor(&tensor.name).unwrap().data == bytes, "{name}, {dtype}: {}", tensor.name);
+            }
+            assert!(error(name, &path).is_finite());
+        }
+    }
+}
+
+/// Packed blocks go from GGUF to GGUF as they are, types that cannot be encoded among them.
+#[test]
+fn a_gguf_keeps_its_blocks() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["Q4_K", "IQ4_NL", "IQ4_XS", "mix-edge", "mix-0414"] {
+        let source = support::root().join(format!("crates/models/tests/data/llamacpp/{name}.gguf"));
+        let copy = converted(&source, directory.path().join(format!("{name}.gguf")), &[]);
+        let (before, after) = (Checkpoint::open(&source).unwrap(), Checkpoint::open(&copy).unwrap());
+        assert_eq!(before.tensors().len(), after.tensors().len());
+        for tensor in before.tensors() {
+            let other = after.tensor(&tensor.name).unwrap();
+            assert_eq!((other.info.dtype, &other.info.shape), (tensor.dtype, &tensor.shape));
+            assert!(other.data == before.tensor(&tensor.name).unwrap().data, "{name}: {}", tensor.name);
+        }
+        same_spec(&source, &copy);
+        // The vocabulary went along.
+        let (before, after) = (before.metadata().unwrap(), after.metadata().unwrap());
+        for (key, value) in before.iter().filter(|(key, _)| key.starts_with("tokenizer.")) {
+            assert_eq!(after.value(key), Some(value), "{key}");
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_byte() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = ["1", "2", "5"].map(|threads| {
+        let path = directory.path().join(format!("{threads}.gguf"));
+        let path = converted(&fixture("chatglm-6b-int4"), path, &["--type", "Q4_K_M", "--threads", threads]);
+        std::fs::read(path).unwrap()
+    });
+    assert!(made[0] == made[1] && made[0] == made[2]);
+}
+
+/// A directory with one layer of zeros (the norms are ones) whose embedding has `rows` rows.
+fn tiny_model(directory: &Path, rows: usize) {
+    let (hidden, ffn, head) = (32, 32, 8);
+    let layer = |name: &str| format!("model.layers.0.{name}.weight");
+    let tensors: Vec<NewTensor> = [
+        ("model.embed_tokens.weight".to_owned(), vec![rows, hidden]),
+        ("lm_head.weight".to_owned(), vec![rows, hidden]),
+        ("model.norm.weight".to_owned(), vec![hidden]),
+        (layer("input_layernorm"), vec![hidden]),
+        (layer("post_attention_layernorm"), vec![hidden]),
+        (layer("self_attn.q_proj"), vec![hidden, hidden]),
+        (layer("self_attn.k_proj"), vec![2 * head, hidden]),
+        (layer("self_attn.v_proj"), vec![2 * head, hidden]),
+        (layer("self_attn.o_proj"), vec![hidden, hidden]),
+        (layer("mlp.gate_up_proj"), vec![2 * ffn, hidden]),
+        (layer("mlp.down_proj"), vec![hidden, ffn]),
+    ]
+    .map(|(name, shape)| NewTensor { name, dtype: DType::F16, shape })
+    .to_vec();
+    let mut file =
+        SafetensorsFile::create(&directory.join("model.safetensors"), &tensors, &[("format", "pt")]).unwrap();
+    for tensor in &tensors {
+        let one = if tensor.shape.len() == 1 { [0x00, 0x3c] } else { [0, 0] };
+        file.write(&tensor.name, &one.repeat(tensor.shape.iter().product())).unwrap();
+    }
+    file.finish().unwrap();
+    let config = json!({
+        "architectures": ["GlmForCausalLM"],
+        "model_type": "glm",
+        "_name_or_path": "zai-org/glm-edge-1.5b-chat",
+        "hidden_size": hidden,
+        "num_hidden_layers": 1,
+        "num_attention_heads": hidden / head,
+        "num_key_value_heads": 2,
+        "head_dim": head,
+        "intermediate_size": ffn,
+        "vocab_size": rows,
+        "max_position_embeddings": 8192,
+        "partial_rotary_factor": 1.0,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "eos_token_id": [1256, 1263, 1265],
+        "pad_token_id": 1256,
+    });
+    std::fs::write(directory.join("config.json"), config.to_string()).unwrap();
+}
+
+const TEXTS: [&str; 4] =
+    ["The quick brown fox", "你好，世界", "  def f(x):\n    return x ** 2\n\n", "Ünïcödé 12345 <|user|>"];
+
+fn ids(model: &Path, text: &str) -> String {
+    run(args!["tokenize", model, text]).quiet_success()
+}
+
+/// The vocabulary goes into a GGUF, padded to the embedding's rows, and out of it again.
+#[test]
+fn a_vocabulary_goes_along() {
+    let scratch = tempfile::tempdir().unwrap();
+    let source = scratch.path().join("source");
+    std::fs::create_dir(&source).unwrap();
+    tiny_model(&source, 1280);
+    let tokenizers = support::root().join("crates/tokenizer/tests/data");
+    std::fs::copy(tokenizers.join("glm-edge/tokenizer.json"), source.join("tokenizer.json")).unwrap();
+    let template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}";
+    let config = json!({"chat_template": [{"name": "default", "template": template}]});
+    std::fs::write(source.join("tokenizer_config.json"), config.to_string()).unwrap();
+    std::fs::write(source.join("generation_config.json"), r#"{"temperature": 0.8, "top_k": 40}"#).unwrap();
+
+    let gguf = converted(&source, scratch.path().join("model.gguf"), &[]);
+    let checkpoint = Checkpoint::open(&gguf).unwrap();
+    let metadata = checkpoint.metadata().unwrap();
+    let tokens = metadata.need::<&[String]>("tokenizer.ggml.tokens").unwrap();
+    assert_eq!(tokens.len(), 1280);
+    assert_eq!(tokens[1279], "[PAD1279]");
+    assert_eq!(
+        tokens.iter().collect::<std::collections::HashSet<_>>().len(),
+        1280,
+        "llama.cpp wants them unique"
+    );
+    assert_eq!(metadata.need::<Vec<i32>>("tokenizer.ggml.token_type").unwrap()[1279], 5);
+    assert_eq!(metadata.need::<&str>("tokenizer.chat_template").unwrap(), template);
+    let key = |name: &str| metadata.get::<u32>(&format!("tokenizer.ggml.{name}_token_id")).unwrap();
+    let mut ends = [key("eos"), key("eot"), key("eom")].map(Option::unwrap);
+    ends.sort_unstable();
+    assert_eq!(ends, [1256, 1263, 1265]);
+    assert_eq!(key("padding"), Some(1256));
+
+    let back = converted(&gguf, scratch.path().join("back"), &[]);
+    assert_eq!(std::fs::read_to_string(back.join("chat_template.jinja")).unwrap(), template);
+    let read =
+        |name: &str| -> Value { serde_json::from_slice(&std::fs::read(back.join(name)).unwrap()).unwrap() };
+    assert_eq!(read("config.json")["eos_token_id"].as_array().unwrap().len(), 3);
+    let sampling = read("generation_config.json");
+    assert_eq!((&sampling["pad_token_id"], &sampling["top_k"]), (&json!(1256), &json!(40)));
+    assert_eq!(sampling["temperature"], 0.8);
+    for text in TEXTS {
+        assert_eq!(ids(&gguf, text), ids(&source, text), "{text}");
+        assert_eq!(ids(&back, text), ids(&source, text), "{text}");
+    }
+
+    let folder = converted(&source, scratch.path().join("folder"), &[]);
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        assert_eq!(std::fs::read(folder.join(name)).unwrap(), std::fs::read(source.join(name)).unwrap());
+    }
+    let config: Value =
+        serde_json::from_slice(&std::fs::read(folder.join("generation_config.json")).unwrap()).unwrap();
+    assert_eq!(config, json!({"temperature": 0.8, "top_k": 40}));
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused() {
+    let source = copy_of("glm4-9b-0414");
+    let tokenizers = support::root().join("crates/tokenizer/tests/data");
+    std::fs::copy(tokenizers.join("glm-edge/tokenizer.json"), source.path().join("tokenizer.json")).unwrap();
+    let out = source.path().join("out.gguf");
+    convert(source.path(), &out, &[]).fails_saying(&["1270 tokens", "320 rows"]);
+    assert!(!out.exists());
+}
+
+#[test]
+fn nothing_is_replaced_without_force() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, folder) = (directory.path().join("a.gguf"), directory.path().join("a"));
+    let source = fixture("glm-edge-1.5b-chat");
+    std::fs::write(&file, "precious").unwrap();
+    convert(&source, &file, &[]).fails_saying(&["a.gguf", "exists", "--force"]);
+    assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+    converted(&source, file.clone(), &["--force"]);
+    assert!(error("glm-edge-1.5b-chat", &file) < 1e-3);
+
+    // A directory is replaced when it is a model, never when it is something else.
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("letter.txt"), "precious").unwrap();
+    convert(&source, &folder, &[]).fails_saying(&["not empty", "--force"]);
+    convert(&source, &folder, &["--force"]).fails_saying(&["does not look like a model"]);
+    assert_eq!(std::fs::read(folder.join("letter.txt")).unwrap(), b"precious");
+    std::fs::write(folder.join("config.json"), "{}").unwrap();
+    converted(&source, folder.clone(), &["--force"]);
+    assert!(!folder.join("letter.txt").exists());
+    assert!(error("glm-edge-1.5b-chat", &folder) < 1e-3);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "something temporary is left");
+}
+
+#[test]
+fn a_model_is_not_written_over_itself() {
+    let copy = copy_of("glm-edge-1.5b-chat");
+    let words = ["is read from", "another OUT"];
+    convert(copy.path(), copy.path(), &["--force"]).fails_saying(&words);
+    let file = copy.path().join("a.gguf");
+    converted(copy.path(), file.clone(), &[]);
+    convert(&file, &file, &["--force"]).fails_saying(&words);
+    convert(&file, &copy.path().join("../").join(copy.path().file_name().unwrap()), &["--force"])
+        .fails_saying(&words);
+    assert!(error("glm-edge-1.5b-chat", &file) < 1e-3);
+}
+
+#[test]
+fn targets_that_make_no_sense() {
+    let source = fixture("glm-edge-1.5b-chat");
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    convert(&source, &at("a.gguf"), &["--type", "IQ4_XS"]).refuses_usage(&[
+        "IQ",
+        "read, but not written",
+        "Q4_K",
+    ]);
+    convert(&source, &at("a.gguf"), &["--type", "Q9"]).refuses_usage(&["Q9", "Q8_0"]);
+    convert(&source, &at("a"), &["--type", "Q4_K"]).refuses_usage(&["F32, F16 or BF16", ".gguf"]);
+    convert(&source, &at("a.safetensors"), &[]).refuses_usage(&[".gguf", "directory"]);
+    without_warnings(convert(&source, &at("no/such/a.gguf"), &[])).fails_saying(&["no/such/a.gguf"]);
+    convert(&at("nothing"), &at("a.gguf"), &[]).fails_saying(&["nothing", "no such file"]);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+/// Sets the number at `index` of a BF16 tensor in a copy of a fixture.
+fn set_weight(directory: &Path, tensor: &str, index: usize, bits: u16) {
+    let path =
+        Checkpoint::open(directory).unwrap().info(tensor).map(|t| (t.file.to_path_buf(), t.offset as usize));
+    let (path, offset) = path.unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[offset + 2 * index..][..2].copy_from_slice(&bits.to_le_bytes());
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// A fault in the middle of the weights is found in the middle of writing; nothing of the target is left.
+#[test]
+fn what_fails_leaves_nothing() {
+    let source = copy_of("glm4-9b-0414");
+    let target = tempfile::tempdir().unwrap();
+    let nothing_left = || assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0);
+    let (file, folder) = (target.path().join("a.gguf"), target.path().join("a"));
+
+    // A number that F16 cannot hold: 2^20.
+    set_weight(source.path(), "model.layers.1.mlp.down_proj.weight", 200, 0x4980);
+    for out in [&file, &folder] {
+        let what = if *out == file { "blk.1.ffn_down.weight" } else { "model.layers.1.mlp.down_proj.weight" };
+        let ran = without_warnings(convert(source.path(), out, &["--type", "F16"]));
+        ran.fails_saying(&[what, "value 200 is 1048576", "F16"]);
+        nothing_left();
+    }
+    set_weight(source.path(), "model.layers.1.mlp.down_proj.weight", 200, 0x7fc0);
+    for flags in [&[][..], &["--type", "F32"], &["--type", "Q4_K"]] {
+        for out in [&file, &folder] {
+            if *out == folder && flags.contains(&"Q4_K") {
+                continue;
+            }
+            let words = ["safetensors", "model.layers.1.mlp.down_proj.weight", "NaN"];
+            without_warnings(convert(source.path(), out, flags)).fails_saying(&words);
+            nothing_left();
+        }
+    }
+}
+
+/// Ctrl-C in the middle leaves nothing, unless it comes too late.
+#[test]
+#[cfg(unix)]
+fn an_interruption_leaves_nothing() {
+    let source = tempfile::tempdir().unwrap();
+    tiny_model(source.path(), 1 << 19);
+    let target = tempfile::tempdir().unwrap();
+    let entries = || std::fs::read_dir(target.path()).unwrap().count();
+    let out = target.path().join("a.gguf");
+    let mut command = support::glimmer();
+    command.arg("convert").args([source.path(), &out]).args(["--type", "Q5_1", "--threads", "1"]);
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    while entries() == 0 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    if kill.is_ok_and(|status| status.success()) && ran.status != 0 {
+        without_warnings(ran).fails_saying(&["a.gguf", "interrupted"]);
+        assert_eq!(entries(), 0);
+    } else {
+        println!("it was done before the signal came");
+        assert!(out.exists());
+    }
+}
+
+/// Rewrites a model's `config.json`.
+fn set_config(directory: &Path, key: &str, value: Value) {
+    let path = directory.join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config[key] = value;
+    std::fs::write(path, config.to_string()).unwrap();
+}
+
+#[test]
+fn what_is_left_out_or_missing_is_named() {
+    let source = copy_of("glm4-9b-0414");
+    let out = source.path().join("a.gguf");
+    set_config(source.path(), "num_hidden_layers", 2.into());
+    let ran = convert(source.path(), &out, &[]);
+    assert_eq!(ran.status, 0);
+    assert!(
+        ran.stderr.contains("13 tensors play no part") && ran.stderr.contains("model.layers.2."),
+        "{}",
+        ran.stderr
+    );
+    set_config(source.path(), "num_hidden_layers", 4.into());
+    let words = ["model.layers.3.input_layernorm.weight", "missing"];
+    convert(source.path(), &out, &["--force"]).fails_saying(&words);
+    assert_eq!(
+        understand(&Checkpoint::open(&out).unwrap(), None).unwrap().spec.layers,
+        2,
+        "the old file stays"
+    );
+}
