@@ -12,7 +12,7 @@ GLIMMER is the binary. Checked are, on the fixtures:
 * GGUF of every other type and mix: the bytes of every tensor are those that llama.cpp's own quantizer makes of our F32
   file (`--pure` for types), and its logits on both files agree;
 * with --tokenizers, a folder of real tokenizers and vectors/text/*.jsonl: llama.cpp gives the reference's ids with the
-  vocabulary that we put into the GGUF.
+  vocabulary that we put into the GGUF, and transformers with the tokenizer.json that we take out of it.
 
 mixes.json holds, for models of a few shapes, the type that llama.cpp's quantizer gives each of `tensors`, by mix.
 """
@@ -185,6 +185,19 @@ def check_tokenizers(glimmer, scratch, folder):
         print(f"llama.cpp {name:18} {equal} of {total} texts have the reference's ids; it ends at {ends_found}; "
               f"others: { {k: (len(v), v[:2]) for k, v in differ.items()} }")
         llama_cpp.llama_model_free(model)
+        back = convert(glimmer, path, scratch / f"{name}-back")
+        if (back / "tokenizer.json").exists():
+            check_tokenizer_json(name, back, folder / "vectors/text" / f"{vectors}.jsonl")
+
+
+def check_tokenizer_json(name, folder, vectors):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    vectors = [json.loads(line) for line in vectors.read_text().splitlines()]
+    equal = [tokenizer.encode(v["text"], add_special_tokens=False) == v.get("ids_with_special", v["ids"]) for v in vectors]
+    print(f"transformers {name:18} {sum(equal)} of {len(equal)} texts have the reference's ids; a plain call prefixes "
+          f"{tokenizer.encode('')}")
 
 
 def write_shape(path, shape):

@@ -32,6 +32,9 @@ pub fn model_name(checkpoint: &Checkpoint, spec: &DecoderSpec) -> String {
     names.filter(|name| !name.is_empty()).find(fits).unwrap_or_else(|| spec.family.name().to_owned())
 }
 
+/// Settings of sampling: `generation_config.json`'s names, and llama.cpp's below `general.sampling`.
+const SAMPLING: [(&str, &str); 3] = [("temperature", "temp"), ("top_p", "top_p"), ("top_k", "top_k")];
+
 /// The key/values of a GGUF at `path`, all but the vocabulary's; of a model that was one already, the vocabulary's and
 /// everything else that is not about this file's layout stays.
 ///
@@ -56,6 +59,18 @@ pub fn gguf_metadata(
     for (key, value) in checkpoint.metadata().iter().flat_map(|m| m.iter()) {
         if ["general.", "tokenizer."].iter().any(|prefix| key.starts_with(prefix)) {
             metadata.set(key, value.clone());
+        }
+    }
+    for (name, key) in SAMPLING {
+        let value = match checkpoint.generation_config().and_then(|config| config.get(name)) {
+            Some(Value::Number(n)) if name == "top_k" => {
+                n.as_i64().and_then(|n| i32::try_from(n).ok()).map(Gguf::I32)
+            }
+            Some(Value::Number(n)) => n.as_f64().map(|n| Gguf::F32(n as f32)),
+            _ => None,
+        };
+        if let Some(value) = value {
+            metadata.set(&format!("general.sampling.{key}"), value);
         }
     }
     // ChatGLM2, ChatGLM3 and GLM-4 share an architecture; the name tells them apart.
@@ -132,8 +147,6 @@ pub fn config_json(
             "gmask_token_id": gmask,
             "mask_token_id": mask,
             "bos_token_id": sop,
-            // Names the code in the repository that has no class in transformers.
-            "auto_map": checkpoint.config().and_then(|config| config.get("auto_map")),
         }),
         Positions::Sequential { divisor } => {
             let sandwich = spec.block == Block::Sandwich;
@@ -170,6 +183,11 @@ pub fn config_json(
     });
     let map = config.as_object_mut().expect("a JSON object was written above");
     map.extend(common.as_object().cloned().unwrap_or_default());
+    // ChatGLM-6B has no class in transformers; this names the code that it is loaded with.
+    let code = checkpoint.config().and_then(|config| config.get("auto_map"));
+    if let (Positions::ChatGlm6b { .. }, Some(code)) = (spec.positions, code) {
+        map.insert("auto_map".to_owned(), code.clone());
+    }
     let ids = token_ids(checkpoint);
     for key in ["eos_token_id", "pad_token_id"] {
         map.insert(key.to_owned(), ids.get(key).cloned().unwrap_or_default());
@@ -179,8 +197,21 @@ pub fn config_json(
 
 /// The source's `generation_config.json`, or what a GGUF says of it.
 pub fn generation_config_json(checkpoint: &Checkpoint) -> Option<Value> {
-    let from_gguf = || checkpoint.metadata().map(|_| Value::Object(token_ids(checkpoint)));
-    checkpoint.generation_config().cloned().or_else(from_gguf)
+    let from_gguf = |metadata: &Metadata| {
+        let mut config = token_ids(checkpoint);
+        for (name, key) in SAMPLING {
+            let value = match metadata.value(&format!("general.sampling.{key}")) {
+                Some(Gguf::F32(value)) => shortest(*value).into(),
+                Some(Gguf::I32(value)) => (*value).into(),
+                _ => continue,
+            };
+            config.insert(name.to_owned(), value);
+            // Without it transformers takes the likeliest token.
+            config.insert("do_sample".to_owned(), true.into());
+        }
+        Value::Object(config)
+    };
+    checkpoint.generation_config().cloned().or_else(|| checkpoint.metadata().map(from_gguf))
 }
 
 /// `eos_token_id` and `pad_token_id` as the source has them.

@@ -199,33 +199,26 @@ impl<'a> Walk<'a> {
         let (from, to) = (self.from.block(layer), self.to.block(layer));
         let apart = from.q_k_v.as_ref().filter(|_| !self.has(&format!("{}.weight", from.qkv)));
         for suffix in ["weight", "bias"] {
+            let sources = apart.map_or(std::slice::from_ref(&from.qkv), |names| names.as_slice());
+            if suffix == "bias" && !self.spec.qkv_bias && !sources.iter().any(|name| self.has_bias(name)) {
+                continue;
+            }
             let [q, k, v] = match apart {
-                Some(names) => {
-                    if suffix == "bias" && !self.spec.qkv_bias && names.iter().all(|n| !self.has_bias(n)) {
-                        continue;
-                    }
-                    self.apart(names, suffix)?
-                }
-                None => {
-                    if suffix == "bias" && !self.spec.qkv_bias && !self.has_bias(&from.qkv) {
-                        continue;
-                    }
-                    self.fused(&from.qkv, suffix)?
-                }
+                Some(names) => self.apart(names, suffix)?,
+                None => self.fused(&from.qkv, suffix)?,
             };
             let part = |part| if suffix == "bias" { Part::Vector } else { part };
-            match (self.to, to.q_k_v.as_ref().filter(|_| apart.is_some() || self.to == Layout::Hf)) {
-                (_, Some(names)) => {
-                    let kinds = [Part::QueriesOrKeys, Part::QueriesOrKeys, Part::Values];
-                    for ((name, kind), rows) in names.iter().zip(kinds).zip([q, k, v]) {
-                        self.push(part(kind), layer, format!("{name}.{suffix}"), rows);
-                    }
+            // llama.cpp reads both forms; transformers' classes only three matrices.
+            let stays_apart = self.to == Layout::Hf || (self.to == Layout::Gguf && apart.is_some());
+            if let Some(names) = to.q_k_v.as_ref().filter(|_| stays_apart) {
+                let kinds = [Part::QueriesOrKeys, Part::QueriesOrKeys, Part::Values];
+                for ((name, kind), rows) in names.iter().zip(kinds).zip([q, k, v]) {
+                    self.push(part(kind), layer, format!("{name}.{suffix}"), rows);
                 }
-                (layout, None) => {
-                    let rows =
-                        if layout == Layout::ChatGlm6b { self.by_head([q, k, v]) } else { join([q, k, v]) };
-                    self.push(part(Part::Values), layer, format!("{}.{suffix}", to.qkv), rows);
-                }
+            } else {
+                let by_head = self.to == Layout::ChatGlm6b;
+                let rows = if by_head { self.by_head([q, k, v]) } else { join([q, k, v]) };
+                self.push(part(Part::Values), layer, format!("{}.{suffix}", to.qkv), rows);
             }
         }
         Ok(())

@@ -98,10 +98,12 @@ impl WeightTypes {
     /// llama.cpp's number for the whole file; of a file with the source's types it is the one of the type that holds
     /// most weights.
     pub fn file_type(self, tensors: &[Outgoing<'_>], chosen: &[DType]) -> u32 {
-        let mut all = TYPES.iter().chain(&READ_ONLY);
-        let mut number = |dtype| all.find(|(other, _)| *other == dtype).map(|(_, number)| *number);
+        let number = |dtype| {
+            let row = TYPES.iter().chain(&READ_ONLY).find(|(other, _)| *other == dtype);
+            row.map_or(0, |(_, number)| *number)
+        };
         match self {
-            WeightTypes::One(dtype) => number(dtype).unwrap_or(0),
+            WeightTypes::One(dtype) => number(dtype),
             WeightTypes::Mix(mix) => mix.row().2,
             WeightTypes::Stored => {
                 let weights = |dtype: DType| -> usize {
@@ -109,7 +111,7 @@ impl WeightTypes {
                     of.map(|(tensor, _)| tensor.shape.iter().product::<usize>()).sum()
                 };
                 let most = chosen.iter().copied().max_by_key(|dtype| weights(*dtype)).unwrap_or(DType::F32);
-                number(most).unwrap_or(0)
+                number(most)
             }
         }
     }
