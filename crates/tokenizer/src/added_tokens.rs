@@ -225,8 +225,8 @@ fn is_word(c: char) -> bool {
         || matches!(c, '\u{200C}' | '\u{200D}')
 }
 
-/// White space as Python's `str.strip` and the regex `\s` agree on it, and U+001C to U+001F, which only Python
-/// strips (ChatGLM-6B's wrapper is Python; no other GLM token strips anything).
+/// White space as Python's `str.strip` and the regex `\s` agree on it, and U+001C to U+001F, which only
+/// Python strips (ChatGLM-6B's wrapper is Python; no other GLM token strips anything).
 fn is_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{1C}'..='\u{1F}')
 }

@@ -1,6 +1,7 @@
 //! Ids back to text, one at a time: what is emitted is final, and no character is ever cut.
 //!
-//! Decoding a whole sequence is pushing every id, so a stream and [`crate::Tokenizer::decode`] cannot disagree.
+//! Decoding a whole sequence is pushing every id, so a stream and [`crate::Tokenizer::decode`] cannot
+//! disagree.
 
 use std::sync::Arc;
 
@@ -175,7 +176,8 @@ fn decode_joined(bytes: &mut Vec<u8>, text: &mut String) {
     decode(bytes, text, |ill_formed| ill_formed);
 }
 
-/// As [`decode_joined`], but every byte of an ill-formed sequence is a U+FFFD of its own, as in SentencePiece.
+/// As [`decode_joined`], but every byte of an ill-formed sequence is a U+FFFD of its own, as in
+/// SentencePiece.
 fn decode_separately(bytes: &mut Vec<u8>, text: &mut String) {
     decode(bytes, text, |_| 1);
 }

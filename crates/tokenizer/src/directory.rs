@@ -1,7 +1,8 @@
 //! Which tokenizer a model directory in Hugging Face layout holds.
 //!
 //! The files beside it settle what its own bytes cannot say: `tokenizer_config.json` lists GLM-4's special
-//! tokens, ChatGLM-6B's image tokens and BERT's casing; ChatGLM2 and ChatGLM3 share one file and differ by name.
+//! tokens, ChatGLM-6B's image tokens and BERT's casing; ChatGLM2 and ChatGLM3 share one file and differ by
+//! name.
 
 use std::fs::File;
 use std::io::Read;
@@ -63,8 +64,8 @@ fn is_chatglm2(config: &Value, dir: &Path) -> Result<bool, TokenizerError> {
 }
 
 /// `num_image_tokens` says how many image tokens come first; the official code assumes the first release's
-/// 20,000 where `tokenizer_config.json` is silent. Without that file, the vocabulary itself tells the releases
-/// apart.
+/// 20,000 where `tokenizer_config.json` is silent. Without that file, the vocabulary itself tells the
+/// releases apart.
 fn load_ice_text(file: &[u8], dir: &Path) -> Result<Tokenizer, TokenizerError> {
     let path = dir.join("tokenizer_config.json");
     let image_tokens = match read_json(&path)? {

@@ -1,7 +1,7 @@
 //! The bodies of the fuzz targets, kept here so that tests can replay their corpora without a fuzzer.
 //!
-//! Each loads hostile bytes and, if they load, puts text through: nothing may panic, and a stream must say what
-//! decoding the whole says.
+//! Each loads hostile bytes and, if they load, puts text through: nothing may panic, and a stream must say
+//! what decoding the whole says.
 
 use crate::{Tokenizer, WordPieceOptions};
 

@@ -1,9 +1,9 @@
 //! A tokenizer as the metadata of a GGUF file, under llama.cpp's keys and conventions.
 //!
-//! llama.cpp's converters (`conversion/{chatglm,glm,bert}.py`) decide the spellings: byte-level tokens in GPT-2's
-//! alphabet with merges (`gpt2`), SentencePiece BPE with scores (`llama`), WordPiece with U+2581 in front of word
-//! starts (`bert`). ChatGLM-6B has no converter there; it takes the keys of llama.cpp's unigram model (`t5`) and a
-//! `pre` of its own. Containers and their bytes are `checkpoint`'s business.
+//! llama.cpp's converters (`conversion/{chatglm,glm,bert}.py`) decide the spellings: byte-level tokens in
+//! GPT-2's alphabet with merges (`gpt2`), SentencePiece BPE with scores (`llama`), WordPiece with U+2581 in
+//! front of word starts (`bert`). ChatGLM-6B has no converter there; it takes the keys of llama.cpp's unigram
+//! model (`t5`) and a `pre` of its own. Containers and their bytes are `checkpoint`'s business.
 //!
 //! `chatglm-bpe`, `glm4` and `glm5` are read with GLM-4's rule that a whole piece in the vocabulary is not merged.
 //! llama.cpp follows it for the last two only, so `glm4` is what is written, for GLM-4-9B too.
@@ -71,8 +71,8 @@ pub struct GgufVocab {
 }
 
 impl GgufVocab {
-    /// Appends unused tokens `[PAD{id}]` until there are `rows`, as many as the embedding matrix has: llama.cpp
-    /// takes the number of tokens for the size of the vocabulary.
+    /// Appends unused tokens `[PAD{id}]` until there are `rows`, as many as the embedding matrix has:
+    /// llama.cpp takes the number of tokens for the size of the vocabulary.
     pub fn pad_to(&mut self, rows: usize) {
         for id in self.tokens.len()..rows {
             self.push(format!("[PAD{id}]"), PieceKind::Unused, None);
@@ -159,7 +159,8 @@ fn read_byte_bpe(gguf: &GgufVocab, pre: &str) -> Result<Tokenizer, TokenizerErro
         let (left, right) = merge.split_once(' ').ok_or_else(|| {
             TokenizerError::malformed(FORMAT, format!("merge {priority} {merge:?} is no pair"))
         })?;
-        // Early converters wrote more than two parts for tokens that no pair reaches: such a line matches nothing.
+        // Early converters wrote more than two parts for tokens that no pair reaches: such a line matches
+        // nothing.
         if !right.contains(' ') {
             insert_merge(&mut merges, &vocab, left, right, priority, FORMAT)?;
         }
@@ -170,9 +171,9 @@ fn read_byte_bpe(gguf: &GgufVocab, pre: &str) -> Result<Tokenizer, TokenizerErro
     Ok(Inner { kind: Kind::Gguf, model: Model::ByteBpe(bpe), added, prefix, suffix: Vec::new() }.into())
 }
 
-/// Whether a plain call of the official tokenizer puts `[gMASK]<sop>` before text, as GLM-4-9B's does. llama.cpp's
-/// converter calls GLM-Edge, which does not, `chatglm-bpe` as well; what is written here has `[gMASK]` for its
-/// beginning, but so has llama.cpp's GLM-4.5, whose template holds the prefix.
+/// Whether a plain call of the official tokenizer puts `[gMASK]<sop>` before text, as GLM-4-9B's does.
+/// llama.cpp's converter calls GLM-Edge, which does not, `chatglm-bpe` as well; what is written here has
+/// `[gMASK]` for its beginning, but so has llama.cpp's GLM-4.5, whose template holds the prefix.
 fn prefixes(gguf: &GgufVocab, pre: &str, added: &AddedTokens) -> bool {
     const GLM_EDGE_ENDOFTEXT: TokenId = 59_246;
     match pre {

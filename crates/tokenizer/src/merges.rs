@@ -1,8 +1,8 @@
 //! Byte-pair merging: repeatedly join the adjacent pair with the best priority, leftmost first.
 //!
 //! One core for tiktoken ranks, `tokenizer.json` merges, GGUF merges and SentencePiece BPE scores (Sennrich
-//! et al. 2016, <https://arxiv.org/abs/1508.07909>). Short inputs are scanned; long ones use a heap, so that a
-//! megabyte without a boundary costs n log n.
+//! et al. 2016, <https://arxiv.org/abs/1508.07909>). Short inputs are scanned; long ones use a heap, so that
+//! a megabyte without a boundary costs n log n.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -105,7 +105,8 @@ impl ModelProto {
                 _ => {}
             }
         }
-        // They follow the pieces: a file cut between two pieces would otherwise pass for another kind of model.
+        // They follow the pieces: a file cut between two pieces would otherwise pass for another kind of
+        // model.
         match specs {
             [true, true] => Ok(model),
             [false, _] => Err(reader.error("the file ends before its trainer_spec")),

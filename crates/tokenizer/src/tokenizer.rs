@@ -73,23 +73,38 @@ impl Tokenizer {
     /// Reads the tokenizer of a directory in Hugging Face layout: `tokenizer.json`, or `tokenizer.model`
     /// (tiktoken ranks or SentencePiece, told apart by content), or `ice_text.model`, or `vocab.txt`, in this
     /// order, with the help of `tokenizer_config.json` and `config.json` where they exist.
+    ///
+    /// # Errors
+    /// When none of the files is there (the message says which were looked for), or one is malformed, too
+    /// large, unsupported, or a Git LFS pointer (the message names the file).
     pub fn from_dir(dir: &Path) -> Result<Self, TokenizerError> {
         directory::load(dir)
     }
 
     /// Takes the tokenizer out of a GGUF file's metadata.
+    ///
+    /// # Errors
+    /// When the model or its `pre` is not one of GLM's, or the lists contradict each other.
     pub fn from_gguf(vocab: &GgufVocab) -> Result<Self, TokenizerError> {
         gguf::read(vocab)
     }
 
-    /// Reads a `tokenizer.json`: byte-level BPE as the GLM family uses it, or BERT's WordPiece. Truncation and
-    /// padding are ignored; a component that is not supported is refused by name.
+    /// Reads a `tokenizer.json`: byte-level BPE as the GLM family uses it, or BERT's WordPiece. Truncation
+    /// and padding are ignored.
+    ///
+    /// # Errors
+    /// When a component is not supported (the message names it), a merge or an added token contradicts the
+    /// vocabulary, or the JSON is malformed.
     pub fn from_tokenizer_json(file: &[u8]) -> Result<Self, TokenizerError> {
         tokenizer_json::read(file)
     }
 
     /// Reads a tiktoken rank file with GLM-4's splitter. Without `special` its tokens are
     /// [`crate::glm4_special_tokens`]. A plain call prefixes `[gMASK]<sop>`.
+    ///
+    /// # Errors
+    /// When a line is no token with its rank (the message names the line), a rank or a token comes twice, a
+    /// byte has no token, or a special token takes the id of an ordinary one.
     pub fn from_tiktoken(file: &[u8], special: Option<Vec<AddedToken>>) -> Result<Self, TokenizerError> {
         let bpe = tiktoken::parse(file)?;
         let special = special.unwrap_or_else(|| crate::glm4_special_tokens(tiktoken::first_free_id(&bpe)));
@@ -105,6 +120,10 @@ impl Tokenizer {
     /// Reads a SentencePiece model to which the official tokenizer appends `special`
     /// ([`crate::CHATGLM2_SPECIAL_TOKENS`], [`crate::CHATGLM3_SPECIAL_TOKENS`]), whose spellings are never
     /// recognised in text. A plain call prefixes `[gMASK]` and `sop`.
+    ///
+    /// # Errors
+    /// When the protobuf is malformed or cut short (the message names the byte) or asks for what ChatGLM
+    /// never uses.
     pub fn from_sentencepiece(file: &[u8], special: &[&str]) -> Result<Self, TokenizerError> {
         let model = ModelProto::parse(file)?;
         let unused = model.pieces.iter().any(|piece| piece.kind == PieceKind::Unused);
@@ -130,9 +149,12 @@ impl Tokenizer {
         Ok(Inner { kind, model: Model::SentencePiece(pieces), added, prefix, suffix: Vec::new() }.into())
     }
 
-    /// Reads ChatGLM-6B's `ice_text.model`. `image_tokens` is how many ids stand in front of its pieces: 20,000
-    /// in the first release, none in the final one. A file of the first release, which ends after its 130,000
-    /// text pieces, is completed. A plain call appends `[gMASK]` and `<sop>`.
+    /// Reads ChatGLM-6B's `ice_text.model`. `image_tokens` is how many ids stand in front of its pieces:
+    /// 20,000 in the first release, none in the final one. A file of the first release, which ends after its
+    /// 130,000 text pieces, is completed. A plain call appends `[gMASK]` and `<sop>`.
+    ///
+    /// # Errors
+    /// As [`Self::from_sentencepiece`].
     pub fn from_chatglm6b(file: &[u8], image_tokens: u32) -> Result<Self, TokenizerError> {
         Self::from_chatglm6b_proto(ModelProto::parse(file)?, image_tokens, Kind::ChatGlm6b)
     }
@@ -165,6 +187,9 @@ impl Tokenizer {
     }
 
     /// Reads BERT's `vocab.txt`.
+    ///
+    /// # Errors
+    /// When it is not UTF-8 or has no `[UNK]`.
     pub fn from_wordpiece(vocab_txt: &[u8], options: WordPieceOptions) -> Result<Self, TokenizerError> {
         Self::from_wordpiece_model(WordPiece::parse_vocab_txt(vocab_txt, options)?, Kind::WordPiece)
     }
@@ -197,8 +222,8 @@ impl Tokenizer {
     }
 
     /// Plain text: no prefix, no suffix, and no spelling of a special token is recognised. ChatGLM-6B's text
-    /// preparation is part of its encoding. BERT, whose text has no roles that could be forged, is encoded as its
-    /// official tokenizer always does: between `[CLS]` and `[SEP]`, and with those spellings recognised.
+    /// preparation is part of its encoding. BERT, whose text has no roles that could be forged, is encoded as
+    /// its official tokenizer always does: between `[CLS]` and `[SEP]`, and with those spellings recognised.
     pub fn encode(&self, text: &str) -> Vec<TokenId> {
         match &self.inner.model {
             Model::WordPiece(_) => self.encode_parse_special(text),
@@ -268,8 +293,8 @@ impl Tokenizer {
         self.inner.added.by_id(id).is_some()
     }
 
-    /// Whether [`Self::decode_skip_special`] leaves `id` out. Among GLM-4.5's added tokens `<|user|>` is left out
-    /// and `<think>` stays.
+    /// Whether [`Self::decode_skip_special`] leaves `id` out. Among GLM-4.5's added tokens `<|user|>` is left
+    /// out and `<think>` stays.
     pub fn is_skipped(&self, id: TokenId) -> bool {
         self.inner.added.by_id(id).is_some_and(|token| token.special)
     }
@@ -337,8 +362,8 @@ impl Tokenizer {
         }
     }
 
-    /// The vocabulary's own spelling of a token: `▁你好` in SentencePiece, `ä½łå¥½` in GPT-2's alphabet of bytes
-    /// for byte-level BPE, `##ing` in WordPiece. Empty outside the vocabulary.
+    /// The vocabulary's own spelling of a token: `▁你好` in SentencePiece, `ä½łå¥½` in GPT-2's alphabet of
+    /// bytes for byte-level BPE, `##ing` in WordPiece. Empty outside the vocabulary.
     pub fn token_text(&self, id: TokenId) -> String {
         if let Some(token) = self.inner.added.by_id(id) {
             return token.content.clone();
@@ -358,6 +383,10 @@ impl Tokenizer {
     }
 
     /// The vocabulary with everything a GGUF writer needs to carry it under llama.cpp's keys.
+    ///
+    /// # Errors
+    /// When llama.cpp's keys cannot express it: another split pattern than GLM-4's, `ignore_merges = false`,
+    /// a unigram model other than ChatGLM-6B's, a cased BERT.
     pub fn to_gguf(&self) -> Result<GgufVocab, TokenizerError> {
         gguf::write(&self.inner)
     }

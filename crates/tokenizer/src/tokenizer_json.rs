@@ -1,8 +1,8 @@
 //! `tokenizer.json` of Hugging Face's tokenizers, as the GLM family uses it.
 //!
-//! Two shapes are read: byte-level BPE behind a split pattern (GLM-4 "-hf", GLM-Edge, 0414, Z1, 4.5 and later)
-//! and BERT's WordPiece. Anything else in the file is refused by its name, never approximated. The vocabulary
-//! of 20 MB is read without copying its strings.
+//! Two shapes are read: byte-level BPE behind a split pattern (GLM-4 "-hf", GLM-Edge, 0414, Z1, 4.5 and
+//! later) and BERT's WordPiece. Anything else in the file is refused by its name, never approximated. The
+//! vocabulary of 20 MB is read without copying its strings.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};

@@ -1,9 +1,9 @@
 //! SentencePiece's unigram segmentation: the path of pieces with the best total log probability.
 //!
 //! Kudo 2018, <https://arxiv.org/abs/1804.10959>, in the order and precision of `EncodeOptimized` in
-//! SentencePiece 0.2.3 (`unigram_model.cc`): sums are f32 and a later path must be strictly better, which decides
-//! between paths that rounding makes equal. Releases before 0.2.3 round otherwise and so may cut a run of hundreds
-//! of equal letters at other places.
+//! SentencePiece 0.2.3 (`unigram_model.cc`): sums are f32 and a later path must be strictly better, which
+//! decides between paths that rounding makes equal. Releases before 0.2.3 round otherwise and so may cut a
+//! run of hundreds of equal letters at other places.
 
 use crate::TokenId;
 use crate::model_proto::{Piece, PieceKind};

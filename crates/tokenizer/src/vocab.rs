@@ -11,8 +11,8 @@ use crate::{TokenId, TokenizerError};
 pub(crate) const ID_LIMIT: u32 = 1 << 22;
 /// The longest token accepted, in bytes; GLM-4's longest has 512.
 pub(crate) const TOKEN_BYTES_LIMIT: usize = 4096;
-/// The most bytes all tokens together may have; GLM-4's have one million. It also bounds the merges and the trie
-/// nodes that are made from them.
+/// The most bytes all tokens together may have; GLM-4's have one million. It also bounds the merges and the
+/// trie nodes that are made from them.
 const ARENA_LIMIT: usize = 1 << 24;
 
 const EMPTY: u64 = u64::MAX;
