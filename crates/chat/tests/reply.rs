@@ -356,7 +356,7 @@ fn arguments_come_in_pieces() {
 /// Megabytes, and nesting without bound: no failure, no more time than reading takes.
 #[test]
 fn hostile_replies() {
-    let deep = "[".repeat(200_000);
+    let deep = "[".repeat(100_000);
     let long = "x".repeat(1 << 20);
     let cases = [
         (Format::Glm4, format!("add\n{{\"a\": {deep}")),
@@ -373,11 +373,11 @@ fn hostile_replies() {
         (Format::Glm45, format!("<tool_call>add<arg_key>a</arg_key><arg_value>{long}")),
         (Format::Glm45, format!("<tool_call>get_weather<arg_key>city</arg_key><arg_value>{long}")),
         (Format::Glm45, format!("<tool_call>add<arg_key>{long}")),
-        (Format::Glm45, format!("<tool_call>add{}", "<arg_ke".repeat(100_000))),
-        (Format::Glm45, "<tool_call>".repeat(100_000)),
-        (Format::Glm45, "<tool_call>add".repeat(100_000)),
+        (Format::Glm45, format!("<tool_call>add{}", "<arg_ke".repeat(50_000))),
+        (Format::Glm45, "<tool_call>".repeat(50_000)),
+        (Format::Glm45, "<tool_call>add".repeat(50_000)),
         (Format::Glm45, "<tool_call>add</tool_call>".repeat(50_000)),
-        (Format::Glm45, format!("<think>{}", "</thin".repeat(100_000))),
+        (Format::Glm45, format!("<think>{}", "</thin".repeat(50_000))),
         (Format::ChatGlm6b, "[[训练".repeat(50_000)),
         (Format::ChatGlm6b, ",中".repeat(100_000)),
     ];
@@ -401,7 +401,7 @@ fn hostile_replies() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// However a reply is cut into tokens, the same comes of it, and nothing of its text is lost.
     #[test]

@@ -4,7 +4,7 @@
 
 mod support;
 
-use glimmer_chat::{ChatTemplate, Format, Segment};
+use glimmer_chat::{ChatTemplate, Conversation, Format, Hints, Message, Role, Segment, stop_ids};
 use glimmer_tokenizer::Tokenizer;
 use support::{conversation, ids, lines, shared, tokenizer};
 
@@ -173,19 +173,74 @@ fn the_name_in_the_template_is_kept() {
     assert_eq!(ChatTemplate::detect(Some(&changed), &Default::default()).unwrap().format(), None);
 }
 
-/// Vectors that other projects published.
+/// Vectors that other projects published: whole prompts, and conversations.
 #[test]
 fn known_public_vectors() {
     let Some(shared) = shared() else { return };
+    let mut count = 0;
     for case in lines(shared.join("tokenizers/vectors/known_public_vectors.jsonl")) {
-        let format = match (case["tokenizer"].as_str().unwrap(), case["kind"].as_str().unwrap()) {
-            ("chatglm3-6b", "chat, add_generation_prompt") => Format::ChatGlm3,
-            ("glm-4-9b", "chat, add_generation_prompt") => Format::Glm4,
+        let kind = case["kind"].as_str().unwrap();
+        let (format, name) = match case["tokenizer"].as_str().unwrap() {
+            "chatglm-6b" if kind.starts_with("full") => (Format::ChatGlm6b, "chatglm-6b"),
+            "chatglm2-6b" if kind.starts_with("full") => (Format::CodeGeex2, "chatglm2-6b"),
+            "codegeex2-6b" => (Format::CodeGeex2, "codegeex2-6b"),
+            "chatglm3-6b" if kind.starts_with("chat") => (Format::ChatGlm3, "chatglm3-6b"),
+            "glm-4-9b" if kind.starts_with("chat") => (Format::Glm4, "glm-4-9b-chat"),
             _ => continue,
         };
-        let tokenizer =
-            tokenizer(if format == Format::Glm4 { "glm-4-9b-chat" } else { "chatglm3-6b" }).unwrap();
-        let rendered = ChatTemplate::native(format).render(&conversation(&case)).unwrap();
-        assert_eq!(rendered.ids(&tokenizer).unwrap(), ids(&case["ids"]));
+        let conversation = match case["text"].as_str() {
+            // A prompt as it stands: one question of ChatGLM-6B, or text that CodeGeeX2's format leaves alone.
+            Some(text) => Conversation::new(vec![Message::new(Role::User, text)]),
+            None => conversation(&case),
+        };
+        let tokenizer = tokenizer(name).unwrap();
+        let rendered = ChatTemplate::native(format).render(&conversation).unwrap();
+        assert_eq!(rendered.ids(&tokenizer).unwrap(), ids(&case["ids"]), "{case}");
+        assert_eq!(rendered.ids_parse_special(&tokenizer).unwrap(), ids(&case["ids"]), "{case}");
+        count += 1;
+    }
+    println!("{count} public vectors");
+}
+
+/// The ids that end each generation's replies.
+#[test]
+fn stop_ids_of_the_published_tokenizers() {
+    if shared().is_none() {
+        return;
+    }
+    for (name, format, expected) in [
+        ("chatglm-6b", Format::ChatGlm6b, vec![130_005]),
+        ("chatglm-6b-image20000", Format::ChatGlm6b, vec![150_005]),
+        ("chatglm2-6b", Format::ChatGlm2, vec![2]),
+        ("codegeex2-6b", Format::CodeGeex2, vec![2]),
+        ("chatglm3-6b", Format::ChatGlm3, vec![2, 64_795, 64_797]),
+        ("glm-4-9b-chat", Format::Glm4, vec![151_329, 151_336, 151_338]),
+        ("glm-4-9b-chat", Format::Glm4v, vec![151_329, 151_336, 151_338]),
+        ("glm-4-0414", Format::GlmZ1, vec![151_329, 151_336, 151_338]),
+        ("glm-4.5", Format::Glm45, vec![151_329, 151_336, 151_338]),
+    ] {
+        assert_eq!(stop_ids(Some(format), &tokenizer(name).unwrap(), &[], &[]), expected, "{name}");
+    }
+}
+
+/// What each published directory tells of its format without a template.
+#[test]
+fn published_tokenizers_tell_their_format() {
+    if shared().is_none() {
+        return;
+    }
+    for (name, model_type, format) in [
+        ("chatglm-6b", "chatglm", Format::ChatGlm6b),
+        ("chatglm-6b-image20000", "chatglm", Format::ChatGlm6b),
+        ("chatglm2-6b", "chatglm", Format::ChatGlm2),
+        ("chatglm3-6b", "chatglm", Format::ChatGlm3),
+        ("glm-4-9b-chat", "chatglm", Format::Glm4),
+        ("glm-4-9b-chat-hf", "glm", Format::Glm4),
+        ("glm-4-0414", "glm4", Format::Glm40414),
+        ("glm-4.5", "glm4_moe", Format::Glm45),
+    ] {
+        let hints = Hints { model_type: Some(model_type.to_owned()), ..Hints::default() };
+        let hints = hints.with_tokenizer(&tokenizer(name).unwrap());
+        assert_eq!(ChatTemplate::detect(None, &hints).unwrap().format(), Some(format), "{name}");
     }
 }

@@ -5,7 +5,9 @@
 use glimmer_chat::Conversation;
 use glimmer_tokenizer::Tokenizer;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 /// The folder of reference files that are not part of the repository; without it, says so.
 pub(crate) fn shared() -> Option<PathBuf> {
@@ -30,9 +32,15 @@ pub(crate) fn data(name: &str) -> Vec<Value> {
     lines(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name))
 }
 
+/// A published tokenizer, read once.
 pub(crate) fn tokenizer(name: &str) -> Option<Tokenizer> {
+    static READ: Mutex<BTreeMap<String, Tokenizer>> = Mutex::new(BTreeMap::new());
     let folder = shared()?.join("tokenizers").join(name);
-    Some(Tokenizer::from_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())))
+    let mut read = READ.lock().unwrap();
+    let tokenizer = read.entry(name.to_owned()).or_insert_with(|| {
+        Tokenizer::from_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+    });
+    Some(tokenizer.clone())
 }
 
 pub(crate) fn conversation(case: &Value) -> Conversation {
