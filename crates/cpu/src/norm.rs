@@ -35,7 +35,8 @@ impl Kernel for NormRows<'_> {
             };
             let variance = sum(x, |v| (v - mean) * (v - mean)) / width as f64;
             let inverse = 1.0 / (variance + f64::from(self.eps)).sqrt();
-            let scaled = x.iter().zip(self.weight).map(|(&v, &w)| (f64::from(v) - mean) * inverse * f64::from(w));
+            let scaled =
+                x.iter().zip(self.weight).map(|(&v, &w)| (f64::from(v) - mean) * inverse * f64::from(w));
             match (self.bias, self.add) {
                 (None, false) => out.iter_mut().zip(scaled).for_each(|(o, y)| *o = y as f32),
                 (None, true) => out.iter_mut().zip(scaled).for_each(|(o, y)| *o += y as f32),
@@ -43,7 +44,9 @@ impl Kernel for NormRows<'_> {
                     out.iter_mut().zip(scaled.zip(b)).for_each(|(o, (y, &b))| *o = (y + f64::from(b)) as f32);
                 }
                 (Some(b), true) => {
-                    out.iter_mut().zip(scaled.zip(b)).for_each(|(o, (y, &b))| *o += (y + f64::from(b)) as f32);
+                    out.iter_mut()
+                        .zip(scaled.zip(b))
+                        .for_each(|(o, (y, &b))| *o += (y + f64::from(b)) as f32);
                 }
             }
         }

@@ -45,7 +45,10 @@ pub fn understand(checkpoint: &Checkpoint, family: Option<Family>) -> Result<Und
     } else {
         let file = checkpoint.path().join("config.json").display().to_string();
         let Some(config) = checkpoint.config() else {
-            return Err(ModelError::Config { file, message: "not found; it says what the model is".to_owned() });
+            return Err(ModelError::Config {
+                file,
+                message: "not found; it says what the model is".to_owned(),
+            });
         };
         from_json(&Keys { file, source: Source::Json(config) }, config, checkpoint, family)?
     };
@@ -57,9 +60,8 @@ pub fn understand(checkpoint: &Checkpoint, family: Option<Family>) -> Result<Und
 /// Bounds that keep every later product far from overflow.
 fn check(understood: &Understood, checkpoint: &Checkpoint) -> Result<(), ModelError> {
     let spec = &understood.spec;
-    let refuse = |message: String| {
-        Err(ModelError::Config { file: checkpoint.path().display().to_string(), message })
-    };
+    let refuse =
+        |message: String| Err(ModelError::Config { file: checkpoint.path().display().to_string(), message });
     for (what, value, most) in [
         ("layers", spec.layers, 1 << 10),
         ("hidden size", spec.hidden, 1 << 16),
@@ -112,7 +114,9 @@ impl Keys<'_> {
         match self.source {
             Source::Json(config) => match config.get(key) {
                 None | Some(Value::Null) => Ok(None),
-                Some(v) => v.as_f64().map(Some).ok_or_else(|| self.error(format!("{key} is {v}, not a number"))),
+                Some(v) => {
+                    v.as_f64().map(Some).ok_or_else(|| self.error(format!("{key} is {v}, not a number")))
+                }
             },
             Source::Gguf(metadata) => match metadata.value(key) {
                 None => Ok(None),
@@ -345,7 +349,11 @@ pub(crate) fn rotary_dims(head_dim: usize, factor: f64) -> usize {
     (head_dim as f64 * factor.clamp(0.0, 1.0)) as usize
 }
 
-fn from_gguf(keys: &Keys<'_>, checkpoint: &Checkpoint, family: Option<Family>) -> Result<Understood, ModelError> {
+fn from_gguf(
+    keys: &Keys<'_>,
+    checkpoint: &Checkpoint,
+    family: Option<Family>,
+) -> Result<Understood, ModelError> {
     let metadata = checkpoint.metadata().ok_or_else(|| keys.error("no metadata"))?;
     let arch = metadata.need::<&str>("general.architecture")?.to_owned();
     let block = match arch.as_str() {
@@ -362,7 +370,9 @@ fn from_gguf(keys: &Keys<'_>, checkpoint: &Checkpoint, family: Option<Family>) -
     };
     let key = |name: &str| format!("{arch}.{name}");
     if metadata.value(&key("rope.dimension_sections")).is_some() {
-        return Err(keys.error("rope.dimension_sections: the text part of a vision model is not supported yet"));
+        return Err(
+            keys.error("rope.dimension_sections: the text part of a vision model is not supported yet")
+        );
     }
     let hidden = keys.size(&key("embedding_length"))?;
     let heads = keys.size(&key("attention.head_count"))?.max(1);
@@ -382,7 +392,11 @@ fn from_gguf(keys: &Keys<'_>, checkpoint: &Checkpoint, family: Option<Family>) -
         hidden,
         ffn: keys.size(&key("feed_forward_length"))?,
         vocab,
-        heads: Heads { heads, kv_heads: keys.optional(&key("attention.head_count_kv"))?.unwrap_or(heads), head_dim },
+        heads: Heads {
+            heads,
+            kv_heads: keys.optional(&key("attention.head_count_kv"))?.unwrap_or(heads),
+            head_dim,
+        },
         block,
         norm: NormKind::Rms,
         eps: 0.0,

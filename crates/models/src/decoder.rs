@@ -4,8 +4,8 @@
 //! holds no cache and no request: those are the batch's.
 
 use glimmer_tensor::{
-    Batch, BufferId, Capacity, Device, DeviceBatch, DeviceMemory, Epilogue, KvType, MatrixId, Norm, Place, Plan, Role,
-    RopeId,
+    Batch, BufferId, Capacity, Device, DeviceBatch, DeviceMemory, Epilogue, KvType, MatrixId, Norm, Place,
+    Plan, Role, RopeId,
 };
 
 use crate::{Block, DecoderSpec, Mlp, ModelError};
@@ -71,6 +71,9 @@ pub enum Stage {
     /// The normed final state of the rows that want logits `[logits_rows, hidden]`.
     Final,
 }
+
+/// What looks at the buffers of a step as they are filled.
+type Observer<'a> = dyn FnMut(&mut dyn Device, Stage, BufferId) -> Result<(), ModelError> + 'a;
 
 /// A loaded model.
 pub struct Decoder {
@@ -173,11 +176,7 @@ impl Decoder {
         })
     }
 
-    fn observe(
-        &mut self,
-        batch: &Batch,
-        observer: &mut dyn FnMut(&mut dyn Device, Stage, BufferId) -> Result<(), ModelError>,
-    ) -> Result<(), ModelError> {
+    fn observe(&mut self, batch: &Batch, observer: &mut Observer<'_>) -> Result<(), ModelError> {
         let head = self.head_buffers.expect("plan() comes before any step");
         let wants_logits = !batch.logits_rows.is_empty();
         let device = self.device.as_mut();
@@ -187,7 +186,8 @@ impl Decoder {
         device.check_finite(batch, hidden, Place::Embedding);
         observer(device, Stage::Hidden(0), hidden)?;
         for (layer, (weights, buffers)) in self.weights.blocks.iter().zip(&self.buffers).enumerate() {
-            let step = BlockStep { spec: &self.spec, batch, layer, rope: self.weights.rope, weights, buffers };
+            let step =
+                BlockStep { spec: &self.spec, batch, layer, rope: self.weights.rope, weights, buffers };
             step.attention(device);
             step.feed_forward(device);
             hidden = buffers.hidden;

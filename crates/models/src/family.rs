@@ -21,7 +21,7 @@ const BY_NAME: [(&str, Family); 9] = [
     ("glm4", Family::Glm4),
     ("longwriter", Family::Glm4),
     ("longcite", Family::Glm4),
-    ("edge", Family::GlmEdge),
+    ("glm-edge", Family::GlmEdge),
 ];
 
 /// The family that a model's name says.
@@ -46,7 +46,8 @@ pub(crate) fn of_chatglm(
     if class == "ChatGLM4Tokenizer" {
         return sure(Family::Glm4);
     }
-    let text = |v: Option<&Value>, key: &str| v.and_then(|v| v.get(key)).and_then(Value::as_str).map(str::to_owned);
+    let text =
+        |v: Option<&Value>, key: &str| v.and_then(|v| v.get(key)).and_then(Value::as_str).map(str::to_owned);
     let names = [
         text(Some(config), "_name_or_path"),
         text(tokenizer, "name_or_path"),
@@ -58,7 +59,9 @@ pub(crate) fn of_chatglm(
     match named {
         Some(family) => sure(family),
         None if shows_roles && vocab == Some(65_024) => sure(Family::ChatGlm3),
-        None if vocab == Some(151_552) || config.get("layernorm_epsilon") == Some(&Value::from(1.5625e-07)) => {
+        None if vocab == Some(151_552)
+            || config.get("layernorm_epsilon") == Some(&Value::from(1.5625e-07)) =>
+        {
             sure(Family::Glm4)
         }
         None => {

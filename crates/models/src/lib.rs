@@ -16,7 +16,7 @@ mod positions;
 pub mod rope;
 mod spec;
 
-pub use catalogue::published_name;
+pub use catalogue::{published_config, published_name, published_names};
 pub use config::{GGUF_CHATGLM_6B, Understood, understand};
 pub use decoder::{Decoder, Stage};
 pub use error::ModelError;

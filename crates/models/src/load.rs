@@ -24,8 +24,15 @@ pub fn load(
 ) -> Result<Decoder, ModelError> {
     let spec = understood.spec.clone();
     let total = checkpoint.tensors().iter().map(|t| t.bytes as u64).sum();
-    let mut loader =
-        Loader { checkpoint, spec: &spec, layout: understood.layout, device: device.as_mut(), done: 0, total, progress };
+    let mut loader = Loader {
+        checkpoint,
+        spec: &spec,
+        layout: understood.layout,
+        device: device.as_mut(),
+        done: 0,
+        total,
+        progress,
+    };
     let weights = loader.weights()?;
     Ok(Decoder::new(spec, device, weights))
 }
@@ -120,7 +127,8 @@ impl<'a> Loader<'a, '_> {
             let order = by_head_to_by_kind(heads.heads, heads.head_dim);
             let whole = parts[0];
             parts = order.iter().map(|range| whole.slice_rows(range.clone())).collect();
-            bias = order.iter().flat_map(|range| bias.get(range.clone()).unwrap_or_default()).copied().collect();
+            bias =
+                order.iter().flat_map(|range| bias.get(range.clone()).unwrap_or_default()).copied().collect();
         }
         let bias = Some(bias.as_slice()).filter(|b| !b.is_empty());
         let id = self.device.load_matrix(&parts, bias, MatrixUse::Linear)?;

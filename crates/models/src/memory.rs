@@ -24,7 +24,13 @@ impl Memory {
 }
 
 /// What `context` slots in `kv_type` and steps of up to `rows` rows need.
-pub fn memory(checkpoint: &Checkpoint, spec: &DecoderSpec, context: usize, kv_type: KvType, rows: usize) -> Memory {
+pub fn memory(
+    checkpoint: &Checkpoint,
+    spec: &DecoderSpec,
+    context: usize,
+    kv_type: KvType,
+    rows: usize,
+) -> Memory {
     let slots = context.next_multiple_of(PAGE_SLOTS) as u64;
     let row = 3 * spec.hidden + spec.heads.qkv_width() + spec.heads.q_width() + spec.ffn;
     Memory {

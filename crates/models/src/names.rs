@@ -127,8 +127,16 @@ impl Layout {
                 ],
             ),
         };
-        let [attention_norm, qkv, attention_out, attention_post_norm, ffn_norm, ffn_up, ffn_down, ffn_post_norm] =
-            names.map(|name| format!("{prefix}.{name}"));
+        let [
+            attention_norm,
+            qkv,
+            attention_out,
+            attention_post_norm,
+            ffn_norm,
+            ffn_up,
+            ffn_down,
+            ffn_post_norm,
+        ] = names.map(|name| format!("{prefix}.{name}"));
         let apart = |names: [&str; 3]| Some(names.map(|name| format!("{prefix}.{name}")));
         let q_k_v = match self {
             Layout::ChatGlm6b | Layout::ChatGlm => None,

@@ -22,7 +22,9 @@ impl Layout {
         if let Positions::ChatGlm6b { gmask, mask, sop } = positions {
             let find = |id: u32| prompt.iter().position(|&t| t == id);
             let missing = |name: &str, id: u32| {
-                ModelError::Prompt(format!("ChatGLM-6B needs {name} (id {id}) in the prompt; it ends with [gMASK] <sop>"))
+                ModelError::Prompt(format!(
+                    "ChatGLM-6B needs {name} (id {id}) in the prompt; it ends with [gMASK] <sop>"
+                ))
             };
             context = find(sop).ok_or_else(|| missing("<sop>", sop))?;
             mask_index = find(gmask).or_else(|| find(mask)).ok_or_else(|| missing("[gMASK]", gmask))?;

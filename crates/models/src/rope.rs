@@ -65,14 +65,19 @@ pub(crate) fn yarn_magnitude(factor: f64) -> f64 {
 
 /// One section of interleaved pairs over the first elements of each head: ChatGLM2/3, GLM-4, GLM-Edge.
 pub fn interleaved(inv_freq: Vec<f32>, magnitude: f32) -> Rope {
-    Rope { pairs: RopePairs::Interleaved, sections: vec![RopeSection { axis: 0, first_dim: 0, inv_freq }], magnitude }
+    Rope {
+        pairs: RopePairs::Interleaved,
+        sections: vec![RopeSection { axis: 0, first_dim: 0, inv_freq }],
+        magnitude,
+    }
 }
 
 /// ChatGLM-6B: the first half of each head turns with the position, the second with the block position. The original
 /// keeps its frequencies in f16 even where it computes in f32.
 pub fn chatglm_6b(head_dim: usize) -> Rope {
     let half_dim = head_dim / 2;
-    let inv_freq: Vec<f32> = inv_freq(10_000.0, half_dim).iter().map(|&f| f16::from_f32(f).to_f32()).collect();
+    let inv_freq: Vec<f32> =
+        inv_freq(10_000.0, half_dim).iter().map(|&f| f16::from_f32(f).to_f32()).collect();
     let section = |axis| RopeSection { axis, first_dim: axis * half_dim, inv_freq: inv_freq.clone() };
     Rope { pairs: RopePairs::Halves, sections: vec![section(0), section(1)], magnitude: 1.0 }
 }

@@ -1,5 +1,10 @@
 //! Every tiny checkpoint in `fixtures/` against the reference implementation's stored outputs: logits and hidden states,
 //! chunked prompts, ragged batches, greedy decoding with a cache, far positions.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed; figures are shown"
+)]
 
 mod support;
 
@@ -30,9 +35,8 @@ impl Fixture {
     fn tolerance(&self, tensor: &str) -> f32 {
         let noise = &self.manifest["float32_vs_float64"];
         let of = |v: &serde_json::Value| v["max_abs"].as_f64().or(v.as_f64());
-        let own = of(&noise[tensor]).unwrap_or_else(|| {
-            noise.as_object().unwrap().values().filter_map(of).fold(0.0, f64::max)
-        });
+        let own = of(&noise[tensor])
+            .unwrap_or_else(|| noise.as_object().unwrap().values().filter_map(of).fold(0.0, f64::max));
         (10.0 * own).max(1e-4) as f32
     }
 
@@ -40,7 +44,12 @@ impl Fixture {
         let d = distance(found, self.expected.f32(tensor));
         self.worst = self.worst.max(d);
         let tolerance = self.tolerance(tensor);
-        assert!(d <= tolerance, "{} on {}: {tensor} differs by {d}, allowed {tolerance}", self.name, self.device);
+        assert!(
+            d <= tolerance,
+            "{} on {}: {tensor} differs by {d}, allowed {tolerance}",
+            self.name,
+            self.device
+        );
     }
 
     fn short(&mut self) {
@@ -48,7 +57,8 @@ impl Fixture {
         let sequence = self.runner.sit();
         let mut hidden = Vec::new();
         let piece = Piece { sequence, ids: &ids, positions: None };
-        let logits = self.runner.step_observed(piece, &mut |stage, values| hidden.push((stage, values.to_vec())));
+        let logits =
+            self.runner.step_observed(piece, &mut |stage, values| hidden.push((stage, values.to_vec())));
         assert_eq!(hidden.len(), self.runner.decoder.spec().layers + 2);
         for (stage, values) in hidden {
             match stage {
@@ -107,8 +117,11 @@ impl Fixture {
         let starts: Vec<usize> = (0..rows).map(|r| self.padding(r, width)).collect();
         let prompts: Vec<&[u32]> = (0..rows).map(|r| &ids[r * width + starts[r]..(r + 1) * width]).collect();
         let seats: Vec<usize> = prompts.iter().map(|_| self.runner.sit()).collect();
-        let pieces: Vec<Piece<'_>> =
-            seats.iter().zip(&prompts).map(|(&sequence, ids)| Piece { sequence, ids, positions: None }).collect();
+        let pieces: Vec<Piece<'_>> = seats
+            .iter()
+            .zip(&prompts)
+            .map(|(&sequence, ids)| Piece { sequence, ids, positions: None })
+            .collect();
         let ragged = self.runner.step(&pieces);
         seats.iter().for_each(|&s| self.runner.leave(s));
         let vocab = self.runner.vocab();
@@ -124,7 +137,8 @@ impl Fixture {
 
         let prompts: Vec<Vec<u32>> = prompts.into_iter().map(<[u32]>::to_vec).collect();
         let steps = self.expected.shape("genbatch.new_ids")[1];
-        let found: Vec<u32> = self.runner.greedy(&prompts, steps).into_iter().flat_map(|(ids, _)| ids).collect();
+        let found: Vec<u32> =
+            self.runner.greedy(&prompts, steps).into_iter().flat_map(|(ids, _)| ids).collect();
         assert_eq!(found, self.expected.ids("genbatch.new_ids"), "{}: greedy batch", self.name);
     }
 

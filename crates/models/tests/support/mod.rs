@@ -31,16 +31,20 @@ impl Stored {
             let data = t.data();
             match t.dtype() {
                 Dtype::F32 => {
-                    let values = data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+                    let values =
+                        data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
                     floats.insert(name, (shape, values));
                 }
                 Dtype::I64 => {
-                    let values = data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect();
+                    let values =
+                        data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect();
                     integers.insert(name, (shape, values));
                 }
                 Dtype::I32 => {
-                    let values =
-                        data.chunks_exact(4).map(|b| i32::from_le_bytes(b.try_into().unwrap()).into()).collect();
+                    let values = data
+                        .chunks_exact(4)
+                        .map(|b| i32::from_le_bytes(b.try_into().unwrap()).into())
+                        .collect();
                     integers.insert(name, (shape, values));
                 }
                 Dtype::U8 => {
@@ -206,8 +210,11 @@ impl Runner {
         let mut next: Vec<Vec<u32>> = prompts.to_vec();
         let mut results = vec![(Vec::new(), Vec::new()); prompts.len()];
         for _ in 0..steps {
-            let pieces: Vec<Piece<'_>> =
-                seats.iter().zip(&next).map(|(&sequence, ids)| Piece { sequence, ids, positions: None }).collect();
+            let pieces: Vec<Piece<'_>> = seats
+                .iter()
+                .zip(&next)
+                .map(|(&sequence, ids)| Piece { sequence, ids, positions: None })
+                .collect();
             let logits = self.step(&pieces);
             let mut end = 0;
             for ((ids, all), next) in results.iter_mut().zip(&mut next) {
@@ -237,5 +244,8 @@ pub fn argmax(row: &[f32]) -> u32 {
 /// Largest absolute difference; NaN anywhere is infinite.
 pub fn distance(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |m, d| if d.is_nan() { f32::INFINITY } else { m.max(d) })
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |m, d| if d.is_nan() { f32::INFINITY } else { m.max(d) })
 }

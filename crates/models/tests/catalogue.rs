@@ -1,0 +1,61 @@
+//! The published models' configurations are understood as what they are, and promise the tensors that were published.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+
+use glimmer_checkpoint::Checkpoint;
+use glimmer_models::export::{Mix, WeightTypes, directory_layout, promised};
+use glimmer_models::names::Layout;
+use glimmer_models::{Understood, published_config, published_name, published_names, understand};
+
+fn understood(name: &str) -> Understood {
+    let config = published_config(name).unwrap();
+    understand(&Checkpoint::without_weights(Path::new(name), config), None).unwrap()
+}
+
+#[test]
+fn every_published_configuration_is_its_own_model_without_a_warning() {
+    for name in published_names() {
+        let understood = understood(name);
+        assert_eq!(understood.warnings, [""; 0], "{name}");
+        assert_eq!(published_name(&understood.spec), Some(name));
+    }
+    assert!(published_config("glm-5").is_none());
+}
+
+/// Numbers of parameters as transformers' own classes have them; ChatGLM-6B's is the published 6,173,286,400 and a head.
+#[test]
+fn parameters_are_those_of_the_models() {
+    for (name, parameters) in [
+        ("glm-edge-1.5b-chat", 1_593_427_968u64),
+        ("glm-edge-4b-chat", 4_327_984_128),
+        ("glm-4-9b-chat", 9_399_951_360),
+        ("glm-4-9b-0414", 9_400_279_040),
+        ("glm-4-32b-0414", 32_566_081_536),
+        ("chatglm-6b", 6_707_929_088),
+    ] {
+        let understood = understood(name);
+        for layout in [Layout::Gguf, directory_layout(&understood.spec)] {
+            let tensors = promised(&understood, layout).unwrap();
+            let found: usize = tensors.iter().map(|t| t.shape.iter().product::<usize>()).sum();
+            assert_eq!(found as u64, parameters, "{name}, {layout:?}");
+        }
+    }
+}
+
+/// Files that others have published as Q4_K_M, whose bytes beyond the tensors are header and vocabulary: about 4 MB
+/// for GLM-Edge's.
+#[test]
+fn files_have_the_published_sizes() {
+    for (name, published) in [("glm-edge-1.5b-chat", 980_470_144u64), ("glm-edge-4b-chat", 2_627_489_280)] {
+        let understood = understood(name);
+        let tensors = promised(&understood, Layout::Gguf).unwrap();
+        let types = WeightTypes::Mix(Mix::Q4_K_M).choose(&understood.spec, &tensors);
+        let bytes = |(tensor, dtype): (&glimmer_models::export::Outgoing<'_>, &glimmer_tensor::DType)| {
+            dtype.bytes_for(tensor.shape.iter().product()).unwrap() as u64
+        };
+        let total: u64 = tensors.iter().zip(&types).map(bytes).sum();
+        let rest = published - total;
+        assert!((2_000_000..6_000_000).contains(&rest), "{name}: {rest}");
+    }
+}
