@@ -131,6 +131,22 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// What a directory at `path` with this `config.json` and nothing else would be. Nothing is opened.
+    pub fn without_weights(path: &Path, config: Value) -> Self {
+        Checkpoint {
+            path: path.to_owned(),
+            kind: Kind::None,
+            files: Vec::new(),
+            tensors: Vec::new(),
+            places: Vec::new(),
+            by_name: HashMap::new(),
+            metadata: None,
+            config: Some(config),
+            generation_config: None,
+            tokenizer_config: None,
+        }
+    }
+
     /// The format of the weights.
     pub fn kind(&self) -> Kind {
         self.kind

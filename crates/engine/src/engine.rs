@@ -124,7 +124,13 @@ impl Engine {
     pub fn all_logits(&mut self, ids: &[u32], each: &mut dyn FnMut(&[f32])) -> Result<(), EngineError> {
         let mut sequence = self.start(ids)?;
         let mut logits = Vec::new();
-        let result = self.prefill(&mut sequence, ids, |chunk| (0..chunk).collect(), &mut |logits| each(logits), &mut logits);
+        let result = self.prefill(
+            &mut sequence,
+            ids,
+            |chunk| (0..chunk).collect(),
+            &mut |logits| each(logits),
+            &mut logits,
+        );
         self.pool.release(&mut sequence.pages);
         result
     }
