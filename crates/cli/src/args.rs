@@ -173,8 +173,8 @@ pub(crate) struct RunArgs {
 /// Turn text into token ids
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without flags nothing is added to the text and no special token is recognised in it; only BERT always has [CLS] and
-[SEP]. With --jsonl every line {\"text\": ...} is answered by a line {\"ids\": [...], \"tokens\": [...]}, or by
+Without flags nothing is added to the text and no special token is recognised in it; only BERT always has [CLS] and \
+[SEP]. With --jsonl every line {\"text\": ...} is answered by a line {\"ids\": [...], \"tokens\": [...]}, or by \
 {\"error\": ...} where it cannot be.
 
 Examples:
@@ -231,11 +231,11 @@ pub(crate) struct DetokenizeArgs {
 /// Turn a conversation into a prompt
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file holds a list of messages, or an object with `messages` and perhaps `tools`, `enable_thinking` and
-`add_generation_prompt`. With --jsonl every line is such an object and is answered by a line
+The file holds a list of messages, or an object with `messages` and perhaps `tools`, `enable_thinking` and \
+`add_generation_prompt`. With --jsonl every line is such an object and is answered by a line \
 {\"prompt\": ..., \"ids\": [...]}, or by {\"error\": ...}.
 
-Ids take special tokens from the format alone: what a person writes never becomes one. --parse-special gives the ids
+Ids take special tokens from the format alone: what a person writes never becomes one. --parse-special gives the ids \
 of the models' own code, in which it does.
 
 Examples:
@@ -329,8 +329,8 @@ pub(crate) struct InspectArgs {
 /// Compare a model with the answers of a trusted implementation stored beside it
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The answers lie in glimmer-golden.safetensors beside the weights. Exit status 1 says that something differs; the
-first layer that does is named. A file made with --make holds this program's own answers: it shows that something
+The answers lie in glimmer-golden.safetensors beside the weights. Exit status 1 says that something differs; the \
+first layer that does is named. A file made with --make holds this program's own answers: it shows that something \
 changed, not that it was right.
 
 Examples:
@@ -368,9 +368,9 @@ pub(crate) struct VerifyArgs {
 /// Write a model in another format
 #[derive(Debug, Args)]
 #[command(after_help = "\
-OUT ends in .gguf: one file with llama.cpp's names, the vocabulary inside. TYPE is then F32, F16, BF16, Q4_0, Q4_1,
-Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K or Q6_K for all matrices, or one of llama.cpp's mixes: Q2_K_M (which it calls
-just Q2_K), Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M. Where a type's blocks do not divide a row, the
+OUT ends in .gguf: one file with llama.cpp's names, the vocabulary inside. TYPE is then F32, F16, BF16, Q4_0, Q4_1, \
+Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K or Q6_K for all matrices, or one of llama.cpp's mixes: Q2_K_M (which it calls \
+just Q2_K), Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M. Where a type's blocks do not divide a row, the \
 nearest type is taken whose blocks do, as llama.cpp does. Norms and biases are F32.
 
 OUT is anything else: a directory in Hugging Face layout, for transformers' own classes, F32, F16 or BF16.
@@ -405,7 +405,7 @@ pub(crate) struct ConvertArgs {
 /// Write a model of random weights with a published model's shapes, to measure with
 #[derive(Debug, Args)]
 #[command(after_help = "\
-OUT ends in .gguf: TYPE is any that `convert` writes, or IQ4_NL or IQ4_XS. OUT is anything else: a directory, TYPE is
+OUT ends in .gguf: TYPE is any that `convert` writes, or IQ4_NL or IQ4_XS. OUT is anything else: a directory, TYPE is \
 F32, F16 or BF16, and for chatglm-6b INT8 or INT4 as well. The same seed gives the same bytes.
 
 GLM-4's vocabulary comes along; GLM-Edge's is one of the same size; ChatGLM's are left out.

@@ -8,7 +8,19 @@ use std::process::Stdio;
 
 use support::{Ran, fixture, glimmer, run};
 
-const VERBS: [&str; 6] = ["run", "logits", "inspect", "verify", "completions", "man"];
+const VERBS: [&str; 11] = [
+    "run",
+    "tokenize",
+    "detokenize",
+    "template",
+    "logits",
+    "inspect",
+    "verify",
+    "convert",
+    "synth",
+    "completions",
+    "man",
+];
 
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {

@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::{FIXTURES, fixture, run};
+use support::{FIXTURES, Ran, fixture, glimmer, root, run};
 
 #[test]
 fn every_fixture_is_understood() {
@@ -29,9 +29,57 @@ fn every_fixture_is_understood() {
 }
 
 #[test]
+fn the_whole_report() {
+    let directory = root().canonicalize().unwrap();
+    let output =
+        glimmer().current_dir(directory).args(["inspect", "fixtures/glm4-32b-0414"]).output().unwrap();
+    let expected = "\
+model      fixtures/glm4-32b-0414 (safetensors)
+family     glm-4-0414
+decoder    2 layers, hidden 72, feed-forward 104 (SwiGLU), vocabulary 320
+attention  8 heads of 20, 4 of keys and values
+block      norms before and after each part, RMSNorm (eps 1e-5)
+positions  in order; rotary base 10000, 10 of 20 elements
+biases     none
+head       stored
+trained    512 tokens of context
+chat       glm-4-0414
+stop ids   301, 302, 303
+memory     2.2 MiB = weights 314.0 KiB + 320.0 KiB of cache for 512 tokens in f16 + activations 1.6 MiB
+type       BF16     23 tensors, 314.0 KiB
+tensor     BF16  [320, 72]        model.embed_tokens.weight
+tensor     BF16  [72]             model.layers.{0-1}.input_layernorm.weight
+tensor     BF16  [72, 104]        model.layers.{0-1}.mlp.down_proj.weight
+tensor     BF16  [208, 72]        model.layers.{0-1}.mlp.gate_up_proj.weight
+tensor     BF16  [72]             model.layers.{0-1}.post_attention_layernorm.weight
+tensor     BF16  [72]             model.layers.{0-1}.post_mlp_layernorm.weight
+tensor     BF16  [72]             model.layers.{0-1}.post_self_attn_layernorm.weight
+tensor     BF16  [80, 72]         model.layers.{0-1}.self_attn.k_proj.weight
+tensor     BF16  [72, 160]        model.layers.{0-1}.self_attn.o_proj.weight
+tensor     BF16  [160, 72]        model.layers.{0-1}.self_attn.q_proj.weight
+tensor     BF16  [80, 72]         model.layers.{0-1}.self_attn.v_proj.weight
+tensor     BF16  [320, 72]        lm_head.weight
+tensor     BF16  [72]             model.norm.weight
+";
+    assert_eq!(Ran::from(output).quiet_success(), expected);
+}
+
+#[test]
+fn a_tokenizer_alone_is_shown_too() {
+    let shown = run(args!["inspect", root().join("crates/tokenizer/tests/data/glm-edge")]).quiet_success();
+    for line in [
+        "tokenizer  1270 tokens, 14 of them special, tokenizer.json",
+        "chat       glm-edge",
+        "stop ids   1256 <|endoftext|>, 1263 <|user|>, 1265 <|observation|>",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{shown}");
+    }
+}
+
+#[test]
 fn memory_follows_context_and_precision() {
     let kv = |ctx: &str, kv: &str| {
-        let stdout = support::glimmer()
+        let stdout = glimmer()
             .arg("inspect")
             .arg(fixture("glm4-9b-0414"))
             .args(["--json", "--ctx", ctx, "--kv-type", kv])

@@ -136,6 +136,31 @@ fn text_is_what_the_ids_decode_to() {
 }
 
 #[test]
+fn a_gguf_brings_its_vocabulary_along() {
+    let copy = talking("glm4-9b-0414");
+    let directory = tempfile::tempdir().unwrap();
+    let gguf = directory.path().join("model.gguf");
+    assert_eq!(run(args!["convert", copy.path(), gguf]).status, 0);
+    let text = "Hi <|user|>\u{4f60}";
+    let answers = |model: &Path| {
+        let tokens = run(args!["tokenize", model, text, "--json"]).quiet_success();
+        let parsed = run(args!["tokenize", model, text, "--parse-special"]).quiet_success();
+        let answer =
+            run(args!["run", model, "Hi", "--chat-format", "glm-4-0414", "-n", "20", "--compute", "f32"]);
+        let inspected = run(args!["inspect", model, "--json"]).quiet_success();
+        let report: Value = serde_json::from_str(&inspected).unwrap();
+        (
+            tokens,
+            parsed,
+            answer.quiet_success(),
+            report["config"].clone(),
+            report["tokenizer"]["special_tokens"].clone(),
+        )
+    };
+    assert_eq!(answers(copy.path()), answers(&gguf));
+}
+
+#[test]
 fn a_person_cannot_speak_in_the_models_voice() {
     let copy = talking("glm4-9b-0414");
     let model = copy.path();

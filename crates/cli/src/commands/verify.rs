@@ -40,7 +40,7 @@ fn compare(args: &VerifyArgs, model: &Model, path: &Path, terminal: &Terminal) -
     let understood = model.understand(terminal)?;
     ensure!(
         path.exists(),
-        "{}: there is nothing to compare with; tools/make_golden.py makes it",
+        "{}: there is nothing to compare with; tools/make_golden.py makes it with transformers",
         path.display()
     );
     let golden = Golden::read(path)?;
