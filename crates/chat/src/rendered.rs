@@ -100,21 +100,19 @@ impl Rendered {
         if self.tokenising == Tokenising::ByMessage {
             return self.ids(tokenizer);
         }
+        let affix = |segment: &Segment| match segment {
+            Segment::Affix(spelling) => Some(*spelling),
+            _ => None,
+        };
         let mut ids = Vec::new();
-        let is_affix = |segment: &&Segment| matches!(segment, Segment::Affix(_));
-        for segment in self.segments.iter().take_while(is_affix) {
-            ids.push(self.affix_id(segment, tokenizer)?);
+        for spelling in self.segments.iter().map_while(affix) {
+            ids.push(self.special_id(spelling, tokenizer)?);
         }
         ids.extend(tokenizer.encode_parse_special(&self.prompt()));
-        for segment in self.segments.iter().skip_while(is_affix).filter(is_affix) {
-            ids.push(self.affix_id(segment, tokenizer)?);
+        for spelling in self.segments.iter().skip_while(|s| affix(s).is_some()).filter_map(affix) {
+            ids.push(self.special_id(spelling, tokenizer)?);
         }
         Ok(ids)
-    }
-
-    fn affix_id(&self, segment: &Segment, tokenizer: &Tokenizer) -> Result<TokenId, ChatError> {
-        let Segment::Affix(spelling) = segment else { unreachable!("only affixes are asked for") };
-        self.special_id(spelling, tokenizer)
     }
 
     fn special_id(&self, spelling: &str, tokenizer: &Tokenizer) -> Result<TokenId, ChatError> {
