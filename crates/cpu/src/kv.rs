@@ -278,3 +278,67 @@ impl Kernel for WriteTiles<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads a tile back.
+    struct ReadTile<'a>(TileShape, &'a [u8]);
+
+    impl Kernel for ReadTile<'_> {
+        type Output = [Vec<f32>; 2];
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> [Vec<f32>; 2] {
+            let mut wide = vec![f32::NAN; PAGE_SLOTS * self.0.padded];
+            let keys = self.0.keys(s, self.1, &mut wide).to_vec();
+            [keys, self.0.values(s, self.1, &mut wide).to_vec()]
+        }
+    }
+
+    #[test]
+    fn a_tile_keeps_what_the_type_keeps() {
+        for kv_type in [KvType::F32, KvType::F16, KvType::Q8_0] {
+            for dim in [1, 7, 16, 24, 32, 33, 64, 128] {
+                let shape = TileShape::new(kv_type, dim);
+                let mut tile = Slab::<u8>::zeroed(shape.bytes(), "a tile").unwrap();
+                let vector = |slot: usize, sign: f32| -> Vec<f32> {
+                    let at = |i: usize| ((i * 37 + slot * 11) % 101) as f32 - 50.0;
+                    (0..dim).map(|i| sign * at(i) / 7.3 * (1 + i / 32) as f32).collect()
+                };
+                // Slot 5 holds zeros, whose scale is zero.
+                let size = |slot| if slot == 5 { 0.0 } else { 1.0 };
+                for slot in 0..PAGE_SLOTS {
+                    shape.write(&mut tile, slot, &vector(slot, size(slot)), &vector(slot, -2.0 * size(slot)));
+                }
+                for isa in Isa::available() {
+                    let [keys, values] = dispatch(isa, ReadTile(shape, &tile));
+                    for slot in 0..PAGE_SLOTS {
+                        let [mut key, mut value] = [1.0, -2.0].map(|sign| vector(slot, sign * size(slot)));
+                        kv_type.round(&mut key);
+                        kv_type.round(&mut value);
+                        let found: Vec<f32> = (0..dim).map(|d| keys[d * PAGE_SLOTS + slot]).collect();
+                        assert_eq!(found, key, "{kv_type:?} {dim} {isa}");
+                        assert_eq!(values[slot * shape.padded..][..dim], value, "{kv_type:?} {dim} {isa}");
+                        assert!(values[slot * shape.padded..][dim..shape.padded].iter().all(|&v| v == 0.0));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_do_not_hide_what_is_not_finite() {
+        let shape = TileShape::new(KvType::Q8_0, 64);
+        let mut tile = Slab::<u8>::zeroed(shape.bytes(), "a tile").unwrap();
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut vector = vec![1.0; 64];
+            vector[40] = bad;
+            shape.write(&mut tile, 3, &vector, &vector);
+            let [keys, values] = dispatch(Isa::Portable, ReadTile(shape, &tile));
+            assert!(keys[40 * PAGE_SLOTS + 3].is_nan() && values[3 * 64 + 40].is_nan());
+            assert!(keys[3].is_finite() && values[3 * 64].is_finite(), "the other block is untouched");
+        }
+    }
+}

@@ -109,3 +109,80 @@ impl Schedule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::Step;
+    use glimmer_tensor::{Batch, Capacity, KvType, PAGE_SLOTS, Plan};
+
+    const HEADS: Heads = Heads { heads: 16, kv_heads: 4, head_dim: 8 };
+
+    /// The schedule of sequences given as (rows, length).
+    fn schedule(heads: Heads, threads: usize, room: usize, sequences: &[(usize, usize)]) -> (Step, Schedule) {
+        let capacity = Capacity { rows: 4096, logits_rows: 1, pages: 4096 };
+        let plan = Plan { capacity, vocab: 1, layers: 1, heads, kv_type: KvType::F32, axes: 1 };
+        let mut batch = Batch::default();
+        for &(rows, len) in sequences {
+            let pages = vec![0; len.div_ceil(PAGE_SLOTS)];
+            batch.push(&vec![0; rows], len - rows..len, &vec![0.0; rows], 0, pages, []);
+        }
+        let mut step = Step::with_capacity(&plan);
+        step.load(&batch, &plan, &[]);
+        let mut schedule = Schedule::default();
+        schedule.plan(&step.sequences, &step.visible, &heads, threads, room);
+        (step, schedule)
+    }
+
+    #[test]
+    fn every_row_and_head_sees_every_chunk_once() {
+        for heads in [
+            HEADS,
+            Heads { heads: 3, kv_heads: 3, head_dim: 8 },
+            Heads { heads: 72, kv_heads: 1, head_dim: 8 },
+        ] {
+            for sequences in [&[(1, 1)][..], &[(1, 5000)], &[(300, 900), (1, 4000), (17, 17)], &[(600, 600)]]
+            {
+                for (threads, room) in [(1, 0), (2, 1 << 20), (16, 1 << 20), (16, 3)] {
+                    let (step, schedule) = schedule(heads, threads, room, sequences);
+                    let mut seen = std::collections::HashSet::new();
+                    let mut partials = 0;
+                    for item in &schedule.items {
+                        let unit = &schedule.units[item.unit];
+                        for row in unit.rows.clone() {
+                            assert!(step.visible[row] as usize <= unit.visible);
+                            for chunk in item.chunks.clone() {
+                                assert!(seen.insert((row, unit.kv_head, chunk)));
+                            }
+                        }
+                    }
+                    for (row, &visible) in step.visible.iter().enumerate() {
+                        for kv_head in 0..heads.kv_heads {
+                            for chunk in 0..(visible as usize).div_ceil(CHUNK_SLOTS) {
+                                assert!(seen.contains(&(row, kv_head, chunk)));
+                            }
+                        }
+                    }
+                    for unit in &schedule.units {
+                        assert_eq!(unit.first_partial, partials);
+                        partials += unit.rows.len() * heads.group() * unit.chunks();
+                    }
+                    assert!(!schedule.split || partials <= room);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_sequence_that_generates_is_split_and_a_prompt_is_not() {
+        assert!(schedule(HEADS, 8, 1 << 20, &[(1, 5000)]).1.split);
+        assert!(schedule(HEADS, 8, 1 << 20, &[(1, 50), (1, 5000), (1, 60)]).1.split);
+        assert!(!schedule(HEADS, 1, 1 << 20, &[(1, 5000)]).1.split, "one thread has nobody to share with");
+        assert!(!schedule(HEADS, 8, 100, &[(1, 5000)]).1.split, "16 heads and 20 chunks do not fit");
+        assert!(!schedule(HEADS, 8, 1 << 20, &[(1, 200)]).1.split, "one chunk cannot be split");
+        let (_, prompt) = schedule(HEADS, 8, 1 << 20, &[(512, 5000)]);
+        assert!(!prompt.split);
+        let cost = |item: &Item| prompt.units[item.unit].rows.len() * prompt.units[item.unit].visible;
+        assert!(prompt.items.windows(2).all(|pair| cost(&pair[0]) >= cost(&pair[1])), "long ones first");
+    }
+}
