@@ -2,8 +2,8 @@
 
 use super::rig::{Make, NO_HEADS, Random, Rig, Weights, bits, norm};
 use glimmer_tensor::{
-    BufferId, Compute, DType, DeviceBatch, DeviceError, Epilogue, Heads, KvType, MatrixId, MatrixUse,
-    NormKind, Place, ReferenceDevice, Role, Rope, RopePairs, RopeSection,
+    BufferId, Capacity, Compute, DType, DeviceBatch, DeviceError, Epilogue, Heads, KvType, MatrixId,
+    MatrixUse, NormKind, Place, Plan, ReferenceDevice, Role, Rope, RopePairs, RopeSection,
 };
 
 fn reference() -> Box<dyn glimmer_tensor::Device> {
@@ -289,7 +289,7 @@ pub(crate) fn check_finite(make: Make<'_>) {
     }
 }
 
-/// Bad batches and impossible plans are errors.
+/// Bad batches, weights that do not fit together and impossible plans are errors.
 pub(crate) fn refusals(make: Make<'_>) {
     let (mut rig, _) = Rig::new(make, 4, 2, NO_HEADS, KvType::F32, 1, |_| ());
     let mut refuse = |token: u32, slot: usize, page: u32| {
@@ -309,4 +309,8 @@ pub(crate) fn refusals(make: Make<'_>) {
     }
     let error = device.load_matrix(&[narrow.view()], Some(&[0.0]), MatrixUse::Linear).unwrap_err();
     assert!(matches!(error, DeviceError::Weight(_)), "{error}");
+    let capacity = Capacity { rows: 1, logits_rows: 1, pages: 1 << 50 };
+    let plan = Plan { capacity, vocab: 1, layers: 1, heads: NO_HEADS, kv_type: KvType::F32, axes: 1 };
+    let error = device.plan(&plan).unwrap_err();
+    assert!(matches!(error, DeviceError::OutOfMemory { .. }), "{error}");
 }
