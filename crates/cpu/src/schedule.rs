@@ -12,8 +12,8 @@ use std::cmp::Reverse;
 use std::ops::Range;
 
 /// Queries (rows times heads) that a unit aims at: enough to use a widened tile many times, few enough for their
-/// scores of a chunk to stay in the second-level cache.
-const UNIT_QUERIES: usize = 64;
+/// scores of a chunk (128 KiB) to stay in the second-level cache. Measured: 64 make a prompt's attention 10 % slower.
+const UNIT_QUERIES: usize = 128;
 
 /// Rows of a unit.
 pub(crate) const fn unit_rows(heads: &Heads) -> usize {
