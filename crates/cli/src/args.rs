@@ -44,6 +44,7 @@ pub(crate) enum Verb {
     Verify(VerifyArgs),
     Convert(ConvertArgs),
     Synth(SynthArgs),
+    Bench(BenchArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -79,6 +80,25 @@ pub(crate) struct DeviceArgs {
     /// Precision of the key/value cache [default: f32 with `--compute f32`, otherwise f16]
     #[arg(long, value_name = "TYPE", value_parser = one_of(KV_TYPES))]
     pub(crate) kv_type: Option<KvType>,
+}
+
+impl DeviceArgs {
+    /// The flags that say the same.
+    pub(crate) fn as_flags(&self) -> Vec<String> {
+        fn name<T: PartialEq>(names: &[(T, &'static str)], value: T) -> String {
+            names
+                .iter()
+                .find(|(other, _)| *other == value)
+                .map_or(String::new(), |(_, name)| (*name).to_owned())
+        }
+        let optional = [
+            ("--threads", self.threads.map(|threads| threads.to_string())),
+            ("--compute", self.compute.map(|compute| name(&COMPUTES, compute))),
+            ("--kv-type", self.kv_type.map(|kv_type| name(&KV_TYPES, kv_type))),
+        ];
+        let given = optional.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?]));
+        given.flatten().chain(["--device".to_owned(), name(&DEVICES, self.device)]).collect()
+    }
 }
 
 /// The definition of the whole command line, with a variable for every flag: `GLIMMER_MAX_TOKENS` for
@@ -444,6 +464,80 @@ pub(crate) struct SynthArgs {
     pub(crate) threads: Option<usize>,
 }
 
+/// Measure a model's speed and memory, beside what the machine could do
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The words are llama-bench's: pp512 reads a prompt of 512 tokens, tg128 generates 128 tokens, @ d4096 begins with 4096
+tokens in the cache (made up, not computed). A list gives a line for each value. The floor is what the machine's memory
+and arithmetic allow, measured in the same minutes; the best run is shown as a part of it.
+
+--compare runs llama-bench on the same .gguf, in turns with our own runs, and shows the ratio of the medians.
+--stress is GLM-4's stress test: a prompt of random tokens (-p, 100000), 128 tokens generated (-n), 3 times (-r).
+
+Examples:
+  glimmer bench glm-4-9b-chat.Q4_K_M.gguf
+  glimmer bench glm-4-9b-chat.Q4_K_M.gguf -p 512,2048 -n 64 -d 0,16384 -r 3 --output json
+  glimmer bench edge.gguf -n 0 -p 512 --compare ~/llama.cpp/build/bin/llama-bench --compare-args '-fa 1 --repack 0'
+  glimmer bench glm-4-9b-chat.Q4_K_M.gguf --stress -p 100000 -n 128 -r 3")]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    /// Tokens of a prompt; 0 leaves prompts out [default: 512]
+    #[arg(long, short = 'p', value_name = "N,...", value_delimiter = ',', value_parser = tokens())]
+    pub(crate) n_prompt: Vec<usize>,
+
+    /// Tokens to generate; 0 leaves generation out [default: 128]
+    #[arg(long, short = 'n', value_name = "N,...", value_delimiter = ',', value_parser = tokens())]
+    pub(crate) n_gen: Vec<usize>,
+
+    /// Tokens in the cache at the start
+    #[arg(long, short = 'd', value_name = "N,...", value_delimiter = ',', default_value = "0", value_parser = tokens())]
+    pub(crate) n_depth: Vec<usize>,
+
+    /// Sequences at once
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1", value_parser = sequences())]
+    pub(crate) parallel: Vec<usize>,
+
+    /// Tokens of one step while a prompt is read
+    #[arg(long, value_name = "N", default_value = "512", value_parser = sequences())]
+    pub(crate) ubatch_size: usize,
+
+    /// How often everything is measured [default: 5; with --stress 3]
+    #[arg(long, short = 'r', value_name = "N", value_parser = positive())]
+    pub(crate) repetitions: Option<usize>,
+
+    /// In which form the figures are printed
+    #[arg(long, short, value_name = "FORM", default_value = "md", value_parser = one_of(FIGURES))]
+    pub(crate) output: Figures,
+
+    /// The llama-bench to compare with
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) compare: Option<PathBuf>,
+
+    /// Further flags for it, separated by blanks
+    #[arg(long, value_name = "FLAGS", requires = "compare", allow_hyphen_values = true)]
+    pub(crate) compare_args: Option<String>,
+
+    /// GLM-4's stress test in place of the usual tests
+    #[arg(long, conflicts_with_all = ["n_depth", "parallel", "ubatch_size", "compare"])]
+    pub(crate) stress: bool,
+
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+}
+
+/// The forms of figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Figures {
+    Markdown,
+    Json,
+    Csv,
+}
+
+const FIGURES: [(Figures, &str); 3] =
+    [(Figures::Markdown, "md"), (Figures::Json, "json"), (Figures::Csv, "csv")];
+
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -565,6 +659,16 @@ fn published_name() -> impl TypedValueParser<Value = &'static str> {
     PossibleValuesParser::new(published_names().collect::<Vec<_>>()).map(|given| {
         published_names().find(|name| *name == given).expect("clap has checked that it is one of the names")
     })
+}
+
+/// A number of tokens that memory can hold at all.
+fn tokens() -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u32).range(..=1 << 24).map(|n| n as usize)
+}
+
+/// A number of rows of one step.
+fn sequences() -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u32).range(1..=1 << 14).map(|n| n as usize)
 }
 
 fn positive() -> impl TypedValueParser<Value = usize> {

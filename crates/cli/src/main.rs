@@ -50,6 +50,7 @@ fn dispatch(verb: &Verb, terminal: &Terminal) -> anyhow::Result<()> {
         Verb::Verify(args) => commands::verify::run(args, terminal),
         Verb::Convert(args) => commands::convert::run(args, terminal),
         Verb::Synth(args) => commands::synth::run(args, terminal),
+        Verb::Bench(args) => commands::bench::run(args, terminal),
         Verb::Completions(args) => commands::completions::run(args),
         Verb::Man(args) => commands::man::run(args),
     }

@@ -58,17 +58,32 @@ impl Terminal {
 
     /// A bar for bytes, shown when somebody watches and the work lasts.
     pub(crate) fn bytes_bar(&self, what: &'static str, total: u64) -> ProgressBar {
+        let bar = self.bar(
+            what,
+            total,
+            "{prefix} [{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+        );
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+
+    /// A bar for pieces of work, shown when somebody watches; between them it does nothing that could disturb.
+    pub(crate) fn steps_bar(&self, what: &'static str, total: u64) -> ProgressBar {
+        let bar = self.bar(what, total, "{prefix} [{bar:30}] {pos} of {len}, {eta} left");
+        bar.tick();
+        bar
+    }
+
+    fn bar(&self, what: &'static str, total: u64, template: &str) -> ProgressBar {
         let target = if self.interactive && !self.quiet {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         };
         let bar = ProgressBar::with_draw_target(Some(total), target);
-        let template = "{prefix} [{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
         let style = ProgressStyle::with_template(template).expect("the template is a constant that parses");
         bar.set_style(style.progress_chars("=> "));
         bar.set_prefix(what);
-        bar.enable_steady_tick(Duration::from_millis(200));
         bar
     }
 }

@@ -79,7 +79,7 @@ fn a_directory_has_what_transformers_needs() {
 fn bytes_depend_on_the_seed_alone() {
     let directory = tempfile::tempdir().unwrap();
     let model = directory.path().join("model.gguf");
-    let mut made = |flags: &[&str]| {
+    let made = |flags: &[&str]| {
         let all = [&["--type", "Q2_K", "--layers", "1", "--force"], flags].concat();
         synth(&model, &all).quiet_success();
         std::fs::read(&model).unwrap()

@@ -8,6 +8,7 @@ mod device;
 mod finite;
 mod isa;
 mod kv;
+mod limits;
 mod linear;
 mod memory;
 mod norm;
@@ -21,5 +22,6 @@ mod topology;
 
 pub use device::{CpuDevice, CpuError, CpuOptions};
 pub use isa::{Isa, IsaError};
+pub use limits::Limits;
 pub use pool::{MAX_THREADS, Pool};
 pub use topology::{Core, Placement, Topology};

@@ -148,6 +148,25 @@ impl Decoder {
         self.observe(batch, &mut |_, _, _| Ok(()))
     }
 
+    /// Gives the batch's rows keys and values in every layer without computing the layers: all get those of the first
+    /// one. They mean nothing, but they are as large as real ones and turned as they are, so that steps at a depth can be
+    /// measured without computing what comes before.
+    ///
+    /// # Errors
+    /// When the batch does not fit the plan.
+    pub fn fill(&mut self, batch: &Batch) -> Result<(), ModelError> {
+        let (weights, heads) = (&self.weights.blocks[0], self.spec.heads);
+        let Buffers { hidden, normed, qkv, .. } = self.buffers[0];
+        let device = self.device.as_mut();
+        let batch = device.upload(batch)?;
+        device.embed(batch, self.weights.embedding, hidden);
+        device.norm(batch, hidden, &weights.attention_norm, normed);
+        device.linear(batch, normed, weights.qkv, Epilogue::None, qkv);
+        device.rope(batch, qkv, heads, self.weights.rope);
+        (0..self.spec.layers).for_each(|layer| device.kv_write(batch, layer, qkv, heads));
+        Ok(())
+    }
+
     /// The logits of the last batch's `logits_rows`: `[logits_rows, vocab]`, appended to `out`.
     ///
     /// # Errors

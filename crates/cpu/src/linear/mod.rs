@@ -3,6 +3,7 @@
 //! - [`packed`]: a matrix as the kernels read it; [`formats`] and the files of the types ([`floats`], [`legacy`],
 //!   [`kquants`], [`iq4`], [`rows`]): the layout of each type.
 //! - [`activations`]: rows quantized to signed bytes; [`integer`]: products with them; [`float`]: products in f32.
+//! - [`probe`]: how fast the processor is where nothing else is in the way.
 //! - [`epilogue`]: bias, residual, activation function.
 //! - [`lanes`]: the vector operations that all of it is written in, for [`avx512`], [`avx2`] and [`portable`].
 //!
@@ -25,6 +26,7 @@ mod lanes;
 mod legacy;
 mod packed;
 mod portable;
+mod probe;
 mod product;
 mod rows;
 #[cfg(test)]
@@ -32,4 +34,5 @@ mod tests;
 
 pub(crate) use epilogue::Finish;
 pub(crate) use packed::PackedMatrix;
+pub(crate) use probe::{Unit, peak, reading};
 pub(crate) use product::{Activations, linear};

@@ -45,7 +45,7 @@ pub(super) fn fill(dtype: DType, values: Values, random: &mut Random, out: &mut 
 }
 
 /// Root mean squares of integers that are equally likely.
-const BYTE: f32 = 73.61; // -127 ..= 127
+const BYTE: f32 = 73.47; // -127 ..= 127, 0 twice
 const NIBBLE: f32 = 4.183; // -7 ..= 7, 0 twice
 const SIGNED: [f32; 6] = [0.5, 1.2247, 2.3452, 4.637, 9.2466, 18.48]; // -2^(n-1) .. 2^(n-1), by n - 1
 const CENTRED: [f32; 6] = [0.5, 1.118, 2.2913, 4.6098, 9.2331, 18.473]; // the same plus a half
@@ -65,9 +65,9 @@ const NIBBLES: [u8; 256] = {
     table
 };
 
-/// -128 becomes -127: its negative is no signed byte.
+/// -128, whose negative is no signed byte, becomes 0.
 fn symmetric(byte: u8) -> u8 {
-    if byte == 0x80 { 0x81 } else { byte }
+    if byte == 0x80 { 0 } else { byte }
 }
 
 /// Makes blocks of `dtype` of random bytes.
@@ -92,7 +92,7 @@ fn weights(dtype: DType, out: &mut [u8]) {
             b[..16].iter_mut().for_each(|byte| *byte = (*byte & 15 | 8) * 0x11);
             set_with_minimum(b, 80, SCALE_8_15 * CENTRED[1], 1.5);
         }),
-        DType::Q3_K => each(out, |b: &mut [u8; 110]| set(b, 108, SIGNED[5] * SIGNED[2])),
+        DType::Q3_K => each(out, |b: &mut [u8; 110]| set_signed(b, 108, SIGNED[5] * SIGNED[2])),
         DType::Q4_K => each(out, |b: &mut [u8; 144]| {
             equal_minima(&mut b[4..16]);
             set_with_minimum(b, 0, SCALE_32_63 * CENTRED[3], 7.5);
@@ -101,8 +101,8 @@ fn weights(dtype: DType, out: &mut [u8]) {
             equal_minima(&mut b[4..16]);
             set_with_minimum(b, 0, SCALE_32_63 * CENTRED[4], 15.5);
         }),
-        DType::Q6_K => each(out, |b: &mut [u8; 210]| set(b, 208, SCALE_BYTE * SIGNED[5])),
-        DType::IQ4_XS => each(out, |b: &mut [u8; 136]| set(b, 0, SIGNED[5] * table_deviation())),
+        DType::Q6_K => each(out, |b: &mut [u8; 210]| set_signed(b, 208, SCALE_BYTE * SIGNED[5])),
+        DType::IQ4_XS => each(out, |b: &mut [u8; 136]| set_signed(b, 0, SIGNED[5] * table_deviation())),
         // The others hold no weights, or have their scales elsewhere.
         _ => {}
     }

@@ -108,7 +108,7 @@ impl Job<'_> {
         set_ends(&mut vocab, &self.stop_ids(), spec.vocab);
         set_keys(&mut metadata, vocab);
         let mut file = GgufWriter::create(path, &metadata, &announced(&tensors))?;
-        self.stream(&tensors, bytes, &mut |name, bytes| file.write(name, bytes))?;
+        self.stream(&tensors, bytes, |name, bytes| file.write(name, bytes))?;
         file.finish()?;
         Ok(bytes)
     }
@@ -156,7 +156,7 @@ impl Job<'_> {
                 directory.add_file("tokenizer_config.json", &pretty(&config))?;
             }
         }
-        self.stream(&tensors, bytes, &mut |name, bytes| directory.write(name, bytes))?;
+        self.stream(&tensors, bytes, |name, bytes| directory.write(name, bytes))?;
         directory.finish()?;
         place.take()?;
         Ok(bytes)
@@ -206,7 +206,7 @@ impl Job<'_> {
         &self,
         tensors: &[Tensor],
         total: u64,
-        write: &mut dyn FnMut(&str, &[u8]) -> Result<(), CheckpointError>,
+        mut write: impl FnMut(&str, &[u8]) -> Result<(), CheckpointError>,
     ) -> anyhow::Result<()> {
         let threads =
             self.args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));

@@ -1,0 +1,179 @@
+//! The least time that a step can take: its bytes read as fast as memory gives them, or its operations done as fast as
+//! the units do them, whichever takes longer.
+//!
+//! Bytes are every weight once (of the embedding only the rows that are looked up) and the keys and values that are
+//! visible. Operations are two for every weight and row, and four for every visible key, query head and element of a
+//! head; quantized weights count on the int8 unit, everything else on the f32 unit.
+
+use glimmer_checkpoint::Checkpoint;
+use glimmer_cpu::Limits;
+use glimmer_models::Understood;
+use glimmer_tensor::{Batch, Compute, DType, KvType};
+
+/// What a model costs per step, row, key and slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Costs {
+    /// Bytes of the blocks' weights.
+    block_bytes: f64,
+    /// Bytes of the head's.
+    head_bytes: f64,
+    /// Bytes of one row of the embedding.
+    embedding_row: f64,
+    /// Bytes of one slot's keys and values.
+    slot_bytes: f64,
+    /// Operations of the blocks for one row.
+    block: Operations,
+    /// Operations of the head for one row.
+    head: Operations,
+    /// Operations of attention for one row and visible key.
+    key: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Operations {
+    int8: f64,
+    f32: f64,
+}
+
+/// What a step waits for at least.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Floor {
+    /// Seconds, at least.
+    pub(super) seconds: f64,
+    /// Seconds of them in steps that wait for memory.
+    memory: f64,
+}
+
+impl Floor {
+    /// What binds most of the time.
+    pub(super) fn bound(&self) -> &'static str {
+        if 2.0 * self.memory > self.seconds { "memory" } else { "arithmetic" }
+    }
+}
+
+impl Costs {
+    /// Of a model as it is stored, computed in this mode with a cache of this type.
+    pub(super) fn of(
+        checkpoint: &Checkpoint,
+        understood: &Understood,
+        compute: Compute,
+        kv_type: KvType,
+    ) -> Self {
+        let (spec, layout) = (&understood.spec, understood.layout);
+        let weight = |name: &str| checkpoint.info(&format!("{name}.weight"));
+        let is_int8 = |dtype: DType| compute == Compute::Auto && (dtype.is_quantized() || dtype == DType::I8);
+        let on = |operations: f64, int8: bool| match int8 {
+            true => Operations { int8: operations, f32: 0.0 },
+            false => Operations { int8: 0.0, f32: operations },
+        };
+
+        let embedding = weight(layout.embedding());
+        let head = weight(layout.head()).or(embedding);
+        let outside = [embedding, head].map(|info| info.map(|info| info.name.as_str()));
+        let blocks = checkpoint.tensors().iter().filter(|t| !outside.contains(&Some(t.name.as_str())));
+        let (mut block_bytes, mut float_weights) = (0.0, 0.0);
+        for tensor in blocks {
+            block_bytes += tensor.bytes as f64;
+            if tensor.shape.len() == 2 && !is_int8(tensor.dtype) {
+                float_weights += tensor.shape.iter().product::<usize>() as f64;
+            }
+        }
+        let all = spec.block_parameters() as f64;
+        let float_weights = if compute == Compute::F32 { all } else { float_weights };
+        let head_weights = (spec.vocab * spec.hidden) as f64;
+        Costs {
+            block_bytes,
+            head_bytes: head.map_or(0.0, |info| info.bytes as f64),
+            embedding_row: embedding.map_or(0.0, |info| info.bytes as f64 / spec.vocab as f64),
+            slot_bytes: (spec.layers * spec.heads.kv_bytes(kv_type)) as f64,
+            block: Operations { int8: 2.0 * (all - float_weights), f32: 2.0 * float_weights },
+            head: on(2.0 * head_weights, head.is_some_and(|info| is_int8(info.dtype))),
+            key: (4 * spec.layers * spec.heads.q_width()) as f64,
+        }
+    }
+
+    /// The floor of these steps, one after the other.
+    pub(super) fn floor(&self, steps: &[Batch], limits: &Limits) -> Floor {
+        steps.iter().fold(Floor::default(), |sum, batch| {
+            let (bytes, operations) = self.step(batch);
+            let memory = bytes / limits.read;
+            let arithmetic = operations.int8 / limits.int8 + operations.f32 / limits.f32;
+            let waits = if memory > arithmetic { memory } else { 0.0 };
+            Floor { seconds: sum.seconds + memory.max(arithmetic), memory: sum.memory + waits }
+        })
+    }
+
+    /// Bytes and operations of one step.
+    fn step(&self, batch: &Batch) -> (f64, Operations) {
+        let (rows, logits) = (batch.rows() as f64, batch.logits_rows.len() as f64);
+        let slots: usize = batch.sequences.iter().map(|sequence| sequence.kv_len).sum();
+        let seen = |sequence: &glimmer_tensor::Sequence| -> usize {
+            batch.slots[sequence.row_range()].iter().map(|&slot| sequence.visible(slot)).sum()
+        };
+        let keys: usize = batch.sequences.iter().map(seen).sum();
+        let head_bytes = if batch.logits_rows.is_empty() { 0.0 } else { self.head_bytes };
+        let bytes =
+            self.block_bytes + head_bytes + rows * self.embedding_row + slots as f64 * self.slot_bytes;
+        let operations = Operations {
+            int8: rows * self.block.int8 + logits * self.head.int8,
+            f32: rows * self.block.f32 + logits * self.head.f32 + keys as f64 * self.key,
+        };
+        (bytes, operations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::case::{Case, Steps, capacity};
+    use super::*;
+    use crate::random::Random;
+    use glimmer_models::understand;
+    use std::path::Path;
+
+    /// By hand, for a fixture: 3 layers, hidden 64, 6 heads of 16 with 3 of keys, feed-forward 120, vocabulary 300, all
+    /// in BF16, its head the embedding.
+    #[test]
+    fn costs_of_a_fixture() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/glm-edge-1.5b-chat");
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let understood = understand(&checkpoint, None).unwrap();
+        let costs = Costs::of(&checkpoint, &understood, Compute::Auto, KvType::F16);
+        let (qkv, q, ffn) = (12 * 16, 6 * 16, 120);
+        let weights = 3 * 64 * (qkv + q + 3 * ffn);
+        assert_eq!(costs.block_bytes, f64::from(2 * weights + 2 * (3 * 2 + 1) * 64));
+        assert_eq!(costs.head_bytes, f64::from(2 * 300 * 64));
+        assert_eq!((costs.block.int8, costs.block.f32), (0.0, f64::from(2 * weights)));
+
+        let limits = Limits { threads: 1, read: 1e9, int8: 1e12, f32: 1e9 };
+        let cases = Case::all(&[40], &[2], &[10], &[2]);
+        let capacity = capacity(&cases, &understood.spec, 32).unwrap();
+        let mut steps = Steps { spec: &understood.spec, capacity, random: Random::new(&[]) };
+        let [prompt, generation] = [0, 1].map(|i| cases[i].measured(&mut steps).unwrap());
+        // Two sequences, each row sees itself and what was before it.
+        let keys: u32 = 2 * (11..=50).sum::<u32>();
+        let operations = f64::from(80 * 2 * weights + 2 * 2 * 300 * 64 + keys * 4 * 3 * q);
+        let floor = costs.floor(&prompt, &limits);
+        assert!((floor.seconds * 1e9 / operations - 1.0).abs() < 1e-9, "{floor:?}");
+        assert_eq!(floor.bound(), "arithmetic");
+
+        let slot = 3 * 2 * 3 * 16 * 2;
+        let bytes = 2.0 * (costs.block_bytes + costs.head_bytes)
+            + f64::from(4 * 2 * 64)
+            + f64::from(2 * (11 + 12) * slot);
+        let floor = costs.floor(&generation, &Limits { f32: 1e12, ..limits });
+        assert!((floor.seconds * 1e9 / bytes - 1.0).abs() < 1e-9, "{floor:?}");
+        assert_eq!(floor.bound(), "memory");
+    }
+
+    #[test]
+    fn packed_weights_count_on_the_int8_unit() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/chatglm-6b-int4");
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let understood = understand(&checkpoint, None).unwrap();
+        let all = 2.0 * understood.spec.block_parameters() as f64;
+        let fast = Costs::of(&checkpoint, &understood, Compute::Auto, KvType::F16);
+        assert_eq!((fast.block.int8, fast.block.f32, fast.head.int8), (all, 0.0, 0.0));
+        let exact = Costs::of(&checkpoint, &understood, Compute::F32, KvType::F32);
+        assert!(exact.block.int8 == 0.0 && exact.block.f32 > 0.0);
+    }
+}

@@ -1,0 +1,267 @@
+//! `glimmer bench`: how fast a model is, and how much of what the machine could do that is.
+//!
+//! The vocabulary is llama-bench's: `pp512` reads a prompt of 512 tokens, `tg128` generates 128 one by one, `@ d4096`
+//! begins with 4,096 tokens in the cache, which are made up and not computed. Tokens are random. It drives the decoder
+//! itself: no requests, no sampling.
+
+mod case;
+mod floor;
+mod peer;
+mod process;
+mod report;
+mod stress;
+
+use std::time::Instant;
+
+use anyhow::{bail, ensure};
+use glimmer_cpu::{CpuOptions, Limits};
+use glimmer_models::{Decoder, Positions, Understood};
+use glimmer_tensor::{Batch, Compute, DType, KvType};
+
+use crate::WrongUsage;
+use crate::args::{BenchArgs, DeviceName, KV_TYPES};
+use crate::device;
+use crate::model::{Model, context};
+use crate::random::Random;
+use crate::terminal::Terminal;
+use case::{Case, Steps, capacity};
+use floor::{Costs, Floor};
+use peer::Peer;
+use report::{PeerRow, Report, Row, Seconds, deviation, mean, median};
+
+/// A start takes seconds where weights do: it is repeated no more often than this.
+const STARTS: usize = 3;
+
+/// Measures and prints.
+pub(crate) fn run(args: &BenchArgs, terminal: &Terminal) -> anyhow::Result<()> {
+    let model = Model::new(&args.model);
+    let understood = model.understand(terminal)?;
+    let compute = device::compute(&args.device, Compute::Auto);
+    let kv_type = device::kv_type(&args.device, compute);
+    if args.stress {
+        let (input, output) = (one(&args.n_prompt, 100_000, "-p")?, one(&args.n_gen, 128, "-n")?);
+        let stress = stress::Stress { input, output, runs: args.repetitions.unwrap_or(3) };
+        let decoder = model.load(&understood, device::open(&args.device, compute)?, terminal)?;
+        return stress.run(decoder, kv_type, args.output);
+    }
+    let bench = Bench { args, model: &model, understood: &understood, compute, kv_type, terminal };
+    bench.run()
+}
+
+/// The one value of a list, or the default of an empty one.
+fn one(list: &[usize], default: usize, flag: &str) -> anyhow::Result<usize> {
+    match list {
+        [] => Ok(default),
+        [value] if *value > 0 => Ok(*value),
+        _ => bail!(WrongUsage(format!("--stress takes one number above 0 for {flag}"))),
+    }
+}
+
+/// What is measured and how.
+struct Bench<'a> {
+    args: &'a BenchArgs,
+    model: &'a Model,
+    understood: &'a Understood,
+    compute: Compute,
+    kv_type: KvType,
+    terminal: &'a Terminal,
+}
+
+impl Bench<'_> {
+    fn run(&self) -> anyhow::Result<()> {
+        let Bench { args, model, understood, compute, kv_type, terminal } = *self;
+        let spec = &understood.spec;
+        let cases = self.cases()?;
+        let repetitions = args.repetitions.unwrap_or(5);
+        let checkpoint = model.checkpoint()?;
+        let size_bytes: u64 = checkpoint.tensors().iter().map(|tensor| tensor.bytes as u64).sum();
+
+        let starts = (0..repetitions.min(STARTS)).map(|_| process::first_token(args, spec));
+        let first_token = starts.collect::<anyhow::Result<Vec<f64>>>()?;
+        let bytes = usize::try_from(size_bytes).unwrap_or(usize::MAX);
+        let options = CpuOptions { threads: args.device.threads, ..CpuOptions::default() };
+        let limits = Limits::measure(options, bytes)?;
+        let sees_peak = process::forget_peak();
+
+        let mut decoder = model.load(understood, device::open(&args.device, compute)?, terminal)?;
+        let capacity = capacity(&cases, spec, args.ubatch_size)?;
+        decoder.plan(capacity, kv_type)?;
+        let steps = Steps { spec, capacity, random: Random::new(&[]) };
+        let mut driver = Driver { decoder, steps, filled: None, logits: Vec::new() };
+        let flags: Vec<String> =
+            args.compare_args.iter().flat_map(|flags| flags.split_whitespace()).map(str::to_owned).collect();
+        let peer = args.compare.as_deref();
+        let peer = peer.map(|program| Peer { program, flags: &flags, threads: limits.threads });
+
+        let mut ours = vec![Samples::default(); cases.len()];
+        let mut theirs = vec![Vec::new(); cases.len()];
+        let costs = Costs::of(checkpoint, understood, compute, kv_type);
+        let bar = terminal.steps_bar("measuring", (repetitions * cases.len()) as u64);
+        for round in 0..repetitions {
+            for (case, samples) in cases.iter().zip(&mut ours) {
+                let measured = driver.prepare(case)?;
+                if round == 0 {
+                    driver.compute(&measured[..1])?;
+                }
+                let begun = Instant::now();
+                driver.compute(&measured)?;
+                samples.seconds.push(begun.elapsed().as_secs_f64());
+                if round == 0 {
+                    samples.steps = measured;
+                }
+                bar.inc(1);
+            }
+            if let Some(peer) = &peer {
+                for (case, tokens_per_second) in peer.run(model.path(), &cases)? {
+                    let at = cases.iter().position(|other| *other == case);
+                    at.into_iter().for_each(|at| theirs[at].push(tokens_per_second));
+                }
+            }
+        }
+        bar.finish_and_clear();
+        let peak_memory_bytes = process::peak_memory().filter(|_| sees_peak);
+        let device = driver.decoder.describe_device();
+        drop(driver);
+        let limits = limits.best(Limits::measure(options, bytes)?);
+
+        let row = |((case, ours), theirs): ((&Case, &Samples), Vec<f64>)| {
+            row(case, ours, &costs.floor(&ours.steps, &limits), theirs)
+        };
+        let report = Report {
+            model: self.name(),
+            types: self.types(),
+            size_bytes,
+            parameters: self.parameters(),
+            device,
+            threads: limits.threads,
+            compute: if compute == Compute::F32 { "f32" } else { "auto" },
+            kv_type: KV_TYPES.iter().find(|(kv, _)| *kv == kv_type).map_or("", |(_, name)| name),
+            limits: report::Limits {
+                read_gb_s: limits.read / 1e9,
+                int8_gop_s: limits.int8 / 1e9,
+                f32_gflop_s: limits.f32 / 1e9,
+            },
+            first_token: Seconds::of(first_token),
+            peak_memory_bytes,
+            results: cases.iter().zip(&ours).zip(theirs).map(row).collect(),
+        };
+        report.print(args.output)
+    }
+
+    /// What was asked for, as far as it makes sense for the model.
+    fn cases(&self) -> anyhow::Result<Vec<Case>> {
+        let Bench { args, understood, terminal, .. } = *self;
+        let or = |list: &[usize], default: usize| if list.is_empty() { vec![default] } else { list.to_vec() };
+        let (prompts, generate) = (or(&args.n_prompt, 512), or(&args.n_gen, 128));
+        let cases = Case::all(&prompts, &generate, &args.n_depth, &args.parallel);
+        let Some(longest) = cases.iter().map(Case::slots).max() else {
+            bail!(WrongUsage("neither -p nor -n asks for a token".to_owned()));
+        };
+        let is_chatglm_6b = matches!(understood.spec.positions, Positions::ChatGlm6b { .. });
+        let too_short = |case: &&Case| case.prompt == 1 || case.depth == 1;
+        if is_chatglm_6b && let Some(case) = cases.iter().find(too_short) {
+            bail!(WrongUsage(format!(
+                "{}: a prompt of ChatGLM-6B ends with two tokens of its own",
+                case.name()
+            )));
+        }
+        context(Some(crate::args::ContextLength::Tokens(longest)), &understood.spec, terminal);
+        if args.compare.is_some() {
+            ensure!(self.model.metadata()?.is_some(), "--compare: llama-bench reads .gguf files only");
+            ensure!(args.device.device == DeviceName::Cpu, "--compare: llama-bench is asked to use the CPU");
+        }
+        Ok(cases)
+    }
+
+    fn name(&self) -> String {
+        let path = self.model.path();
+        path.file_name()
+            .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+    }
+
+    /// The type that most of the weights' bytes are in.
+    fn types(&self) -> String {
+        let mut totals = std::collections::BTreeMap::<DType, usize>::new();
+        for tensor in self.model.checkpoint().iter().flat_map(|checkpoint| checkpoint.tensors()) {
+            *totals.entry(tensor.dtype).or_default() += tensor.bytes;
+        }
+        let most = totals.into_iter().max_by_key(|(_, bytes)| *bytes);
+        most.map_or(String::new(), |(dtype, _)| dtype.name().to_owned())
+    }
+
+    fn parameters(&self) -> u64 {
+        let Understood { spec, layout, .. } = self.understood;
+        let stored_head =
+            self.model.checkpoint().is_ok_and(|c| c.info(&format!("{}.weight", layout.head())).is_some());
+        let matrices = if stored_head { 2 } else { 1 };
+        spec.block_parameters() + (matrices * spec.vocab * spec.hidden) as u64
+    }
+}
+
+/// One case's seconds, and the steps that they are for.
+#[derive(Clone, Default)]
+struct Samples {
+    seconds: Vec<f64>,
+    steps: Vec<Batch>,
+}
+
+fn row(case: &Case, ours: &Samples, floor: &Floor, theirs: Vec<f64>) -> Row {
+    let tokens = case.tokens() as f64;
+    let samples: Vec<f64> = ours.seconds.iter().map(|seconds| tokens / seconds).collect();
+    let best = samples.iter().copied().fold(0.0, f64::max);
+    let peer = (!theirs.is_empty()).then(|| {
+        let median_ts = median(&theirs);
+        PeerRow { median_ts, ratio: median(&samples) / median_ts, samples_ts: theirs }
+    });
+    Row {
+        test: case.name(),
+        n_prompt: case.prompt,
+        n_gen: case.generate,
+        n_depth: case.depth,
+        n_parallel: case.parallel,
+        avg_ts: mean(&samples),
+        stddev_ts: deviation(&samples),
+        best_ts: best,
+        floor_ts: tokens / floor.seconds,
+        percent_of_floor: 100.0 * best * floor.seconds / tokens,
+        bound: floor.bound(),
+        samples_ts: samples,
+        peer,
+    }
+}
+
+/// The decoder and what is in its cache.
+struct Driver<'a> {
+    decoder: Decoder,
+    steps: Steps<'a>,
+    /// Depth and number of the sequences that the cache was last filled for.
+    filled: Option<(usize, usize)>,
+    logits: Vec<f32>,
+}
+
+impl Driver<'_> {
+    /// Fills the cache up to the case's depth and answers the steps to be measured.
+    fn prepare(&mut self, case: &Case) -> anyhow::Result<Vec<Batch>> {
+        let wanted = Some((case.depth, case.parallel));
+        if case.depth > 0 && self.filled != wanted {
+            for batch in case.filling(&mut self.steps)? {
+                self.decoder.fill(&batch)?;
+            }
+        }
+        self.filled = wanted;
+        Ok(case.measured(&mut self.steps)?)
+    }
+
+    /// Computes the steps and reads the logits that they ask for.
+    fn compute(&mut self, steps: &[Batch]) -> anyhow::Result<()> {
+        for batch in steps {
+            self.decoder.forward(batch)?;
+            let rows = batch.logits_rows.len();
+            if rows > 0 {
+                self.logits.clear();
+                self.decoder.logits(rows, &mut self.logits)?;
+            }
+        }
+        Ok(())
+    }
+}

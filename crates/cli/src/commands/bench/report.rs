@@ -1,0 +1,223 @@
+//! The figures and how they are shown: a table in Markdown, JSON, or lines of values separated by commas.
+
+use serde::Serialize;
+
+use crate::args::Figures;
+use crate::output;
+
+/// Everything that was measured.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) model: String,
+    pub(super) types: String,
+    pub(super) size_bytes: u64,
+    pub(super) parameters: u64,
+    pub(super) device: String,
+    pub(super) threads: usize,
+    pub(super) compute: &'static str,
+    pub(super) kv_type: &'static str,
+    pub(super) limits: Limits,
+    pub(super) first_token: Seconds,
+    pub(super) peak_memory_bytes: Option<u64>,
+    pub(super) results: Vec<Row>,
+}
+
+/// What the machine does at most, in the same minutes.
+#[derive(Debug, Serialize)]
+pub(super) struct Limits {
+    pub(super) read_gb_s: f64,
+    pub(super) int8_gop_s: f64,
+    pub(super) f32_gflop_s: f64,
+}
+
+/// Seconds from the start of a process to its first token.
+#[derive(Debug, Serialize)]
+pub(super) struct Seconds {
+    pub(super) avg_s: f64,
+    pub(super) best_s: f64,
+    pub(super) samples_s: Vec<f64>,
+}
+
+/// One case, in tokens per second; the names are llama-bench's where it has one.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    pub(super) test: String,
+    pub(super) n_prompt: usize,
+    pub(super) n_gen: usize,
+    pub(super) n_depth: usize,
+    pub(super) n_parallel: usize,
+    pub(super) avg_ts: f64,
+    pub(super) stddev_ts: f64,
+    pub(super) best_ts: f64,
+    /// What the floor of time allows.
+    pub(super) floor_ts: f64,
+    /// The best as a part of it.
+    pub(super) percent_of_floor: f64,
+    /// What binds at the floor: `memory` or `arithmetic`.
+    pub(super) bound: &'static str,
+    pub(super) samples_ts: Vec<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) peer: Option<PeerRow>,
+}
+
+/// The same case by the peer.
+#[derive(Debug, Serialize)]
+pub(super) struct PeerRow {
+    pub(super) median_ts: f64,
+    /// Our median over the peer's.
+    pub(super) ratio: f64,
+    pub(super) samples_ts: Vec<f64>,
+}
+
+impl Seconds {
+    pub(super) fn of(samples: Vec<f64>) -> Self {
+        let best_s = samples.iter().copied().fold(f64::INFINITY, f64::min);
+        Seconds { avg_s: mean(&samples), best_s, samples_s: samples }
+    }
+}
+
+pub(super) fn mean(samples: &[f64]) -> f64 {
+    samples.iter().sum::<f64>() / samples.len() as f64
+}
+
+/// The deviation of a sample; 0 for one value.
+pub(super) fn deviation(samples: &[f64]) -> f64 {
+    let mean = mean(samples);
+    let squares: f64 = samples.iter().map(|x| (x - mean).powi(2)).sum();
+    (squares / (samples.len() as f64 - 1.0).max(1.0)).sqrt()
+}
+
+pub(super) fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len().is_multiple_of(2) { (sorted[middle - 1] + sorted[middle]) / 2.0 } else { sorted[middle] }
+}
+
+impl Report {
+    /// Shows it on standard output.
+    pub(super) fn print(&self, figures: Figures) -> anyhow::Result<()> {
+        match figures {
+            Figures::Json => output::json(self),
+            Figures::Markdown => output::print(&self.markdown()),
+            Figures::Csv => output::print(&self.csv()),
+        }
+    }
+
+    fn markdown(&self) -> String {
+        let compared = self.results.iter().any(|row| row.peer.is_some());
+        let mut out = String::new();
+        let mut line = |cells: &[String]| out.push_str(&format!("| {} |\n", cells.join(" | ")));
+        let names =
+            ["model", "size", "params", "threads", "test", "t/s", "best", "floor", "of floor", "bound by"];
+        let mut heads: Vec<String> = names.map(str::to_owned).into();
+        if compared {
+            heads.extend(["median".to_owned(), "peer median".to_owned(), "ratio".to_owned()]);
+        }
+        line(&heads);
+        line(
+            &heads
+                .iter()
+                .map(|name| if is_number(name) { "---:" } else { "---" }.to_owned())
+                .collect::<Vec<_>>(),
+        );
+        for row in &self.results {
+            let mut cells = vec![
+                format!("{} {}", self.model, self.types),
+                format!("{:.2} GiB", self.size_bytes as f64 / f64::from(1 << 30)),
+                format!("{:.2} B", self.parameters as f64 / 1e9),
+                self.threads.to_string(),
+                row.test.clone(),
+                format!("{:.2} ± {:.2}", row.avg_ts, row.stddev_ts),
+                format!("{:.2}", row.best_ts),
+                format!("{:.2}", row.floor_ts),
+                format!("{:.0}%", row.percent_of_floor),
+                row.bound.to_owned(),
+            ];
+            if compared {
+                cells.push(format!("{:.2}", median(&row.samples_ts)));
+                let peer = row.peer.as_ref();
+                cells.push(peer.map_or(String::new(), |peer| format!("{:.2}", peer.median_ts)));
+                cells.push(peer.map_or(String::new(), |peer| format!("{:.2}", peer.ratio)));
+            }
+            line(&cells);
+        }
+        let Limits { read_gb_s, int8_gop_s, f32_gflop_s } = self.limits;
+        let Report { device, compute, kv_type, .. } = self;
+        out.push_str(&format!("\n{device}; {compute}, cache in {kv_type}\n"));
+        out.push_str(&format!(
+            "limits: memory {read_gb_s:.1} GB/s, int8 {int8_gop_s:.0} GOP/s, f32 {f32_gflop_s:.0} GFLOP/s\n"
+        ));
+        let Seconds { best_s, avg_s, .. } = self.first_token;
+        out.push_str(&format!(
+            "start to first token (prompt of 20): {best_s:.2} s, on average {avg_s:.2} s\n"
+        ));
+        if let Some(bytes) = self.peak_memory_bytes {
+            out.push_str(&format!("peak resident memory: {:.0} MiB\n", bytes as f64 / f64::from(1 << 20)));
+        }
+        out
+    }
+
+    fn csv(&self) -> String {
+        let mut out = "model,types,size_bytes,parameters,device,threads,compute,kv_type,test,n_prompt,n_gen,n_depth,\
+                       n_parallel,avg_ts,stddev_ts,best_ts,floor_ts,percent_of_floor,bound,peer_median_ts,peer_ratio,\
+                       first_token_s,peak_memory_bytes,read_gb_s,int8_gop_s,f32_gflop_s\n"
+            .to_owned();
+        let optional = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+        for row in &self.results {
+            let cells = [
+                quoted(&self.model),
+                quoted(&self.types),
+                self.size_bytes.to_string(),
+                self.parameters.to_string(),
+                quoted(&self.device),
+                self.threads.to_string(),
+                self.compute.to_owned(),
+                self.kv_type.to_owned(),
+                quoted(&row.test),
+                row.n_prompt.to_string(),
+                row.n_gen.to_string(),
+                row.n_depth.to_string(),
+                row.n_parallel.to_string(),
+                row.avg_ts.to_string(),
+                row.stddev_ts.to_string(),
+                row.best_ts.to_string(),
+                row.floor_ts.to_string(),
+                row.percent_of_floor.to_string(),
+                row.bound.to_owned(),
+                optional(row.peer.as_ref().map(|peer| peer.median_ts)),
+                optional(row.peer.as_ref().map(|peer| peer.ratio)),
+                self.first_token.best_s.to_string(),
+                self.peak_memory_bytes.map_or(String::new(), |bytes| bytes.to_string()),
+                self.limits.read_gb_s.to_string(),
+                self.limits.int8_gop_s.to_string(),
+                self.limits.f32_gflop_s.to_string(),
+            ];
+            out.push_str(&(cells.join(",") + "\n"));
+        }
+        out
+    }
+}
+
+/// Whether a column is aligned to the right.
+fn is_number(name: &str) -> bool {
+    !["model", "test", "bound by"].contains(&name)
+}
+
+/// As RFC 4180 has it.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics() {
+        assert_eq!((mean(&[1.0, 2.0, 6.0]), median(&[6.0, 1.0, 2.0]), median(&[4.0, 1.0])), (3.0, 2.0, 2.5));
+        assert_eq!((deviation(&[1.0, 3.0]), deviation(&[5.0])), (2f64.sqrt(), 0.0));
+        let seconds = Seconds::of(vec![2.0, 1.0]);
+        assert_eq!((seconds.avg_s, seconds.best_s), (1.5, 1.0));
+    }
+}

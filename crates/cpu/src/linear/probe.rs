@@ -1,0 +1,199 @@
+//! What the processor does at most: loops that keep one unit busy and do nothing else.
+//!
+//! They run over several independent sums, so that no instruction waits for the one before it, and on operands that
+//! the compiler cannot know, so that it leaves nothing out.
+
+use super::lanes::{Kernels, Line, Task, Wide, Work};
+use crate::isa::Isa;
+use crate::memory::{Slab, share};
+use crate::pool::Pool;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// How long a run lasts at least: long enough for a clock to settle and for nothing to matter that happens once.
+const LEAST: Duration = Duration::from_millis(20);
+
+/// Runs of each loop.
+const RUNS: usize = 6;
+
+/// How many streams a thread reads at once, and how many lines ahead it asks for in the first and second level of the
+/// caches (0: it does not ask).
+const WAYS: [(usize, usize, usize); 8] =
+    [(1, 0, 0), (1, 36, 256), (1, 0, 256), (2, 36, 256), (2, 0, 0), (4, 0, 0), (4, 16, 64), (8, 0, 0)];
+
+/// What computes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unit {
+    /// Dot products of signed and unsigned bytes.
+    Int8,
+    /// Fused multiplications and additions of f32.
+    F32,
+}
+
+/// Multiplications and additions per second of all threads together, the best of some runs.
+pub(crate) fn peak(isa: Isa, pool: &Pool, unit: Unit) -> f64 {
+    Kernels::of(isa).work(Peak { pool, unit })
+}
+
+/// Bytes per second that all threads read together, each a contiguous share, the best of some ways to read.
+pub(crate) fn reading(isa: Isa, pool: &Pool, bytes: &Slab<u8>) -> f64 {
+    let whole = bytes.len() / size_of::<Line>() * size_of::<Line>();
+    Kernels::of(isa).work(Reading { pool, lines: bytemuck::cast_slice(&bytes[..whole]) })
+}
+
+struct Peak<'a> {
+    pool: &'a Pool,
+    unit: Unit,
+}
+
+struct Reading<'a> {
+    pool: &'a Pool,
+    lines: &'a [Line],
+}
+
+impl Work for Peak<'_> {
+    type Output = f64;
+
+    fn work<S: Wide + Send + Sync>(self, s: S) -> f64 {
+        let Peak { pool, unit } = self;
+        let run = |turns: usize| {
+            let begun = Instant::now();
+            pool.run(&|_| match unit {
+                Unit::Int8 => s.run(Dots { turns }),
+                Unit::F32 => s.run(Fmas { turns }),
+            });
+            begun.elapsed()
+        };
+        let mut turns = 1 << 10;
+        while run(turns) < LEAST {
+            turns *= 2;
+        }
+        let best = (0..RUNS).map(|_| run(turns)).min().unwrap_or(LEAST);
+        let per_turn = match unit {
+            Unit::Int8 => sums::<S>() * 16 * 8,
+            Unit::F32 => sums::<S>() * 16 * 2,
+        };
+        (pool.threads() * turns * per_turn) as f64 / best.as_secs_f64()
+    }
+}
+
+impl Work for Reading<'_> {
+    type Output = f64;
+
+    fn work<S: Wide + Send + Sync>(self, s: S) -> f64 {
+        let Reading { pool, lines } = self;
+        let threads = pool.threads();
+        let run = |way| {
+            let begun = Instant::now();
+            pool.run(&|thread| {
+                let lines = &lines[share(lines.len(), threads, thread)];
+                s.run(Read { lines, way });
+            });
+            begun.elapsed()
+        };
+        let best = (0..RUNS).flat_map(|_| WAYS).map(run).min().unwrap_or(LEAST);
+        size_of_val(lines) as f64 / best.as_secs_f64()
+    }
+}
+
+/// Independent sums that stay in registers, with their operands.
+const fn sums<S: Wide>() -> usize {
+    if S::COLUMNS > 4 { 12 } else { 4 }
+}
+
+struct Dots {
+    turns: usize,
+}
+
+impl Task for Dots {
+    #[inline(always)]
+    fn run<S: Wide>(self, s: S) {
+        // A tile of weights and activations, as a product has it: every pair is another multiplication.
+        if S::COLUMNS > 4 { dots::<S, 4, 3>(s, self.turns) } else { dots::<S, 4, 1>(s, self.turns) }
+    }
+}
+
+#[inline(always)]
+fn dots<S: Wide, const ROWS: usize, const COLUMNS: usize>(s: S, turns: usize) {
+    let operands = [Line([1; 64]); 8];
+    let mut sums = [[s.splat(0); COLUMNS]; ROWS];
+    for _ in 0..turns {
+        let operands = black_box(&operands);
+        let x: [S::I; COLUMNS] = std::array::from_fn(|c| s.load(&operands[ROWS + c]));
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let w = s.load(&operands[r]);
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum = s.dot::<false>(*sum, w, x);
+            }
+        }
+    }
+    let mut line = Line::ZERO;
+    s.store(sums.into_iter().flatten().fold(s.splat(0), |a, b| s.add(a, b)), &mut line);
+    black_box(line);
+}
+
+struct Fmas {
+    turns: usize,
+}
+
+impl Task for Fmas {
+    #[inline(always)]
+    fn run<S: Wide>(self, s: S) {
+        if S::COLUMNS > 4 { fmas::<S, 12>(s, self.turns) } else { fmas::<S, 4>(s, self.turns) }
+    }
+}
+
+#[inline(always)]
+fn fmas<S: Wide, const SUMS: usize>(s: S, turns: usize) {
+    // x / 2 + 1 stays below 2.
+    let (half, one) = (s.splat_f(black_box(0.5)), s.splat_f(black_box(1.0)));
+    let mut sums = [s.splat_f(0.0); SUMS];
+    for _ in 0..turns {
+        for sum in &mut sums {
+            *sum = s.fma(*sum, half, one);
+        }
+    }
+    let mut line = Line::ZERO;
+    s.store_f(sums.into_iter().fold(one, |a, b| s.add_f(a, b)), &mut line);
+    black_box(line);
+}
+
+struct Read<'a> {
+    lines: &'a [Line],
+    way: (usize, usize, usize),
+}
+
+impl Task for Read<'_> {
+    #[inline(always)]
+    fn run<S: Wide>(self, s: S) {
+        let Read { lines, way: (streams, near, far) } = self;
+        match streams {
+            1 => read::<S, 1>(s, lines, near, far),
+            2 => read::<S, 2>(s, lines, near, far),
+            4 => read::<S, 4>(s, lines, near, far),
+            _ => read::<S, 8>(s, lines, near, far),
+        }
+    }
+}
+
+#[inline(always)]
+fn read<S: Wide, const STREAMS: usize>(s: S, lines: &[Line], near: usize, far: usize) {
+    let len = lines.len() / STREAMS;
+    let streams: [&[Line]; STREAMS] = std::array::from_fn(|k| &lines[k * len..(k + 1) * len]);
+    let mut sums = [s.splat(0); STREAMS];
+    for i in 0..len {
+        for (sum, stream) in sums.iter_mut().zip(streams) {
+            let line = &raw const stream[i];
+            if near > 0 {
+                s.prefetch_near(line.wrapping_add(near));
+            }
+            if far > 0 {
+                s.prefetch_far(line.wrapping_add(far));
+            }
+            *sum = s.add(*sum, s.load(&stream[i]));
+        }
+    }
+    let mut line = Line::ZERO;
+    s.store(sums.into_iter().fold(s.splat(0), |a, b| s.add(a, b)), &mut line);
+    black_box(line);
+}
