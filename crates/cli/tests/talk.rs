@@ -192,3 +192,27 @@ fn what_cannot_be_answered() {
     std::fs::write(nameless.path().join("tokenizer.json"), anonymous).unwrap();
     run(args!["run", nameless.path(), "Hi"]).fails_saying(&["--chat-format", "--raw"]);
 }
+
+#[test]
+fn reasoning_is_no_part_of_the_answer() {
+    let copy = talking("glm4-9b-0414");
+    // GLM-Z1's prompt opens the reasoning, which random weights will hardly ever close.
+    let command = args![
+        "run",
+        copy.path(),
+        "Hi",
+        "--chat-format",
+        "glm-z1",
+        "-n",
+        "30",
+        "--temperature",
+        "1",
+        "--seed",
+        "1"
+    ];
+    let ran = run(command.clone());
+    assert_eq!((ran.status, ran.stdout.as_str()), (0, "\n"), "{}", ran.stderr);
+    assert!(ran.stderr.len() > 10 && !ran.stderr.contains("\u{1b}[2m"), "{:?}", ran.stderr);
+    let quiet = run(command.into_iter().chain(["--quiet".into()]));
+    assert_eq!(quiet.quiet_success(), "\n");
+}

@@ -14,7 +14,7 @@ pub(crate) fn run(args: &ManArgs) -> anyhow::Result<()> {
     let page = match &args.verb {
         None => program,
         Some(verb) => match program.find_subcommand(verb) {
-            Some(command) => command.clone().name(format!("glimmer-{verb}")),
+            Some(command) => command.clone(),
             None => bail!(WrongUsage(format!("there is no verb {verb:?}; `glimmer help` lists them"))),
         },
     };
