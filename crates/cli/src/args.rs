@@ -210,7 +210,7 @@ pub(crate) struct TokenizeArgs {
     #[arg(value_name = "TEXT")]
     pub(crate) text: Option<String>,
 
-    /// Add what the model's own tokenizer puts before and after text, such as [gMASK]<sop>
+    /// Add what the model's own tokenizer puts before and after text, such as GLM-4's gMASK and sop
     #[arg(long)]
     pub(crate) add_special: bool,
 

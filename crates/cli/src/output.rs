@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use anyhow::Context;
 use serde::Serialize;
 
 /// One JSON object over several lines, for people and programs.
@@ -20,12 +21,11 @@ pub(crate) fn ids(ids: &[u32]) -> anyhow::Result<()> {
     print(&format!("{}\n", ids.join(",")))
 }
 
-/// Text as it is.
+/// Text as it is, at once.
 ///
 /// # Errors
-/// Those of writing, a reader that went away among them, always as [`io::Error`].
+/// Those of writing, a reader that went away among them, with an [`io::Error`] as their cause.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("standard output")
 }

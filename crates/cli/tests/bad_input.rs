@@ -148,7 +148,7 @@ fn outputs_that_cannot_be_written() {
     if Path::new("/dev/full").exists() {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let ran = support::glimmer().args(["inspect"]).arg(&model).stdout(full).output().unwrap();
-        support::Ran::from(ran).fails_saying(&["No space"]);
+        support::Ran::from(ran).fails_saying(&["standard output", "No space"]);
     }
 }
 

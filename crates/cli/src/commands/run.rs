@@ -1,7 +1,6 @@
 //! `glimmer run`: answer a message, or continue a text or ids.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use anyhow::{bail, ensure};
@@ -14,7 +13,7 @@ use glimmer_tokenizer::{DecodeStream, Tokenizer};
 use crate::args::{ContextLength, RunArgs};
 use crate::model::{Model, check_ids, context, rows};
 use crate::terminal::Terminal;
-use crate::{chat, device, input};
+use crate::{chat, device, input, output};
 
 /// Rows per step: enough to keep the machine busy, little enough to fit its caches.
 const ROWS: usize = 512;
@@ -172,16 +171,16 @@ impl<'t> Printer<'t> {
         Printer { terminal, form: Form::Text(decoding), started: false, reasoning: false }
     }
 
-    fn push(&mut self, id: u32) -> io::Result<()> {
+    fn push(&mut self, id: u32) -> anyhow::Result<()> {
         match &mut self.form {
             Form::Ids => {
                 let separator = if self.started { "," } else { "" };
                 self.started = true;
-                write(&format!("{separator}{id}"))
+                output::print(&format!("{separator}{id}"))
             }
             Form::Text(Decoding::Plain(stream)) => {
                 let text = stream.push(id);
-                write(&text)
+                output::print(&text)
             }
             Form::Text(Decoding::Reply(parser)) => {
                 let events = parser.push(id);
@@ -191,20 +190,20 @@ impl<'t> Printer<'t> {
     }
 
     /// The end of the answer: what was held back, and a line break.
-    fn finish(mut self) -> io::Result<()> {
+    fn finish(mut self) -> anyhow::Result<()> {
         match std::mem::replace(&mut self.form, Form::Ids) {
             Form::Ids => {}
-            Form::Text(Decoding::Plain(stream)) => write(&stream.finish())?,
+            Form::Text(Decoding::Plain(stream)) => output::print(&stream.finish())?,
             Form::Text(Decoding::Reply(parser)) => {
                 parser.finish().into_iter().try_for_each(|event| self.show(event))?;
             }
         }
         self.end_reasoning();
-        write("\n")
+        output::print("\n")
     }
 
     /// The answer is the result; the reasoning before it goes where everything else goes.
-    fn show(&mut self, event: Event) -> io::Result<()> {
+    fn show(&mut self, event: Event) -> anyhow::Result<()> {
         if let Event::Reasoning(text) = event {
             self.reasoning = true;
             self.terminal.aside(&text);
@@ -212,8 +211,8 @@ impl<'t> Printer<'t> {
         }
         self.end_reasoning();
         match event {
-            Event::Text(text) | Event::ToolCallArguments(text) => write(&text),
-            Event::ToolCallStart { name } => write(&format!("{name}\n")),
+            Event::Text(text) | Event::ToolCallArguments(text) => output::print(&text),
+            Event::ToolCallStart { name } => output::print(&format!("{name}\n")),
             Event::ToolCallEnd | Event::Reasoning(_) => Ok(()),
         }
     }
@@ -223,11 +222,4 @@ impl<'t> Printer<'t> {
             self.terminal.aside("\n");
         }
     }
-}
-
-/// Writes and shows it at once.
-fn write(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
 }
