@@ -73,6 +73,8 @@ pub fn published_config(name: &str) -> Option<Value> {
             "bos_token_id": 130_004,
             "eos_token_id": 130_005,
             "pad_token_id": 3,
+            // The published file does not say; its head is stored.
+            "tie_word_embeddings": false,
         }),
         Family::ChatGlm2 | Family::CodeGeex2 | Family::ChatGlm3 | Family::Glm4 => {
             let glm4 = known.family == Family::Glm4;

@@ -227,7 +227,7 @@ fn chatglm_6b(keys: &Keys<'_>) -> Result<Understood, ModelError> {
         mlp: Mlp::Gelu,
         qkv_bias: true,
         linear_bias: true,
-        tied: true,
+        tied: keys.flag("tie_word_embeddings", true),
         rope: rope::chatglm_6b(head_dim),
         rope_base: 10_000.0,
         positions: Positions::ChatGlm6b { gmask: gmask as u32, mask: mask as u32, sop: sop as u32 },
