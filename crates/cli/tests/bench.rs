@@ -129,7 +129,9 @@ fn the_peer_is_measured_in_turns() {
     let ours = rows[1]["samples_ts"].as_array().unwrap();
     let mut ours: Vec<f64> = ours.iter().map(|sample| sample.as_f64().unwrap()).collect();
     ours.sort_by(f64::total_cmp);
-    assert_eq!(rows[1]["peer"]["ratio"], ours[1] / 2.0);
+    // Numbers read back from JSON may be off in the last bit.
+    let ratio = rows[1]["peer"]["ratio"].as_f64().unwrap() / (ours[1] / 2.0);
+    assert!((ratio - 1.0).abs() < 1e-12, "{ratio}");
     // llama-bench has no several sequences.
     assert!(rows[2..].iter().all(|row| row.get("peer").is_none()));
     let table = bench(&model, &["-p", "8", "-n", "2", "-r", "1", "--compare", program_name]).quiet_success();
