@@ -230,7 +230,7 @@ impl Device for CpuDevice {
         let cols = self.matrices.iter().map(PackedMatrix::cols).max().unwrap_or(0);
         let rows = plan.capacity.rows.max(plan.capacity.logits_rows);
         let activations = Activations::new(rows, cols, threads)?;
-        let steps = [Step::with_capacity(plan), Step::with_capacity(plan)];
+        let steps = [(); 2].map(|()| Step::with_capacity(plan, attention.room()));
         self.planned = Some(Planned { plan: plan.clone(), cache, attention, activations, steps, next: 0 });
         Ok(())
     }

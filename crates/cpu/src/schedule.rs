@@ -53,7 +53,7 @@ pub(crate) struct Item {
 }
 
 /// All tasks of a step's attention, the same for every layer.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(crate) struct Schedule {
     /// The units.
     pub(crate) units: Vec<Unit>,
@@ -64,6 +64,17 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
+    /// An empty schedule with room for `rows` rows and for as many chunks of split units as [`Schedule::plan`] would
+    /// allow with the same `room`.
+    pub(crate) fn with_capacity(rows: usize, heads: &Heads, room: usize) -> Self {
+        let units = rows * heads.kv_heads;
+        Schedule {
+            units: Vec::with_capacity(units),
+            items: Vec::with_capacity(units.max(room / heads.group())),
+            split: false,
+        }
+    }
+
     /// Plans the attention of sequences whose rows see `visible` slots. `room` is the number of (query, chunk) results
     /// that can be kept until they are merged.
     pub(crate) fn plan(
@@ -127,9 +138,9 @@ mod tests {
             let pages = vec![0; len.div_ceil(PAGE_SLOTS)];
             batch.push(&vec![0; rows], len - rows..len, &vec![0.0; rows], 0, pages, []);
         }
-        let mut step = Step::with_capacity(&plan);
+        let mut step = Step::with_capacity(&plan, room);
         step.load(&batch, &plan, &[]);
-        let mut schedule = Schedule::default();
+        let mut schedule = Schedule::with_capacity(4096, &heads, room);
         schedule.plan(&step.sequences, &step.visible, &heads, threads, room);
         (step, schedule)
     }

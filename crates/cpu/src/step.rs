@@ -5,7 +5,6 @@ use glimmer_tensor::{Batch, Heads, PAGE_SLOTS, PageId, Plan, Rope};
 use std::ops::Range;
 
 /// A batch as the device keeps it. Its vectors are used again by later uploads.
-#[derive(Default)]
 pub(crate) struct Step {
     pub(crate) tokens: Vec<u32>,
     pub(crate) slots: Vec<u32>,
@@ -30,8 +29,8 @@ pub(crate) struct Span {
 }
 
 impl Step {
-    /// An empty step with room for all that `plan` allows.
-    pub(crate) fn with_capacity(plan: &Plan) -> Self {
+    /// An empty step with room for all that `plan` allows; for `room` see [`Schedule::plan`].
+    pub(crate) fn with_capacity(plan: &Plan, room: usize) -> Self {
         let rows = plan.capacity.rows;
         Step {
             tokens: Vec::with_capacity(rows),
@@ -41,7 +40,7 @@ impl Step {
             pages: Vec::with_capacity(plan.capacity.pages + rows),
             logits_rows: Vec::with_capacity(plan.capacity.logits_rows),
             cos_sin: Vec::new(),
-            schedule: Schedule::default(),
+            schedule: Schedule::with_capacity(rows, &plan.heads, room),
         }
     }
 
