@@ -353,6 +353,16 @@ fn arguments_come_in_pieces() {
     assert!(pieces(Format::Glm4, &format!("add\n{{\"a\": \"{}\"}}", "x".repeat(500))) > 100);
 }
 
+/// The reply goes on after `<|assistant|>` in the middle of a call, with another call that is cut off as well.
+#[test]
+fn a_call_cut_off_by_another_is_none() {
+    let text = "<tool_call>add<arg_key><|assistant|><tool_call>get_weather\n";
+    let options = ReplyOptions { tools: tools(), ..ReplyOptions::default() };
+    let reply: Reply = events(Format::Glm45, options, &ids(Format::Glm45, text, true)).into_iter().collect();
+    let names: Vec<&str> = reply.tool_calls.iter().map(|call| call.name.as_str()).collect();
+    assert_eq!((names.as_slice(), reply.unfinished_call), (&["get_weather"][..], true));
+}
+
 /// Megabytes, and nesting without bound: no failure, no more time than reading takes.
 #[test]
 fn hostile_replies() {

@@ -282,7 +282,7 @@ pub struct Reply {
     pub text: String,
     /// The reasoning before it.
     pub reasoning: String,
-    /// The tools called, in order, with their arguments as JSON text.
+    /// The tools called, in order, with their arguments as JSON text. A call that the next one cut off is left out.
     pub tool_calls: Vec<ToolCall>,
     /// Whether the last call was left unfinished: its arguments are no whole JSON.
     pub unfinished_call: bool,
@@ -295,6 +295,10 @@ impl Reply {
             Event::Text(more) => self.text.push_str(&more),
             Event::Reasoning(more) => self.reasoning.push_str(&more),
             Event::ToolCallStart { name } => {
+                // A call that another one cut off has no whole arguments and cannot be made.
+                if self.unfinished_call {
+                    self.tool_calls.pop();
+                }
                 self.unfinished_call = true;
                 self.tool_calls.push(ToolCall { id: None, name, arguments: Value::String(String::new()) });
             }
