@@ -48,7 +48,7 @@ fn json_has_every_figure() {
     assert!(report["first_token"]["best_s"].as_f64().unwrap() > 0.0);
     assert_eq!(report["first_token"]["samples_s"].as_array().unwrap().len(), 2);
     if cfg!(target_os = "linux") {
-        assert!(report["peak_memory_bytes"].as_u64().unwrap() > 1 << 20);
+        assert!(report["memory"]["peak_bytes"].as_u64().unwrap() > 1 << 20);
     }
     assert_eq!((&report["threads"], &report["types"]), (&report["threads"], &Value::from("BF16")));
 }
@@ -123,6 +123,7 @@ fn the_peer_is_measured_in_turns() {
     let calls = std::fs::read_to_string(&log).unwrap();
     let expected = format!("-m {} -p 8 -n 2 -d 0 -t 2 -r 1 -o json -fa 1 --repack 0\n", model.display());
     assert_eq!(calls, expected.repeat(3));
+    assert_eq!(compared["types"], "Q4_K");
     let rows = compared["results"].as_array().unwrap();
     assert_eq!(rows[0]["peer"]["samples_ts"], serde_json::json!([10.0, 10.0, 10.0]));
     assert_eq!(rows[1]["peer"]["median_ts"], 2.0);

@@ -98,7 +98,7 @@ impl Work for Reading<'_> {
 
 /// Independent sums that stay in registers, with their operands.
 const fn sums<S: Wide>() -> usize {
-    if S::COLUMNS > 4 { 12 } else { 4 }
+    if S::COLUMNS > 4 { 12 } else { 5 }
 }
 
 struct Dots {
@@ -109,7 +109,7 @@ impl Task for Dots {
     #[inline(always)]
     fn run<S: Wide>(self, s: S) {
         // A tile of weights and activations, as a product has it: every pair is another multiplication.
-        if S::COLUMNS > 4 { dots::<S, 4, 3>(s, self.turns) } else { dots::<S, 4, 1>(s, self.turns) }
+        if S::COLUMNS > 4 { dots::<S, 4, 3>(s, self.turns) } else { dots::<S, 5, 1>(s, self.turns) }
     }
 }
 
@@ -139,7 +139,7 @@ struct Fmas {
 impl Task for Fmas {
     #[inline(always)]
     fn run<S: Wide>(self, s: S) {
-        if S::COLUMNS > 4 { fmas::<S, 12>(s, self.turns) } else { fmas::<S, 4>(s, self.turns) }
+        if S::COLUMNS > 4 { fmas::<S, 12>(s, self.turns) } else { fmas::<S, 5>(s, self.turns) }
     }
 }
 

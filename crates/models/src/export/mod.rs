@@ -22,7 +22,7 @@ use crate::names::Layout;
 use crate::{Block, DecoderSpec, Mlp, ModelError};
 
 pub use describe::{config_json, generation_config_json, gguf_metadata, model_name};
-pub use types::{Mix, WeightTypes};
+pub use types::{Mix, WeightTypes, file_type_name};
 
 /// What a tensor is for, as far as the choice of its type goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -117,6 +117,13 @@ impl WeightTypes {
     }
 }
 
+/// The name of a file of this number of llama.cpp's (`general.file_type`).
+pub fn file_type_name(number: u32) -> Option<&'static str> {
+    let types = TYPES.iter().chain(&READ_ONLY).map(|(dtype, number)| (*number, dtype.name()));
+    let mut all = types.chain(MIXES.iter().map(|(_, name, number, _)| (*number, *name)));
+    all.find(|(other, _)| *other == number).map(|(_, name)| name)
+}
+
 impl Mix {
     fn row(self) -> &'static (Mix, &'static str, u32, DType) {
         MIXES.iter().find(|row| row.0 == self).unwrap_or(&MIXES[0])

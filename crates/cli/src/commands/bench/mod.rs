@@ -11,10 +11,12 @@ mod process;
 mod report;
 mod stress;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{bail, ensure};
 use glimmer_cpu::{CpuOptions, Limits};
+use glimmer_models::export::file_type_name;
 use glimmer_models::{Decoder, Positions, Understood};
 use glimmer_tensor::{Batch, Compute, DType, KvType};
 
@@ -120,7 +122,7 @@ impl Bench<'_> {
         }
         bar.finish_and_clear();
         let peak_memory_bytes = process::peak_memory().filter(|_| sees_peak);
-        let device = driver.decoder.describe_device();
+        let (device, memory) = (driver.decoder.describe_device(), driver.decoder.memory());
         drop(driver);
         let limits = limits.best(Limits::measure(options, bytes)?);
 
@@ -129,7 +131,7 @@ impl Bench<'_> {
         };
         let report = Report {
             model: self.name(),
-            types: self.types(),
+            types: self.types()?,
             size_bytes,
             parameters: self.parameters(),
             device,
@@ -142,7 +144,12 @@ impl Bench<'_> {
                 f32_gflop_s: limits.f32 / 1e9,
             },
             first_token: Seconds::of(first_token),
-            peak_memory_bytes,
+            memory: report::Memory {
+                peak_bytes: peak_memory_bytes,
+                weights_bytes: memory.weights,
+                kv_bytes: memory.kv,
+                buffers_bytes: memory.buffers,
+            },
             results: cases.iter().zip(&ours).zip(theirs).map(row).collect(),
         };
         report.print(args.output)
@@ -179,14 +186,19 @@ impl Bench<'_> {
             .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
     }
 
-    /// The type that most of the weights' bytes are in.
-    fn types(&self) -> String {
-        let mut totals = std::collections::BTreeMap::<DType, usize>::new();
-        for tensor in self.model.checkpoint().iter().flat_map(|checkpoint| checkpoint.tensors()) {
+    /// What the file says it is mostly in, else the type that most of the weights' bytes are in.
+    fn types(&self) -> anyhow::Result<String> {
+        if let Some(metadata) = self.model.metadata()?
+            && let Some(name) = metadata.get("general.file_type")?.and_then(file_type_name)
+        {
+            return Ok(name.to_owned());
+        }
+        let mut totals = BTreeMap::<DType, usize>::new();
+        for tensor in self.model.checkpoint()?.tensors() {
             *totals.entry(tensor.dtype).or_default() += tensor.bytes;
         }
         let most = totals.into_iter().max_by_key(|(_, bytes)| *bytes);
-        most.map_or(String::new(), |(dtype, _)| dtype.name().to_owned())
+        Ok(most.map_or(String::new(), |(dtype, _)| dtype.name().to_owned()))
     }
 
     fn parameters(&self) -> u64 {

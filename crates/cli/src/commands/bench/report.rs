@@ -18,7 +18,7 @@ pub(super) struct Report {
     pub(super) kv_type: &'static str,
     pub(super) limits: Limits,
     pub(super) first_token: Seconds,
-    pub(super) peak_memory_bytes: Option<u64>,
+    pub(super) memory: Memory,
     pub(super) results: Vec<Row>,
 }
 
@@ -28,6 +28,19 @@ pub(super) struct Limits {
     pub(super) read_gb_s: f64,
     pub(super) int8_gop_s: f64,
     pub(super) f32_gflop_s: f64,
+}
+
+/// Bytes.
+#[derive(Debug, Serialize)]
+pub(super) struct Memory {
+    /// The most that was resident at once; `None` where the system does not tell.
+    pub(super) peak_bytes: Option<u64>,
+    /// What the device holds: weights as packed,
+    pub(super) weights_bytes: usize,
+    /// the cache as planned,
+    pub(super) kv_bytes: usize,
+    /// activations and scratch.
+    pub(super) buffers_bytes: usize,
 }
 
 /// Seconds from the start of a process to its first token.
@@ -152,16 +165,21 @@ impl Report {
         out.push_str(&format!(
             "start to first token (prompt of 20): {best_s:.2} s, on average {avg_s:.2} s\n"
         ));
-        if let Some(bytes) = self.peak_memory_bytes {
-            out.push_str(&format!("peak resident memory: {:.0} MiB\n", bytes as f64 / f64::from(1 << 20)));
+        let mib = |bytes: f64| bytes / f64::from(1 << 20);
+        let Memory { peak_bytes, weights_bytes, kv_bytes, buffers_bytes } = self.memory;
+        let [weights, cache, buffers] =
+            [weights_bytes, kv_bytes, buffers_bytes].map(|bytes| mib(bytes as f64));
+        if let Some(bytes) = peak_bytes {
+            out.push_str(&format!("peak resident memory: {:.0} MiB; ", mib(bytes as f64)));
         }
+        out.push_str(&format!("weights {weights:.0}, cache {cache:.0}, buffers {buffers:.0} MiB\n"));
         out
     }
 
     fn csv(&self) -> String {
         let mut out = "model,types,size_bytes,parameters,device,threads,compute,kv_type,test,n_prompt,n_gen,n_depth,\
                        n_parallel,avg_ts,stddev_ts,best_ts,floor_ts,percent_of_floor,bound,peer_median_ts,peer_ratio,\
-                       first_token_s,peak_memory_bytes,read_gb_s,int8_gop_s,f32_gflop_s\n"
+                       first_token_s,peak_memory_bytes,weights_bytes,kv_bytes,read_gb_s,int8_gop_s,f32_gflop_s\n"
             .to_owned();
         let optional = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         for row in &self.results {
@@ -188,7 +206,9 @@ impl Report {
                 optional(row.peer.as_ref().map(|peer| peer.median_ts)),
                 optional(row.peer.as_ref().map(|peer| peer.ratio)),
                 self.first_token.best_s.to_string(),
-                self.peak_memory_bytes.map_or(String::new(), |bytes| bytes.to_string()),
+                self.memory.peak_bytes.map_or(String::new(), |bytes| bytes.to_string()),
+                self.memory.weights_bytes.to_string(),
+                self.memory.kv_bytes.to_string(),
                 self.limits.read_gb_s.to_string(),
                 self.limits.int8_gop_s.to_string(),
                 self.limits.f32_gflop_s.to_string(),
