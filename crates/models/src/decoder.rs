@@ -63,7 +63,7 @@ struct HeadBuffers {
     logits: BufferId,
 }
 
-/// What [`Decoder::observe`] shows.
+/// What [`Decoder::forward_observed`] shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The residual stream `[rows, hidden]`: the embedding for 0, the output of block `i - 1` for `i`.

@@ -78,7 +78,7 @@ pub enum Positions {
         /// What positions are divided by.
         divisor: f32,
     },
-    /// ChatGLM-6B: two positions per row and a context that attends both ways. See [`crate::positions`].
+    /// ChatGLM-6B: two positions per row and a context that attends both ways. See [`crate::PositionLayout`].
     ChatGlm6b {
         /// `[gMASK]`, whose index becomes everybody's position after the context.
         gmask: u32,
