@@ -2,11 +2,14 @@
 //! [ROWSxCOLS] [THREADS] [TYPE...]`, by default 6144x2048 on 2 threads for all types.
 //!
 //! For few rows it prints the gigabytes of packed weights per second, which memory bounds; for many the operations
-//! (2 per weight and row) per second, which the multipliers bound. Matrices together exceed every cache. Of all passes
-//! the best one counts: others only ever slow it down.
+//! (2 per weight and row) per second, which the multipliers bound. Matrices together exceed every cache. Of all
+//! products the best one counts: others only ever slow it down.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measuring tool for the terminal")]
 
-use glimmer_cpu::{CpuDevice, CpuOptions};
+mod clock;
+
+use clock::Clock;
+use glimmer_cpu::{CpuDevice, CpuOptions, Limits};
 use glimmer_tensor::{
     Batch, Capacity, Compute, DType, Device, DeviceBatch, Epilogue, Heads, KvType, MatrixUse, MatrixView,
     PAGE_SLOTS, Plan, Role,
@@ -24,6 +27,9 @@ fn main() {
     let shape = arguments.iter().find_map(|a| a.split_once('x'));
     let (rows, cols) = shape.map_or((6144, 2048), |(n, k)| (n.parse().unwrap(), k.parse().unwrap()));
     let threads = arguments.iter().find_map(|a| a.parse().ok()).unwrap_or(2);
+    let options = CpuOptions { threads: Some(threads), ..CpuOptions::default() };
+    let Limits { read, int8, f32, .. } = Limits::measure(options, TOTAL).unwrap();
+    println!("limits: {:.1} GB/s, {:.0} GOP/s int8, {:.0} GFLOP/s f32", read / 1e9, int8 / 1e9, f32 / 1e9);
     let named = |dtype: &DType| arguments.iter().any(|a| a.eq_ignore_ascii_case(dtype.name()));
     let all = !DType::WEIGHTS.iter().any(named);
     for dtype in DType::WEIGHTS.into_iter().filter(|dtype| all || named(dtype)) {
@@ -49,6 +55,7 @@ fn measure(dtype: DType, rows: usize, cols: usize, threads: usize) {
         (0..count).map(|_| device.load_matrix(&[view], None, MatrixUse::Linear).unwrap()).collect();
     let packing = start.elapsed().as_secs_f64();
     let bytes = device.memory().weights as f64 / count as f64;
+    let clock = Clock::of(threads);
     let most = ROWS.into_iter().max().unwrap();
     let capacity = Capacity { rows: most, logits_rows: 1, pages: most / PAGE_SLOTS };
     let heads = Heads { heads: 1, kv_heads: 1, head_dim: 32 };
@@ -61,15 +68,14 @@ fn measure(dtype: DType, rows: usize, cols: usize, threads: usize) {
         let pages = (0..capacity.pages as u32).collect();
         batch.push(&vec![0; m], 0..m, &vec![0.0; m], 0, pages, []);
         let batch: DeviceBatch = device.upload(&batch).unwrap();
-        let passes = if m < 32 { 5 } else { 2 };
-        let best = (0..passes).map(|_| {
-            let start = Instant::now();
+        let mut best = f64::INFINITY;
+        for _ in 0..if m < 32 { 5 } else { 2 } {
             for &matrix in &matrices {
+                let start = clock.now();
                 device.linear(batch, x, matrix, Epilogue::None, out);
+                best = best.min(clock.now() - start);
             }
-            start.elapsed().as_secs_f64() / count as f64
-        });
-        let best = best.fold(f64::INFINITY, f64::min);
+        }
         if m < 32 {
             print!(" m={m} {:.1} GB/s", bytes / best / 1e9);
         } else {

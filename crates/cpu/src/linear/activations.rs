@@ -13,11 +13,12 @@
 //! A block with a value that is not finite gets a scale that is not a number, and so do all outputs of its row. A
 //! block below 1e-36 everywhere counts as zero.
 //!
-//! Rows stand side by side in panels of `N`, quad after quad, as the kernels read them; beside the integers lie
-//! `-OFFSET * sum` of each sub-block, with which the kernels begin to sum because weights are stored `OFFSET` higher
-//! than they are, and the sums that minima are multiplied with.
+//! Rows stand side by side in panels of `N`, quad after quad, as the kernels read them. Beside the integers lies what
+//! the weight type needs of their sums: where weights are stored `OFFSET` higher than they are, `-OFFSET * sum` of each
+//! sub-block, with which the kernels begin to sum; where they have minima, the sums that those are multiplied with. No
+//! type needs both.
 
-use super::lanes::{Task, Wide};
+use super::lanes::{Line, Task, Wide};
 
 /// How activations are quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,36 +45,94 @@ pub(super) struct Scheme {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) struct Block32<const N: usize> {
-    /// `-OFFSET * sum`.
-    pub(super) start: [i32; N],
     /// The quads.
     pub(super) quads: [[i32; N]; 8],
+    /// `-OFFSET * sum`; without an offset, the bits of the sum of the integers times the scale.
+    sum: [i32; N],
     /// The scale.
     pub(super) scale: [f32; N],
-    /// The sum of the integers times the scale.
-    pub(super) sum: [f32; N],
+}
+
+impl<const N: usize> Block32<N> {
+    /// `-OFFSET * sum` of row `c`, for a type with an offset.
+    #[inline(always)]
+    pub(super) fn start(&self, c: usize) -> i32 {
+        self.sum[c]
+    }
+
+    /// The sum of the integers times the scale of row `c`, for a type without an offset.
+    #[inline(always)]
+    pub(super) fn scaled_sum(&self, c: usize) -> f32 {
+        f32::from_bits(self.sum[c].cast_unsigned())
+    }
 }
 
 /// 256 columns of `N` rows, [`Family::By256`].
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(super) struct Block256<const N: usize> {
-    /// 32 columns each.
-    pub(super) parts: [Part<N>; 8],
-    /// The sums of sub-blocks `2 p` (low half) and `2 p + 1` (high half).
-    pub(super) sums: [[i32; N]; 8],
+pub(super) trait Block256<const N: usize>: bytemuck::Pod {
+    /// Quad `q` of columns `32 g..`.
+    fn quad(&self, g: usize, q: usize) -> &[i32; N];
+    /// `-OFFSET * sum` of sub-block `h` of columns `32 g..`, 0 without an offset.
+    fn start(&self, g: usize, h: usize) -> &[i32; N];
+    /// The sums of sub-blocks `2 p` (low half) and `2 p + 1` (high half), 0 with an offset.
+    fn pair(&self, p: usize) -> &[i32; N];
     /// The scale.
-    pub(super) scale: [f32; N],
+    fn scale(&self) -> &[f32; N];
 }
 
-/// 32 columns of a [`Block256`].
+/// A [`Block256`] for types without an offset.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(super) struct Part<const N: usize> {
-    /// `-OFFSET * sum` of each sub-block; only the first when it has 32 columns.
-    pub(super) start: [[i32; N]; 2],
-    /// The quads.
-    pub(super) quads: [[i32; N]; 8],
+pub(super) struct WithPairs<const N: usize> {
+    quads: [[[i32; N]; 8]; 8],
+    pairs: [[i32; N]; 8],
+    scale: [f32; N],
+}
+
+/// A [`Block256`] for types with an offset.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct WithStarts<const N: usize> {
+    quads: [[[i32; N]; 8]; 8],
+    starts: [[[i32; N]; 2]; 8],
+    scale: [f32; N],
+}
+
+impl<const N: usize> Block256<N> for WithPairs<N> {
+    #[inline(always)]
+    fn quad(&self, g: usize, q: usize) -> &[i32; N] {
+        &self.quads[g][q]
+    }
+    #[inline(always)]
+    fn start(&self, _g: usize, _h: usize) -> &[i32; N] {
+        &[0; N]
+    }
+    #[inline(always)]
+    fn pair(&self, p: usize) -> &[i32; N] {
+        &self.pairs[p]
+    }
+    #[inline(always)]
+    fn scale(&self) -> &[f32; N] {
+        &self.scale
+    }
+}
+
+impl<const N: usize> Block256<N> for WithStarts<N> {
+    #[inline(always)]
+    fn quad(&self, g: usize, q: usize) -> &[i32; N] {
+        &self.quads[g][q]
+    }
+    #[inline(always)]
+    fn start(&self, g: usize, h: usize) -> &[i32; N] {
+        &self.starts[g][h]
+    }
+    #[inline(always)]
+    fn pair(&self, _p: usize) -> &[i32; N] {
+        &[0; N]
+    }
+    #[inline(always)]
+    fn scale(&self) -> &[f32; N] {
+        &self.scale
+    }
 }
 
 // SAFETY: arrays of 32-bit numbers without padding, of which zeros are a value.
@@ -81,126 +140,134 @@ unsafe impl<const N: usize> bytemuck::Zeroable for Block32<N> {}
 // SAFETY: arrays of 32-bit numbers without padding, any bits of which are a value.
 unsafe impl<const N: usize> bytemuck::Pod for Block32<N> {}
 // SAFETY: arrays of 32-bit numbers without padding, of which zeros are a value.
-unsafe impl<const N: usize> bytemuck::Zeroable for Block256<N> {}
+unsafe impl<const N: usize> bytemuck::Zeroable for WithPairs<N> {}
 // SAFETY: arrays of 32-bit numbers without padding, any bits of which are a value.
-unsafe impl<const N: usize> bytemuck::Pod for Block256<N> {}
+unsafe impl<const N: usize> bytemuck::Pod for WithPairs<N> {}
+// SAFETY: arrays of 32-bit numbers without padding, of which zeros are a value.
+unsafe impl<const N: usize> bytemuck::Zeroable for WithStarts<N> {}
+// SAFETY: arrays of 32-bit numbers without padding, any bits of which are a value.
+unsafe impl<const N: usize> bytemuck::Pod for WithStarts<N> {}
 
-/// Words of a [`Block32`] for each of its rows.
-const WORDS_32: usize = size_of::<Block32<1>>() / 4;
-/// Words of a [`Block256`] for each of its rows.
-const WORDS_256: usize = size_of::<Block256<1>>() / 4;
-/// Words of a [`Part`] for each of its rows.
-const WORDS_PART: usize = size_of::<Part<1>>() / 4;
+/// Words of any block for each of its rows, at most.
+const MOST_WORDS: usize = size_of::<WithStarts<1>>() / 4;
 
-impl Family {
+impl Scheme {
+    /// Columns of a block.
+    pub(super) fn columns(self) -> usize {
+        match self.family {
+            Family::By32 => 32,
+            Family::By256 { .. } => 256,
+        }
+    }
+
+    /// Words of a block for each of its rows.
+    pub(super) fn block_words(self) -> usize {
+        let bytes = match self.family {
+            Family::By32 => size_of::<Block32<1>>(),
+            Family::By256 { .. } if self.offset == 0 => size_of::<WithPairs<1>>(),
+            Family::By256 { .. } => size_of::<WithStarts<1>>(),
+        };
+        bytes / 4
+    }
+
     /// Words that `cols` columns take for each row of a panel.
     pub(super) fn words(self, cols: usize) -> usize {
-        match self {
-            Family::By32 => cols.div_ceil(32) * WORDS_32,
-            Family::By256 { .. } => cols / 256 * WORDS_256,
-        }
+        cols.div_ceil(self.columns()) * self.block_words()
     }
 }
 
-/// Words that `cols` columns take for each row of a panel, whatever the family.
+/// Words that `cols` columns take for each row of a panel, whatever the scheme.
 pub(super) fn most_words(cols: usize) -> usize {
-    Family::By32.words(cols).max(Family::By256 { sub: 32 }.words(cols))
+    [(Family::By32, 0), (Family::By256 { sub: 16 }, 1)]
+        .map(|(family, offset)| Scheme { family, offset }.words(cols))
+        .into_iter()
+        .fold(0, usize::max)
 }
 
-/// Quantizes `rows` of `cols` values into a panel of `width` rows (at least as many as there are; the others become
-/// zero).
-pub(super) struct Quantize<'a> {
+/// Quantizes at most `N` rows of `cols` values, those after the other, into a panel of `N` rows; rows that are not
+/// there become zero.
+pub(super) struct Quantize<'a, const N: usize> {
     pub(super) scheme: Scheme,
     pub(super) rows: &'a [f32],
     pub(super) cols: usize,
-    pub(super) width: usize,
     pub(super) panel: &'a mut [u32],
 }
 
-impl Task for Quantize<'_> {
+impl<const N: usize> Task for Quantize<'_, N> {
     #[inline(always)]
-    fn run<S: Wide>(self, _s: S) {
-        let Quantize { scheme: Scheme { family, offset }, rows, cols, width, panel } = self;
-        if rows.len() < width * cols {
-            panel.fill(0);
-        }
-        if cols == 0 {
-            return;
-        }
-        for (c, row) in rows.chunks_exact(cols).enumerate() {
-            match family {
-                Family::By32 => {
-                    for (x, words) in row.chunks(32).zip(panel.chunks_exact_mut(WORDS_32 * width)) {
-                        quantize_32(x, offset, &mut Column { words, width, c });
+    fn run<S: Wide>(self, s: S) {
+        let Quantize { scheme, rows, cols, panel } = self;
+        let mut blocks = [[0; MOST_WORDS]; N];
+        let words = scheme.block_words();
+        for (b, panel) in panel.as_chunks_mut::<N>().0.chunks_exact_mut(words).enumerate() {
+            let columns = b * scheme.columns()..cols.min((b + 1) * scheme.columns());
+            for (row, block) in rows.chunks_exact(cols.max(1)).zip(&mut blocks) {
+                let x = &row[columns.clone()];
+                match (scheme.family, x.as_array()) {
+                    (Family::By32, Some(x)) => quantize_32(x, scheme.offset, block),
+                    (Family::By32, None) => {
+                        let mut padded = [0f32; 32];
+                        padded[..x.len()].copy_from_slice(x);
+                        quantize_32(&padded, scheme.offset, block);
+                    }
+                    (Family::By256 { sub }, _) => {
+                        let x = x.as_array().expect("rows are whole blocks of 256");
+                        quantize_256(s, x, scheme.offset, sub, block);
                     }
                 }
-                Family::By256 { sub } => {
-                    let blocks = row.as_chunks::<256>().0;
-                    for (x, words) in blocks.iter().zip(panel.chunks_exact_mut(WORDS_256 * width)) {
-                        quantize_256(x, offset, sub, &mut Column { words, width, c });
-                    }
+            }
+            for (w, panel) in panel.iter_mut().enumerate() {
+                for (word, block) in panel.iter_mut().zip(&blocks) {
+                    *word = block[w];
                 }
             }
         }
     }
 }
 
-/// One row of a block of a panel.
-struct Column<'a> {
-    words: &'a mut [u32],
-    width: usize,
-    c: usize,
-}
-
-impl Column<'_> {
-    /// Sets the `i`th word of the row.
-    #[inline(always)]
-    fn set(&mut self, i: usize, word: u32) {
-        self.words[i * self.width + self.c] = word;
-    }
-}
-
+/// Quantizes a [`Block32`] of one row.
 #[inline(always)]
-fn quantize_32(x: &[f32], offset: i32, out: &mut Column<'_>) {
-    let mut padded = [0f32; 32];
-    padded[..x.len()].copy_from_slice(x);
-    let (scale, inverse) = scales(greatest(&padded));
-    let mut quants = [0i32; 32];
-    quantize(&padded, inverse, &mut quants);
-    let sum: i32 = quants.iter().sum();
-    out.set(0, (-offset * sum).cast_unsigned());
-    for (i, quad) in quants.as_chunks::<4>().0.iter().enumerate() {
-        out.set(1 + i, bytes(quad));
+fn quantize_32(x: &[f32; 32], offset: i32, out: &mut [u32; MOST_WORDS]) {
+    let (scale, inverse) = scales(greatest(x));
+    let mut quants = [0i8; 32];
+    quantize(x, inverse, &mut quants);
+    let sum: i32 = quants.iter().map(|&q| i32::from(q)).sum();
+    for (word, quad) in out.iter_mut().zip(quants.as_chunks().0) {
+        *word = u32::from_le_bytes(quad.map(i8::cast_unsigned));
     }
-    out.set(9, scale.to_bits());
-    out.set(10, (scale * sum as f32).to_bits());
+    let with_offset = (-offset * sum).cast_unsigned();
+    out[8] = if offset == 0 { (scale * sum as f32).to_bits() } else { with_offset };
+    out[9] = scale.to_bits();
 }
 
+/// Quantizes a [`Block256`] of one row.
 #[inline(always)]
-fn quantize_256(x: &[f32; 256], offset: i32, sub: usize, out: &mut Column<'_>) {
+fn quantize_256<S: Wide>(s: S, x: &[f32; 256], offset: i32, sub: usize, out: &mut [u32; MOST_WORDS]) {
     let (mut scale, mut inverse) = scales(greatest(x));
-    let mut quants = [0i32; 256];
+    let mut quants = [0i8; 256];
     quantize(x, inverse, &mut quants);
     // Sums of the integers, and of their magnitudes, over 16 columns.
-    let (mut sums, mut sizes) = sums_by_16(&quants);
+    let (mut sums, mut sizes) = sums_by_16(s, &quants);
     let excess = excess(&sums, &sizes);
     if excess > 1.0 {
         // Not after a scale that is not finite: all integers are zero then.
         scale *= excess;
         inverse = 1.0 / scale;
         quantize(x, inverse, &mut quants);
-        (sums, sizes) = sums_by_16(&quants);
+        (sums, sizes) = sums_by_16(s, &quants);
     }
     debug_assert!(fits(&sums, &sizes), "sums of sub-blocks stay within 16 bits");
-    for (g, quants) in quants.as_chunks::<32>().0.iter().enumerate() {
-        let at = g * WORDS_PART;
-        let [low, high] = [sums[2 * g], sums[2 * g + 1]];
-        let starts = if sub == 16 { [low, high] } else { [low + high, 0] };
-        out.set(at, (-offset * starts[0]).cast_unsigned());
-        out.set(at + 1, (-offset * starts[1]).cast_unsigned());
-        for (i, quad) in quants.as_chunks::<4>().0.iter().enumerate() {
-            out.set(at + 2 + i, bytes(quad));
+    for (word, quad) in out.iter_mut().zip(quants.as_chunks().0) {
+        *word = u32::from_le_bytes(quad.map(i8::cast_unsigned));
+    }
+    if offset != 0 {
+        for (g, sums) in sums.as_chunks::<2>().0.iter().enumerate() {
+            let starts = if sub == 16 { *sums } else { [sums[0] + sums[1], 0] };
+            out[64 + 2 * g] = (-offset * starts[0]).cast_unsigned();
+            out[65 + 2 * g] = (-offset * starts[1]).cast_unsigned();
         }
+        out[80] = scale.to_bits();
+        return;
     }
     for p in 0..8 {
         let pair = match sub {
@@ -208,9 +275,9 @@ fn quantize_256(x: &[f32; 256], offset: i32, sub: usize, out: &mut Column<'_>) {
             _ if p < 4 => [sums[4 * p] + sums[4 * p + 1], sums[4 * p + 2] + sums[4 * p + 3]],
             _ => [0; 2],
         };
-        out.set(8 * WORDS_PART + p, (pair[0] & 0xffff | pair[1] << 16).cast_unsigned());
+        out[64 + p] = (pair[0] & 0xffff | pair[1] << 16).cast_unsigned();
     }
-    out.set(8 * WORDS_PART + 8, scale.to_bits());
+    out[72] = scale.to_bits();
 }
 
 /// The greatest magnitude; infinite or not a number when a value is.
@@ -234,23 +301,32 @@ fn scales(greatest: f32) -> (f32, f32) {
 
 /// The nearest integers (ties to even) of `x * inverse`, which is within +-127.
 #[inline(always)]
-fn quantize(x: &[f32], inverse: f32, out: &mut [i32]) {
+fn quantize(x: &[f32], inverse: f32, out: &mut [i8]) {
     // Adding 1.5 * 2^23 leaves the rounded value in the low bits.
     const ROUND: f32 = 12_582_912.0;
     if inverse == 0.0 {
         return out.fill(0);
     }
     for (x, out) in x.iter().zip(out) {
-        *out = (x * inverse + ROUND).to_bits().wrapping_sub(ROUND.to_bits()).cast_signed();
+        *out = (x * inverse + ROUND).to_bits() as i8;
     }
 }
 
+/// Sums of the integers, and of their magnitudes, over 16 columns.
 #[inline(always)]
-fn sums_by_16(quants: &[i32; 256]) -> ([i32; 16], [i32; 16]) {
+fn sums_by_16<S: Wide>(s: S, quants: &[i8; 256]) -> ([i32; 16], [i32; 16]) {
     let (mut sums, mut sizes) = ([0; 16], [0; 16]);
-    for (s, quants) in quants.as_chunks::<16>().0.iter().enumerate() {
-        sums[s] = quants.iter().sum();
-        sizes[s] = quants.iter().map(|q| q.abs()).sum();
+    for (i, quants) in quants.as_chunks::<64>().0.iter().enumerate() {
+        // Dot products with ones add up four bytes each.
+        let (bytes, magnitudes) = (Line(quants.map(i8::cast_unsigned)), Line(quants.map(i8::unsigned_abs)));
+        let [mut by_4, mut sizes_by_4] = [Line::ZERO; 2];
+        s.store(s.dot::<false>(s.splat(0), s.bytes(1), s.load(&bytes)), &mut by_4);
+        s.store(s.dot::<false>(s.splat(0), s.load(&magnitudes), s.bytes(1)), &mut sizes_by_4);
+        for (lines, out) in [(by_4, &mut sums), (sizes_by_4, &mut sizes)] {
+            for (j, out) in out[4 * i..4 * i + 4].iter_mut().enumerate() {
+                *out = (0..4).map(|k| lines.word(4 * j + k).cast_signed()).sum();
+            }
+        }
     }
     (sums, sizes)
 }
@@ -286,10 +362,4 @@ fn one_signed(sums: &[i32; 2], sizes: &[i32; 2]) -> i32 {
 fn fits(sums: &[i32; 16], sizes: &[i32; 16]) -> bool {
     let pairs = sums.as_chunks::<2>().0.iter().zip(sizes.as_chunks::<2>().0);
     sizes.iter().all(|&s| s <= MAGNITUDES) && pairs.into_iter().all(|(a, b)| one_signed(a, b) <= ONE_SIGNED)
-}
-
-/// Four integers as the bytes of a word.
-#[inline(always)]
-fn bytes(quad: &[i32; 4]) -> u32 {
-    u32::from_le_bytes(quad.map(|q| q as u8))
 }

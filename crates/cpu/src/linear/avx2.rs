@@ -121,7 +121,8 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
         }
         fn dot2(acc: I, a: I, b: I) -> I {
             if VNNI {
-                I(_mm256_dpwssd_avx_epi32(acc.0, a.0, b.0), _mm256_dpwssd_avx_epi32(acc.1, a.1, b.1))
+                // The saturating form, as in AVX-512.
+                I(_mm256_dpwssds_avx_epi32(acc.0, a.0, b.0), _mm256_dpwssds_avx_epi32(acc.1, a.1, b.1))
             } else {
                 I(
                     _mm256_add_epi32(acc.0, _mm256_madd_epi16(a.0, b.0)),

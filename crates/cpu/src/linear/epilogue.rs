@@ -5,6 +5,9 @@ use super::lanes::{Line, Task, Wide};
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use std::marker::PhantomData;
 
+/// Rows by which a residual is asked for before it is read.
+const AHEAD: usize = 8;
+
 /// What becomes of `y = x W^T + b`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Finish<'a> {
@@ -89,6 +92,12 @@ impl Task for Finisher<'_> {
     #[inline(always)]
     fn run<S: Wide>(self, s: S) {
         let t = self.0;
+        let biases =
+            t.bias.map(|lines| [0, 1, 2, 3].map(|i| lines.get(i).map_or(s.splat_f(0.0), |l| s.load_f(l))));
+        let sum = |side: usize, r: usize, line: usize| {
+            let sum = s.load_f(&t.sums[line]);
+            biases.map_or(sum, |biases| s.add_f(sum, biases[2 * side + r]))
+        };
         for i in 0..t.rows {
             let (p, c) = (i / t.panel, i % t.panel);
             let lines = if (p + 1) * t.panel <= t.rows { t.panel } else { t.last };
@@ -98,18 +107,14 @@ impl Task for Finisher<'_> {
                     continue;
                 }
                 let at = 2 * t.panel * p + lines * r + c;
-                let sum = |side: usize, line: usize| {
-                    let sum = s.load_f(&t.sums[line]);
-                    t.bias.map_or(sum, |bias| s.add_f(sum, s.load_f(&bias[2 * side + r])))
-                };
-                let y = sum(0, at);
+                let y = sum(0, r, at);
                 let (row, col) = (t.row + i, t.col + GROUP * r);
                 let to = t.out.at(row, col, n);
                 let y = match t.finish {
                     Finish::Store => y,
                     Finish::Gelu => gelu(s, y),
                     Finish::SwiGlu => {
-                        let value = sum(1, at + t.value.expect("a gated matrix has values"));
+                        let value = sum(1, r, at + t.value.expect("a gated matrix has values"));
                         s.mul_f(silu(s, y), value)
                     }
                     Finish::Residual { from, scale } => {
@@ -117,12 +122,17 @@ impl Task for Finisher<'_> {
                             Some(from) => from[row * t.out.width + col..][..n].as_ptr(),
                             None => to.cast_const(),
                         };
+                        // Rows are far apart in memory: the processor does not see by itself what comes next.
+                        s.prefetch_near(from.wrapping_add(AHEAD * t.out.width).cast());
                         // SAFETY: `n` values are readable there: of the slice, or of the output as `at` checked.
                         s.fma(unsafe { read(s, from, n) }, s.splat_f(scale), y)
                     }
                 };
-                // Many rows make an output that no cache keeps until it is read.
-                let stream = t.rows > S::COLUMNS && n == GROUP && to.addr().is_multiple_of(size_of::<Line>());
+                // Many rows make an output that no cache keeps until it is read. What was just read is in the cache.
+                let stream = t.rows > S::COLUMNS
+                    && n == GROUP
+                    && !matches!(t.finish, Finish::Residual { from: None, .. })
+                    && to.addr().is_multiple_of(size_of::<Line>());
                 // SAFETY: `at` checked that these values lie in the output, which is ours as the caller of `run`
                 // promises; `stream` is only chosen for whole, aligned lines.
                 unsafe { if stream { s.stream(y, to) } else { write(s, y, to, n) } }

@@ -17,8 +17,12 @@ use std::ops::Range;
 /// rounding, small: ChatGLM-6B's residuals multiply what is lost here by 7.5.
 pub(super) const CHUNK: usize = 32;
 
-/// Lines that a decoded chunk of a tile takes: two for each column.
-pub(super) const READY_CHUNK: usize = 2 * CHUNK;
+/// Columns that are decoded at a time, some chunks: with the rows that they are multiplied with next they fit the
+/// first-level cache.
+pub(super) const DECODED: usize = 4 * CHUNK;
+
+/// Lines that decoded columns of a tile take: two for each.
+pub(super) const READY_FLOATS: usize = 2 * DECODED;
 
 /// Integers of four columns as floats, `offset` lower.
 #[inline(always)]
@@ -139,8 +143,8 @@ impl<F: Floats> Decode for OfFloats<F> {
     }
 }
 
-/// Decodes a chunk of a tile: two lines, groups 0 and 1, for each column.
-struct DecodeChunk<'a, D> {
+/// Decodes columns of a tile: two lines, groups 0 and 1, for each.
+struct DecodeColumns<'a, D> {
     tile: &'a [Line],
     cols: usize,
     columns: Range<usize>,
@@ -148,10 +152,10 @@ struct DecodeChunk<'a, D> {
     decoder: PhantomData<D>,
 }
 
-impl<D: Decode> Task for DecodeChunk<'_, D> {
+impl<D: Decode> Task for DecodeColumns<'_, D> {
     #[inline(always)]
     fn run<S: Wide>(self, s: S) {
-        // The part of the packed tile that this chunk takes, near enough: all columns take the same.
+        // The part of the packed tile that these columns take, near enough: all take the same.
         let line = |column: usize| self.tile.len() * column / self.cols;
         for i in line(self.columns.start)..line(self.columns.end) {
             ask(s, self.tile.as_ptr().wrapping_add(i));
@@ -164,7 +168,7 @@ impl<D: Decode> Task for DecodeChunk<'_, D> {
 }
 
 /// Decodes the columns of a tile of `dtype` into `ready`.
-pub(super) fn decode_chunk<S: Wide>(
+pub(super) fn decode_columns<S: Wide>(
     s: S,
     dtype: DType,
     tile: &[Line],
@@ -172,14 +176,14 @@ pub(super) fn decode_chunk<S: Wide>(
     columns: Range<usize>,
     ready: &mut [Line],
 ) {
-    struct Chunk<'a, S>(S, &'a [Line], usize, Range<usize>, &'a mut [Line]);
-    impl<'a, S: Wide> Chunk<'a, S> {
+    struct Columns<'a, S>(S, &'a [Line], usize, Range<usize>, &'a mut [Line]);
+    impl<'a, S: Wide> Columns<'a, S> {
         fn run<D: Decode>(self) {
-            let Chunk(s, tile, cols, columns, ready) = self;
-            s.run(DecodeChunk::<D> { tile, cols, columns, ready, decoder: PhantomData });
+            let Columns(s, tile, cols, columns, ready) = self;
+            s.run(DecodeColumns::<D> { tile, cols, columns, ready, decoder: PhantomData });
         }
     }
-    impl<S: Wide> ForFormat for Chunk<'_, S> {
+    impl<S: Wide> ForFormat for Columns<'_, S> {
         type Output = ();
         fn by32<F: By32>(self) {
             self.run::<Of32<F>>();
@@ -191,7 +195,7 @@ pub(super) fn decode_chunk<S: Wide>(
             self.run::<OfFloats<F>>();
         }
     }
-    for_format(dtype, Chunk(s, tile, cols, columns, ready)).expect("packed matrices hold weights");
+    for_format(dtype, Columns(s, tile, cols, columns, ready)).expect("packed matrices hold weights");
 }
 
 /// Decodes one row of a tile, that of a lane (which `s` is) in group `r`.
@@ -218,7 +222,7 @@ pub(super) fn decode_row<S: Lanes>(s: S, dtype: DType, tile: &[Line], r: usize, 
     for_format(dtype, Row(s, tile, r, out)).expect("packed matrices hold weights");
 }
 
-/// A decoded chunk of a tile times `N` rows.
+/// Some decoded chunks of a tile times `N` rows.
 pub(super) struct Multiply<'a, const N: usize> {
     /// Two lines for each column.
     pub(super) ready: &'a [Line],
@@ -226,7 +230,7 @@ pub(super) struct Multiply<'a, const N: usize> {
     pub(super) rows: [&'a [f32]; N],
     /// Those of the rows that come next.
     pub(super) next: [&'a [f32]; N],
-    /// Whether the chunk is the first of its tile.
+    /// Whether these chunks are the first of their tile.
     pub(super) first: bool,
     /// `N` lines of group 0 and `N` of group 1.
     pub(super) sums: &'a mut [Line],
@@ -240,27 +244,33 @@ impl<const N: usize> Task for Multiply<'_, N> {
         }
         let cols = self.rows[0].len();
         assert!(self.rows.iter().all(|row| row.len() == cols), "rows have the same columns");
-        // Rows are far apart in memory: the processor does not see by itself what comes next.
-        for row in self.next {
-            for line in row.chunks(16) {
-                s.prefetch_near(line.as_ptr().cast());
+        let lines = &mut self.sums[..2 * N];
+        for (chunk, ready) in self.ready.as_chunks::<2>().0[..cols].chunks(CHUNK).enumerate() {
+            let start = chunk * CHUNK;
+            // Rows are far apart in memory: the processor does not see by itself what comes next.
+            for row in self.next {
+                for at in (start..start + CHUNK).step_by(16) {
+                    s.prefetch_near(row.as_ptr().wrapping_add(at).cast());
+                }
             }
-        }
-        let mut sums = [[s.splat_f(0.0); N]; 2];
-        for (k, [first, second]) in self.ready.as_chunks::<2>().0[..cols].iter().enumerate() {
-            let (first, second) = (s.load_f(first), s.load_f(second));
-            for c in 0..N {
-                // SAFETY: `k` is below `cols`, which is the length of every row, as was just checked.
-                let x = s.splat_f(unsafe { *self.rows[c].get_unchecked(k) });
-                sums[0][c] = s.fma(first, x, sums[0][c]);
-                sums[1][c] = s.fma(second, x, sums[1][c]);
+            let mut sums = [[s.splat_f(0.0); N]; 2];
+            for (k, [first, second]) in ready.iter().enumerate() {
+                let (first, second) = (s.load_f(first), s.load_f(second));
+                for c in 0..N {
+                    // SAFETY: `start + k` is below `cols`, which is the length of every row, as was just checked.
+                    let x = s.splat_f(unsafe { *self.rows[c].get_unchecked(start + k) });
+                    sums[0][c] = s.fma(first, x, sums[0][c]);
+                    sums[1][c] = s.fma(second, x, sums[1][c]);
+                }
             }
-        }
-        for r in 0..2 {
-            for c in 0..N {
-                let line = &mut self.sums[r * N + c];
-                let total = if self.first { sums[r][c] } else { s.add_f(s.load_f(line), sums[r][c]) };
-                s.store_f(total, line);
+            for r in 0..2 {
+                for c in 0..N {
+                    let line = &mut lines[r * N + c];
+                    // The first sum itself, not zero plus it: zeros have signs.
+                    let is_first = self.first && chunk == 0;
+                    let total = if is_first { sums[r][c] } else { s.add_f(s.load_f(line), sums[r][c]) };
+                    s.store_f(total, line);
+                }
             }
         }
     }

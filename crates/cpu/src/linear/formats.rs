@@ -8,6 +8,9 @@
 //!
 //! Integers come as unsigned bytes, `OFFSET` above what they stand for, four consecutive columns (a *quad*) to a lane.
 
+use super::activations::Block256;
+#[cfg(doc)]
+use super::activations::{WithPairs, WithStarts};
 use super::lanes::{Lanes, Line};
 use super::{floats, iq4, kquants, legacy, rows};
 use glimmer_tensor::DType;
@@ -74,6 +77,8 @@ pub(super) trait By256 {
     const WIDE: bool = false;
     /// Subtracted from the integers.
     const OFFSET: i32;
+    /// Activations as the type needs them: [`WithPairs`] without an offset, [`WithStarts`] with one.
+    type Columns<const N: usize>: Block256<N>;
 
     /// Two quads of group `r` in columns `32 g..32 g + 32`: which ones, says [`quads_by_sub`].
     fn integers<S: Lanes>(s: S, unit: &[Line], r: usize, g: usize, i: usize) -> [S::I; 2];

@@ -20,6 +20,7 @@ pub(super) type Sums<F, const N: usize> = [[F; N]; 2];
 trait Rows32<S: Lanes>: Copy {
     const FULL: bool;
     const MIN: bool;
+    const OFFSET: i32;
     fn quads(i: usize) -> [usize; 2];
     fn integers(self, s: S, r: usize, i: usize) -> [S::I; 2];
     fn scale(self, s: S, r: usize) -> S::F;
@@ -46,19 +47,20 @@ trait Rows256<S: Lanes>: Copy {
 #[inline(always)]
 fn step_32<S: Wide, W: Rows32<S>, const N: usize>(s: S, w: W, a: &Block32<N>, sums: &mut Sums<S::F, N>) {
     let mut dots = [[s.splat(0); N]; 2];
-    for c in 0..N {
-        dots[0][c] = s.splat(a.start[c]);
-        dots[1][c] = s.splat(a.start[c]);
+    if W::OFFSET != 0 {
+        for c in 0..N {
+            dots[0][c] = s.splat(a.start(c));
+            dots[1][c] = s.splat(a.start(c));
+        }
     }
     for i in 0..4 {
-        let quads = W::quads(i);
-        let first = w.integers(s, 0, i);
-        let second = w.integers(s, 1, i);
+        let integers = [w.integers(s, 0, i), w.integers(s, 1, i)];
         for half in 0..2 {
             for c in 0..N {
-                let x = s.splat(a.quads[quads[half]][c]);
-                dots[0][c] = dot::<S, W, N>(s, dots[0][c], first[half], x);
-                dots[1][c] = dot::<S, W, N>(s, dots[1][c], second[half], x);
+                let x = s.splat(a.quads[W::quads(i)[half]][c]);
+                for r in 0..2 {
+                    dots[r][c] = dot(s, W::FULL, dots[r][c], integers[r][half], x);
+                }
             }
         }
     }
@@ -71,23 +73,23 @@ fn step_32<S: Wide, W: Rows32<S>, const N: usize>(s: S, w: W, a: &Block32<N>, su
         if W::MIN {
             let minimum = w.minimum(s, r);
             for c in 0..N {
-                sums[r][c] = s.fma(minimum, s.splat_f(a.sum[c]), sums[r][c]);
+                sums[r][c] = s.fma(minimum, s.splat_f(a.scaled_sum(c)), sums[r][c]);
             }
         }
     }
 }
 
 #[inline(always)]
-fn dot<S: Lanes, W: Rows32<S>, const N: usize>(s: S, acc: S::I, w: S::I, x: S::I) -> S::I {
-    if W::FULL { s.dot::<true>(acc, w, x) } else { s.dot::<false>(acc, w, x) }
+fn dot<S: Lanes>(s: S, full: bool, acc: S::I, w: S::I, x: S::I) -> S::I {
+    if full { s.dot::<true>(acc, w, x) } else { s.dot::<false>(acc, w, x) }
 }
 
 /// `ahead` is called before the parts of 32 columns, to ask for memory.
 #[inline(always)]
-fn step_256<S: Wide, W: Rows256<S>, const N: usize>(
+fn step_256<S: Wide, W: Rows256<S>, A: Block256<N>, const N: usize>(
     s: S,
     w: W,
-    a: &Block256<N>,
+    a: &A,
     sums: &mut Sums<S::F, N>,
     ahead: impl Ahead<S>,
 ) {
@@ -95,27 +97,21 @@ fn step_256<S: Wide, W: Rows256<S>, const N: usize>(
     let mut totals = [[s.splat(0); N]; 2];
     for g in 0..8 {
         ahead.part(s, g);
-        let part = &a.parts[g];
         let subs = 32 / W::SUB;
         for h in 0..subs {
             let mut dots = [[s.splat(0); N]; 2];
             for c in 0..N {
-                dots[0][c] = s.splat(part.start[h][c]);
-                dots[1][c] = s.splat(part.start[h][c]);
+                let start = s.splat(a.start(g, h)[c]);
+                dots[0][c] = start;
+                dots[1][c] = start;
             }
             for i in h * 4 / subs..(h + 1) * 4 / subs {
-                let quads = W::quads(i);
-                let first = w.integers(s, 0, g, i);
-                let second = w.integers(s, 1, g, i);
+                let integers = [w.integers(s, 0, g, i), w.integers(s, 1, g, i)];
                 for half in 0..2 {
                     for c in 0..N {
-                        let x = s.splat(part.quads[quads[half]][c]);
-                        if W::FULL {
-                            dots[0][c] = s.dot::<true>(dots[0][c], first[half], x);
-                            dots[1][c] = s.dot::<true>(dots[1][c], second[half], x);
-                        } else {
-                            dots[0][c] = s.dot::<false>(dots[0][c], first[half], x);
-                            dots[1][c] = s.dot::<false>(dots[1][c], second[half], x);
+                        let x = s.splat(a.quad(g, W::quads(i)[half])[c]);
+                        for r in 0..2 {
+                            dots[r][c] = dot(s, W::FULL, dots[r][c], integers[r][half], x);
                         }
                     }
                 }
@@ -140,7 +136,7 @@ fn step_256<S: Wide, W: Rows256<S>, const N: usize>(
             for p in 0..128 / W::SUB {
                 let pair = w.minima(s, r, &scales[r], p);
                 for c in 0..N {
-                    minima[c] = s.dot2(minima[c], s.splat(a.sums[p][c]), pair);
+                    minima[c] = s.dot2(minima[c], s.splat(a.pair(p)[c]), pair);
                 }
             }
         }
@@ -149,7 +145,7 @@ fn step_256<S: Wide, W: Rows256<S>, const N: usize>(
             if W::MIN {
                 value = s.sub_f(value, s.mul_f(s.float(minima[c]), w.dmin(s, r)));
             }
-            sums[r][c] = s.fma(value, s.splat_f(a.scale[c]), sums[r][c]);
+            sums[r][c] = s.fma(value, s.splat_f(a.scale()[c]), sums[r][c]);
         }
     }
 }
@@ -214,6 +210,7 @@ impl<F> Copy for Packed<'_, F> {}
 impl<S: Lanes, F: By32> Rows32<S> for Packed<'_, F> {
     const FULL: bool = F::FULL;
     const MIN: bool = F::MIN;
+    const OFFSET: i32 = F::OFFSET;
 
     #[inline(always)]
     fn quads(i: usize) -> [usize; 2] {
@@ -326,7 +323,7 @@ impl<F: By256, const N: usize> Task for Few256<'_, F, N> {
         if N > S::COLUMNS {
             unreachable!("panels are as wide as tiles at most");
         }
-        let blocks: &[Block256<N>] = bytemuck::cast_slice(self.panel);
+        let blocks: &[F::Columns<N>] = bytemuck::cast_slice(self.panel);
         let mut sums = [[s.splat_f(0.0); N]; 2];
         for (unit, a) in self.tile.chunks_exact(F::UNIT).zip(blocks) {
             step_256(s, Packed::<F> { head: &[], unit, format: PhantomData }, a, &mut sums, Stream(unit));
@@ -386,6 +383,7 @@ impl<F> Copy for Ready<'_, F> {}
 impl<S: Lanes, F: By32> Rows32<S> for Ready<'_, F> {
     const FULL: bool = F::FULL;
     const MIN: bool = F::MIN;
+    const OFFSET: i32 = F::OFFSET;
 
     #[inline(always)]
     fn quads(i: usize) -> [usize; 2] {
@@ -556,7 +554,7 @@ impl<F: By32, const N: usize> Task for Many32<'_, F, N> {
 impl<F: By256, const N: usize> Task for Many256<'_, F, N> {
     #[inline(always)]
     fn run<S: Wide>(self, s: S) {
-        self.0.each_panel(s, |blocks: &[Block256<N>], ready, sums| {
+        self.0.each_panel(s, |blocks: &[F::Columns<N>], ready, sums| {
             for (a, lines) in blocks.iter().zip(ready.chunks_exact(READY_256)) {
                 step_256(s, Ready::<F> { lines, format: PhantomData }, a, sums, Nothing);
             }

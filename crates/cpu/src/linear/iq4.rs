@@ -3,6 +3,7 @@
 //! An IQ4_XS unit: a line of `d` (group 0, group 1), a line of the upper bits of the sub-scales, two lines of their
 //! lower nibbles; then for each 32 columns four nibble lines of group 0 and four of group 1.
 
+use super::activations::WithStarts;
 use super::formats::{By32, By256, block, short};
 use super::lanes::{Lanes, Line};
 use super::legacy::{nibble_line, pack_words};
@@ -49,6 +50,7 @@ impl By256 for Iq4Xs {
     const FULL: bool = true;
     const WIDE: bool = true;
     const OFFSET: i32 = 128;
+    type Columns<const N: usize> = WithStarts<N>;
 
     #[inline(always)]
     fn integers<S: Lanes>(s: S, unit: &[Line], r: usize, g: usize, i: usize) -> [S::I; 2] {

@@ -8,6 +8,7 @@
 //!   Q5_K its fifth.
 //! - Scales of 6 bits: see [`pack_six_bits`] and [`six_bits`].
 
+use super::activations::{WithPairs, WithStarts};
 use super::formats::{By256, block, short, word};
 use super::lanes::{Lanes, Line};
 use super::legacy::{five_bit_lines, nibble_line, pack_words};
@@ -30,6 +31,7 @@ impl By256 for Q4K {
     const SUB: usize = 32;
     const MIN: bool = true;
     const OFFSET: i32 = 0;
+    type Columns<const N: usize> = WithPairs<N>;
 
     #[inline(always)]
     fn integers<S: Lanes>(s: S, unit: &[Line], r: usize, g: usize, i: usize) -> [S::I; 2] {
@@ -73,6 +75,7 @@ impl By256 for Q5K {
     const MIN: bool = true;
     const WIDE: bool = true;
     const OFFSET: i32 = 0;
+    type Columns<const N: usize> = WithPairs<N>;
 
     #[inline(always)]
     fn integers<S: Lanes>(s: S, unit: &[Line], r: usize, g: usize, i: usize) -> [S::I; 2] {
@@ -117,6 +120,7 @@ impl By256 for Q6K {
     const UNIT: usize = 105;
     const SUB: usize = 16;
     const OFFSET: i32 = 32;
+    type Columns<const N: usize> = WithStarts<N>;
 
     #[inline(always)]
     fn integers<S: Lanes>(s: S, unit: &[Line], r: usize, g: usize, i: usize) -> [S::I; 2] {
@@ -168,6 +172,7 @@ impl By256 for Q3K {
     const UNIT: usize = 55;
     const SUB: usize = 16;
     const OFFSET: i32 = 4;
+    type Columns<const N: usize> = WithStarts<N>;
 
     #[inline(always)]
     fn integers<S: Lanes>(s: S, unit: &[Line], r: usize, g: usize, i: usize) -> [S::I; 2] {
@@ -215,6 +220,7 @@ impl By256 for Q2K {
     const SUB: usize = 16;
     const MIN: bool = true;
     const OFFSET: i32 = 0;
+    type Columns<const N: usize> = WithPairs<N>;
 
     #[inline(always)]
     fn integers<S: Lanes>(s: S, unit: &[Line], r: usize, g: usize, i: usize) -> [S::I; 2] {

@@ -86,7 +86,7 @@ pub(super) trait Lanes: Copy {
     /// `acc` plus the four products of unsigned bytes of `w` and signed bytes of `x`, exactly. Unless `FULL`, the
     /// bytes of `w` are below 128.
     fn dot<const FULL: bool>(self, acc: Self::I, w: Self::I, x: Self::I) -> Self::I;
-    /// `acc` plus the two products of signed shorts of `a` and `b`, exactly.
+    /// `acc` plus the two products of signed shorts of `a` and `b`, exactly where that fits.
     fn dot2(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
 
     /// The nearest float of each integer.

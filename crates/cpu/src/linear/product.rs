@@ -6,7 +6,7 @@
 
 use super::activations::{Family, Quantize, Scheme, most_words};
 use super::epilogue::{Finish, Finishing, Output};
-use super::float::{CHUNK, FewFloats, Multiply, READY_CHUNK, decode_chunk};
+use super::float::{DECODED, FewFloats, Multiply, READY_FLOATS, decode_columns};
 use super::formats::{By32, By256, Floats, ForFormat, TILE, for_format};
 use super::integer::{Few32, Few256, Many, Many32, Many256, READY_32, READY_256, Unpack32, Unpack256};
 use super::lanes::{Kernels, Line, Wide, Work};
@@ -18,8 +18,13 @@ use glimmer_tensor::{Compute, DType, DeviceError};
 use std::marker::PhantomData;
 use std::sync::{Mutex, PoisonError};
 
-/// Rows that are multiplied with an unpacked tile before the next tile.
-const ROWS: usize = 256;
+/// Rows that are multiplied with an unpacked tile before the next tile, at most.
+const ROWS: usize = 512;
+
+/// Bytes that those rows take at most (but for the fewest rows that are worth unpacking a tile): they stay in the
+/// second-level cache from tile to tile.
+const ROWS_BYTES: usize = 5 << 18;
+const FEWEST_ROWS: usize = 64;
 
 /// Columns that are unpacked at a time: both groups of a tile and a panel fit the first-level cache.
 const COLUMNS: usize = 512;
@@ -28,7 +33,7 @@ const COLUMNS: usize = 512;
 const READY: usize = {
     let most = COLUMNS / 32 * READY_32;
     let most = if COLUMNS / 256 * READY_256 > most { COLUMNS / 256 * READY_256 } else { most };
-    if READY_CHUNK > most { READY_CHUNK } else { most }
+    if READY_FLOATS > most { READY_FLOATS } else { most }
 };
 
 /// The widest panel of any instruction set.
@@ -241,15 +246,25 @@ struct Job<'a, S> {
 impl<S: Wide> Job<'_, S> {
     /// Quantizes this thread's share of the panels.
     fn quantize(&self, scheme: Scheme, panels: &Parts<'_, u32>, thread: usize) {
-        let words = scheme.family.words(self.cols);
+        let words = scheme.words(self.cols);
         for p in share(self.m.div_ceil(S::COLUMNS), self.threads, thread) {
-            let rows = p * S::COLUMNS..self.m.min((p + 1) * S::COLUMNS);
             let width = S::COLUMNS;
+            let rows = p * width..self.m.min((p + 1) * width);
             let at = p * width * words;
             // SAFETY: each panel has words of its own, and is quantized by one thread.
             let panel = unsafe { panels.range(at..at + width * words) };
             let rows = &self.x[rows.start * self.cols..rows.end * self.cols];
-            self.s.run(Quantize { scheme, rows, cols: self.cols, width, panel });
+            self.quantize_panel(scheme, rows, width, panel);
+        }
+    }
+
+    fn quantize_panel(&self, scheme: Scheme, rows: &[f32], width: usize, panel: &mut [u32]) {
+        let (s, cols) = (self.s, self.cols);
+        match width {
+            1 => s.run(Quantize::<1> { scheme, rows, cols, panel }),
+            2 => s.run(Quantize::<2> { scheme, rows, cols, panel }),
+            4 => s.run(Quantize::<4> { scheme, rows, cols, panel }),
+            _ => s.run(Quantize::<8> { scheme, rows, cols, panel }),
         }
     }
 
@@ -263,9 +278,9 @@ impl<S: Wide> Job<'_, S> {
         scratch: &mut Scratch,
     ) {
         let width = panel_width::<S>(self.m);
-        let panel = &mut scratch.panel[..width * scheme.family.words(self.cols)];
+        let panel = &mut scratch.panel[..width * scheme.words(self.cols)];
         if *quantized != Some(scheme) {
-            self.s.run(Quantize { scheme, rows: self.x, cols: self.cols, width, panel });
+            self.quantize_panel(scheme, self.x, width, panel);
             *quantized = Some(scheme);
         }
         for tile in share(segment.tiles, self.threads, thread) {
@@ -281,14 +296,12 @@ impl<S: Wide> Job<'_, S> {
 
     /// This thread's share of a segment times many rows.
     fn many(&self, segment: &Segment, scheme: Scheme, panels: &[u32], thread: usize, scratch: &mut Scratch) {
-        let words = scheme.family.words(self.cols);
-        let block = match scheme.family {
-            Family::By32 => 32,
-            Family::By256 { .. } => 256,
-        };
+        let words = scheme.words(self.cols);
+        let block = scheme.columns();
         let blocks = self.cols.div_ceil(block);
-        for first_row in (0..self.m).step_by(ROWS) {
-            let rows = first_row..self.m.min(first_row + ROWS);
+        let step = rows_at_once(self.m, 4 * words);
+        for first_row in (0..self.m).step_by(step) {
+            let rows = first_row..self.m.min(first_row + step);
             let padded = rows.len().next_multiple_of(S::COLUMNS);
             let panels = &panels[first_row * words..][..padded * words];
             let side_lines = 2 * padded;
@@ -317,8 +330,9 @@ impl<S: Wide> Job<'_, S> {
 
     /// This thread's share of a segment in f32.
     fn floats(&self, segment: &Segment, thread: usize, scratch: &mut Scratch) {
-        for first_row in (0..self.m).step_by(ROWS) {
-            let rows = first_row..self.m.min(first_row + ROWS);
+        let step = rows_at_once(self.m, size_of::<f32>() * self.cols);
+        for first_row in (0..self.m).step_by(step) {
+            let rows = first_row..self.m.min(first_row + step);
             let side_lines = 2 * rows.len().next_multiple_of(WIDEST);
             for tile in share(segment.tiles, self.threads, thread) {
                 for (i, side) in segment.sides.iter().enumerate() {
@@ -333,10 +347,10 @@ impl<S: Wide> Job<'_, S> {
                     if self.cols == 0 {
                         sums.fill(Line::ZERO);
                     }
-                    for start in (0..self.cols).step_by(CHUNK) {
-                        let columns = start..self.cols.min(start + CHUNK);
+                    for start in (0..self.cols).step_by(DECODED) {
+                        let columns = start..self.cols.min(start + DECODED);
                         let ready = &mut scratch.ready;
-                        decode_chunk(self.s, side.dtype, lines, self.cols, columns.clone(), ready);
+                        decode_columns(self.s, side.dtype, lines, self.cols, columns.clone(), ready);
                         for (p, first) in rows.clone().step_by(S::COLUMNS).enumerate() {
                             let count = S::COLUMNS.min(rows.end - first);
                             let sums = &mut sums[2 * S::COLUMNS * p..];
@@ -352,10 +366,10 @@ impl<S: Wide> Job<'_, S> {
                             };
                             let first = start == 0;
                             match width {
-                                1 => self.multiply_chunk::<1>(ready, row, next, first, sums),
-                                2 => self.multiply_chunk::<2>(ready, row, next, first, sums),
-                                4 => self.multiply_chunk::<4>(ready, row, next, first, sums),
-                                _ => self.multiply_chunk::<8>(ready, row, next, first, sums),
+                                1 => self.multiply_floats::<1>(ready, row, next, first, sums),
+                                2 => self.multiply_floats::<2>(ready, row, next, first, sums),
+                                4 => self.multiply_floats::<4>(ready, row, next, first, sums),
+                                _ => self.multiply_floats::<8>(ready, row, next, first, sums),
                             }
                         }
                     }
@@ -368,7 +382,7 @@ impl<S: Wide> Job<'_, S> {
         self.s.fence();
     }
 
-    fn multiply_chunk<'a, const N: usize>(
+    fn multiply_floats<'a, const N: usize>(
         &self,
         ready: &[Line],
         row: impl Fn(usize) -> &'a [f32],
@@ -407,6 +421,13 @@ impl<S: Wide> Job<'_, S> {
         // SAFETY: the columns of a tile are written by the one thread whose share it is.
         unsafe { finishing.run(self.s) };
     }
+}
+
+/// How many of `m` rows of `bytes` each are multiplied with a tile before the next tile: whole panels, about as many each
+/// time.
+fn rows_at_once(m: usize, bytes: usize) -> usize {
+    let most = (ROWS_BYTES / bytes.max(1)).clamp(FEWEST_ROWS, ROWS);
+    m.div_ceil(m.div_ceil(most).max(1)).next_multiple_of(WIDEST)
 }
 
 /// Rows of the panel that holds `rows`, at most [`Wide::COLUMNS`] of them.

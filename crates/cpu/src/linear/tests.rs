@@ -147,26 +147,14 @@ fn activations(kind: usize, m: usize, cols: usize, random: &mut Random) -> Vec<f
 /// The quantized row as numbers.
 fn dequantized(scheme: Scheme, row: &[f32]) -> Vec<f32> {
     let cols = row.len();
-    let mut panel = vec![0u32; scheme.family.words(cols)];
-    let quantize = Quantize { scheme, rows: row, cols, width: 1, panel: &mut panel };
+    let mut panel = vec![0u32; scheme.words(cols)];
     use super::lanes::Wide;
-    Portable.run(quantize);
+    Portable.run(Quantize::<1> { scheme, rows: row, cols, panel: &mut panel });
     let quad = |word: u32| word.to_le_bytes().map(|b| f32::from(b.cast_signed()));
     let mut out = Vec::new();
-    match scheme.family {
-        Family::By32 => {
-            for block in panel.chunks_exact(11) {
-                let scale = f32::from_bits(block[9]);
-                out.extend(block[1..9].iter().flat_map(|&w| quad(w)).map(|q| q * scale));
-            }
-        }
-        Family::By256 { .. } => {
-            for block in panel.chunks_exact(89) {
-                let scale = f32::from_bits(block[88]);
-                let quads = block[..80].chunks_exact(10).flat_map(|part| &part[2..]);
-                out.extend(quads.flat_map(|&w| quad(w)).map(|q| q * scale));
-            }
-        }
+    for block in panel.chunks_exact(scheme.block_words()) {
+        let scale = f32::from_bits(block[block.len() - 1]);
+        out.extend(block[..scheme.columns() / 4].iter().flat_map(|&w| quad(w)).map(|q| q * scale));
     }
     out.truncate(cols);
     out
