@@ -209,7 +209,7 @@ impl Device for CpuDevice {
         bias: Option<&[f32]>,
         used_for: MatrixUse,
     ) -> Result<MatrixId, DeviceError> {
-        self.matrices.push(PackedMatrix::pack(parts, bias, used_for, self.isa, &self.pool)?);
+        self.matrices.push(PackedMatrix::pack(parts, bias, used_for, &self.pool)?);
         Ok(MatrixId(self.matrices.len() as u32 - 1))
     }
 

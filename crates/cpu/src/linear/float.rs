@@ -226,10 +226,8 @@ pub(super) fn decode_row<S: Lanes>(s: S, dtype: DType, tile: &[Line], r: usize, 
 pub(super) struct Multiply<'a, const N: usize> {
     /// Two lines for each column.
     pub(super) ready: &'a [Line],
-    /// The rows' values in these columns.
-    pub(super) rows: [&'a [f32]; N],
-    /// Those of the rows that come next.
-    pub(super) next: [&'a [f32]; N],
+    /// The rows' values in these columns: a panel of [`Wide::COLUMNS`] rows, of which the first `N` count.
+    pub(super) panel: &'a [f32],
     /// Whether these chunks are the first of their tile.
     pub(super) first: bool,
     /// `N` lines of group 0 and `N` of group 1.
@@ -242,23 +240,14 @@ impl<const N: usize> Task for Multiply<'_, N> {
         if N > S::COLUMNS {
             unreachable!("panels are as wide as tiles at most");
         }
-        let cols = self.rows[0].len();
-        assert!(self.rows.iter().all(|row| row.len() == cols), "rows have the same columns");
         let lines = &mut self.sums[..2 * N];
-        for (chunk, ready) in self.ready.as_chunks::<2>().0[..cols].chunks(CHUNK).enumerate() {
-            let start = chunk * CHUNK;
-            // Rows are far apart in memory: the processor does not see by itself what comes next.
-            for row in self.next {
-                for at in (start..start + CHUNK).step_by(16) {
-                    s.prefetch_near(row.as_ptr().wrapping_add(at).cast());
-                }
-            }
+        let chunks = self.ready.as_chunks::<2>().0.chunks(CHUNK).zip(self.panel.chunks(CHUNK * S::COLUMNS));
+        for (chunk, (ready, panel)) in chunks.enumerate() {
             let mut sums = [[s.splat_f(0.0); N]; 2];
-            for (k, [first, second]) in ready.iter().enumerate() {
+            for ([first, second], x) in ready.iter().zip(panel.chunks_exact(S::COLUMNS)) {
                 let (first, second) = (s.load_f(first), s.load_f(second));
                 for c in 0..N {
-                    // SAFETY: `start + k` is below `cols`, which is the length of every row, as was just checked.
-                    let x = s.splat_f(unsafe { *self.rows[c].get_unchecked(start + k) });
+                    let x = s.splat_f(x[c]);
                     sums[0][c] = s.fma(first, x, sums[0][c]);
                     sums[1][c] = s.fma(second, x, sums[1][c]);
                 }

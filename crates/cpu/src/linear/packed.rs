@@ -8,7 +8,6 @@ use super::float::decode_row;
 use super::formats::{By32, By256, Floats, ForFormat, GROUP, TILE, for_format, tile_lines};
 use super::lanes::Line;
 use super::portable::One;
-use crate::isa::Isa;
 use crate::memory::{Parts, Slab, share};
 use crate::pool::Pool;
 use glimmer_tensor::{DType, DeviceError, MatrixUse, MatrixView, quant};
@@ -79,7 +78,6 @@ impl PackedMatrix {
         parts: &[MatrixView<'_>],
         bias: Option<&[f32]>,
         used_for: MatrixUse,
-        _isa: Isa,
         pool: &Pool,
     ) -> Result<Self, DeviceError> {
         let cols = parts.first().map_or(0, |p| p.cols);

@@ -52,6 +52,8 @@ pub(crate) struct Activations {
 struct Scratch {
     /// Few rows, quantized.
     panel: Slab<u32>,
+    /// Some rows as they are, in panels.
+    floats: Slab<f32>,
     /// Unpacked weights.
     ready: Slab<Line>,
     /// The sums of a tile with some rows; gated, gate and value.
@@ -69,10 +71,14 @@ impl Activations {
         let size = |n: usize, each: usize| {
             n.checked_mul(each).ok_or(DeviceError::OutOfMemory { what, bytes: usize::MAX })
         };
+        // As many as `rows_at_once` says of any number of columns.
+        let floats = size(max_cols, FEWEST_ROWS)?.max(ROWS_BYTES / size_of::<f32>());
+        let floats = floats.min(size(max_cols, max_rows)?).saturating_add(size(max_cols, WIDEST)?);
         let threads = (0..threads)
             .map(|_| {
                 Ok(Mutex::new(Scratch {
                     panel: Slab::zeroed(size(words, WIDEST)?, what)?,
+                    floats: Slab::zeroed(floats, what)?,
                     ready: Slab::zeroed(READY, what)?,
                     sums: Slab::zeroed(2 * 2 * max_rows.min(ROWS).next_multiple_of(WIDEST), what)?,
                 }))
@@ -86,7 +92,7 @@ impl Activations {
     pub(crate) fn bytes(&self) -> usize {
         let thread = |s: &Mutex<Scratch>| {
             let s = s.lock().unwrap_or_else(PoisonError::into_inner);
-            s.panel.bytes() + s.ready.bytes() + s.sums.bytes()
+            s.panel.bytes() + s.floats.bytes() + s.ready.bytes() + s.sums.bytes()
         };
         self.panels.bytes() + self.threads.iter().map(thread).sum::<usize>()
     }
@@ -334,11 +340,17 @@ impl<S: Wide> Job<'_, S> {
         for first_row in (0..self.m).step_by(step) {
             let rows = first_row..self.m.min(first_row + step);
             let side_lines = 2 * rows.len().next_multiple_of(WIDEST);
+            let panels = &mut scratch.floats[..rows.len().next_multiple_of(S::COLUMNS) * self.cols];
+            let few = self.m <= S::COLUMNS;
+            if !few || segment.sides.iter().any(|side| scheme_of(side.dtype).is_some()) {
+                let rows = &self.x[rows.start * self.cols..rows.end * self.cols];
+                stand_side_by_side(rows, self.cols, S::COLUMNS, panels);
+            }
             for tile in share(segment.tiles, self.threads, thread) {
                 for (i, side) in segment.sides.iter().enumerate() {
                     let lines = self.tiles.tile(segment, tile, i);
                     let sums = &mut scratch.sums[side_lines * i..][..side_lines];
-                    if self.m <= S::COLUMNS && scheme_of(side.dtype).is_none() {
+                    if few && scheme_of(side.dtype).is_none() {
                         let few =
                             FewRows { s: self.s, tile: lines, x: self.x, m: self.m, cols: self.cols, sums };
                         for_format(side.dtype, few).expect("packed matrices hold weights");
@@ -354,22 +366,14 @@ impl<S: Wide> Job<'_, S> {
                         for (p, first) in rows.clone().step_by(S::COLUMNS).enumerate() {
                             let count = S::COLUMNS.min(rows.end - first);
                             let sums = &mut sums[2 * S::COLUMNS * p..];
-                            let width = panel_width::<S>(count);
-                            // A panel that lacks rows repeats its last one.
-                            let row = |c: usize| {
-                                let row = (first + c.min(count - 1)) * self.cols;
-                                &self.x[row + columns.start..row + columns.end]
-                            };
-                            let next = |c: usize| {
-                                let row = (first + S::COLUMNS + c).min(rows.end - 1) * self.cols;
-                                &self.x[row + columns.start..row + columns.end]
-                            };
+                            let panel = &panels[S::COLUMNS * self.cols * p..][..S::COLUMNS * self.cols];
+                            let panel = &panel[S::COLUMNS * columns.start..S::COLUMNS * columns.end];
                             let first = start == 0;
-                            match width {
-                                1 => self.multiply_floats::<1>(ready, row, next, first, sums),
-                                2 => self.multiply_floats::<2>(ready, row, next, first, sums),
-                                4 => self.multiply_floats::<4>(ready, row, next, first, sums),
-                                _ => self.multiply_floats::<8>(ready, row, next, first, sums),
+                            match panel_width::<S>(count) {
+                                1 => self.s.run(Multiply::<1> { ready, panel, first, sums }),
+                                2 => self.s.run(Multiply::<2> { ready, panel, first, sums }),
+                                4 => self.s.run(Multiply::<4> { ready, panel, first, sums }),
+                                _ => self.s.run(Multiply::<8> { ready, panel, first, sums }),
                             }
                         }
                     }
@@ -380,18 +384,6 @@ impl<S: Wide> Job<'_, S> {
             }
         }
         self.s.fence();
-    }
-
-    fn multiply_floats<'a, const N: usize>(
-        &self,
-        ready: &[Line],
-        row: impl Fn(usize) -> &'a [f32],
-        next: impl Fn(usize) -> &'a [f32],
-        first: bool,
-        sums: &mut [Line],
-    ) {
-        let (rows, next) = (std::array::from_fn(row), std::array::from_fn(next));
-        self.s.run(Multiply::<N> { ready, rows, next, first, sums: &mut sums[..2 * N] });
     }
 
     /// Finishes the sums of a tile with `rows`, where the last panel has `last` lines for each group and each side
@@ -420,6 +412,20 @@ impl<S: Wide> Job<'_, S> {
         };
         // SAFETY: the columns of a tile are written by the one thread whose share it is.
         unsafe { finishing.run(self.s) };
+    }
+}
+
+/// Puts rows of `cols` values into panels of `width` rows, column after column; rows that are not there become zero. Rows
+/// themselves are often a multiple of 4 KiB apart, where a cache keeps few of them at once.
+fn stand_side_by_side(rows: &[f32], cols: usize, width: usize, panels: &mut [f32]) {
+    let panels = panels.chunks_exact_mut((width * cols).max(1));
+    for (rows, panel) in rows.chunks((width * cols).max(1)).zip(panels) {
+        if rows.len() < panel.len() {
+            panel.fill(0.0);
+        }
+        for (c, row) in rows.chunks_exact(cols).enumerate() {
+            panel[c..].iter_mut().step_by(width).zip(row).for_each(|(to, &x)| *to = x);
+        }
     }
 }
 

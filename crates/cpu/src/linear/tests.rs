@@ -190,7 +190,7 @@ fn plain(w: &[f32], bias: Option<&[f32]>, x: &[f32], cols: usize) -> Vec<(f64, f
 
 fn pack(parts: &[Owned], bias: Option<&[f32]>, used_for: MatrixUse, pool: &Pool) -> PackedMatrix {
     let views: Vec<MatrixView<'_>> = parts.iter().map(Owned::view).collect();
-    PackedMatrix::pack(&views, bias, used_for, Isa::Portable, pool).unwrap()
+    PackedMatrix::pack(&views, bias, used_for, pool).unwrap()
 }
 
 /// How far f32 may be from f64, as a part of the sum of magnitudes.
@@ -624,7 +624,7 @@ fn matrices_that_make_no_sense_are_refused() {
     let pool = Pool::new(1);
     let pack = |parts: &[&Owned], bias: Option<&[f32]>, used_for| {
         let views: Vec<MatrixView<'_>> = parts.iter().map(|p| p.view()).collect();
-        PackedMatrix::pack(&views, bias, used_for, Isa::Portable, &pool).err().map(|e| e.to_string())
+        PackedMatrix::pack(&views, bias, used_for, &pool).err().map(|e| e.to_string())
     };
     let a = Owned::random(DType::F32, 3, 8, random);
     let b = Owned::random(DType::F32, 3, 9, random);
