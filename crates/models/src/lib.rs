@@ -1,17 +1,19 @@
 //! The models: what each generation of GLM is ([`DecoderSpec`]), and the one [`Decoder`] that runs them all.
 //!
-//! It knows tensors and token ids; it knows nothing of text, requests or training.
+//! [`Encoder`] makes embeddings beside it. It knows tensors and token ids; nothing of text, requests or training.
 #![forbid(unsafe_code)]
 
 mod catalogue;
 mod config;
 mod decoder;
+mod encoder;
 mod error;
 pub mod export;
 mod family;
 mod load;
 mod memory;
 pub mod names;
+mod panels;
 mod positions;
 pub mod rope;
 mod spec;
@@ -19,6 +21,7 @@ mod spec;
 pub use catalogue::{published_config, published_name, published_names};
 pub use config::{GGUF_CHATGLM_6B, Understood, understand};
 pub use decoder::{Decoder, Stage};
+pub use encoder::Encoder;
 pub use error::ModelError;
 pub use load::load;
 pub use memory::{Memory, memory};

@@ -1,0 +1,58 @@
+//! The text encoder against transformers' BertModel with mean pooling: `fixtures/text2vec-bert`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use glimmer_checkpoint::Checkpoint;
+use glimmer_models::Encoder;
+use support::{Stored, distance, root};
+
+/// The encoder, the stored texts as ids without padding, and the stored embeddings.
+fn fixture() -> (Encoder, Vec<Vec<u32>>, Vec<Vec<f32>>) {
+    let dir = root().join("fixtures/text2vec-bert");
+    let encoder = Encoder::open(&Checkpoint::open(&dir).unwrap()).unwrap();
+    let stored = Stored::open(&dir.join("expected.safetensors"));
+    let width = stored.shape("batch.input_ids")[1];
+    let (ids, mask) = (stored.ids("batch.input_ids"), stored.i64("batch.attention_mask"));
+    let texts = ids.chunks_exact(width).zip(mask.chunks_exact(width)).map(|(ids, mask)| {
+        ids.iter().zip(mask).filter(|(_, mask)| **mask == 1).map(|(&id, _)| id).collect::<Vec<u32>>()
+    });
+    let embeddings = stored.f32("batch.embeddings").chunks_exact(encoder.width()).map(<[f32]>::to_vec);
+    let (texts, embeddings) = (texts.collect(), embeddings.collect());
+    (encoder, texts, embeddings)
+}
+
+#[test]
+fn embeddings_are_the_references() {
+    let (encoder, texts, expected) = fixture();
+    assert_eq!((texts.len(), encoder.max_tokens()), (8, 64));
+    for (found, expected) in encoder.embed(&texts).unwrap().iter().zip(&expected) {
+        let d = distance(found, expected);
+        assert!(d <= 1e-5, "differs by {d}");
+    }
+}
+
+#[test]
+fn a_text_has_the_same_bits_alone_and_in_any_company() {
+    let (encoder, texts, _) = fixture();
+    let alone: Vec<Vec<f32>> = texts.iter().map(|t| encoder.embed(&[t]).unwrap().remove(0)).collect();
+    assert_eq!(encoder.embed(&texts).unwrap(), alone);
+    // Enough for several batches, in another order.
+    let many: Vec<&Vec<u32>> = (0..100).map(|i| &texts[i * 5 % texts.len()]).collect();
+    for (i, found) in encoder.embed(&many).unwrap().into_iter().enumerate() {
+        assert_eq!(found, alone[i * 5 % texts.len()]);
+    }
+}
+
+#[test]
+fn what_cannot_be_embedded_is_refused() {
+    let (encoder, ..) = fixture();
+    let message = |ids: Vec<u32>| encoder.embed(&[vec![2, 3], ids]).unwrap_err().to_string();
+    assert_eq!(message(Vec::new()), "text 1 has no tokens");
+    assert_eq!(message(vec![2; 65]), "text 1 has 65 tokens, the encoder takes 64");
+    assert_eq!(message(vec![2, 128]), "text 1: token id 128 is outside the vocabulary of 128");
+    assert!(encoder.embed(&[] as &[Vec<u32>]).unwrap().is_empty());
+    let decoder = Checkpoint::open(&root().join("fixtures/glm4-9b-orig")).unwrap();
+    let refused = Encoder::open(&decoder).err().unwrap().to_string();
+    assert!(refused.contains("config.json"), "{refused}");
+}
