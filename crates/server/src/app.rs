@@ -1,0 +1,151 @@
+//! What all requests share, and which of them goes where.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::routing::{MethodRouter, get, post};
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
+
+use crate::auth::Keys;
+use crate::error::{ApiError, ServerError};
+use crate::log::Log;
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::served::{Models, Served};
+use crate::{access, chat, completions, glm, models, status, tokens};
+
+/// What all requests share.
+pub(crate) struct App {
+    pub(crate) options: Options,
+    pub(crate) keys: Keys,
+    pub(crate) metrics: Metrics,
+    pub(crate) log: Log,
+    models: OnceLock<Models>,
+    is_draining: AtomicBool,
+    random: RandomState,
+    counter: AtomicU64,
+}
+
+impl App {
+    pub(crate) fn new(options: Options) -> Result<Arc<Self>, ServerError> {
+        Ok(Arc::new(App {
+            keys: Keys::open(options.api_keys.as_deref())?,
+            metrics: Metrics::default(),
+            log: Log::open(options.log_file.as_deref(), options.json_log)?,
+            models: OnceLock::new(),
+            is_draining: AtomicBool::new(false),
+            random: RandomState::new(),
+            counter: AtomicU64::new(0),
+            options,
+        }))
+    }
+
+    /// The models, once they are there.
+    pub(crate) fn models(&self) -> Result<&Models, ApiError> {
+        self.models.get().ok_or_else(ApiError::loading)
+    }
+
+    /// Begins to answer.
+    pub(crate) fn ready(&self, served: Vec<Served>) {
+        // There is one caller, and it calls once.
+        let _ = self.models.set(Models::new(served, self.options.any_model));
+    }
+
+    /// Ends what can be ended; whoever asks is told not to come any more.
+    pub(crate) fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Another number each time, which nobody can foresee: names of answers, seeds.
+    pub(crate) fn random(&self) -> u64 {
+        self.random.hash_one(self.counter.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Whether a request may be answered at all.
+    pub(crate) fn admits(&self, path: &str, headers: &HeaderMap) -> bool {
+        (self.options.public_status && status::PATHS.contains(&path)) || self.keys.admit(headers)
+    }
+}
+
+/// Every path, and what answers there.
+fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 25] {
+    [
+        ("/v1/chat/completions", post(chat::complete)),
+        ("/v1/completions", post(completions::complete)),
+        ("/v1/embeddings", post(models::embeddings)),
+        ("/v1/models", get(models::list)),
+        ("/v1/models/{*name}", get(models::one)),
+        ("/chat/completions", post(chat::complete)),
+        ("/completions", post(completions::complete)),
+        ("/embeddings", post(models::embeddings)),
+        ("/models", get(models::list)),
+        ("/", post(glm::root)),
+        ("/chat", post(glm::chat)),
+        ("/chat-stream", post(glm::chat_stream)),
+        ("/embedding", post(glm::embedding)),
+        ("/tokenize", post(tokens::tokenize)),
+        ("/detokenize", post(tokens::detokenize)),
+        ("/apply-template", post(tokens::apply_template)),
+        ("/health", get(status::health)),
+        ("/livez", get(status::live)),
+        ("/readyz", get(status::health)),
+        ("/version", get(status::version)),
+        ("/metrics", get(status::metrics)),
+        ("/openapi.json", get(status::openapi)),
+        ("/docs", get(status::docs)),
+        ("/ping", get(status::live)),
+        ("/favicon.ico", get(status::icon)),
+    ]
+}
+
+/// The paths there are.
+#[cfg(test)]
+pub(crate) fn paths() -> Vec<&'static str> {
+    routes().into_iter().map(|(path, _)| path).collect()
+}
+
+/// From a request to its answer.
+pub(crate) fn router(app: &Arc<App>) -> Result<Router, ServerError> {
+    let mut router = Router::new();
+    for (path, method) in routes() {
+        router = router.route(path, method);
+    }
+    let router = router
+        .fallback(async |request: Request| ApiError::no_path(request.method().as_str(), request.uri().path()))
+        .method_not_allowed_fallback(async |request: Request| {
+            ApiError::no_method(request.method().as_str(), request.uri().path())
+        })
+        .layer(axum::middleware::from_fn_with_state(app.clone(), access::keep))
+        .with_state(app.clone());
+    Ok(match cors(&app.options.cors_origins)? {
+        Some(cors) => router.layer(cors),
+        None => router,
+    })
+}
+
+fn cors(origins: &[String]) -> Result<Option<CorsLayer>, ServerError> {
+    if origins.is_empty() {
+        return Ok(None);
+    }
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([header::HeaderName::from_static("x-request-id"), header::RETRY_AFTER]);
+    if origins.iter().any(|origin| origin == "*") {
+        return Ok(Some(layer.allow_origin(Any)));
+    }
+    let parse = |origin: &String| {
+        HeaderValue::from_str(origin)
+            .map_err(|_| ServerError::Option(format!("{origin:?} is no origin such as https://example.org")))
+    };
+    let origins: Vec<HeaderValue> = origins.iter().map(parse).collect::<Result<_, _>>()?;
+    Ok(Some(layer.allow_origin(origins)))
+}

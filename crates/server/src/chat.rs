@@ -1,0 +1,301 @@
+//! `POST /v1/chat/completions`: the OpenAI API's conversations.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use glimmer_engine::Token;
+use glimmer_tokenizer::Tokenizer;
+use serde_json::{Value, json};
+
+use crate::access::Entry;
+use crate::app::App;
+use crate::error::ApiError;
+use crate::log::now;
+use crate::params::Params;
+use crate::served::Model;
+use crate::speaking::{Ask, Speaking, Usage};
+use crate::sse::{self, Script};
+use crate::wanted::Wanted;
+use crate::{body, conversation};
+
+/// Answers.
+pub(crate) async fn complete(
+    State(app): State<Arc<App>>,
+    Extension(entry): Extension<Entry>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    let wanted = Wanted::take(&app, &mut params, |model| Ok(model.chat()?.sampling.clone()))?;
+    let logprobs = logprobs(&mut params)?;
+    let shows_reasoning = params.boolean("include_reasoning")?.unwrap_or(true);
+    refuse_tools(&mut params)?;
+    let conversation = conversation::take(&mut params)?;
+    params.done()?;
+
+    let model = &wanted.model;
+    let prompt = conversation::prompt(model, conversation).await?;
+    wanted.check_length(&prompt.ids)?;
+    let stop_ids = &model.chat()?.stop_ids;
+    let ask = |index| {
+        let request = wanted.request(prompt.ids.clone(), index, stop_ids, logprobs);
+        Ok(Ask { request, decoding: prompt.decoding(model, &wanted.stop)?, prompt: 0 })
+    };
+    let asks = (0..wanted.n).map(ask).collect::<Result<Vec<_>, ApiError>>()?;
+    let mut speaking = Speaking::start(&app, model, &entry, asks, wanted.stream);
+    let frame = Frame {
+        id: format!("chatcmpl-{:016x}", app.random()),
+        created: now(),
+        name: wanted.name.clone(),
+        has_logprobs: logprobs.is_some(),
+        shows_reasoning,
+    };
+    if wanted.stream {
+        speaking.taken().await?;
+        let stage = Stage::Roles;
+        return Ok(sse::respond(Stream { speaking, wanted, frame, stage, ready: VecDeque::new() }));
+    }
+    whole(speaking, &wanted, &frame).await
+}
+
+fn logprobs(params: &mut Params) -> Result<Option<usize>, ApiError> {
+    let wanted = params.boolean("logprobs")?.unwrap_or(false);
+    let top = params.integer("top_logprobs", 0..=20)?;
+    match (wanted, top) {
+        (true, top) => Ok(Some(top.unwrap_or(0) as usize)),
+        (false, Some(1..)) => {
+            Err(ApiError::parameter("top_logprobs", "`top_logprobs` needs `logprobs: true`"))
+        }
+        (false, _) => Ok(None),
+    }
+}
+
+/// Tools and forms of answers are not there yet; what asks for none of them is fine.
+fn refuse_tools(params: &mut Params) -> Result<(), ApiError> {
+    for name in [
+        "tools",
+        "functions",
+        "documents",
+        "web_search_options",
+        "prediction",
+        "audio",
+        "continue_final_message",
+        "verbosity",
+    ] {
+        params.not_yet(name)?;
+    }
+    match params.take("tool_choice") {
+        None => {}
+        Some(Value::String(choice)) if choice == "none" || choice == "auto" => {}
+        Some(_) => return Err(ApiError::unsupported("tool_choice", "tools are not supported yet")),
+    }
+    match params.take("function_call") {
+        None => {}
+        Some(Value::String(choice)) if choice == "none" || choice == "auto" => {}
+        Some(_) => return Err(ApiError::unsupported("function_call", "tools are not supported yet")),
+    }
+    // Without tools there are no calls to make one after the other.
+    params.boolean("parallel_tool_calls")?;
+    match params.take("response_format") {
+        None => {}
+        Some(format) if format == json!({"type": "text"}) => {}
+        Some(_) => {
+            return Err(ApiError::unsupported(
+                "response_format",
+                "only `{\"type\": \"text\"}` is supported yet",
+            ));
+        }
+    }
+    match params.take("modalities") {
+        None => {}
+        Some(modalities) if modalities == json!(["text"]) => {}
+        Some(_) => return Err(ApiError::unsupported("modalities", "only text is supported")),
+    }
+    params.only("skip_special_tokens", true)
+}
+
+/// What all parts of one answer have in common.
+struct Frame {
+    id: String,
+    created: u64,
+    name: String,
+    has_logprobs: bool,
+    shows_reasoning: bool,
+}
+
+impl Frame {
+    fn chunk(&self, choices: &Value) -> Value {
+        json!({
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.name,
+            "system_fingerprint": fingerprint(),
+            "choices": choices,
+        })
+    }
+
+    fn logprobs(&self, tokens: &[Token], model: &Model) -> Value {
+        if !self.has_logprobs {
+            return Value::Null;
+        }
+        let tokenizer = &model.served.tokenizer;
+        let one = |token: &Token| {
+            let mut shown = shown_token(tokenizer, token.id, token.logprob.unwrap_or(f32::NAN));
+            shown["top_logprobs"] =
+                token.top.iter().map(|&(id, logprob)| shown_token(tokenizer, id, logprob)).collect();
+            shown
+        };
+        json!({"content": tokens.iter().map(one).collect::<Vec<_>>(), "refusal": null})
+    }
+}
+
+/// What this server and its arithmetic are: with the same seed, the same answer.
+pub(crate) fn fingerprint() -> String {
+    format!("glimmer-{}", env!("CARGO_PKG_VERSION"))
+}
+
+fn shown_token(tokenizer: &Tokenizer, id: u32, logprob: f32) -> Value {
+    let bytes = tokenizer.token_bytes(id).unwrap_or_default();
+    json!({"token": String::from_utf8_lossy(&bytes), "logprob": logprob, "bytes": bytes})
+}
+
+/// Numbers of tokens as the OpenAI API gives them.
+pub(crate) fn usage(usage: Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "total_tokens": usage.prompt + usage.completion,
+        "prompt_tokens_details": {"cached_tokens": usage.cached},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    })
+}
+
+/// The whole answer at once.
+async fn whole(mut speaking: Speaking, wanted: &Wanted, frame: &Frame) -> Result<Response, ApiError> {
+    #[derive(Clone, Default)]
+    struct Answer {
+        text: String,
+        reasoning: String,
+        tokens: Vec<Token>,
+        finish: &'static str,
+    }
+    let mut answers = vec![Answer::default(); wanted.n];
+    while let Some(delta) = speaking.next().await {
+        let delta = delta?;
+        let answer = &mut answers[delta.index];
+        answer.text.push_str(&delta.text);
+        answer.reasoning.push_str(&delta.reasoning);
+        answer.tokens.extend(delta.tokens);
+        answer.finish = delta.finish.unwrap_or_default();
+    }
+    let choice = |(index, answer): (usize, &Answer)| {
+        let mut message = json!({"role": "assistant", "content": answer.text, "refusal": null});
+        if frame.shows_reasoning && !answer.reasoning.is_empty() {
+            message["reasoning_content"] = answer.reasoning.as_str().into();
+        }
+        json!({
+            "index": index,
+            "message": message,
+            "logprobs": frame.logprobs(&answer.tokens, &wanted.model),
+            "finish_reason": answer.finish,
+        })
+    };
+    let value = json!({
+        "id": frame.id,
+        "object": "chat.completion",
+        "created": frame.created,
+        "model": frame.name,
+        "system_fingerprint": fingerprint(),
+        "choices": answers.iter().enumerate().map(choice).collect::<Vec<_>>(),
+        "usage": usage(speaking.usage()),
+    });
+    Ok(body::json(StatusCode::OK, &value))
+}
+
+/// Where a stream is.
+enum Stage {
+    /// Who speaks, of each answer.
+    Roles,
+    Answers,
+    Usage,
+    Done,
+    Over,
+}
+
+/// An answer as it comes.
+struct Stream {
+    speaking: Speaking,
+    wanted: Wanted,
+    frame: Frame,
+    stage: Stage,
+    ready: VecDeque<Value>,
+}
+
+impl Stream {
+    fn push(&mut self, index: usize, delta: &Value, tokens: &[Token], finish: Option<&str>) {
+        let logprobs =
+            if tokens.is_empty() { Value::Null } else { self.frame.logprobs(tokens, &self.wanted.model) };
+        let choice = json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish});
+        let mut chunk = self.frame.chunk(&json!([choice]));
+        if self.wanted.stream_usage {
+            chunk["usage"] = Value::Null;
+        }
+        self.ready.push_back(chunk);
+    }
+}
+
+impl Script for Stream {
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some(chunk) = self.ready.pop_front() {
+                return Some(chunk.to_string());
+            }
+            match self.stage {
+                Stage::Roles => {
+                    for index in 0..self.wanted.n {
+                        self.push(index, &json!({"role": "assistant", "content": ""}), &[], None);
+                    }
+                    self.stage = Stage::Answers;
+                }
+                Stage::Answers => match self.speaking.next().await {
+                    Some(Ok(delta)) => {
+                        let mut shown = json!({});
+                        if self.frame.shows_reasoning && !delta.reasoning.is_empty() {
+                            shown["reasoning_content"] = delta.reasoning.into();
+                        }
+                        if !delta.text.is_empty() {
+                            shown["content"] = delta.text.into();
+                        }
+                        let is_empty = shown.as_object().is_some_and(serde_json::Map::is_empty);
+                        if !is_empty || !delta.tokens.is_empty() {
+                            self.push(delta.index, &shown, &delta.tokens, None);
+                        }
+                        if let Some(finish) = delta.finish {
+                            self.push(delta.index, &json!({}), &[], Some(finish));
+                        }
+                    }
+                    Some(Err(error)) => {
+                        self.stage = Stage::Over;
+                        return Some(error.json().to_string());
+                    }
+                    None if self.wanted.stream_usage => self.stage = Stage::Usage,
+                    None => self.stage = Stage::Done,
+                },
+                Stage::Usage => {
+                    let mut chunk = self.frame.chunk(&json!([]));
+                    chunk["usage"] = usage(self.speaking.usage());
+                    self.ready.push_back(chunk);
+                    self.stage = Stage::Done;
+                }
+                Stage::Done => {
+                    self.stage = Stage::Over;
+                    return Some("[DONE]".to_owned());
+                }
+                Stage::Over => return None,
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! From a request's messages to a prompt.
+
+use std::sync::Arc;
+
+use glimmer_chat::reply::{ReplyOptions, ReplyParser};
+use glimmer_chat::{Conversation, Message, Rendered};
+use serde_json::{Map, Value};
+
+use crate::error::ApiError;
+use crate::params::Params;
+use crate::served::Model;
+use crate::speaking::Decoding;
+
+/// Fields that a message may have. Those after the first line say nothing that a model could read.
+const FIELDS: [&str; 13] = [
+    "role",
+    "content",
+    "metadata",
+    "reasoning_content",
+    "reasoning",
+    "tool_calls",
+    "tool_call_id",
+    "function_call",
+    "name",
+    "refusal",
+    "annotations",
+    "audio",
+    "tools",
+];
+
+/// Takes the messages and the switches of the chat template.
+pub(crate) fn take(params: &mut Params) -> Result<Conversation, ApiError> {
+    let messages = params.need("messages")?;
+    check_messages(&messages)?;
+    let mut fields = Map::new();
+    fields.insert("messages".to_owned(), messages);
+    if let Some(kwargs) = params.object("chat_template_kwargs")? {
+        fields.insert("chat_template_kwargs".to_owned(), Value::Object(kwargs.rest()));
+    }
+    if let Some(thinks) = thinks(params)? {
+        fields.insert("enable_thinking".to_owned(), thinks.into());
+    }
+    if let Some(open) = params.boolean("add_generation_prompt")? {
+        fields.insert("add_generation_prompt".to_owned(), open.into());
+    }
+    let conversation: Conversation = serde_json::from_value(Value::Object(fields))
+        .map_err(|error| ApiError::parameter("messages", error.to_string()))?;
+    for (index, message) in conversation.messages.iter().enumerate() {
+        if !message.images.is_empty() || message.parts.is_some() {
+            return Err(ApiError::unsupported(
+                "messages",
+                format!("message {index}: images are not supported yet"),
+            ));
+        }
+        if message.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
+            return Err(ApiError::unsupported(
+                "messages",
+                format!("message {index}: tools are not supported yet"),
+            ));
+        }
+    }
+    Ok(conversation)
+}
+
+fn check_messages(messages: &Value) -> Result<(), ApiError> {
+    let list = messages.as_array().filter(|list| !list.is_empty());
+    let list =
+        list.ok_or_else(|| ApiError::parameter("messages", "`messages` is to be a list that is not empty"))?;
+    for (index, message) in list.iter().enumerate() {
+        let Some(fields) = message.as_object() else { continue };
+        if let Some(name) =
+            fields.iter().find(|(name, value)| !value.is_null() && !FIELDS.contains(&name.as_str()))
+        {
+            return Err(ApiError::parameter(
+                "messages",
+                format!("message {index}: unknown field {:?}", name.0),
+            ));
+        }
+        if !fields.get("audio").is_none_or(Value::is_null) {
+            return Err(ApiError::unsupported(
+                "messages",
+                format!("message {index}: there is no audio here"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the model is to reason: `enable_thinking`, GLM's own `thinking`, or `reasoning_effort: "none"`.
+fn thinks(params: &mut Params) -> Result<Option<bool>, ApiError> {
+    let direct = params.boolean("enable_thinking")?;
+    let kind = match params.object("thinking")? {
+        None => None,
+        Some(mut thinking) => {
+            let kind = match thinking.string("type")?.as_deref() {
+                Some("enabled") => Some(true),
+                Some("disabled") => Some(false),
+                _ => {
+                    return Err(ApiError::parameter(
+                        "thinking",
+                        "`thinking.type` is to be `enabled` or `disabled`",
+                    ));
+                }
+            };
+            thinking.done()?;
+            kind
+        }
+    };
+    let effort = match params.string("reasoning_effort")?.as_deref() {
+        None => None,
+        Some("none") => Some(false),
+        Some(_) => {
+            return Err(ApiError::unsupported(
+                "reasoning_effort",
+                "GLM models reason or do not: `reasoning_effort` can only be `none`",
+            ));
+        }
+    };
+    Ok(direct.or(kind).or(effort))
+}
+
+/// A conversation from the oldest API: rounds of question and answer, then a question. The history may be a list of
+/// rounds, a list of one list of rounds, or questions and answers in turn.
+pub(crate) fn of_rounds(history: Vec<Value>, question: String) -> Result<Conversation, ApiError> {
+    use glimmer_chat::Role::{Assistant, User};
+    let fault = || ApiError::parameter("history", "`history` is to be a list of pairs [question, answer]");
+    let mut history = history;
+    // One level more than the server that defined this API had.
+    if let [Value::Array(inner)] = history.as_slice()
+        && inner.iter().all(Value::is_array)
+    {
+        history = inner.clone();
+    }
+    let mut texts = Vec::new();
+    for round in &history {
+        match round {
+            Value::String(text) => texts.push(text.clone()),
+            Value::Array(pair) => match pair.as_slice() {
+                [Value::String(question), Value::String(answer)] => {
+                    texts.extend([question.clone(), answer.clone()]);
+                }
+                _ => return Err(fault()),
+            },
+            _ => return Err(fault()),
+        }
+    }
+    if texts.len() % 2 != 0 || !(history.iter().all(Value::is_string) || history.iter().all(Value::is_array))
+    {
+        return Err(fault());
+    }
+    let turns = texts.into_iter().enumerate();
+    let mut messages: Vec<Message> =
+        turns.map(|(at, text)| Message::new(if at % 2 == 0 { User } else { Assistant }, text)).collect();
+    messages.push(Message::new(User, question));
+    Ok(Conversation::new(messages))
+}
+
+/// A prompt and how to read its answers.
+pub(crate) struct Prompt {
+    pub(crate) ids: Vec<u32>,
+    opens_reasoning: bool,
+}
+
+impl Prompt {
+    /// How to read an answer.
+    pub(crate) fn decoding(&self, model: &Model, stop: &[String]) -> Result<Decoding, ApiError> {
+        let options =
+            ReplyOptions { tools: Vec::new(), stop: stop.to_vec(), in_reasoning: self.opens_reasoning };
+        let parser = ReplyParser::new(&model.chat()?.template, &model.served.tokenizer, options);
+        Ok(Decoding::Reply(Box::new(parser)))
+    }
+}
+
+/// Renders a conversation.
+pub(crate) fn render(model: &Model, conversation: &Conversation) -> Result<Rendered, ApiError> {
+    Ok(model.chat()?.template.render(conversation)?)
+}
+
+/// Renders and encodes a conversation. Long ones take a while: this runs where others do not wait for it.
+pub(crate) async fn prompt(model: &Arc<Model>, conversation: Conversation) -> Result<Prompt, ApiError> {
+    let model = model.clone();
+    aside(move || {
+        let rendered = render(&model, &conversation)?;
+        let ids = rendered.ids(&model.served.tokenizer)?;
+        Ok(Prompt { ids, opens_reasoning: rendered.opens_reasoning() })
+    })
+    .await
+}
+
+/// Computes on a thread for things that take long.
+pub(crate) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    // The panic itself is on standard error.
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(ApiError::internal("the request could not be read")))
+}

@@ -1,0 +1,246 @@
+//! What clients are told when something is wrong, in the shape of the OpenAI API:
+//! `{"error": {"message", "type", "param", "code"}}`.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use glimmer_chat::ChatError;
+use glimmer_engine::EngineError;
+use serde_json::{Value, json};
+
+/// An answer that is not the one asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    kind: &'static str,
+    code: Option<&'static str>,
+    param: Option<String>,
+    message: String,
+    retry_after: Option<u64>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        ApiError { status, kind, code: None, param: None, message: message.into(), retry_after: None }
+    }
+
+    fn coded(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
+    }
+
+    /// 400: the request as a whole makes no sense.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
+    }
+
+    /// 400: this parameter makes no sense.
+    pub(crate) fn parameter(name: &str, message: impl Into<String>) -> Self {
+        let mut error = ApiError::invalid(message).coded("invalid_value");
+        error.param = Some(name.to_owned());
+        error
+    }
+
+    /// 400: a parameter nobody knows. What is not understood is never passed over in silence.
+    pub(crate) fn unknown(name: &str) -> Self {
+        let mut error =
+            ApiError::invalid(format!("unknown parameter: `{}`", shortened(name))).coded("unknown_parameter");
+        error.param = Some(shortened(name));
+        error
+    }
+
+    /// 400: a parameter that asks for what this server does not do.
+    pub(crate) fn unsupported(name: &str, message: impl Into<String>) -> Self {
+        let mut error = ApiError::invalid(message).coded("unsupported_parameter");
+        error.param = Some(name.to_owned());
+        error
+    }
+
+    /// 400: the prompt leaves no room.
+    pub(crate) fn too_long(prompt: usize, context: usize) -> Self {
+        ApiError::invalid(format!(
+            "the context of this model is {context} tokens here, and the prompt alone has {prompt}"
+        ))
+        .coded("context_length_exceeded")
+    }
+
+    /// 401.
+    pub(crate) fn unauthorized() -> Self {
+        let message = "a valid API key is required: `Authorization: Bearer KEY`";
+        ApiError::new(StatusCode::UNAUTHORIZED, "invalid_request_error", message).coded("invalid_api_key")
+    }
+
+    /// 404: no such model.
+    pub(crate) fn no_model(name: &str) -> Self {
+        let message =
+            format!("the model `{}` does not exist; /v1/models lists those that do", shortened(name));
+        let mut error = ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message);
+        error.param = Some("model".to_owned());
+        error.coded("model_not_found")
+    }
+
+    /// 404: no such path.
+    pub(crate) fn no_path(method: &str, path: &str) -> Self {
+        let message = format!("there is nothing at {method} {}", shortened(path));
+        ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message).coded("not_found")
+    }
+
+    /// 405.
+    pub(crate) fn no_method(method: &str, path: &str) -> Self {
+        let message = format!("{} does not take {method}", shortened(path));
+        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message)
+            .coded("method_not_allowed")
+    }
+
+    /// 408: the client was too slow.
+    pub(crate) fn slow_request() -> Self {
+        let message = "the request's body did not arrive in time";
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", message).coded("request_timeout")
+    }
+
+    /// 413.
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let message = format!("the request's body has more than {limit} bytes");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message)
+            .coded("request_too_large")
+    }
+
+    /// 415.
+    pub(crate) fn not_json() -> Self {
+        let message = "the request's Content-Type is to be application/json";
+        ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error", message)
+            .coded("unsupported_media_type")
+    }
+
+    /// 429.
+    pub(crate) fn busy(waiting: usize, retry_after: u64) -> Self {
+        let message = format!("{waiting} requests are waiting already; try again later");
+        let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
+        error.retry_after = Some(retry_after);
+        error.coded("rate_limit_exceeded")
+    }
+
+    /// 503: the models are not there yet.
+    pub(crate) fn loading() -> Self {
+        let message = "the model is being loaded";
+        let mut error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable_error", message);
+        error.retry_after = Some(1);
+        error.coded("loading")
+    }
+
+    /// 504: the answer took longer than the operator allows.
+    pub(crate) fn timeout(seconds: u64) -> Self {
+        let message = format!("the answer was not complete after {seconds} s");
+        ApiError::new(StatusCode::GATEWAY_TIMEOUT, "server_error", message).coded("timeout")
+    }
+
+    /// The client took the answer more slowly than it was made.
+    pub(crate) fn slow_reader(events: usize) -> Self {
+        let message = format!("the client fell more than {events} tokens behind");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message).coded("slow_reader")
+    }
+
+    /// 500.
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+    }
+
+    /// The status.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The body.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        })
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = crate::body::json(self.status, &self.json());
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<ChatError> for ApiError {
+    fn from(error: ChatError) -> Self {
+        match error {
+            ChatError::Tool { .. } => ApiError::parameter("tools", error.to_string()),
+            ChatError::MissingToken { .. } | ChatError::UnknownFormat { .. } | ChatError::Syntax { .. } => {
+                ApiError::internal(error.to_string())
+            }
+            _ => ApiError::parameter("messages", error.to_string()),
+        }
+    }
+}
+
+impl ApiError {
+    /// A refusal or failure of the engine; `retry_after` is for a full queue.
+    pub(crate) fn from_engine(error: &EngineError, retry_after: u64) -> Self {
+        match error {
+            EngineError::EmptyPrompt => ApiError::invalid(error.to_string()),
+            EngineError::TooLong { prompt, context } => ApiError::too_long(*prompt, *context),
+            EngineError::Indivisible { .. } => {
+                ApiError::invalid(error.to_string()).coded("context_length_exceeded")
+            }
+            EngineError::QueueFull { waiting } => ApiError::busy(*waiting, retry_after),
+            _ => ApiError::internal(error.to_string()),
+        }
+    }
+}
+
+/// A name as typed by a stranger, of a length that can be shown.
+fn shortened(name: &str) -> String {
+    let mut shown: String = name.chars().take(100).collect();
+    if shown.len() < name.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Why the server does not start or does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address cannot be listened at.
+    #[error("{address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Others could reach the server without a key.
+    #[error(
+        "{address} can be reached from other machines: give keys with --api-keys FILE, or say --insecure to serve anybody"
+    )]
+    Open {
+        /// The address.
+        address: String,
+    },
+    /// A file that is needed cannot be used.
+    #[error("{path}: {what}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// TLS cannot be had.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// A value that cannot be used.
+    #[error("{0}")]
+    Option(String),
+    /// The operating system.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}

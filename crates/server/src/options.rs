@@ -1,0 +1,97 @@
+//! What an operator decides.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name or address to listen at.
+    pub host: String,
+    /// Port; 0 takes a free one.
+    pub port: u16,
+    /// A file of API keys, one a line; read again on SIGHUP. Without it nobody is asked for a key.
+    pub api_keys: Option<PathBuf>,
+    /// Serve other machines without keys.
+    pub insecure: bool,
+    /// `/health`, `/livez`, `/readyz`, `/version` and `/metrics` need no key.
+    pub public_status: bool,
+    /// Certificates and private key, in PEM.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Origins whose pages may read answers; `*` for all. None by default.
+    pub cors_origins: Vec<String>,
+    /// Take any model name for the first model.
+    pub any_model: bool,
+    /// `/chat-stream` sends what is new in place of the whole answer so far.
+    pub glm_api_deltas: bool,
+    /// `/metrics` uses vLLM's names.
+    pub vllm_metrics: bool,
+    /// Log lines are JSON objects.
+    pub json_log: bool,
+    /// Where the log goes; standard error without it.
+    pub log_file: Option<PathBuf>,
+    /// What a request may cost.
+    pub limits: Limits,
+}
+
+/// Bounds on what a client can ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a request's body.
+    pub body: usize,
+    /// Time for a body to arrive.
+    pub body_time: Duration,
+    /// Time for a request's head to arrive, and for an idle connection to ask again.
+    pub head_time: Duration,
+    /// Time in which a client must take something of what is sent.
+    pub stall_time: Duration,
+    /// Time for a whole answer.
+    pub answer_time: Duration,
+    /// Time for requests in progress when the server is told to stop.
+    pub drain_time: Duration,
+    /// New tokens of an answer.
+    pub answer_tokens: usize,
+    /// Answers of one request: prompts times `n`.
+    pub choices: usize,
+    /// Tokens that a client may be behind.
+    pub behind: usize,
+    /// Connections at once.
+    pub connections: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            host: "127.0.0.1".to_owned(),
+            port: 8000,
+            api_keys: None,
+            insecure: false,
+            public_status: false,
+            tls: None,
+            cors_origins: Vec::new(),
+            any_model: false,
+            glm_api_deltas: false,
+            vllm_metrics: false,
+            json_log: false,
+            log_file: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            body: 16 << 20,
+            body_time: Duration::from_secs(30),
+            head_time: Duration::from_secs(60),
+            stall_time: Duration::from_secs(30),
+            answer_time: Duration::from_secs(3600),
+            drain_time: Duration::from_secs(300),
+            answer_tokens: usize::MAX,
+            choices: 128,
+            behind: 4096,
+            connections: 1024,
+        }
+    }
+}

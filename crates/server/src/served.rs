@@ -1,0 +1,102 @@
+//! The models that are served, and the one that a request means.
+
+use std::sync::Arc;
+
+use glimmer_chat::ChatTemplate;
+use glimmer_engine::{Engine, Sampling};
+use glimmer_tokenizer::Tokenizer;
+
+use crate::error::ApiError;
+use crate::metrics::ModelMetrics;
+
+/// A model, ready to answer.
+pub struct Served {
+    /// What clients call it; the first is its name in lists and figures.
+    pub names: Vec<String>,
+    /// What computes.
+    pub engine: Engine,
+    /// Text to ids and back.
+    pub tokenizer: Tokenizer,
+    /// How it converses, if it does.
+    pub chat: Option<Chat>,
+    /// How it continues text.
+    pub text: Text,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
+}
+
+/// How a model converses.
+#[derive(Clone, Debug)]
+pub struct Chat {
+    /// Conversations to prompts.
+    pub template: ChatTemplate,
+    /// The ids that end an answer.
+    pub stop_ids: Vec<u32>,
+    /// What a request leaves open.
+    pub sampling: Sampling,
+}
+
+/// How a model continues text.
+#[derive(Clone, Debug)]
+pub struct Text {
+    /// The ids that end a text.
+    pub stop_ids: Vec<u32>,
+    /// What a request leaves open.
+    pub sampling: Sampling,
+}
+
+/// A served model with its figures.
+pub(crate) struct Model {
+    pub(crate) served: Served,
+    pub(crate) metrics: ModelMetrics,
+}
+
+impl Model {
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        self.served.names.first().map_or("model", String::as_str)
+    }
+
+    /// How it converses.
+    pub(crate) fn chat(&self) -> Result<&Chat, ApiError> {
+        self.served.chat.as_ref().ok_or_else(|| {
+            ApiError::invalid(format!(
+                "nothing tells the chat format of the model `{}`; /v1/completions continues text",
+                self.name()
+            ))
+        })
+    }
+}
+
+/// All that are served.
+pub(crate) struct Models {
+    models: Vec<Arc<Model>>,
+    any: bool,
+}
+
+impl Models {
+    pub(crate) fn new(served: Vec<Served>, any: bool) -> Self {
+        let model = |served| Arc::new(Model { served, metrics: ModelMetrics::default() });
+        Models { models: served.into_iter().map(model).collect(), any }
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> &[Arc<Model>] {
+        &self.models
+    }
+
+    /// The one that requests mean that cannot say which.
+    pub(crate) fn first(&self) -> Result<&Arc<Model>, ApiError> {
+        self.models.first().ok_or_else(ApiError::loading)
+    }
+
+    /// The one of this name.
+    pub(crate) fn find(&self, name: &str) -> Result<&Arc<Model>, ApiError> {
+        let found = self.models.iter().find(|model| model.served.names.iter().any(|other| other == name));
+        match found {
+            Some(model) => Ok(model),
+            None if self.any => self.first(),
+            None => Err(ApiError::no_model(name)),
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! From the engine's events to pieces of text: the part of a request's way that all the APIs share.
+//!
+//! The engine's thread must never wait for a client. Each request has one bounded channel from that thread to the
+//! connection's task; a client that falls further behind than the channel is long loses its answer, and is told so.
+//! Dropping a [`Speaking`] closes the channel, which is how the engine learns that nobody listens any more.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use glimmer_chat::reply::{Event as Said, ReplyParser, StopStrings};
+use glimmer_engine::{Event, Finish, Request, Token};
+use glimmer_tokenizer::DecodeStream;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::timeout_at;
+
+use crate::access::Entry;
+use crate::app::App;
+use crate::error::ApiError;
+use crate::metrics::Ended;
+use crate::served::Model;
+
+/// What becomes of an answer's ids.
+pub(crate) enum Decoding {
+    /// The answer in a chat format.
+    Reply(Box<ReplyParser>),
+    /// Text up to a stop string.
+    Plain(Box<DecodeStream>, StopStrings),
+}
+
+impl Decoding {
+    fn push(&mut self, id: u32) -> Vec<Said> {
+        match self {
+            Decoding::Reply(parser) => parser.push(id),
+            Decoding::Plain(stream, stop) => vec![Said::Text(stop.feed(&stream.push(id)))],
+        }
+    }
+
+    fn has_stopped(&self) -> bool {
+        match self {
+            Decoding::Reply(parser) => parser.stopped().is_some(),
+            Decoding::Plain(_, stop) => stop.found().is_some(),
+        }
+    }
+
+    /// What was held back, and whether a stop string was found in it.
+    fn finish(self) -> (Vec<Said>, bool) {
+        match self {
+            Decoding::Reply(parser) => {
+                let stopped = parser.stopped().is_some();
+                (parser.finish(), stopped)
+            }
+            Decoding::Plain(stream, mut stop) => {
+                let last = stop.feed(&stream.finish());
+                let rest = stop.finish();
+                (vec![Said::Text(last), Said::Text(rest)], stop.found().is_some())
+            }
+        }
+    }
+}
+
+/// An answer to be made.
+pub(crate) struct Ask {
+    pub(crate) request: Request,
+    pub(crate) decoding: Decoding,
+    /// Which of the request's prompts it answers; a prompt with several answers counts once.
+    pub(crate) prompt: usize,
+}
+
+/// More of an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Delta {
+    /// Which answer.
+    pub(crate) index: usize,
+    pub(crate) text: String,
+    pub(crate) reasoning: String,
+    /// The tokens this is made of; a token whose text is still held back comes with what follows.
+    pub(crate) tokens: Vec<Token>,
+    /// Why the answer ends here: `stop` or `length`.
+    pub(crate) finish: Option<&'static str>,
+}
+
+/// Tokens of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    pub(crate) prompt: usize,
+    pub(crate) cached: usize,
+    pub(crate) completion: usize,
+    pub(crate) reasoning: usize,
+}
+
+struct Choice {
+    decoding: Option<Decoding>,
+    prompt: usize,
+    prompt_tokens: usize,
+    cached: usize,
+    tokens: usize,
+    reasoning: usize,
+    /// Tokens whose text is held back.
+    held: Vec<Token>,
+    has_spoken: bool,
+    is_running: bool,
+    first: Option<Instant>,
+    last: Option<Instant>,
+    /// Tells the engine's thread that no more of it is wanted.
+    cancelled: Arc<AtomicBool>,
+}
+
+/// Answers being made.
+pub(crate) struct Speaking {
+    app: Arc<App>,
+    model: Arc<Model>,
+    entry: Entry,
+    events: Receiver<(usize, Event)>,
+    overrun: Arc<AtomicBool>,
+    behind: usize,
+    choices: Vec<Choice>,
+    open: usize,
+    start: Instant,
+    deadline: tokio::time::Instant,
+    /// An event that was waited for before the answer's head was sent.
+    waiting: Option<(usize, Event)>,
+}
+
+impl Speaking {
+    /// Hands the requests to the engine. A whole answer is waited for here, a stream by its client: only the second
+    /// can fall behind.
+    pub(crate) fn start(
+        app: &Arc<App>,
+        model: &Arc<Model>,
+        entry: &Entry,
+        asks: Vec<Ask>,
+        stream: bool,
+    ) -> Self {
+        let behind = if stream {
+            app.options.limits.behind.saturating_mul(asks.len())
+        } else {
+            let events =
+                |ask: &Ask| ask.request.prompt.len().saturating_add(ask.request.max_tokens).saturating_add(2);
+            asks.iter().map(events).fold(0, usize::saturating_add)
+        };
+        // Memory is taken as events come, not by the bound.
+        let (sender, events) = channel(behind.clamp(1, tokio::sync::Semaphore::MAX_PERMITS));
+        let overrun = Arc::new(AtomicBool::new(false));
+        let mut choices = Vec::with_capacity(asks.len());
+        for (index, ask) in asks.into_iter().enumerate() {
+            let cancelled = Arc::new(AtomicBool::new(false));
+            choices.push(Choice {
+                decoding: Some(ask.decoding),
+                prompt: ask.prompt,
+                prompt_tokens: ask.request.prompt.len(),
+                cached: 0,
+                tokens: 0,
+                reasoning: 0,
+                held: Vec::new(),
+                has_spoken: false,
+                is_running: false,
+                first: None,
+                last: None,
+                cancelled: cancelled.clone(),
+            });
+            let (sender, overrun) = (sender.clone(), overrun.clone());
+            model.metrics.waiting.add(1);
+            let sink = move |event| {
+                if cancelled.load(Ordering::Relaxed) {
+                    return ControlFlow::Break(());
+                }
+                match sender.try_send((index, event)) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(TrySendError::Closed(_)) => ControlFlow::Break(()),
+                    Err(TrySendError::Full(_)) => {
+                        overrun.store(true, Ordering::Relaxed);
+                        ControlFlow::Break(())
+                    }
+                }
+            };
+            model.served.engine.submit(ask.request, Box::new(sink));
+        }
+        Speaking {
+            app: app.clone(),
+            model: model.clone(),
+            entry: entry.clone(),
+            events,
+            overrun,
+            behind,
+            open: choices.len(),
+            choices,
+            start: Instant::now(),
+            deadline: tokio::time::Instant::now() + app.options.limits.answer_time,
+            waiting: None,
+        }
+    }
+
+    /// Waits until the engine has taken the request or refused it, but not for long: what can be refused with a status
+    /// should be, and a client should not wait for the head of an answer because others are before it.
+    pub(crate) async fn taken(&mut self) -> Result<(), ApiError> {
+        let soon = tokio::time::Instant::now() + std::time::Duration::from_secs(1);
+        match timeout_at(soon, self.events.recv()).await {
+            Ok(Some((_, Event::Failed(error)))) => Err(self.refused(&error)),
+            Ok(event) => {
+                self.waiting = event;
+                Ok(())
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn refused(&mut self, error: &glimmer_engine::EngineError) -> ApiError {
+        ApiError::from_engine(error, self.model.metrics.retry_after())
+    }
+
+    /// More of one of the answers; `None` when all are complete. After an error nothing follows.
+    pub(crate) async fn next(&mut self) -> Option<Result<Delta, ApiError>> {
+        while self.open > 0 {
+            match self.event().await {
+                Ok((index, event)) => match self.hear(index, event) {
+                    Ok(Some(delta)) => return Some(Ok(delta)),
+                    Ok(None) => {}
+                    Err(error) => return Some(Err(self.fail(error))),
+                },
+                Err(error) => return Some(Err(self.fail(error))),
+            }
+        }
+        None
+    }
+
+    async fn event(&mut self) -> Result<(usize, Event), ApiError> {
+        if let Some(event) = self.waiting.take() {
+            return Ok(event);
+        }
+        let event = timeout_at(self.deadline, self.events.recv()).await;
+        if self.overrun.load(Ordering::Relaxed) {
+            return Err(ApiError::slow_reader(self.behind));
+        }
+        match event {
+            Ok(Some(event)) => Ok(event),
+            Ok(None) => Err(ApiError::internal("the engine has stopped")),
+            Err(_) => Err(ApiError::timeout(self.app.options.limits.answer_time.as_secs())),
+        }
+    }
+
+    fn fail(&mut self, error: ApiError) -> ApiError {
+        self.open = 0;
+        self.events.close();
+        self.entry.failed(&error);
+        error
+    }
+
+    fn hear(&mut self, index: usize, event: Event) -> Result<Option<Delta>, ApiError> {
+        let metrics = &self.model.metrics;
+        let choice = &mut self.choices[index];
+        // What was on its way when a stop string was found.
+        let Some(decoding) = &mut choice.decoding else { return Ok(None) };
+        if !choice.is_running && !matches!(event, Event::Failed(_)) {
+            choice.is_running = true;
+            metrics.waiting.sub(1);
+            metrics.running.add(1);
+        }
+        let (said, ended) = match event {
+            Event::Prompt(prompt) => {
+                choice.cached = prompt.cached;
+                return Ok(None);
+            }
+            Event::Token(token) => {
+                choice.tokens += 1;
+                match choice.last {
+                    None => {
+                        choice.first = Some(token.at);
+                        metrics
+                            .first_token
+                            .observe((token.at.saturating_duration_since(self.start)).as_secs_f64());
+                    }
+                    Some(last) => {
+                        metrics
+                            .between_tokens
+                            .observe(token.at.saturating_duration_since(last).as_secs_f64());
+                    }
+                }
+                choice.last = Some(token.at);
+                let said = decoding.push(token.id);
+                if token.logprob.is_some() {
+                    choice.held.push(token);
+                }
+                (said, decoding.has_stopped().then_some("stop"))
+            }
+            Event::Finished(Finish::Stop(_)) => (Vec::new(), Some("stop")),
+            Event::Finished(_) => (Vec::new(), Some("length")),
+            Event::Failed(error) => return Err(self.refused(&error)),
+        };
+        let mut delta = Delta { index, ..Delta::default() };
+        let mut say = |said: Vec<Said>, choice: &mut Choice| {
+            for one in said {
+                match one {
+                    Said::Reasoning(text) => delta.reasoning.push_str(&text),
+                    Said::Text(text) | Said::ToolCallArguments(text) => delta.text.push_str(&text),
+                    // Nobody has given the model tools; what looks like a call is what it wrote.
+                    Said::ToolCallStart { name } => {
+                        delta.text.push_str(&name);
+                        delta.text.push('\n');
+                    }
+                    Said::ToolCallEnd => {}
+                }
+            }
+            choice.has_spoken |= !delta.text.is_empty();
+            if !delta.reasoning.is_empty() && !choice.has_spoken {
+                choice.reasoning = choice.tokens;
+            }
+        };
+        say(said, choice);
+        if let Some(reason) = ended {
+            choice.cancelled.store(true, Ordering::Relaxed);
+            let (rest, stopped) = choice.decoding.take().map(Decoding::finish).unwrap_or_default();
+            say(rest, choice);
+            delta.finish = Some(if stopped { "stop" } else { reason });
+            self.open -= 1;
+            let elapsed = self.start.elapsed().as_secs_f64();
+            metrics.ended(if delta.finish == Some("stop") { Ended::Stop } else { Ended::Length }, elapsed);
+        }
+        if delta.text.is_empty() && delta.reasoning.is_empty() && delta.finish.is_none() {
+            return Ok(None);
+        }
+        delta.tokens = std::mem::take(&mut self.choices[index].held);
+        Ok(Some(delta))
+    }
+
+    /// The tokens so far.
+    pub(crate) fn usage(&self) -> Usage {
+        let mut usage = Usage::default();
+        let mut prompts = Vec::new();
+        for choice in &self.choices {
+            if !prompts.contains(&choice.prompt) {
+                prompts.push(choice.prompt);
+                usage.prompt += choice.prompt_tokens;
+                usage.cached += choice.cached.min(choice.prompt_tokens);
+            }
+            usage.completion += choice.tokens;
+            usage.reasoning += choice.reasoning;
+        }
+        usage
+    }
+}
+
+impl Drop for Speaking {
+    fn drop(&mut self) {
+        let metrics = &self.model.metrics;
+        for choice in &self.choices {
+            let gauge = if choice.is_running { &metrics.running } else { &metrics.waiting };
+            gauge.sub(1);
+            if choice.decoding.is_some() {
+                metrics.ended(Ended::Abort, self.start.elapsed().as_secs_f64());
+            }
+        }
+        let usage = self.usage();
+        metrics.used(usage);
+        let first = self.choices.iter().filter_map(|choice| choice.first).min();
+        self.entry.spoke(self.model.name(), usage, first.map(|at| at.saturating_duration_since(self.start)));
+    }
+}

@@ -1,0 +1,61 @@
+//! How the server is, for machines that watch it and people who look; and what it can be asked.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::app::App;
+use crate::body::{json as json_response, typed};
+use crate::error::ApiError;
+
+/// The paths that `--public-status` opens.
+pub(crate) const PATHS: [&str; 6] = ["/health", "/livez", "/ping", "/readyz", "/version", "/metrics"];
+
+/// The description of every path, for clients and for `/docs`.
+pub(crate) const OPENAPI: &str = include_str!("../assets/openapi.json");
+const DOCS: &str = include_str!("../assets/docs.html");
+
+/// `GET /health` and `/readyz`: whether a request would be answered now.
+pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
+    if app.models().is_err() {
+        return ApiError::loading().into_response();
+    }
+    if app.is_draining() {
+        return json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "stopping"}));
+    }
+    json_response(StatusCode::OK, &json!({"status": "ok"}))
+}
+
+/// `GET /livez`: whether the server lives.
+pub(crate) async fn live() -> Response {
+    json_response(StatusCode::OK, &json!({"status": "ok"}))
+}
+
+/// `GET /version`.
+pub(crate) async fn version() -> Response {
+    json_response(StatusCode::OK, &json!({"version": env!("CARGO_PKG_VERSION")}))
+}
+
+/// `GET /metrics`.
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let text = app.metrics.text(app.models().ok(), app.options.vllm_metrics, app.log.lost());
+    typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+}
+
+/// `GET /openapi.json`.
+pub(crate) async fn openapi() -> Response {
+    typed(StatusCode::OK, "application/json", OPENAPI)
+}
+
+/// `GET /docs`: the description as a page.
+pub(crate) async fn docs() -> Response {
+    typed(StatusCode::OK, "text/html; charset=utf-8", DOCS)
+}
+
+/// `GET /favicon.ico`: there is none, and browsers need not ask again.
+pub(crate) async fn icon() -> StatusCode {
+    StatusCode::NO_CONTENT
+}

@@ -1,0 +1,130 @@
+//! Text to ids and back over HTTP. `POST /tokenize` is a path of three APIs, told apart by the body: `content` is
+//! llama.cpp's, `model` or `messages` is vLLM's, and otherwise it is the GLM API's.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use glimmer_tokenizer::Tokenizer;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::conversation::{self, aside};
+use crate::error::ApiError;
+use crate::params::{Params, ids, wrong};
+use crate::served::Model;
+use crate::{body, wanted};
+
+/// `POST /tokenize`.
+pub(crate) async fn tokenize(State(app): State<Arc<App>>, mut params: Params) -> Result<Response, ApiError> {
+    let by_vllm = params.has("model") || params.has("messages");
+    let by_llamacpp = params.has("content") && !params.has("messages");
+    let (model, _) = wanted::model(app.models()?, &mut params)?;
+    let value = if by_llamacpp {
+        as_llamacpp(model, params).await?
+    } else if by_vllm {
+        as_vllm(model, params).await?
+    } else {
+        as_glm_api(model, params).await?
+    };
+    Ok(body::json(StatusCode::OK, &value))
+}
+
+async fn as_llamacpp(model: Arc<Model>, mut params: Params) -> Result<Value, ApiError> {
+    let content = params.string("content")?.unwrap_or_default();
+    let wraps = params.boolean("add_special")?.unwrap_or(false);
+    let parses = params.boolean("parse_special")?.unwrap_or(true);
+    let with_pieces = params.boolean("with_pieces")?.unwrap_or(false);
+    params.done()?;
+    aside(move || {
+        let tokenizer = &model.served.tokenizer;
+        let ids = encode(tokenizer, &content, wraps, parses);
+        if !with_pieces {
+            return Ok(json!({"tokens": ids}));
+        }
+        let piece = |&id: &u32| {
+            let bytes = tokenizer.token_bytes(id).unwrap_or_default();
+            // Half a character is a list of its bytes.
+            let piece = String::from_utf8(bytes).map_or_else(|error| json!(error.into_bytes()), Value::from);
+            json!({"id": id, "piece": piece})
+        };
+        Ok(json!({"tokens": ids.iter().map(piece).collect::<Vec<_>>()}))
+    })
+    .await
+}
+
+async fn as_vllm(model: Arc<Model>, mut params: Params) -> Result<Value, ApiError> {
+    let with_strings = params.boolean("return_token_strs")?.unwrap_or(false);
+    let max_model_len = model.served.engine.context();
+    let (ids, model) = if params.has("messages") {
+        params.only("add_special_tokens", false)?;
+        params.not_yet("tools")?;
+        params.not_yet("continue_final_message")?;
+        let conversation = conversation::take(&mut params)?;
+        params.done()?;
+        (conversation::prompt(&model, conversation).await?.ids, model)
+    } else {
+        let prompt = params.string("prompt")?.ok_or_else(|| wrong("prompt", "a string"))?;
+        let wraps = params.boolean("add_special_tokens")?.unwrap_or(true);
+        params.done()?;
+        let shared = model.clone();
+        (aside(move || Ok(encode(&shared.served.tokenizer, &prompt, wraps, false))).await?, model)
+    };
+    let tokenizer = &model.served.tokenizer;
+    let strings = with_strings.then(|| ids.iter().map(|&id| tokenizer.token_text(id)).collect::<Vec<_>>());
+    Ok(json!({"count": ids.len(), "max_model_len": max_model_len, "tokens": ids, "token_strs": strings}))
+}
+
+/// `tokenIds` as the model's tokenizer gives them when it is called, special tokens included and cut to `max_length`;
+/// `tokens` are the pieces of the text alone, all of them.
+async fn as_glm_api(model: Arc<Model>, mut params: Params) -> Result<Value, ApiError> {
+    let prompt = params.string("prompt")?.ok_or_else(|| wrong("prompt", "a string"))?;
+    let max_length = params.integer("max_length", 0..=i64::from(i32::MAX))?.unwrap_or(4096) as usize;
+    params.done()?;
+    aside(move || {
+        let tokenizer = &model.served.tokenizer;
+        let encoded = tokenizer.encode(&prompt);
+        let tokens: Vec<String> = encoded.iter().map(|&id| tokenizer.token_text(id)).collect();
+        let (prefix, suffix) = tokenizer.wrap();
+        let room = max_length.saturating_sub(prefix.len() + suffix.len()).min(encoded.len());
+        let ids = [prefix, &encoded[..room], suffix].concat();
+        Ok(json!({"tokenIds": ids, "tokens": tokens}))
+    })
+    .await
+}
+
+fn encode(tokenizer: &Tokenizer, text: &str, wraps: bool, parses: bool) -> Vec<u32> {
+    let encoded = if parses { tokenizer.encode_parse_special(text) } else { tokenizer.encode(text) };
+    let (prefix, suffix) = if wraps { tokenizer.wrap() } else { (&[][..], &[][..]) };
+    [prefix, &encoded, suffix].concat()
+}
+
+/// `POST /detokenize`: llama.cpp's `{"content"}`, or where the body names a model vLLM's `{"prompt"}`.
+pub(crate) async fn detokenize(
+    State(app): State<Arc<App>>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    let name = if params.has("model") { "prompt" } else { "content" };
+    let (model, _) = wanted::model(app.models()?, &mut params)?;
+    let tokens = params.list("tokens")?.ok_or_else(|| wrong("tokens", "a list of token ids"))?;
+    params.done()?;
+    let text = aside(move || {
+        let tokenizer = &model.served.tokenizer;
+        Ok(tokenizer.decode(&ids("tokens", &tokens, tokenizer.len().max(model.served.engine.spec().vocab))?))
+    });
+    Ok(body::json(StatusCode::OK, &json!({ name: text.await? })))
+}
+
+/// `POST /apply-template`: llama.cpp's, a conversation as the text that the model reads.
+pub(crate) async fn apply_template(
+    State(app): State<Arc<App>>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    let (model, _) = wanted::model(app.models()?, &mut params)?;
+    params.not_yet("tools")?;
+    let conversation = conversation::take(&mut params)?;
+    params.done()?;
+    let prompt = aside(move || Ok(conversation::render(&model, &conversation)?.prompt())).await?;
+    Ok(body::json(StatusCode::OK, &json!({"prompt": prompt})))
+}
