@@ -261,6 +261,13 @@ impl Checkpoint {
         }
     }
 
+    /// [`Checkpoint::release`] for a part of a tensor's bytes, of whoever goes through a large one piece by piece.
+    pub fn release_bytes(&self, bytes: &[u8]) {
+        if let Some((file, range)) = self.files.iter().find_map(|file| Some((file, file.place_of(bytes)?))) {
+            file.release(range);
+        }
+    }
+
     fn missing(&self, name: &str) -> CheckpointError {
         let (path, tensor) = (self.path.clone(), name.to_owned());
         if self.kind == Kind::None {

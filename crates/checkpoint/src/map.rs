@@ -61,6 +61,13 @@ impl FileBytes {
         }
     }
 
+    /// Where in the file `part` lies, when it is a part of [`FileBytes::bytes`].
+    pub(crate) fn place_of(&self, part: &[u8]) -> Option<Range<usize>> {
+        let start = part.as_ptr().addr().checked_sub(self.bytes().as_ptr().addr())?;
+        let end = start.checked_add(part.len()).filter(|&end| end <= self.bytes().len())?;
+        Some(start..end)
+    }
+
     /// Tells the system that the pages of `range` are not needed now. Reading them again brings them back.
     pub(crate) fn release(&self, range: Range<usize>) {
         #[cfg(unix)]

@@ -52,7 +52,7 @@ fn measure(dtype: DType, rows: usize, cols: usize, threads: usize) {
     let count = (TOTAL / data.len()).max(1);
     let start = Instant::now();
     let matrices: Vec<_> =
-        (0..count).map(|_| device.load_matrix(&[view], None, MatrixUse::Linear).unwrap()).collect();
+        (0..count).map(|_| device.load_matrix(&[view], None, MatrixUse::Linear, &|_| ()).unwrap()).collect();
     let packing = start.elapsed().as_secs_f64();
     let bytes = device.memory().weights as f64 / count as f64;
     let clock = Clock::of(threads);

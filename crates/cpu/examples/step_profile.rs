@@ -107,7 +107,7 @@ fn main() {
                 MatrixView::new(dtype, rows, cols, data, scales).unwrap()
             })
             .collect();
-        device.load_matrix(&views, None, used_for).unwrap()
+        device.load_matrix(&views, None, used_for, &|_| ()).unwrap()
     };
     let table = load(&[(DType::F16, vocab)], hidden, MatrixUse::Rows);
     let weights: Vec<[MatrixId; 4]> = (0..layers)

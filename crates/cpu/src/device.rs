@@ -4,8 +4,8 @@ use crate::attention::Attention;
 use crate::finite::first_not_finite;
 use crate::isa::{Isa, IsaError};
 use crate::kv::KvCache;
-use crate::linear::{Activations, Finish, PackedMatrix, linear};
-use crate::memory::{Parts, Slab, share};
+use crate::linear::{Activations, Finish, PackedMatrix, Packer, linear};
+use crate::memory::{Arena, Parts, Slab, share};
 use crate::norm::NormRows;
 use crate::pool::{MAX_THREADS, Pool};
 use crate::simd::dispatch;
@@ -13,7 +13,7 @@ use crate::step::Step;
 use crate::topology::Topology;
 use glimmer_tensor::{
     Batch, BufferId, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Heads, MatrixId,
-    MatrixUse, MatrixView, Norm, Place, Plan, Role, Rope, RopeId, VectorId,
+    MatrixUse, MatrixView, Norm, Place, Plan, Role, Rope, RopeId, Taken, VectorId,
 };
 
 /// Below this many elements an operation is done before the other threads have heard of it.
@@ -65,6 +65,8 @@ pub struct CpuDevice {
     isa: Isa,
     compute: Compute,
     matrices: Vec<PackedMatrix>,
+    /// For each thread, where its share of the matrices lies.
+    arenas: Vec<Arena>,
     vectors: Vec<Vec<f32>>,
     ropes: Vec<Rope>,
     planned: Option<Planned>,
@@ -87,11 +89,13 @@ impl CpuDevice {
             Some(isa) if isa.is_available() => isa,
             Some(wanted) => return Err(IsaError::Missing { wanted, best: Isa::available()[0] }.into()),
         };
+        let pool = Pool::new(threads);
         Ok(CpuDevice {
-            pool: Pool::new(threads),
             isa,
             compute: options.compute,
             matrices: Vec::new(),
+            arenas: (0..pool.threads()).map(|_| Arena::default()).collect(),
+            pool,
             vectors: Vec::new(),
             ropes: Vec::new(),
             planned: None,
@@ -208,8 +212,10 @@ impl Device for CpuDevice {
         parts: &[MatrixView<'_>],
         bias: Option<&[f32]>,
         used_for: MatrixUse,
+        taken: Taken<'_>,
     ) -> Result<MatrixId, DeviceError> {
-        self.matrices.push(PackedMatrix::pack(parts, bias, used_for, &self.pool)?);
+        let packer = Packer { pool: &self.pool, arenas: &mut self.arenas, taken };
+        self.matrices.push(PackedMatrix::pack(parts, bias, used_for, packer)?);
         Ok(MatrixId(self.matrices.len() as u32 - 1))
     }
 

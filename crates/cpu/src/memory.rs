@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// Every slab starts at a multiple of this: a cache line, and the widest vector.
 pub(crate) const LINE: usize = 64;
@@ -15,17 +16,112 @@ pub(crate) const LINE: usize = 64;
 /// Slabs of at least this many bytes start at a multiple of it and ask for huge pages.
 const HUGE: usize = 2 << 20;
 
+/// What an [`Arena`] takes from the system at a time.
+const CHUNK: usize = 256 << 20;
+
+/// Memory that slabs lie in, given back when the last of them is gone.
+struct Block {
+    /// What the allocator gave.
+    memory: NonNull<u8>,
+    layout: Layout,
+    /// How far behind `memory` the first aligned byte is, and how many bytes follow it.
+    skip: usize,
+    bytes: usize,
+}
+
+// SAFETY: a block owns its memory and does nothing with it but give it back.
+unsafe impl Send for Block {}
+// SAFETY: a shared block gives out nothing but its address.
+unsafe impl Sync for Block {}
+
+impl Block {
+    /// `bytes` zeros.
+    fn zeroed(bytes: usize, what: &'static str) -> Result<Self, DeviceError> {
+        let out_of_memory = || DeviceError::OutOfMemory { what, bytes };
+        let align = if bytes >= HUGE { HUGE } else { LINE };
+        // The alignment is made by hand: the system's allocator gives untouched zero pages only for a small one.
+        let layout = Layout::from_size_align(bytes.checked_add(align).ok_or_else(out_of_memory)?, 16)
+            .map_err(|_| out_of_memory())?;
+        // SAFETY: the layout's size is at least `align`, so not zero.
+        let memory = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(out_of_memory)?;
+        let skip = memory.as_ptr().align_offset(align);
+        assert!(skip <= align, "bytes can be aligned to anything");
+        let block = Block { memory, layout, skip, bytes };
+        if bytes >= HUGE {
+            // SAFETY: these bytes lie in the block, which nobody else refers to.
+            os::advise_huge(unsafe {
+                std::slice::from_raw_parts_mut(block.start().as_ptr().cast::<MaybeUninit<u8>>(), bytes)
+            });
+        }
+        Ok(block)
+    }
+
+    /// The first byte.
+    fn start(&self) -> NonNull<u8> {
+        // SAFETY: `skip + bytes <= layout.size()`, so the result lies in the allocation or at its end.
+        unsafe { self.memory.add(self.skip) }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: `memory` was allocated with this layout.
+        unsafe { dealloc(self.memory.as_ptr(), self.layout) };
+    }
+}
+
+/// Slabs one behind the other: what is read in the order in which it was made is read as one stream.
+#[derive(Default)]
+pub(crate) struct Arena {
+    block: Option<Arc<Block>>,
+    /// Bytes of the block that slabs have.
+    used: usize,
+}
+
+impl Arena {
+    /// `len` zeros behind those of the last call.
+    ///
+    /// # Errors
+    /// As [`Slab::zeroed`].
+    pub(crate) fn zeroed<T: bytemuck::Pod>(
+        &mut self,
+        len: usize,
+        what: &'static str,
+    ) -> Result<Slab<T>, DeviceError> {
+        let bytes = bytes_of::<T>(len, what)?;
+        let whole = bytes.checked_next_multiple_of(LINE).ok_or(DeviceError::OutOfMemory { what, bytes })?;
+        let block = match &self.block {
+            Some(block) if whole <= block.bytes - self.used => Arc::clone(block),
+            _ => {
+                self.used = 0;
+                // What is never touched costs nothing, unless the system counts what is promised.
+                let block = Block::zeroed(whole.max(CHUNK), what).or_else(|_| Block::zeroed(whole, what))?;
+                Arc::clone(self.block.insert(Arc::new(block)))
+            }
+        };
+        // SAFETY: `used + whole <= bytes` of the block.
+        let start = unsafe { block.start().add(self.used) };
+        self.used += whole;
+        Ok(Slab { start: start.cast(), len, owns: PhantomData, block })
+    }
+}
+
+/// Bytes of `len` elements.
+fn bytes_of<T>(len: usize, what: &'static str) -> Result<usize, DeviceError> {
+    len.checked_mul(size_of::<T>()).ok_or(DeviceError::OutOfMemory { what, bytes: usize::MAX })
+}
+
 /// A slice of plain numbers that starts at a cache line and is zero at first.
 ///
 /// The system hands out zeroed pages when they are first touched, so a large slab costs memory as it is used.
 pub(crate) struct Slab<T> {
-    /// What the allocator gave, to be given back.
-    block: NonNull<u8>,
-    layout: Layout,
-    /// The first element, `block` moved up to the alignment.
+    /// The first element.
     start: NonNull<T>,
     len: usize,
     owns: PhantomData<T>,
+    /// Where it lies; no other slab of the block overlaps it.
+    #[allow(dead_code, reason = "it is kept for as long as the slab is")]
+    block: Arc<Block>,
 }
 
 // SAFETY: a slab owns its memory, as a `Vec<T>` does.
@@ -39,25 +135,8 @@ impl<T: bytemuck::Pod> Slab<T> {
     /// # Errors
     /// [`DeviceError::OutOfMemory`], naming `what` the memory was for.
     pub(crate) fn zeroed(len: usize, what: &'static str) -> Result<Self, DeviceError> {
-        let out_of_memory = || DeviceError::OutOfMemory { what, bytes: len.saturating_mul(size_of::<T>()) };
-        let bytes = len.checked_mul(size_of::<T>()).ok_or_else(out_of_memory)?;
-        let align = if bytes >= HUGE { HUGE } else { LINE };
-        // The alignment is made by hand: the system's allocator gives untouched zero pages only for a small one.
-        let layout = Layout::from_size_align(bytes.checked_add(align).ok_or_else(out_of_memory)?, 16)
-            .map_err(|_| out_of_memory())?;
-        // SAFETY: the layout's size is at least `align`, so not zero.
-        let block = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(out_of_memory)?;
-        let skip = block.as_ptr().align_offset(align);
-        assert!(skip <= align, "bytes can be aligned to anything");
-        // SAFETY: `skip + bytes <= layout.size()`, so the result lies in the block or at its end.
-        let start = unsafe { block.add(skip) };
-        if bytes >= HUGE {
-            // SAFETY: the `bytes` bytes from `start` lie in the block, which nobody else refers to.
-            os::advise_huge(unsafe {
-                std::slice::from_raw_parts_mut(start.as_ptr().cast::<MaybeUninit<u8>>(), bytes)
-            });
-        }
-        Ok(Slab { block, layout, start: start.cast(), len, owns: PhantomData })
+        let block = Block::zeroed(bytes_of::<T>(len, what)?, what)?;
+        Ok(Slab { start: block.start().cast(), len, owns: PhantomData, block: Arc::new(block) })
     }
 
     /// A copy of `values`.
@@ -80,7 +159,8 @@ impl<T> Deref for Slab<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: `zeroed` made `len` elements from `start`, aligned to a line, all zero, which is a value of any Pod.
+        // SAFETY: `len` elements from `start`, aligned to a line, are this slab's alone; they were zero at first, which is
+        // a value of any Pod.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
@@ -89,13 +169,6 @@ impl<T> DerefMut for Slab<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as in `deref`, and `self` is borrowed for as long as the slice.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
-    }
-}
-
-impl<T> Drop for Slab<T> {
-    fn drop(&mut self) {
-        // SAFETY: `block` was allocated with this layout, and elements that are Pod need no drop.
-        unsafe { dealloc(self.block.as_ptr(), self.layout) };
     }
 }
 
@@ -135,6 +208,11 @@ pub(crate) fn share(count: usize, threads: usize, index: usize) -> Range<usize> 
     count * index / threads..count * (index + 1) / threads
 }
 
+/// The thread to whose [`share`] the thing `at`, one of `count`, belongs.
+pub(crate) fn owner(count: usize, threads: usize, at: usize) -> usize {
+    ((at + 1) * threads - 1) / count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,10 +231,32 @@ mod tests {
     }
 
     #[test]
+    fn slabs_of_an_arena_follow_each_other_and_outlive_it() {
+        let mut arena = Arena::default();
+        let mut slabs: Vec<Slab<u32>> =
+            [1, 16, 0, 17, 1 << 20].map(|len| arena.zeroed(len, "a test").unwrap()).into();
+        let large = arena.zeroed::<u8>(CHUNK, "a test").unwrap();
+        drop(arena);
+        assert!(slabs.iter().flat_map(|slab| slab.iter()).all(|&v| v == 0));
+        for (i, slab) in slabs.iter_mut().enumerate() {
+            slab.fill(i as u32 + 1);
+        }
+        for (i, slab) in slabs.iter().enumerate() {
+            assert!(slab.as_ptr().addr().is_multiple_of(LINE) && slab.iter().all(|&v| v == i as u32 + 1));
+        }
+        let ends = slabs.iter().map(|slab| (slab.as_ptr().addr() + slab.bytes()).next_multiple_of(LINE));
+        assert!(ends.zip(&slabs[1..]).all(|(end, next)| end == next.as_ptr().addr()));
+        assert!(large.len() == CHUNK && large[CHUNK - 1] == 0, "a block of its own");
+    }
+
+    #[test]
     fn shares_cover_everything_once() {
         for (count, threads) in [(0, 3), (1, 2), (7, 3), (64, 5), (5, 8)] {
             let all: Vec<usize> = (0..threads).flat_map(|i| share(count, threads, i)).collect();
             assert_eq!(all, (0..count).collect::<Vec<_>>());
+            for at in 0..count {
+                assert!(share(count, threads, owner(count, threads, at)).contains(&at));
+            }
         }
     }
 
@@ -177,8 +277,13 @@ mod tests {
     #[test]
     fn impossible_sizes_are_errors() {
         for len in [usize::MAX, usize::MAX / 4, isize::MAX as usize / 4 + 1] {
-            let error = Slab::<f32>::zeroed(len, "a test").err();
-            assert!(matches!(error, Some(DeviceError::OutOfMemory { what: "a test", .. })), "{len}");
+            let errors = [
+                Slab::<f32>::zeroed(len, "a test").err(),
+                Arena::default().zeroed::<f32>(len, "a test").err(),
+            ];
+            for error in errors {
+                assert!(matches!(error, Some(DeviceError::OutOfMemory { what: "a test", .. })), "{len}");
+            }
         }
     }
 }

@@ -56,7 +56,7 @@ impl Layer {
             let data: Vec<u8> =
                 (0..rows * 512 / 32).flat_map(|_| [0, 0x20].into_iter().chain([7; 32])).collect();
             let view = MatrixView::new(DType::Q8_0, rows, 512, &data, None).expect("whole blocks");
-            device.load_matrix(&[view], None, used_for).expect("memory")
+            device.load_matrix(&[view], None, used_for, &|_| ()).expect("memory")
         };
         let embedding = matrix(64, MatrixUse::Linear);
         let (qkv_proj, out_proj) =

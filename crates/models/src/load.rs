@@ -1,6 +1,9 @@
 //! Bringing a checkpoint's weights to a device.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use glimmer_checkpoint::Checkpoint;
+use glimmer_tensor::quant::check_matrix;
 use glimmer_tensor::{Device, MatrixId, MatrixUse, MatrixView, Norm, NormKind};
 
 use crate::config::Understood;
@@ -10,8 +13,7 @@ use crate::{Block, DecoderSpec, Mlp, ModelError};
 
 /// Loads the weights that `understood` names. `progress` is called with bytes done and bytes in all, for people.
 ///
-/// Pages of a mapped file are let go of once their tensor is on the device, so that memory never holds the weights
-/// twice.
+/// Pages of a mapped file are let go of as their rows come to the device, so that memory never holds the weights twice.
 ///
 /// # Errors
 /// When a tensor is missing, has another shape or type than the configuration says, or holds a scale that is not
@@ -131,11 +133,8 @@ impl<'a> Loader<'a, '_> {
                 order.iter().flat_map(|range| bias.get(range.clone()).unwrap_or_default()).copied().collect();
         }
         let bias = Some(bias.as_slice()).filter(|b| !b.is_empty());
-        let id = self.device.load_matrix(&parts, bias, MatrixUse::Linear)?;
-        for (name, _) in &views {
-            self.finished(name);
-        }
-        Ok(id)
+        let names: Vec<_> = views.iter().map(|(name, _)| name.as_str()).collect();
+        self.take(&names, &parts, bias, MatrixUse::Linear)
     }
 
     fn matrix(
@@ -148,8 +147,36 @@ impl<'a> Loader<'a, '_> {
     ) -> Result<MatrixId, ModelError> {
         let name = format!("{name}.weight");
         let view = self.view(&name, rows, cols)?;
-        let id = self.device.load_matrix(&[view], bias, used_for)?;
-        self.finished(&name);
+        self.take(&[&name], &[view], bias, used_for)
+    }
+
+    /// Brings the rows of some tensors to the device. Block scales are looked at on the way, while they are in the
+    /// processor's caches. Plain floats are not: what is not finite among them shows in the first step, with its layer.
+    fn take(
+        &mut self,
+        names: &[&str],
+        parts: &[MatrixView<'_>],
+        bias: Option<&[f32]>,
+        used_for: MatrixUse,
+    ) -> Result<MatrixId, ModelError> {
+        let checkpoint = self.checkpoint;
+        let sound = AtomicBool::new(true);
+        let id = self.device.load_matrix(parts, bias, used_for, &|rows| {
+            if rows.dtype.is_quantized() && check_matrix(rows).is_err() {
+                sound.store(false, Ordering::Relaxed);
+            }
+            checkpoint.release_bytes(rows.data);
+        })?;
+        for info in names.iter().filter_map(|name| checkpoint.info(name)) {
+            if !sound.load(Ordering::Relaxed) {
+                // Says which number of which tensor it was.
+                checkpoint.check_finite(info)?;
+            }
+            // Rows end within pages, which came back when the next rows were read.
+            checkpoint.release(info);
+            self.done += info.bytes as u64;
+            (self.progress)(self.done, self.total);
+        }
         Ok(id)
     }
 
@@ -182,21 +209,8 @@ impl<'a> Loader<'a, '_> {
         Ok(self.checkpoint.vector_of(name, len)?)
     }
 
-    /// Plain floats are not looked through: what is not finite among them shows in the first step, with its layer.
     fn view(&self, name: &str, rows: usize, cols: usize) -> Result<MatrixView<'a>, ModelError> {
-        let view = self.checkpoint.matrix_of(name, rows, cols)?;
-        if let Some(info) = self.checkpoint.info(name).filter(|_| view.dtype.is_quantized()) {
-            self.checkpoint.check_finite(info)?;
-        }
-        Ok(view)
-    }
-
-    fn finished(&mut self, name: &str) {
-        if let Some(info) = self.checkpoint.info(name) {
-            self.checkpoint.release(info);
-            self.done += info.bytes as u64;
-            (self.progress)(self.done, self.total);
-        }
+        Ok(self.checkpoint.matrix_of(name, rows, cols)?)
     }
 }
 

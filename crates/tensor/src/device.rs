@@ -208,6 +208,10 @@ pub enum DeviceError {
     },
 }
 
+/// Told of the rows of a matrix that a device has taken over and will not read again: once of each row, many rows at a
+/// time, from any thread.
+pub type Taken<'a> = &'a (dyn Fn(&MatrixView<'_>) + Sync);
+
 /// A machine that computes. Implemented by [`crate::ReferenceDevice`] (plain loops) and the `cpu` crate.
 pub trait Device: Send {
     /// What it is, for people: "CPU, AVX-512 VNNI, 2 threads".
@@ -219,7 +223,8 @@ pub trait Device: Send {
     // ---- before the first step ----
 
     /// Takes a matrix whose rows are those of `parts`, in order; parts may differ in type but not in `cols`.
-    /// `bias` has one value per row.
+    /// `bias` has one value per row. `taken` hears of rows while others are still to be read, so that whoever holds
+    /// them can let go: a large matrix is never in memory twice.
     ///
     /// # Errors
     /// When the type is not supported or memory runs out.
@@ -228,6 +233,7 @@ pub trait Device: Send {
         parts: &[MatrixView<'_>],
         bias: Option<&[f32]>,
         used_for: MatrixUse,
+        taken: Taken<'_>,
     ) -> Result<MatrixId, DeviceError>;
 
     /// Takes a vector.

@@ -16,7 +16,7 @@ mod rope;
 pub use batch::{Batch, BatchError, CHUNK_SLOTS, Capacity, PAGE_SLOTS, PageId, Sequence};
 pub use device::{
     BufferId, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, MatrixId, MatrixUse, Norm,
-    NormKind, Place, Plan, Role, RopeId, VectorId,
+    NormKind, Place, Plan, Role, RopeId, Taken, VectorId,
 };
 pub use dtype::DType;
 pub use kv::{Heads, KV_BLOCK, KvType, q8_scale};

@@ -3,7 +3,7 @@
 use crate::quant;
 use crate::{
     Batch, BufferId, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Heads, MatrixId, MatrixUse,
-    MatrixView, Norm, NormKind, PAGE_SLOTS, Place, Plan, Role, Rope, RopeId, VectorId,
+    MatrixView, Norm, NormKind, PAGE_SLOTS, Place, Plan, Role, Rope, RopeId, Taken, VectorId,
 };
 
 /// A decoded matrix `[rows, cols]` with its bias `[rows]`.
@@ -116,6 +116,7 @@ impl Device for ReferenceDevice {
         parts: &[MatrixView<'_>],
         bias: Option<&[f32]>,
         _used_for: MatrixUse,
+        taken: Taken<'_>,
     ) -> Result<MatrixId, DeviceError> {
         let cols = parts.first().map_or(0, |p| p.cols);
         let rows = parts.iter().map(|p| p.rows).sum::<usize>();
@@ -128,6 +129,7 @@ impl Device for ReferenceDevice {
             let (mine, others) = rest.split_at_mut(part.rows * cols);
             quant::decode_matrix_rows(part, 0..part.rows, mine)
                 .map_err(|e| DeviceError::Weight(e.to_string()))?;
+            taken(part);
             rest = others;
         }
         if let Some(bias) = bias.filter(|b| b.len() != rows) {

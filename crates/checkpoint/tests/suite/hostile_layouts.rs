@@ -191,5 +191,8 @@ fn released_pages_come_back() {
     let view = model.tensor("a").unwrap();
     model.release(view.info);
     assert_eq!(view.data, bytes);
+    model.release_bytes(&view.data[5000..600_000]);
+    model.release_bytes(&bytes);
+    assert_eq!(view.data, bytes);
     assert_eq!(model.file_bytes(), (8 + header.len() + len) as u64);
 }

@@ -33,6 +33,6 @@ mod rows;
 mod tests;
 
 pub(crate) use epilogue::Finish;
-pub(crate) use packed::PackedMatrix;
+pub(crate) use packed::{PackedMatrix, Packer};
 pub(crate) use probe::{Unit, peak, reading};
 pub(crate) use product::{Activations, linear};

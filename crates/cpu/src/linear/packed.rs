@@ -1,16 +1,21 @@
 //! A weight matrix in the layout that the kernels read.
 //!
 //! A matrix is a list of segments, each of rows of one type (or, gated, of two: gate and value); a segment is a list of
-//! tiles of 32 rows, one after the other in memory, so that a thread's share is one stream. A gated tile is the tile of
-//! the gate and then that of the value. The last tile of a segment is padded with zero rows.
+//! tiles of 32 rows. A gated tile is the tile of the gate and then that of the value. The last tile of a segment is
+//! padded with zero rows.
+//!
+//! Each thread keeps its share of the tiles of all matrices in an [`Arena`] of its own, in the order in which they were
+//! packed, which is that of a step: a thread reads one stream from the first operation to the last, and what it asks
+//! for in advance is never another thread's. Rows are packed by the thread that will read them, so that memory is near
+//! it, and a piece at a time, so that the file's pages can be let go of.
 
 use super::float::decode_row;
 use super::formats::{By32, By256, Floats, ForFormat, GROUP, TILE, for_format, tile_lines};
 use super::lanes::Line;
 use super::portable::One;
-use crate::memory::{Parts, Slab, share};
+use crate::memory::{Arena, Parts, Slab, owner, share};
 use crate::pool::Pool;
-use glimmer_tensor::{DType, DeviceError, MatrixUse, MatrixView, quant};
+use glimmer_tensor::{DType, DeviceError, MatrixUse, MatrixView, Taken, quant};
 use std::ops::Range;
 
 /// A packed matrix `[rows, cols]` with its bias.
@@ -29,7 +34,8 @@ enum Storage {
 
 /// Tiles of all segments.
 pub(super) struct Tiles {
-    lines: Slab<Line>,
+    /// For each thread its share of every segment, one after the other.
+    shards: Vec<Slab<Line>>,
     pub(super) segments: Vec<Segment>,
     /// For each tile of each segment two lines for each side.
     bias: Option<Slab<Line>>,
@@ -45,8 +51,8 @@ pub(super) struct Segment {
     pub(super) tiles: usize,
     /// The rows themselves; or gate and value.
     pub(super) sides: Vec<Side>,
-    /// Where in the lines the segment begins, and how many lines a tile of all sides takes.
-    start: usize,
+    /// Where in each shard the segment begins, and how many lines a tile of all sides takes.
+    starts: Vec<usize>,
     stride: usize,
     /// Which tile of the matrix is its first.
     bias: usize,
@@ -69,6 +75,17 @@ struct Rows {
     scales: Option<Slab<u8>>,
 }
 
+/// Bytes of the file that a thread packs before it lets go of them.
+const PIECE: usize = 1 << 20;
+
+/// What matrices are packed with: the threads, and where each keeps its share.
+pub(crate) struct Packer<'a> {
+    pub(crate) pool: &'a Pool,
+    /// One for each thread.
+    pub(crate) arenas: &'a mut [Arena],
+    pub(crate) taken: Taken<'a>,
+}
+
 impl PackedMatrix {
     /// Packs the rows of `parts`, in order, with a bias for each row.
     ///
@@ -78,7 +95,7 @@ impl PackedMatrix {
         parts: &[MatrixView<'_>],
         bias: Option<&[f32]>,
         used_for: MatrixUse,
-        pool: &Pool,
+        mut packer: Packer<'_>,
     ) -> Result<Self, DeviceError> {
         let cols = parts.first().map_or(0, |p| p.cols);
         let rows = parts.iter().map(|p| p.rows).sum::<usize>();
@@ -95,15 +112,17 @@ impl PackedMatrix {
             return Err(DeviceError::Weight(format!("{rows} rows with a bias of {}", bias.len())));
         }
         let storage = match used_for {
-            MatrixUse::Rows => Storage::Rows(parts.iter().map(Rows::copy).collect::<Result<_, _>>()?),
-            MatrixUse::Linear => Storage::Tiles(Tiles::pack(&[parts], bias, pool)?),
+            MatrixUse::Rows => {
+                Storage::Rows(parts.iter().map(|part| Rows::copy(part, &packer)).collect::<Result<_, _>>()?)
+            }
+            MatrixUse::Linear => Storage::Tiles(Tiles::pack(&[parts], bias, &mut packer)?),
             MatrixUse::Gated => {
                 if !rows.is_multiple_of(2) {
                     let message = format!("a gated matrix has as many gates as values, not {rows} rows");
                     return Err(DeviceError::Weight(message));
                 }
                 let (gate, value) = halves(parts, rows / 2);
-                Storage::Tiles(Tiles::pack(&[&gate, &value], bias, pool)?)
+                Storage::Tiles(Tiles::pack(&[&gate, &value], bias, &mut packer)?)
             }
         };
         Ok(PackedMatrix { rows, cols, storage })
@@ -122,7 +141,9 @@ impl PackedMatrix {
     /// Bytes in memory.
     pub(crate) fn bytes(&self) -> usize {
         match &self.storage {
-            Storage::Tiles(t) => t.lines.bytes() + t.bias.as_ref().map_or(0, Slab::bytes),
+            Storage::Tiles(t) => {
+                t.shards.iter().map(Slab::bytes).sum::<usize>() + t.bias.as_ref().map_or(0, Slab::bytes)
+            }
             Storage::Rows(rows) => {
                 rows.iter().map(|r| r.data.bytes() + r.scales.as_ref().map_or(0, Slab::bytes)).sum()
             }
@@ -211,10 +232,17 @@ fn pieces<'a>(sides: &[&[MatrixView<'a>]]) -> Vec<Piece<'a>> {
 }
 
 impl Tiles {
-    fn pack(sides: &[&[MatrixView<'_>]], bias: Option<&[f32]>, pool: &Pool) -> Result<Self, DeviceError> {
+    fn pack(
+        sides: &[&[MatrixView<'_>]],
+        bias: Option<&[f32]>,
+        packer: &mut Packer<'_>,
+    ) -> Result<Self, DeviceError> {
+        let Packer { pool, arenas, taken } = packer;
+        let threads = pool.threads();
         let pieces = pieces(sides);
-        let mut segments = Vec::new();
-        let (mut start, mut first, mut tiles) = (0usize, 0, 0);
+        let mut segments: Vec<Segment> = Vec::new();
+        let mut ends = vec![0usize; threads];
+        let (mut first, mut tiles) = (0, 0);
         let too_large = || DeviceError::OutOfMemory { what: "a packed matrix", bytes: usize::MAX };
         for piece in &pieces {
             let mut stride = 0;
@@ -226,37 +254,61 @@ impl Tiles {
             let sides = sides.collect();
             let rows = piece[0].rows;
             let count = rows.div_ceil(TILE);
-            segments.push(Segment { first, rows, tiles: count, sides, start, stride, bias: tiles });
+            segments.push(Segment {
+                first,
+                rows,
+                tiles: count,
+                sides,
+                starts: ends.clone(),
+                stride,
+                bias: tiles,
+            });
             first += rows;
             tiles += count;
-            start = count.checked_mul(stride).and_then(|n| start.checked_add(n)).ok_or_else(too_large)?;
+            for (thread, end) in ends.iter_mut().enumerate() {
+                let lines = share(count, threads, thread).len().checked_mul(stride);
+                *end = lines.and_then(|lines| end.checked_add(lines)).ok_or_else(too_large)?;
+            }
         }
-        let mut lines = Slab::zeroed(start, "a packed matrix")?;
-        let threads = pool.threads();
-        let parts = Parts::new(&mut lines);
+        let mut shards = (arenas.iter_mut().zip(ends))
+            .map(|(arena, lines)| arena.zeroed(lines, "a packed matrix"))
+            .collect::<Result<Vec<Slab<Line>>, _>>()?;
+        let parts = Parts::new(&mut shards);
         pool.run(&|thread| {
+            // SAFETY: each thread has a shard of its own.
+            let [shard] = (unsafe { parts.range(thread..thread + 1) }) else { return };
             for (piece, segment) in pieces.iter().zip(&segments) {
-                for tile in share(segment.tiles, threads, thread) {
-                    for (part, side) in piece.iter().zip(&segment.sides) {
-                        let at = segment.start + tile * segment.stride + side.start;
-                        // SAFETY: each tile of each side has lines of its own, and is packed by one thread.
-                        let lines = unsafe { parts.range(at..at + side.lines) };
-                        let rows = tile * TILE..part.rows.min((tile + 1) * TILE);
-                        let rows = part.slice_rows(rows);
-                        for_format(side.dtype, PackTile { rows: &rows, lines }).expect("parts hold weights");
+                let bytes: usize = piece.iter().map(MatrixView::row_bytes).sum();
+                let step = (PIECE / (TILE * bytes).max(1)).max(1);
+                let mine = share(segment.tiles, threads, thread);
+                for from in mine.clone().step_by(step) {
+                    let to = mine.end.min(from + step);
+                    for tile in from..to {
+                        for (part, side) in piece.iter().zip(&segment.sides) {
+                            let at =
+                                segment.starts[thread] + (tile - mine.start) * segment.stride + side.start;
+                            let rows = &part.slice_rows(tile * TILE..part.rows.min((tile + 1) * TILE));
+                            let lines = &mut shard[at..at + side.lines];
+                            for_format(side.dtype, PackTile { rows, lines }).expect("parts hold weights");
+                        }
                     }
+                    let rows = from * TILE..segment.rows.min(to * TILE);
+                    piece.iter().for_each(|part| taken(&part.slice_rows(rows.clone())));
                 }
             }
         });
         let gated = sides.len() == 2;
         let bias = bias.map(|bias| bias_lines(&segments, tiles, sides.len(), bias)).transpose()?;
-        Ok(Tiles { lines, segments, bias, gated })
+        Ok(Tiles { shards, segments, bias, gated })
     }
 
     /// The lines of a tile.
     pub(super) fn tile(&self, segment: &Segment, tile: usize, side: usize) -> &[Line] {
+        let threads = self.shards.len();
+        let thread = owner(segment.tiles, threads, tile);
+        let before = tile - share(segment.tiles, threads, thread).start;
         let side = segment.sides[side];
-        &self.lines[segment.start + tile * segment.stride + side.start..][..side.lines]
+        &self.shards[thread][segment.starts[thread] + before * segment.stride + side.start..][..side.lines]
     }
 
     /// The biases of a tile: two lines for each side.
@@ -341,13 +393,23 @@ fn each_row<'a>(rows: &MatrixView<'a>) -> impl Iterator<Item = (usize, &'a [u8])
 }
 
 impl Rows {
-    fn copy(part: &MatrixView<'_>) -> Result<Self, DeviceError> {
-        Ok(Rows {
-            dtype: part.dtype,
-            rows: part.rows,
-            data: Slab::copied(part.data, "an embedding")?,
-            scales: part.row_scale.map(|s| Slab::copied(s, "an embedding's scales")).transpose()?,
-        })
+    fn copy(part: &MatrixView<'_>, packer: &Packer<'_>) -> Result<Self, DeviceError> {
+        let mut data = Slab::zeroed(part.data.len(), "an embedding")?;
+        let scales = part.row_scale.map(|s| Slab::copied(s, "an embedding's scales")).transpose()?;
+        let (threads, bytes) = (packer.pool.threads(), part.row_bytes());
+        let step = (PIECE / bytes.max(1)).max(1);
+        let parts = Parts::new(&mut data);
+        packer.pool.run(&|thread| {
+            let mine = share(part.rows, threads, thread);
+            for from in mine.clone().step_by(step) {
+                let rows = part.slice_rows(from..mine.end.min(from + step));
+                // SAFETY: the threads' shares are disjoint.
+                unsafe { parts.range(from * bytes..from * bytes + rows.data.len()) }
+                    .copy_from_slice(rows.data);
+                (packer.taken)(&rows);
+            }
+        });
+        Ok(Rows { dtype: part.dtype, rows: part.rows, data, scales })
     }
 
     fn decode(&self, row: usize, out: &mut [f32]) {

@@ -5,8 +5,9 @@ use super::activations::{Family, Quantize, Scheme};
 use super::lanes::Kernels;
 use super::portable::Portable;
 use super::product::{multiply, scheme_of};
-use super::{Activations, Finish, PackedMatrix};
+use super::{Activations, Finish, PackedMatrix, Packer};
 use crate::isa::Isa;
+use crate::memory::Arena;
 use crate::pool::Pool;
 use glimmer_tensor::quant::decode_matrix_rows;
 use glimmer_tensor::{Compute, DType, MatrixUse, MatrixView};
@@ -188,9 +189,14 @@ fn plain(w: &[f32], bias: Option<&[f32]>, x: &[f32], cols: usize) -> Vec<(f64, f
     rows.collect()
 }
 
+fn arenas(pool: &Pool) -> Vec<Arena> {
+    (0..pool.threads()).map(|_| Arena::default()).collect()
+}
+
 fn pack(parts: &[Owned], bias: Option<&[f32]>, used_for: MatrixUse, pool: &Pool) -> PackedMatrix {
     let views: Vec<MatrixView<'_>> = parts.iter().map(Owned::view).collect();
-    PackedMatrix::pack(&views, bias, used_for, pool).unwrap()
+    PackedMatrix::pack(&views, bias, used_for, Packer { pool, arenas: &mut arenas(pool), taken: &|_| () })
+        .unwrap()
 }
 
 /// How far f32 may be from f64, as a part of the sum of magnitudes.
@@ -624,7 +630,8 @@ fn matrices_that_make_no_sense_are_refused() {
     let pool = Pool::new(1);
     let pack = |parts: &[&Owned], bias: Option<&[f32]>, used_for| {
         let views: Vec<MatrixView<'_>> = parts.iter().map(|p| p.view()).collect();
-        PackedMatrix::pack(&views, bias, used_for, &pool).err().map(|e| e.to_string())
+        let packer = Packer { pool: &pool, arenas: &mut arenas(&pool), taken: &|_| () };
+        PackedMatrix::pack(&views, bias, used_for, packer).err().map(|e| e.to_string())
     };
     let a = Owned::random(DType::F32, 3, 8, random);
     let b = Owned::random(DType::F32, 3, 9, random);

@@ -110,7 +110,7 @@ proptest! {
             let pages = count.div_ceil(32);
             let (mut rig, (input, addend, w, norm)) =
                 Rig::new(&make, count, pages, NO_HEADS, KvType::F32, 1, |device| {
-                    let w = device.load_matrix(&[weights.view()], None, MatrixUse::Linear).unwrap();
+                    let w = device.load_matrix(&[weights.view()], None, MatrixUse::Linear, &|_| ()).unwrap();
                     let addend = Rig::input(device, count, outputs, &Random(seed).normals(count * outputs));
                     let norm = norm(&mut Random(seed), device, NormKind::Layer, cols);
                     (Rig::input(device, count, cols, &values), addend, w, norm)

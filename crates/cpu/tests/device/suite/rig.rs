@@ -140,7 +140,7 @@ impl Rig {
         assert_eq!(bytes.len(), rows * width * 4);
         bytes.extend((0..width).flat_map(|_| f32::NAN.to_le_bytes()));
         let view = MatrixView::new(DType::F32, rows + 1, width, &bytes, None).expect("f32 rows");
-        device.load_matrix(&[view], None, MatrixUse::Rows).expect("an f32 table")
+        device.load_matrix(&[view], None, MatrixUse::Rows, &|_| ()).expect("an f32 table")
     }
 
     /// A buffer.

@@ -29,7 +29,7 @@ pub(crate) fn embed(make: Make<'_>) {
                 let (mut rig, (input, table)) = Rig::new(make, 33, 2, NO_HEADS, KvType::F32, 1, |device| {
                     let views: Vec<_> = parts.iter().map(Weights::view).collect();
                     let input = Rig::input(device, 33, 512, &vec![0.0; 33 * 512]);
-                    (input, device.load_matrix(&views, None, used_for).unwrap())
+                    (input, device.load_matrix(&views, None, used_for, &|_| ()).unwrap())
                 });
                 let out = rig.buffer(Role::Hidden, 512);
                 rig.poison(input, out);
@@ -143,7 +143,7 @@ pub(crate) fn linear(make: Make<'_>, compute: Compute) {
                     |device| {
                         let used_for = if gated { MatrixUse::Gated } else { MatrixUse::Linear };
                         let half = [w.view().slice_rows(0..rows), w.view().slice_rows(rows..2 * rows)];
-                        let w = device.load_matrix(&half, Some(&bias), used_for).unwrap();
+                        let w = device.load_matrix(&half, Some(&bias), used_for, &|_| ()).unwrap();
                         (w, rows_of(device, batch_rows, out_width))
                     },
                     |device, batch, &(w, addend), x, out| {
@@ -182,7 +182,7 @@ pub(crate) fn residual_from_another(make: Make<'_>) {
     let values = rng.normals(5 * 64);
     let [found, expected] = [make, &reference].map(|make| {
         let (mut rig, (x_rows, from_rows, w)) = Rig::new(make, 5, 1, NO_HEADS, KvType::F32, 1, |device| {
-            let w = device.load_matrix(&[w.view()], None, MatrixUse::Linear).unwrap();
+            let w = device.load_matrix(&[w.view()], None, MatrixUse::Linear, &|_| ()).unwrap();
             (Rig::input(device, 5, 64, &values), rows_of(device, 5, 48), w)
         });
         let x = rig.buffer(Role::Normed, 64);
@@ -304,10 +304,10 @@ pub(crate) fn refusals(make: Make<'_>) {
     let narrow = Weights::random(&mut Random(7), DType::F32, 2, 8);
     let wide = Weights::random(&mut Random(7), DType::F32, 2, 9);
     for used_for in [MatrixUse::Rows, MatrixUse::Linear] {
-        let error = device.load_matrix(&[narrow.view(), wide.view()], None, used_for).unwrap_err();
+        let error = device.load_matrix(&[narrow.view(), wide.view()], None, used_for, &|_| ()).unwrap_err();
         assert!(matches!(error, DeviceError::Weight(_)), "{error}");
     }
-    let error = device.load_matrix(&[narrow.view()], Some(&[0.0]), MatrixUse::Linear).unwrap_err();
+    let error = device.load_matrix(&[narrow.view()], Some(&[0.0]), MatrixUse::Linear, &|_| ()).unwrap_err();
     assert!(matches!(error, DeviceError::Weight(_)), "{error}");
     let capacity = Capacity { rows: 1, logits_rows: 1, pages: 1 << 50 };
     let plan = Plan { capacity, vocab: 1, layers: 1, heads: NO_HEADS, kv_type: KvType::F32, axes: 1 };
