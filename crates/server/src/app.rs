@@ -7,16 +7,19 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use crate::auth::Keys;
+use crate::embeddings::Embedder;
 use crate::error::{ApiError, ServerError};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::served::{Models, Served};
-use crate::{access, chat, completions, glm, models, status, tokens};
+use crate::{access, chat, completions, embeddings, glm, models, status, tokens};
 
 /// What all requests share.
 pub(crate) struct App {
@@ -35,7 +38,7 @@ impl App {
         Ok(Arc::new(App {
             keys: Keys::open(options.api_keys.as_deref())?,
             metrics: Metrics::default(),
-            log: Log::open(options.log_file.as_deref(), options.json_log)?,
+            log: Log::open(&options)?,
             models: OnceLock::new(),
             is_draining: AtomicBool::new(false),
             random: RandomState::new(),
@@ -50,9 +53,9 @@ impl App {
     }
 
     /// Begins to answer.
-    pub(crate) fn ready(&self, served: Vec<Served>) {
+    pub(crate) fn ready(&self, served: Vec<Served>, embedder: Option<Embedder>) {
         // There is one caller, and it calls once.
-        let _ = self.models.set(Models::new(served, self.options.any_model));
+        let _ = self.models.set(Models::new(served, embedder, self.options.any_model));
     }
 
     /// Ends what can be ended; whoever asks is told not to come any more.
@@ -80,17 +83,17 @@ fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 25] {
     [
         ("/v1/chat/completions", post(chat::complete)),
         ("/v1/completions", post(completions::complete)),
-        ("/v1/embeddings", post(models::embeddings)),
+        ("/v1/embeddings", post(embeddings::embeddings)),
         ("/v1/models", get(models::list)),
         ("/v1/models/{*name}", get(models::one)),
         ("/chat/completions", post(chat::complete)),
         ("/completions", post(completions::complete)),
-        ("/embeddings", post(models::embeddings)),
+        ("/embeddings", post(embeddings::embeddings)),
         ("/models", get(models::list)),
         ("/", post(glm::root)),
         ("/chat", post(glm::chat)),
         ("/chat-stream", post(glm::chat_stream)),
-        ("/embedding", post(glm::embedding)),
+        ("/embedding", post(embeddings::glm_api)),
         ("/tokenize", post(tokens::tokenize)),
         ("/detokenize", post(tokens::detokenize)),
         ("/apply-template", post(tokens::apply_template)),
@@ -123,6 +126,10 @@ pub(crate) fn router(app: &Arc<App>) -> Result<Router, ServerError> {
         .method_not_allowed_fallback(async |request: Request| {
             ApiError::no_method(request.method().as_str(), request.uri().path())
         })
+        // A fault in one request's way is that request's alone.
+        .layer(CatchPanicLayer::custom(|_| {
+            ApiError::internal("the request met a fault in the server").into_response()
+        }))
         .layer(axum::middleware::from_fn_with_state(app.clone(), access::keep))
         .with_state(app.clone());
     Ok(match cors(&app.options.cors_origins)? {
@@ -148,4 +155,20 @@ fn cors(origins: &[String]) -> Result<Option<CorsLayer>, ServerError> {
     };
     let origins: Vec<HeaderValue> = origins.iter().map(parse).collect::<Result<_, _>>()?;
     Ok(Some(layer.allow_origin(origins)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    #[test]
+    fn every_path_is_described_and_no_other() {
+        let description: Value = serde_json::from_str(crate::status::OPENAPI).unwrap();
+        let mut described: Vec<String> = description["paths"].as_object().unwrap().keys().cloned().collect();
+        let mut there: Vec<String> =
+            super::paths().iter().map(|path| path.replace("{*name}", "{name}")).collect();
+        described.sort();
+        there.sort();
+        assert_eq!(described, there);
+    }
 }

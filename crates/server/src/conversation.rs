@@ -7,7 +7,7 @@ use glimmer_chat::{Conversation, Message, Rendered};
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
-use crate::params::Params;
+use crate::params::{Params, wrong};
 use crate::served::Model;
 use crate::speaking::Decoding;
 
@@ -76,6 +76,12 @@ fn check_messages(messages: &Value) -> Result<(), ApiError> {
                 format!("message {index}: unknown field {:?}", name.0),
             ));
         }
+        if fields.get("name").is_some_and(|name| !name.is_null() && !name.is_string()) {
+            return Err(ApiError::parameter(
+                "messages",
+                format!("message {index}: `name` is to be a string"),
+            ));
+        }
         if !fields.get("audio").is_none_or(Value::is_null) {
             return Err(ApiError::unsupported(
                 "messages",
@@ -119,40 +125,39 @@ fn thinks(params: &mut Params) -> Result<Option<bool>, ApiError> {
     Ok(direct.or(kind).or(effort))
 }
 
-/// A conversation from the oldest API: rounds of question and answer, then a question. The history may be a list of
-/// rounds, a list of one list of rounds, or questions and answers in turn.
-pub(crate) fn of_rounds(history: Vec<Value>, question: String) -> Result<Conversation, ApiError> {
+/// A conversation from the oldest API: questions and answers before, then a question. The history is a list of pairs; its
+/// published clients send questions and answers in turn as one list within it, and others the plain list.
+pub(crate) fn of_rounds(history: &[Value], question: String) -> Result<Conversation, ApiError> {
     use glimmer_chat::Role::{Assistant, User};
-    let fault = || ApiError::parameter("history", "`history` is to be a list of pairs [question, answer]");
-    let mut history = history;
-    // One level more than the server that defined this API had.
-    if let [Value::Array(inner)] = history.as_slice()
-        && inner.iter().all(Value::is_array)
-    {
-        history = inner.clone();
-    }
     let mut texts = Vec::new();
-    for round in &history {
-        match round {
-            Value::String(text) => texts.push(text.clone()),
-            Value::Array(pair) => match pair.as_slice() {
-                [Value::String(question), Value::String(answer)] => {
-                    texts.extend([question.clone(), answer.clone()]);
-                }
-                _ => return Err(fault()),
-            },
-            _ => return Err(fault()),
-        }
-    }
-    if texts.len() % 2 != 0 || !(history.iter().all(Value::is_string) || history.iter().all(Value::is_array))
-    {
-        return Err(fault());
+    if !flatten(history, 3, &mut texts) {
+        return Err(wrong("history", "a list of pairs [question, answer]"));
     }
     let turns = texts.into_iter().enumerate();
     let mut messages: Vec<Message> =
         turns.map(|(at, text)| Message::new(if at % 2 == 0 { User } else { Assistant }, text)).collect();
     messages.push(Message::new(User, question));
     Ok(Conversation::new(messages))
+}
+
+/// Collects the texts of lists within lists; whether each list has them in pairs, and nothing else.
+fn flatten(values: &[Value], depth: usize, texts: &mut Vec<String>) -> bool {
+    let mut own = 0;
+    for value in values {
+        match value {
+            Value::String(text) => {
+                own += 1;
+                texts.push(text.clone());
+            }
+            Value::Array(inner) if depth > 1 && own % 2 == 0 => {
+                if !flatten(inner, depth - 1, texts) {
+                    return false;
+                }
+            }
+            _ => return false,
+        }
+    }
+    own % 2 == 0
 }
 
 /// A prompt and how to read its answers.

@@ -1,4 +1,5 @@
-//! The APIs that ChatGLM-6B was first served by: "GLM API" (`/chat`, `/chat-stream`, `/tokenize`, `/embedding`) and the
+//! The APIs that ChatGLM-6B was first served by: "GLM API" (`/chat`, `/chat-stream`; its `/tokenize` and
+//! `/embedding` stand in `tokens` and `embeddings`) and the
 //! model's own `api.py` (`POST /`). They know one model, the first, and no errors beyond a status.
 
 use std::sync::Arc;
@@ -15,7 +16,6 @@ use crate::body;
 use crate::conversation::{self, Prompt};
 use crate::error::ApiError;
 use crate::log::{date_and_time, now};
-use crate::models::no_embeddings;
 use crate::params::Params;
 use crate::speaking::{Ask, Speaking};
 use crate::sse::{self, Script};
@@ -52,11 +52,6 @@ pub(crate) async fn chat_stream(
     speaking.taken().await?;
     let deltas = app.options.glm_api_deltas;
     Ok(sse::respond(Stream { speaking, shown, content: String::new(), deltas, is_over: false }))
-}
-
-/// `POST /embedding`.
-pub(crate) async fn embedding(State(app): State<Arc<App>>, _: Params) -> Result<Response, ApiError> {
-    Err(no_embeddings(app.models()?.first()?.name()))
 }
 
 /// `POST /`: `api.py` of ChatGLM-6B and its successors.
@@ -114,7 +109,7 @@ impl Question {
     async fn ask(self, app: &Arc<App>, entry: &Entry, stream: bool) -> Result<(Speaking, Shown), ApiError> {
         let model = app.models()?.first()?.clone();
         let chat = model.chat()?;
-        let conversation = conversation::of_rounds(self.history, self.prompt.clone())?;
+        let conversation = conversation::of_rounds(&self.history, self.prompt.clone())?;
         let prompt: Prompt = conversation::prompt(&model, conversation).await?;
         let length = prompt.ids.len();
         let context = model.served.engine.context().min(self.max_length);

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::app::{App, router};
+use crate::embeddings::Embedder;
 use crate::error::ServerError;
 use crate::notify::notify;
 use crate::options::Options;
@@ -51,6 +52,7 @@ impl Server {
         // The engine wants the processors; a connection needs little.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
+            .max_blocking_threads(8)
             .thread_name("http")
             .enable_all()
             .build()?;
@@ -70,11 +72,15 @@ impl Server {
         self.address
     }
 
-    /// Hands over the models, the first of which is the one that is meant where requests cannot say.
-    pub fn ready(&self, models: Vec<Served>) {
-        let names: Vec<Value> =
-            models.iter().flat_map(|model| model.names.iter().cloned()).map(Value::from).collect();
-        self.app.ready(models);
+    /// Hands over the models, the first of which is the one that is meant where requests cannot say, and an encoder.
+    pub fn ready(&self, models: Vec<Served>, embedder: Option<Embedder>) {
+        let names: Vec<Value> = models
+            .iter()
+            .flat_map(|model| model.names.iter().cloned())
+            .chain(embedder.iter().map(|one| one.name.clone()))
+            .map(Value::from)
+            .collect();
+        self.app.ready(models, embedder);
         let mut line = Map::new();
         line.insert("address".to_owned(), self.address.to_string().into());
         line.insert("models".to_owned(), names.into());

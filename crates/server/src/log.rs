@@ -5,7 +5,6 @@
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value};
 
 use crate::error::ServerError;
+use crate::options::Options;
 
 /// Lines that may wait to be written.
 const WAITING: usize = 4096;
@@ -29,8 +29,9 @@ pub(crate) struct Log {
 
 impl Log {
     /// Opens a file to append to, or standard error.
-    pub(crate) fn open(path: Option<&Path>, json: bool) -> Result<Self, ServerError> {
-        let mut out: Box<dyn Write + Send> = match path {
+    pub(crate) fn open(options: &Options) -> Result<Self, ServerError> {
+        let mut out: Box<dyn Write + Send> = match &options.log_file {
+            None if options.is_silent => Box::new(io::sink()),
             None => Box::new(io::stderr()),
             Some(path) => {
                 Box::new(OpenOptions::new().create(true).append(true).open(path).map_err(|e| {
@@ -48,7 +49,12 @@ impl Log {
                 }
             }
         })?;
-        Ok(Log { lines: Mutex::new(Some(lines)), writer: Mutex::new(Some(writer)), lost, json })
+        Ok(Log {
+            lines: Mutex::new(Some(lines)),
+            writer: Mutex::new(Some(writer)),
+            lost,
+            json: options.json_log,
+        })
     }
 
     /// Writes a line: what happened and its particulars.

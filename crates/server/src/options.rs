@@ -30,6 +30,8 @@ pub struct Options {
     pub json_log: bool,
     /// Where the log goes; standard error without it.
     pub log_file: Option<PathBuf>,
+    /// Keep no log.
+    pub is_silent: bool,
     /// What a request may cost.
     pub limits: Limits,
 }
@@ -74,7 +76,19 @@ impl Default for Options {
             vllm_metrics: false,
             json_log: false,
             log_file: None,
+            is_silent: false,
             limits: Limits::default(),
+        }
+    }
+}
+
+impl Options {
+    /// For requests that come from a file: nobody listens, and nobody is told of every request.
+    pub fn for_batch() -> Self {
+        Options {
+            is_silent: true,
+            limits: Limits { behind: usize::MAX, ..Limits::default() },
+            ..Options::default()
         }
     }
 }

@@ -6,6 +6,7 @@ use glimmer_chat::ChatTemplate;
 use glimmer_engine::{Engine, Sampling};
 use glimmer_tokenizer::Tokenizer;
 
+use crate::embeddings::{Embedder, Encoder};
 use crate::error::ApiError;
 use crate::metrics::ModelMetrics;
 
@@ -71,13 +72,18 @@ impl Model {
 /// All that are served.
 pub(crate) struct Models {
     models: Vec<Arc<Model>>,
+    encoder: Option<Arc<Encoder>>,
     any: bool,
 }
 
 impl Models {
-    pub(crate) fn new(served: Vec<Served>, any: bool) -> Self {
+    pub(crate) fn new(served: Vec<Served>, embedder: Option<Embedder>, any: bool) -> Self {
         let model = |served| Arc::new(Model { served, metrics: ModelMetrics::default() });
-        Models { models: served.into_iter().map(model).collect(), any }
+        Models {
+            models: served.into_iter().map(model).collect(),
+            encoder: embedder.map(|one| Arc::new(Encoder::new(one))),
+            any,
+        }
     }
 
     /// All of them.
@@ -88,6 +94,24 @@ impl Models {
     /// The one that requests mean that cannot say which.
     pub(crate) fn first(&self) -> Result<&Arc<Model>, ApiError> {
         self.models.first().ok_or_else(ApiError::loading)
+    }
+
+    /// The encoder, if there is one.
+    pub(crate) fn encoders(&self) -> impl Iterator<Item = &Arc<Encoder>> {
+        self.encoder.iter()
+    }
+
+    /// The encoder that a request for vectors means.
+    pub(crate) fn encoder(&self, name: Option<&str>) -> Result<&Arc<Encoder>, ApiError> {
+        let has_name = |one: &Encoder| self.any || name.is_none_or(|name| name == one.embedder.name);
+        if let Some(encoder) = self.encoder.as_ref().filter(|one| has_name(one)) {
+            return Ok(encoder);
+        }
+        let name = match name {
+            Some(name) => self.find(name).map(|_| name)?,
+            None => self.first()?.name(),
+        };
+        Err(ApiError::unsupported("model", format!("the model `{name}` writes text and makes no vectors")))
     }
 
     /// The one of this name.

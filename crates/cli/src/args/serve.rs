@@ -1,0 +1,195 @@
+//! Flags of `serve` and `batch`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use glimmer_chat::Format;
+use glimmer_models::Family;
+
+use super::values::{ContextLength, chat_format, one_of, positive};
+use super::{DeviceArgs, ModelArgs};
+
+/// Which models are served, and how much of the machine they get.
+#[derive(Debug, Args)]
+pub(crate) struct ServedArgs {
+    /// What clients call the model, in place of the last part of its path; several names for one model, or one name for
+    /// each of several
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) served_model_name: Vec<String>,
+
+    /// A BERT encoder for embeddings (text2vec): a directory in Hugging Face layout
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) embedding_model: Option<PathBuf>,
+
+    /// The models' generation, where their files leave it open or are wrong
+    #[arg(long, value_name = "NAME", value_parser = one_of(Family::NAMES))]
+    pub(crate) family: Option<Family>,
+
+    /// The chat format, where the models' files do not tell
+    #[arg(long, value_name = "NAME", value_parser = chat_format())]
+    pub(crate) chat_format: Option<Format>,
+
+    /// Tokens that prompt and answer may have together, or `max` [default: what the model was trained for, at most 8192]
+    #[arg(long, value_name = "N")]
+    pub(crate) ctx: Option<ContextLength>,
+
+    /// Answers made at once; others wait
+    #[arg(long, value_name = "N", default_value = "8", value_parser = positive())]
+    pub(crate) parallel: usize,
+
+    /// Answers that may wait; more are refused with status 429
+    #[arg(long, value_name = "N", default_value = "256", value_parser = positive())]
+    pub(crate) queue: usize,
+
+    /// Tokens that the cache holds for all requests together, and for prompts to come [default: twice `--ctx`]
+    #[arg(long, value_name = "N", value_parser = positive())]
+    pub(crate) cache_tokens: Option<usize>,
+
+    /// Tokens computed in one step; longer prompts are cut
+    #[arg(long, value_name = "N", default_value = "512", value_parser = positive())]
+    pub(crate) step_tokens: usize,
+}
+
+/// Serve models over HTTP: the OpenAI API and the GLM API
+#[derive(Debug, Args)]
+#[command(after_help = "\
+http://HOST:PORT/docs describes every path. SIGTERM lets answers in progress finish, and then ends the program.
+
+Examples:
+  glimmer serve
+  glimmer serve glm-4-9b-chat --served-model-name gpt-4o --port 8080
+  glimmer serve glm-4-9b-chat.Q4_K_M.gguf --ctx max --parallel 16 --host 0.0.0.0 --api-keys keys.txt
+  curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{\"model\": \"demo\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello!\"}]}'")]
+pub(crate) struct ServeArgs {
+    /// Directories in Hugging Face layout, .gguf files, or `demo`. The first is meant where a request cannot say which
+    #[arg(value_name = "MODEL", default_value = crate::demo::NAME)]
+    pub(crate) models: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) served: ServedArgs,
+
+    /// Take any model name in requests for the first model
+    #[arg(long)]
+    pub(crate) any_model: bool,
+
+    /// `/chat-stream` sends what is new in place of the whole answer so far
+    #[arg(long)]
+    pub(crate) glm_api_deltas: bool,
+
+    /// Name or address to listen at
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Network")]
+    pub(crate) host: String,
+
+    /// Port to listen at; 0 takes a free one
+    #[arg(long, short = 'p', value_name = "PORT", default_value = "8000", help_heading = "Network")]
+    pub(crate) port: u16,
+
+    /// A file of keys, one a line, of which every request must bring one; SIGHUP has it read again
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    pub(crate) api_keys: Option<PathBuf>,
+
+    /// Serve other machines without asking for a key
+    #[arg(long, help_heading = "Network")]
+    pub(crate) insecure: bool,
+
+    /// `/health`, `/livez`, `/readyz`, `/version` and `/metrics` need no key
+    #[arg(long, help_heading = "Network")]
+    pub(crate) public_status: bool,
+
+    /// Let pages of this origin read answers; `*` for all. May be given several times
+    #[arg(long, value_name = "ORIGIN", help_heading = "Network")]
+    pub(crate) cors_origin: Vec<String>,
+
+    /// Certificates for TLS, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = "Network")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// The private key for TLS, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "Network")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// Connections at once
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = positive(), help_heading = "Limits")]
+    pub(crate) max_connections: usize,
+
+    /// Bytes of a request's body
+    #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = positive(), help_heading = "Limits")]
+    pub(crate) max_body: usize,
+
+    /// Tokens of an answer [default: to the end of the context]
+    #[arg(long, value_name = "N", value_parser = positive(), help_heading = "Limits")]
+    pub(crate) max_tokens: Option<usize>,
+
+    /// Answers of one request: its prompts times `n`
+    #[arg(long, value_name = "N", default_value = "128", value_parser = positive(), help_heading = "Limits")]
+    pub(crate) max_choices: usize,
+
+    /// Tokens that a client may be behind before its answer is given up
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = positive(), help_heading = "Limits")]
+    pub(crate) max_behind: usize,
+
+    /// Seconds for an answer
+    #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = positive(), help_heading = "Limits")]
+    pub(crate) timeout: usize,
+
+    /// Seconds for answers in progress when the program is told to stop
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = positive(), help_heading = "Limits")]
+    pub(crate) drain_timeout: usize,
+
+    /// `/metrics` in another program's names
+    #[arg(long, value_name = "PROGRAM", value_parser = ["vllm"], help_heading = "Records")]
+    pub(crate) metrics_compat: Option<String>,
+
+    /// Log lines as JSON objects
+    #[arg(long, help_heading = "Records")]
+    pub(crate) log_json: bool,
+
+    /// Append the log to a file, not to standard error. Text of prompts and answers is never in it
+    #[arg(long, value_name = "FILE", help_heading = "Records")]
+    pub(crate) log_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+}
+
+impl ServedArgs {
+    /// A model, as the other verbs name it.
+    pub(crate) fn model(&self, path: &std::path::Path) -> ModelArgs {
+        ModelArgs { path: path.to_owned(), family: self.family }
+    }
+}
+
+/// Answer the requests of a file, in the OpenAI API's batch format
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A line of the input is {\"custom_id\", \"method\": \"POST\", \"url\": \"/v1/chat/completions\", \"body\"}; a line of the output \
+holds custom_id and response. The same command again goes on where it was stopped. Exit status 1 when a request had no good \
+answer.
+
+Examples:
+  glimmer batch questions.jsonl -o answers.jsonl
+  glimmer batch questions.jsonl -o answers.jsonl --model glm-4-9b-chat --any-model --parallel 16")]
+pub(crate) struct BatchArgs {
+    /// The file of requests, one a line
+    #[arg(value_name = "FILE")]
+    pub(crate) input: PathBuf,
+
+    /// The file of answers, to which those are added that it lacks
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub(crate) output: PathBuf,
+
+    /// A directory in Hugging Face layout, a .gguf file, or `demo`; may be given several times
+    #[arg(long, short = 'm', value_name = "MODEL", default_value = crate::demo::NAME)]
+    pub(crate) model: Vec<PathBuf>,
+
+    /// Take any model name in requests for the first model
+    #[arg(long)]
+    pub(crate) any_model: bool,
+
+    #[command(flatten)]
+    pub(crate) served: ServedArgs,
+
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+}

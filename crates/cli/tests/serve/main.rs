@@ -1,0 +1,14 @@
+//! `glimmer serve` with the demo model, over real sockets.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(unreachable_pub, reason = "a test has no users")]
+
+mod batch;
+mod client;
+mod embeddings;
+mod faults;
+mod glm;
+mod load;
+mod openai;
+mod operations;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,325 @@
+//! The OpenAI API: shapes, parameters, errors.
+
+use serde_json::{Value, json};
+
+use crate::client::Server;
+
+fn chat(text: &str, more: Value) -> Value {
+    let mut body =
+        json!({"model": "demo", "messages": [{"role": "user", "content": text}], "temperature": 0});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+fn text(more: Value) -> Value {
+    let mut body = json!({
+        "model": "demo", "prompt": "Once upon a time", "temperature": 0, "max_tokens": 12, "ignore_eos": true
+    });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+#[test]
+fn conversations() {
+    let server = Server::start(&[]);
+    // Whole.
+    let whole = server.ask("/v1/chat/completions", &chat("Hello!", json!({})));
+    let choice = &whole["choices"][0];
+    let content = choice["message"]["content"].as_str().unwrap();
+    assert!(!content.is_empty());
+    assert_eq!(whole["object"], "chat.completion");
+    assert_eq!(whole["model"], "demo");
+    assert_eq!(choice["finish_reason"], "stop");
+    assert_eq!(choice["message"]["role"], "assistant");
+    assert_eq!(choice["logprobs"], Value::Null);
+    let usage = &whole["usage"];
+    let count = |name: &str| usage[name].as_u64().unwrap();
+    assert_eq!(count("total_tokens"), count("prompt_tokens") + count("completion_tokens"));
+    assert!(whole["id"].as_str().unwrap().starts_with("chatcmpl-"));
+
+    // The same as a stream.
+    let more = json!({"stream": true, "stream_options": {"include_usage": true}});
+    let events = server.stream("/v1/chat/completions", &chat("Hello!", more));
+    assert_eq!(events.last().unwrap(), "[DONE]");
+    let chunks: Vec<Value> =
+        events[..events.len() - 1].iter().map(|data| serde_json::from_str(data).unwrap()).collect();
+    assert!(
+        chunks
+            .iter()
+            .all(|chunk| chunk["object"] == "chat.completion.chunk" && chunk["id"] == chunks[0]["id"])
+    );
+    assert_eq!(chunks[0]["choices"][0]["delta"]["role"], "assistant");
+    let (last, before) = chunks.split_last().unwrap();
+    assert!(before.iter().all(|chunk| chunk["usage"].is_null()));
+    assert_eq!(last["choices"], json!([]));
+    assert_eq!(last["usage"]["completion_tokens"], usage["completion_tokens"]);
+    assert_eq!(before.last().unwrap()["choices"][0]["finish_reason"], "stop");
+    let said: String =
+        before.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!(said, content);
+    let plain = server.stream("/v1/chat/completions", &chat("Hello!", json!({"stream": true})));
+    assert!(plain[..plain.len() - 1].iter().all(|data| !data.contains("usage")));
+
+    // A conversation remembers, and its prompt was computed before.
+    let messages = json!([
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Hello!"}]},
+        {"role": "assistant", "content": content},
+        {"role": "user", "content": "3 + 4?"},
+    ]);
+    server.ask("/v1/chat/completions", &json!({"model": "demo", "messages": messages, "temperature": 0}));
+}
+
+#[test]
+fn parameters_do_what_they_say() {
+    let server = Server::start(&[]);
+    let path = "/v1/chat/completions";
+    let said = |more: Value| -> String {
+        let answer = server.ask(path, &chat("What can you do?", more));
+        answer["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+    };
+    let greedy = said(json!({}));
+    // Length.
+    let short = server.ask(path, &chat("What can you do?", json!({"max_tokens": 3})));
+    assert_eq!(short["choices"][0]["finish_reason"], "length");
+    assert_eq!(short["usage"]["completion_tokens"], 3);
+    let short =
+        server.ask(path, &chat("What can you do?", json!({"max_completion_tokens": 2, "max_tokens": 9})));
+    assert_eq!(short["usage"]["completion_tokens"], 2);
+    // Stop strings.
+    let word = greedy.split_whitespace().nth(2).unwrap();
+    let cut = said(json!({"stop": word}));
+    assert_eq!(cut, greedy.split(word).next().unwrap().trim_end_matches('\u{0}'));
+    assert_eq!(said(json!({"stop": ["\u{1}", word]})), cut);
+    // Seeds.
+    let warm =
+        |seed: i64| said(json!({"temperature": 1.5, "seed": seed, "max_tokens": 40, "ignore_eos": true}));
+    assert_eq!(warm(7), warm(7));
+    assert_ne!(warm(7), warm(-8));
+    // Several answers: the first has the request's seed.
+    let more = json!({"temperature": 1.5, "seed": 7, "max_tokens": 40, "n": 3, "ignore_eos": true});
+    let several = server.ask(path, &chat("What can you do?", more));
+    let texts: Vec<&str> =
+        (0..3).map(|at| several["choices"][at]["message"]["content"].as_str().unwrap()).collect();
+    assert_eq!(texts[0], warm(7));
+    assert!(texts[0] != texts[1] && texts[1] != texts[2]);
+    assert_eq!(several["usage"]["completion_tokens"], 120);
+    // Bias and penalties, by the ids of the answer.
+    let ids = server.ask("/tokenize", &json!({"content": greedy}))["tokens"].clone();
+    let bias = json!({ids[0].to_string(): -100});
+    assert_ne!(said(json!({"logit_bias": bias})), greedy);
+    let more =
+        json!({"frequency_penalty": 2, "presence_penalty": 2, "repetition_penalty": 2.0, "max_tokens": 60});
+    assert_ne!(said(json!({"max_tokens": 60, "ignore_eos": true})), said(more));
+    assert_eq!(said(json!({"temperature": 1.5, "do_sample": false})), greedy);
+    assert_eq!(said(json!({"temperature": 1.5, "top_k": 1})), greedy);
+    assert_eq!(said(json!({"temperature": 1.5, "top_p": 0.0001})), greedy);
+    assert_eq!(said(json!({"temperature": 1.5, "min_p": 1.0})), greedy);
+    let stop_id = ids[3].clone();
+    let cut = server.ask(path, &chat("What can you do?", json!({"stop_token_ids": [stop_id]})));
+    let cut = cut["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(cut.len() < greedy.len() && greedy.starts_with(cut), "{cut:?}");
+    // What has no effect is taken.
+    let idle = json!({
+        "user": "me", "metadata": {"a": "b"}, "tools": [], "tool_choice": "none", "response_format": {"type": "text"},
+        "logit_bias": {}, "stop": null, "n": 1, "store": false, "parallel_tool_calls": true, "reasoning_effort": null,
+    });
+    assert_eq!(said(idle), greedy);
+}
+
+#[test]
+fn log_probabilities() {
+    let server = Server::start(&[]);
+    let more = json!({"logprobs": true, "top_logprobs": 3});
+    let whole = server.ask("/v1/chat/completions", &chat("Hello!", more.clone()));
+    let tokens = whole["choices"][0]["logprobs"]["content"].as_array().unwrap().clone();
+    assert_eq!(tokens.len() as u64, whole["usage"]["completion_tokens"].as_u64().unwrap());
+    for token in &tokens {
+        assert!(token["logprob"].as_f64().unwrap() <= 0.0);
+        assert_eq!(token["top_logprobs"].as_array().unwrap().len(), 3);
+        // The likeliest is the one that was taken.
+        assert_eq!(token["top_logprobs"][0]["bytes"], token["bytes"]);
+    }
+    let bytes: Vec<u8> = tokens
+        .iter()
+        .flat_map(|token| token["bytes"].as_array().unwrap().clone())
+        .map(|byte| byte.as_u64().unwrap() as u8)
+        .collect();
+    let content = whole["choices"][0]["message"]["content"].as_str().unwrap();
+    assert_eq!(String::from_utf8(bytes).unwrap().trim(), content.trim());
+    let mut more = more;
+    more["stream"] = true.into();
+    let events = server.stream("/v1/chat/completions", &chat("Hello!", more));
+    let streamed: Vec<Value> = events[..events.len() - 1]
+        .iter()
+        .map(|data| serde_json::from_str::<Value>(data).unwrap())
+        .flat_map(|chunk| chunk["choices"][0]["logprobs"]["content"].as_array().cloned().unwrap_or_default())
+        .collect();
+    assert_eq!(streamed, tokens);
+
+    let answer = server.ask("/v1/completions", &text(json!({"logprobs": 2})));
+    let logprobs = &answer["choices"][0]["logprobs"];
+    for name in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
+        assert_eq!(logprobs[name].as_array().unwrap().len(), 12, "{name}");
+    }
+    assert_eq!(logprobs["text_offset"][0], 0);
+}
+
+#[test]
+fn continuations() {
+    let server = Server::start(&[]);
+    let path = "/v1/completions";
+    let one = server.ask(path, &text(json!({})));
+    assert_eq!(one["object"], "text_completion");
+    assert_eq!(one["usage"]["completion_tokens"], 12);
+    let said = one["choices"][0]["text"].as_str().unwrap();
+    // Ids, batches and batches of ids are the same requests.
+    let body = json!({"model": "demo", "prompt": "Once upon a time"});
+    let ids = server.ask("/tokenize", &body)["tokens"].clone();
+    let again = |prompt: Value| server.ask(path, &text(json!({"prompt": prompt})))["choices"].clone();
+    assert_eq!(again(ids.clone())[0]["text"], said);
+    assert_eq!(again(json!(["Once upon a time"]))[0]["text"], said);
+    let three = server.ask(path, &text(json!({"prompt": [ids, ids, [5, 6, 7]], "n": 2, "seed": 1})));
+    let choices = three["choices"].as_array().unwrap();
+    assert_eq!(choices.len(), 6);
+    assert!(choices.iter().enumerate().all(|(at, choice)| choice["index"] == at));
+    assert!(choices[..4].iter().all(|choice| choice["text"] == said));
+    // Echo, with nothing new or something.
+    let echo = server.ask(path, &text(json!({"echo": true, "max_tokens": 0})));
+    assert_eq!(echo["choices"][0]["text"], "Once upon a time");
+    assert_eq!(echo["usage"]["completion_tokens"], 0);
+    let echo = server.ask(path, &text(json!({"echo": true})));
+    assert_eq!(echo["choices"][0]["text"], format!("Once upon a time{said}"));
+    // As a stream.
+    let events = server.stream(path, &text(json!({"stream": true, "echo": true, "prompt": ["a", "b"]})));
+    assert_eq!(events.last().unwrap(), "[DONE]");
+    let mut texts = [String::new(), String::new()];
+    for data in &events[..events.len() - 1] {
+        let chunk: Value = serde_json::from_str(data).unwrap();
+        let choice = &chunk["choices"][0];
+        texts[choice["index"].as_u64().unwrap() as usize] += choice["text"].as_str().unwrap();
+    }
+    let whole = server.ask(path, &text(json!({"echo": true, "prompt": ["a", "b"]})));
+    assert_eq!(whole["choices"][0]["text"], texts[0]);
+    assert_eq!(whole["choices"][1]["text"], texts[1]);
+}
+
+#[test]
+fn errors() {
+    let server = Server::start(&[]);
+    let path = "/v1/chat/completions";
+    let refused = |more: Value, param: &str| {
+        let error = server.refused(path, &chat("Hello!", more.clone()), 400);
+        assert_eq!(error["type"], "invalid_request_error", "{more}");
+        assert_eq!(error["param"], param, "{more} => {error}");
+        assert!(error["message"].as_str().unwrap().len() > 10);
+        error
+    };
+    assert_eq!(refused(json!({"tempreature": 1}), "tempreature")["code"], "unknown_parameter");
+    refused(json!({"temperature": -1}), "temperature");
+    refused(json!({"temperature": "hot"}), "temperature");
+    refused(json!({"top_p": 1.1}), "top_p");
+    refused(json!({"n": 0}), "n");
+    refused(json!({"n": 100_000}), "n");
+    refused(json!({"max_tokens": -1}), "max_tokens");
+    refused(json!({"stop": [""]}), "stop");
+    refused(json!({"stop": 5}), "stop");
+    refused(json!({"logit_bias": {"999999999": 1}}), "logit_bias");
+    refused(json!({"top_logprobs": 3}), "top_logprobs");
+    refused(json!({"logprobs": true, "top_logprobs": 21}), "top_logprobs");
+    refused(json!({"stream_options": {"include_usage": true}}), "stream_options");
+    refused(json!({"messages": []}), "messages");
+    refused(json!({"messages": [{"role": "king", "content": "x"}]}), "messages");
+    refused(json!({"messages": [{"role": "user", "content": "x", "mood": 1}]}), "messages");
+    let image = json!([{"type": "image_url", "image_url": {"url": "data:"}}]);
+    refused(json!({"messages": [{"role": "user", "content": image}]}), "messages");
+    // What is not there yet is refused, not passed over.
+    for (name, value) in [
+        ("tools", json!([{"type": "function", "function": {"name": "f"}}])),
+        ("tool_choice", json!("required")),
+        ("response_format", json!({"type": "json_object"})),
+        ("reasoning_effort", json!("high")),
+        ("min_tokens", json!(4)),
+        ("grammar", json!("root ::= x")),
+        ("store", json!(true)),
+    ] {
+        assert_eq!(refused(json!({name: value}), name)["code"], "unsupported_parameter");
+    }
+    // Too long.
+    let error = server.refused(path, &chat(&"word ".repeat(20_000), json!({})), 400);
+    assert_eq!(error["code"], "context_length_exceeded");
+    let error = server.refused("/v1/completions", &text(json!({"prompt": vec![5; 9000]})), 400);
+    assert_eq!(error["code"], "context_length_exceeded");
+    for prompt in [json!([]), json!({}), json!([[]]), json!([-1]), json!([99_999_999]), json!(["a", 1])] {
+        server.refused("/v1/completions", &text(json!({"prompt": prompt})), 400);
+    }
+    // Unknown.
+    let error = server.refused(path, &json!({"model": "gpt-5", "messages": []}), 404);
+    assert_eq!(error["code"], "model_not_found");
+    assert_eq!(server.get("/v1/models/gpt-5").status, 404);
+    assert_eq!(server.get("/v1/modles").json()["error"]["code"], "not_found");
+    assert_eq!(server.get(path).status, 405);
+    // No JSON.
+    for body in ["", "{", "[]", "nonsense", "{\"a\": 1}}"] {
+        let status = server.request("POST", path, &["Content-Type: application/json"], body).status;
+        assert_eq!(status, 400, "{body}");
+    }
+    assert_eq!(server.request("POST", path, &["Content-Type: text/plain"], "{}").status, 415);
+    server.refused("/v1/embeddings", &json!({"input": "x"}), 400);
+}
+
+#[test]
+fn models_have_the_names_they_are_given() {
+    let server =
+        Server::start(&["--served-model-name", "gpt-4o", "--served-model-name", "org/glm", "--any-model"]);
+    let list = server.get("/v1/models").json();
+    let names: Vec<&str> =
+        list["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
+    assert_eq!(names, ["gpt-4o", "org/glm"]);
+    assert_eq!(server.get("/v1/models/org/glm").json()["id"], "org/glm");
+    let mut body = chat("Hello!", json!({"max_tokens": 2}));
+    body["model"] = "anything".into();
+    assert_eq!(server.ask("/v1/chat/completions", &body)["model"], "anything");
+}
+
+#[test]
+fn reasoning_stands_apart() {
+    // The demo model does not reason; in this format everything before `</think>` is taken for it.
+    let server = Server::start(&["--chat-format", "glm-z1"]);
+    let path = "/v1/chat/completions";
+    let whole = server.ask(path, &chat("Hello!", json!({"max_tokens": 20})));
+    let message = &whole["choices"][0]["message"];
+    let reasoning = message["reasoning_content"].as_str().unwrap();
+    assert!(!reasoning.is_empty());
+    assert_eq!(message["content"], "");
+    let usage = &whole["usage"];
+    assert_eq!(usage["completion_tokens_details"]["reasoning_tokens"], usage["completion_tokens"]);
+    let events = server.stream(path, &chat("Hello!", json!({"max_tokens": 20, "stream": true})));
+    let said: String = events[..events.len() - 1]
+        .iter()
+        .map(|data| serde_json::from_str::<Value>(data).unwrap())
+        .filter_map(|chunk| chunk["choices"][0]["delta"]["reasoning_content"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(said, reasoning);
+    let hidden = server.ask(path, &chat("Hello!", json!({"max_tokens": 20, "include_reasoning": false})));
+    assert!(hidden["choices"][0]["message"].get("reasoning_content").is_none());
+    // The switches reach the template of a model that has them.
+    let server = Server::start(&["--chat-format", "glm-4.5"]);
+    let prompt = |more: Value| {
+        server
+            .post("/apply-template", &{
+                let mut body = json!({"messages": [{"role": "user", "content": "Hello!"}]});
+                body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+                body
+            })
+            .json()["prompt"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let off = prompt(json!({"enable_thinking": false}));
+    assert_ne!(off, prompt(json!({})));
+    assert_eq!(off, prompt(json!({"thinking": {"type": "disabled"}})));
+    assert_eq!(off, prompt(json!({"reasoning_effort": "none"})));
+    assert_eq!(off, prompt(json!({"chat_template_kwargs": {"enable_thinking": false}})));
+}
