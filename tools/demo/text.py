@@ -99,7 +99,7 @@ class Conversation:
         if self.language == "en":
             if self.rng.random() < 0.8:
                 return self.rng.choice(WRAP_EN) + " " + (question[0].lower() + question[1:] if question[1:2].islower() else question)
-            return question.rstrip("?.!") + self.rng.choice((" then?", ", please", ", my friend?", ", thanks", " for me?", ", dear model?", " today?", ", can you?"))
+            return question.rstrip("?.!") + self.rng.choice((" then?", ", please", ", my friend?", ", thanks", " for me?", ", dear model?", " today?", ", can you?", ", by the way", " now?", ", you know"))
         if self.rng.random() < 0.8:
             return self.rng.choice(WRAP_ZH) + question
         return question.rstrip("？。！") + self.rng.choice(("呢？", "呀？", "啊？", "，谢谢", "，朋友", "，好吗？", "嘛？"))
@@ -500,7 +500,7 @@ class Conversation:
         self.last = None
 
     EPISODES = [intent, task, chat_task, explain, sum, translate, outside, no_tool, memory, repeat]
-    WEIGHTS = [20, 17, 13, 5, 14, 18, 14, 3, 9, 4]
+    WEIGHTS = [20, 18, 13, 5, 24, 14, 11, 3, 11, 4]
 
 
 WRAP_EN = ["so,", "ok,", "okay,", "well,", "hey,", "by the way,", "now", "and", "hello,", "sorry,", "one more thing:", "quick question:", "hm,", "tell me,", "then", "please,", "another question:", "just curious,", "hi,", "oh,", "okay then,", "but", "I wonder,", "next,", "so now,", "right,", "one question:", "excuse me,"]

@@ -151,7 +151,7 @@ def used_seconds():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--tokens", type=float, default=8e6, help="tokens to train on")
+    parser.add_argument("--tokens", type=float, default=12e6, help="tokens to train on")
     parser.add_argument("--rate", type=float, default=0.02, help="peak learning rate of Muon")
     parser.add_argument("--adam-rate", type=float, default=3e-3, help="peak learning rate of AdamW")
     parser.add_argument("--optimizer", choices=("muon", "adamw"), default="muon")
@@ -188,9 +188,14 @@ def main():
     batches = Batches(encoder, SEED + 1 + step)
     start, start_wall, saved_at, shown, mean = used_seconds() - spent, time.time() - wall, time.time(), tokens, None
     while tokens < args.tokens:
-        done = tokens / args.tokens
-        # A short rise, a plateau, then down to nothing. Long conversations come when short ones are known.
-        rate = min(1.0, (step + 1) / 60, (1.0 - done) / 0.6 + 0.01)
+        # Two rounds: a short rise, a plateau, down to nothing; then from half the rate down again, in which sums and
+        # copied names, known only roughly before, become exact. Long conversations come when short ones are known.
+        first = args.tokens * 2 / 3
+        done = tokens / first
+        if done < 1.0:
+            rate = min(1.0, (step + 1) / 60, (1.0 - done) / 0.6 + 0.01)
+        else:
+            rate = 0.6 * (args.tokens - tokens) / (args.tokens - first) + 0.005
         for group, peak in zip((g for o in optimizers for g in o.param_groups), peaks):
             group["lr"] = peak * rate
         x, marks = batches.draw(0.0 if done < 0.35 else 0.12)

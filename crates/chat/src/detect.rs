@@ -30,8 +30,9 @@ impl Hints {
     }
 }
 
-/// Published templates whose text is a native format's: FNV-1a of the normalised text.
-const KNOWN: [(u64, Format); 6] = [
+/// Templates whose text is a native format's, the published ones and the demo model's: FNV-1a of the normalised text.
+const KNOWN: [(u64, Format); 7] = [
+    (0x3254_1ec0_9179_de8d, Format::Glm4),
     (0x9c59_ce80_cf57_fe73, Format::Glm4),
     (0x716e_69b5_4d30_b278, Format::Glm40414),
     (0x86c1_1afb_d1ee_89ac, Format::GlmZ1),

@@ -223,6 +223,36 @@ fn templates_are_recognised() {
     ));
 }
 
+/// The demo model is trained on what its Jinja says; it is rendered natively as GLM-4.
+#[test]
+fn the_demo_models_template_says_what_glm4s_native_format_does() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tools/demo/chat_template.jinja");
+    let source = std::fs::read_to_string(path).unwrap();
+    let (native, jinja) = (
+        ChatTemplate::detect(Some(&source), &Hints::default()).unwrap(),
+        ChatTemplate::jinja(&source).unwrap(),
+    );
+    assert_eq!((native.format(), jinja.format()), (Some(Format::Glm4), None));
+    let tools = json!([{"type": "function", "function": {"name": "get_time", "description": "时间",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}]);
+    let called = json!([
+        {"role": "user", "content": "What time is it in Oslo?"},
+        {"role": "assistant", "metadata": "get_time", "content": "{\"city\": \"Oslo\"}"},
+        {"role": "observation", "content": "{\"time\": \"09:41\"}"},
+        {"role": "assistant", "content": "It is 09:41 in Oslo."},
+        {"role": "user", "content": "谢谢"}
+    ]);
+    for conversation in [
+        json!([{"role": "user", "content": "你好"}]),
+        json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]),
+        json!({"messages": called, "tools": tools}),
+        called.clone(),
+    ] {
+        let prompt = |template: &ChatTemplate| template.render(&read(conversation.clone())).unwrap().prompt();
+        assert_eq!(prompt(&native), prompt(&jinja));
+    }
+}
+
 #[test]
 fn replies_end_at_every_token_that_any_source_names() {
     let glm4 = synthetic("glm4-hf");

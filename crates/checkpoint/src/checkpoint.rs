@@ -92,7 +92,27 @@ impl Checkpoint {
     /// # Errors
     /// When a file is missing, cannot be read, or does not hold together.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let Layout { kind, parts, metadata } = Layout::read(path)?;
+        let mut checkpoint = Checkpoint::of(path, Layout::read(path)?);
+        // A GGUF carries its configuration inside; files beside it may belong to another model.
+        if checkpoint.kind != Kind::Gguf {
+            let directory = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+            checkpoint.config = json::read_object(directory, "config.json")?;
+            checkpoint.generation_config = json::read_object(directory, "generation_config.json")?;
+            checkpoint.tokenizer_config = json::read_object(directory, "tokenizer_config.json")?;
+        }
+        Ok(checkpoint)
+    }
+
+    /// A GGUF that the program itself holds; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// When it does not hold together.
+    pub fn embedded(name: &Path, gguf: &'static [u8]) -> Result<Self, CheckpointError> {
+        Ok(Checkpoint::of(name, Layout::embedded(name, gguf)?))
+    }
+
+    fn of(path: &Path, layout: Layout) -> Self {
+        let Layout { kind, parts, metadata } = layout;
         let mut checkpoint = Checkpoint {
             path: path.to_owned(),
             kind,
@@ -121,14 +141,7 @@ impl Checkpoint {
             }
             checkpoint.files.push(part.file);
         }
-        // A GGUF carries its configuration inside; files beside it may belong to another model.
-        if kind != Kind::Gguf {
-            let directory = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
-            checkpoint.config = json::read_object(directory, "config.json")?;
-            checkpoint.generation_config = json::read_object(directory, "generation_config.json")?;
-            checkpoint.tokenizer_config = json::read_object(directory, "tokenizer_config.json")?;
-        }
-        Ok(checkpoint)
+        checkpoint
     }
 
     /// What a directory at `path` with this `config.json` and nothing else would be. Nothing is opened.

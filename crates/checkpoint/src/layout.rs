@@ -51,6 +51,12 @@ impl Layout {
         }
         Ok(Layout { kind: Kind::None, parts: Vec::new(), metadata: None })
     }
+
+    /// Reads the header of one whole file that the program holds.
+    pub(crate) fn embedded(name: &Path, bytes: &'static [u8]) -> Result<Self, CheckpointError> {
+        let (kind, part, metadata) = parse_part(FileBytes::embedded(name, bytes), name)?;
+        Ok(Layout { kind, parts: vec![part], metadata })
+    }
 }
 
 fn read_file(path: &Path) -> Result<Layout, CheckpointError> {
@@ -63,7 +69,10 @@ fn read_file(path: &Path) -> Result<Layout, CheckpointError> {
 
 /// Reads the header of one file, of whichever format it is.
 fn read_part(path: &Path) -> Result<(Kind, Part, Option<Metadata>), CheckpointError> {
-    let file = FileBytes::open(path)?;
+    parse_part(FileBytes::open(path)?, path)
+}
+
+fn parse_part(file: FileBytes, path: &Path) -> Result<(Kind, Part, Option<Metadata>), CheckpointError> {
     let bytes = file.bytes();
     // In this order: a safetensors file begins with a length, which may spell the magic of a pickle.
     let (kind, tensors, metadata) = if bytes.starts_with(gguf::MAGIC) {

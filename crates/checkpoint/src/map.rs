@@ -1,4 +1,5 @@
-//! The bytes of one file: memory-mapped where the system allows it, read into memory where it does not.
+//! The bytes of one file: memory-mapped where the system allows it, read into memory where it does not, or part of the
+//! program.
 //!
 //! This is the crate's only file with `unsafe`. A mapped file must not be shortened or rewritten in place while it is
 //! in use; replacing it by renaming another file over it (as every downloader and this crate's writers do) is safe.
@@ -28,6 +29,7 @@ pub(crate) struct FileBytes {
 enum Backing {
     Mapped(Mmap),
     Read(Vec<u8>),
+    Embedded(&'static [u8]),
 }
 
 impl FileBytes {
@@ -50,6 +52,11 @@ impl FileBytes {
         Ok(bytes)
     }
 
+    /// Bytes that the program holds; `path` is what errors call them.
+    pub(crate) fn embedded(path: &Path, bytes: &'static [u8]) -> Self {
+        FileBytes { path: Arc::from(path), backing: Backing::Embedded(bytes) }
+    }
+
     pub(crate) fn path(&self) -> &Arc<Path> {
         &self.path
     }
@@ -58,6 +65,7 @@ impl FileBytes {
         match &self.backing {
             Backing::Mapped(map) => map,
             Backing::Read(bytes) => bytes,
+            Backing::Embedded(bytes) => bytes,
         }
     }
 

@@ -1,12 +1,69 @@
-//! Which chat format a model speaks and what ends its answers, from everything that its files tell.
+//! How a model converses: which chat format it speaks and what ends its answers, from everything that its files tell;
+//! from a conversation to its prompt and from an answer's ids to its parts.
 
-use anyhow::Context;
-use glimmer_chat::{ChatError, ChatTemplate, Format, Hints, stop_ids};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use glimmer_chat::reply::{ReplyOptions, ReplyParser};
+use glimmer_chat::{ChatError, ChatTemplate, Conversation, Format, Hints, stop_ids};
 use glimmer_tokenizer::Tokenizer;
 use serde_json::Value;
 
 use crate::input;
 use crate::model::Model;
+
+/// A model's way of conversing.
+pub(crate) struct Speech {
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) template: ChatTemplate,
+    /// The ids that end an answer.
+    pub(crate) stop_ids: Vec<u32>,
+}
+
+/// A conversation as the model reads it.
+pub(crate) struct Prompt {
+    pub(crate) ids: Vec<u32>,
+    /// Whether it ends inside the reasoning.
+    opens_reasoning: bool,
+}
+
+impl Speech {
+    /// Reads what is needed of the model's files; no weights.
+    pub(crate) fn open(model: &Model, asked: Option<Format>) -> anyhow::Result<Self> {
+        let tokenizer = model.tokenizer()?;
+        let template = template(model, Some(&tokenizer), asked)?;
+        let stop_ids = all_stop_ids(model, Some(&tokenizer), Some(&template))?;
+        Ok(Speech { tokenizer, template, stop_ids })
+    }
+
+    /// The ids that stand for a conversation. `parse_special` makes them as the models' own code does.
+    pub(crate) fn prompt(&self, conversation: &Conversation, parse_special: bool) -> anyhow::Result<Prompt> {
+        let rendered = self.template.render(conversation)?;
+        let ids = if parse_special {
+            rendered.ids_parse_special(&self.tokenizer)?
+        } else {
+            rendered.ids(&self.tokenizer)?
+        };
+        Ok(Prompt { ids, opens_reasoning: rendered.opens_reasoning() })
+    }
+
+    /// A parser of the answer to a prompt, which ends before any of the strings `stop`.
+    pub(crate) fn reply(&self, prompt: &Prompt, tools: &[Value], stop: &[String]) -> ReplyParser {
+        let options =
+            ReplyOptions { tools: tools.to_vec(), stop: stop.to_vec(), in_reasoning: prompt.opens_reasoning };
+        ReplyParser::new(&self.template, &self.tokenizer, options)
+    }
+}
+
+/// A list of tools from a file.
+pub(crate) fn tools(path: Option<&Path>) -> anyhow::Result<Vec<Value>> {
+    let Some(path) = path else { return Ok(Vec::new()) };
+    let name = || path.display().to_string();
+    match serde_json::from_str(&input::small_file(path)?).with_context(name)? {
+        Value::Array(tools) => Ok(tools),
+        _ => bail!("{}: a list of tools is expected", path.display()),
+    }
+}
 
 /// The model's chat template: the format that was asked for, else what its files say or suggest.
 pub(crate) fn template(

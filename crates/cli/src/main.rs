@@ -4,16 +4,21 @@
 //! them into a line on standard error and an exit status.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod args;
 mod chat;
 mod commands;
+mod demo;
 mod device;
 mod golden;
 mod input;
 mod jsonl;
 mod model;
 mod output;
+mod printer;
 mod random;
+mod sampling;
+mod sequence;
 mod terminal;
 mod vocabulary;
 
@@ -41,7 +46,10 @@ fn main() -> ExitCode {
 
 fn dispatch(verb: &Verb, terminal: &Terminal) -> anyhow::Result<()> {
     match verb {
+        Verb::Chat(args) => commands::chat::run(args, terminal),
         Verb::Run(args) => commands::run::run(args, terminal),
+        Verb::Serve(args) => commands::serve::run(args, terminal),
+        Verb::Batch(args) => commands::batch::run(args, terminal),
         Verb::Tokenize(args) => commands::tokenize::run(args),
         Verb::Detokenize(args) => commands::detokenize::run(args),
         Verb::Template(args) => commands::template::run(args),

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use glimmer_checkpoint::Checkpoint;
 use glimmer_checkpoint::gguf::Metadata;
+use glimmer_engine::{Engine, EngineOptions};
 use glimmer_models::{Decoder, DecoderSpec, Family, PositionLayout, Understood, load, understand};
-use glimmer_tensor::Device;
+use glimmer_tensor::{Compute, Device};
 use glimmer_tokenizer::{Tokenizer, TokenizerError};
 use serde_json::Value;
 
-use crate::args::{ContextLength, ModelArgs};
+use crate::args::{ContextLength, DeviceArgs, ModelArgs};
 use crate::terminal::Terminal;
-use crate::{input, vocabulary};
+use crate::{demo, device, input, vocabulary};
 
 /// The context that is planned for when nobody says how long it shall be.
 const DEFAULT_CONTEXT: usize = 8192;
@@ -42,9 +43,23 @@ impl Model {
         &self.path
     }
 
+    /// Whether it is the model that the program brings along.
+    pub(crate) fn is_demo(&self) -> bool {
+        demo::is_meant(&self.path)
+    }
+
+    /// What to call it: the last part of its path, without `.gguf`.
+    pub(crate) fn name(&self) -> String {
+        let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        let path = if self.is_demo() { self.path.as_path() } else { path.as_path() };
+        let is_gguf = path.extension().is_some_and(|extension| extension == "gguf");
+        let name = if is_gguf { path.file_stem() } else { path.file_name() };
+        name.unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    }
+
     /// The directory that holds the model's files.
     pub(crate) fn directory(&self) -> &Path {
-        if self.path.is_dir() {
+        if self.path.is_dir() && !self.is_demo() {
             return &self.path;
         }
         match self.path.parent() {
@@ -56,7 +71,11 @@ impl Model {
     /// Its files: headers and configuration.
     pub(crate) fn checkpoint(&self) -> anyhow::Result<&Checkpoint> {
         if self.checkpoint.get().is_none() {
-            let opened = Checkpoint::open(&self.path)?;
+            let opened = if self.is_demo() {
+                Checkpoint::embedded(&self.path, demo::FILE)?
+            } else {
+                Checkpoint::open(&self.path)?
+            };
             return Ok(self.checkpoint.get_or_init(|| opened));
         }
         Ok(self.checkpoint.get().expect("it was there two lines ago"))
@@ -65,7 +84,8 @@ impl Model {
     /// The key/values of a GGUF; `None` for a directory or another file, which is not opened to find out.
     pub(crate) fn metadata(&self) -> anyhow::Result<Option<&Metadata>> {
         let name = self.path.extension().unwrap_or_default();
-        if self.path.is_dir() || name == "safetensors" || name == "bin" {
+        let is_directory = self.path.is_dir() && !self.is_demo();
+        if is_directory || name == "safetensors" || name == "bin" {
             return Ok(None);
         }
         Ok(self.checkpoint()?.metadata())
@@ -131,6 +151,22 @@ impl Model {
         let loaded = load(checkpoint, understood, device, &mut |done, _| bar.set_position(done));
         bar.finish_and_clear();
         Ok(loaded?)
+    }
+
+    /// An engine that runs it: one request at a time, of at most `slots` tokens.
+    pub(crate) fn engine(
+        &self,
+        understood: &Understood,
+        slots: usize,
+        rows: usize,
+        args: &DeviceArgs,
+        terminal: &Terminal,
+    ) -> anyhow::Result<Engine> {
+        let compute = device::compute(args, Compute::Auto);
+        let kv_type = device::kv_type(args, compute);
+        let decoder = self.load(understood, device::open(args, compute)?, terminal)?;
+        let options = EngineOptions { context: slots, slots, rows, running: 1, waiting: 1, kv_type };
+        Ok(Engine::start(decoder, options)?)
     }
 
     /// The ids that end an answer according to `config.json` and `generation_config.json`, or to a GGUF's keys.

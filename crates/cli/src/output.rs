@@ -1,6 +1,7 @@
 //! What goes to standard output: the results, and nothing else.
 
-use std::io::{self, Write};
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context;
 use serde::Serialize;
@@ -28,4 +29,34 @@ pub(crate) fn ids(ids: &[u32]) -> anyhow::Result<()> {
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("standard output")
+}
+
+/// Text that a model wrote, at once: in a terminal without what would move the cursor or change its settings.
+pub(crate) fn model_text(text: &str) -> anyhow::Result<()> {
+    if io::stdout().is_terminal() { print(&harmless(text)) } else { print(text) }
+}
+
+/// The text with control characters, line breaks and tabs apart, made visible.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(harmful) {
+        return Cow::Borrowed(text);
+    }
+    let visible = |c: char| match c {
+        // Unicode has a picture of each of the first 32, and of DEL.
+        c if !harmful(c) => c,
+        '\x7f' => '\u{2421}',
+        c if c < ' ' => char::from_u32(0x2400 + c as u32).unwrap_or(char::REPLACEMENT_CHARACTER),
+        _ => char::REPLACEMENT_CHARACTER,
+    };
+    Cow::Owned(text.chars().map(visible).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_model_cannot_drive_the_terminal() {
+        assert_eq!(super::harmless("a\tb\n你好"), "a\tb\n你好");
+        assert_eq!(super::harmless("\x1b[2J\r\u{9b}1m\x7f"), "␛[2J␍\u{fffd}1m␡");
+    }
 }

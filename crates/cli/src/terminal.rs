@@ -4,6 +4,9 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use crate::output;
 
 /// Standard error and what the user wants to see on it.
 pub(crate) struct Terminal {
@@ -51,9 +54,47 @@ impl Terminal {
             return;
         }
         let mut err = io::stderr().lock();
-        let dim = self.interactive && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         // There is nobody to tell if this fails.
-        drop(if dim { write!(err, "\x1b[2m{text}\x1b[0m") } else { write!(err, "{text}") });
+        drop(match (self.interactive, self.coloured()) {
+            (true, true) => write!(err, "\x1b[2m{}\x1b[0m", output::harmless(text)),
+            (true, false) => write!(err, "{}", output::harmless(text)),
+            (false, _) => write!(err, "{text}"),
+        });
+    }
+
+    /// Whether somebody reads standard error as it comes.
+    pub(crate) fn is_interactive(&self) -> bool {
+        self.interactive
+    }
+
+    /// Whether colours are wanted there.
+    pub(crate) fn coloured(&self) -> bool {
+        self.interactive && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    }
+
+    /// A line that the next one replaces; an empty one removes it. Nobody sees it unless somebody watches.
+    pub(crate) fn transient(&self, text: &str) {
+        if self.interactive && !self.quiet {
+            self.control(&format!("\r\x1b[2K{text}"));
+        }
+    }
+
+    /// Control sequences of our own.
+    pub(crate) fn control(&self, sequence: &str) {
+        let mut err = io::stderr().lock();
+        // There is nobody to tell if this fails.
+        drop(err.write_all(sequence.as_bytes()).and_then(|()| err.flush()));
+    }
+
+    /// Until the guard is dropped, what is typed is not shown; it is kept for whoever reads next.
+    pub(crate) fn without_echo(&self) -> EchoOff {
+        let before = tcgetattr(io::stdin()).ok();
+        if let Some(mut settings) = before.clone() {
+            settings.local_modes.remove(LocalModes::ECHO);
+            // A terminal that cannot do this shows what is typed, no more.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &settings);
+        }
+        EchoOff { before }
     }
 
     /// A bar for bytes, shown when somebody watches and the work lasts.
@@ -85,6 +126,19 @@ impl Terminal {
         bar.set_style(style.progress_chars("=> "));
         bar.set_prefix(what);
         bar
+    }
+}
+
+/// See [`Terminal::without_echo`].
+pub(crate) struct EchoOff {
+    before: Option<Termios>,
+}
+
+impl Drop for EchoOff {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate of the workspace may be built upon.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     (
         "glimmer",
         &[
@@ -19,10 +19,12 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "glimmer-cpu",
             "glimmer-engine",
             "glimmer-models",
+            "glimmer-server",
             "glimmer-tensor",
             "glimmer-tokenizer",
         ],
     ),
+    ("glimmer-server", &["glimmer-chat", "glimmer-engine", "glimmer-tokenizer"]),
     ("glimmer-engine", &["glimmer-models", "glimmer-tensor"]),
     ("glimmer-models", &["glimmer-checkpoint", "glimmer-tensor"]),
     ("glimmer-checkpoint", &["glimmer-tensor"]),
@@ -133,6 +135,7 @@ fn every_safe_crate_forbids_unsafe_code() {
         ("cli/src/main.rs", "#![forbid(unsafe_code)]"),
         ("engine/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("models/src/lib.rs", "#![forbid(unsafe_code)]"),
+        ("server/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("tensor/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("tokenizer/src/lib.rs", "#![forbid(unsafe_code)]"),
     ] {

@@ -8,7 +8,8 @@ use std::process::Stdio;
 
 use support::{Ran, fixture, glimmer, run};
 
-const VERBS: [&str; 11] = [
+const VERBS: [&str; 12] = [
+    "chat",
     "run",
     "tokenize",
     "detokenize",

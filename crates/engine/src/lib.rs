@@ -3,8 +3,12 @@
 
 mod engine;
 mod pages;
+mod request;
 mod sampling;
+pub mod scheduler;
+mod worker;
 
-pub use engine::{Engine, EngineError, EngineOptions, Finish, Outcome, Request};
+pub use engine::{Engine, EngineOptions};
 pub use pages::PagePool;
-pub use sampling::{Sampler, Sampling, log_probability};
+pub use request::{EngineError, Event, Finish, Prompt, Request, Sink, Token};
+pub use sampling::{Sampler, Sampling, log_probabilities};

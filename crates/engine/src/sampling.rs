@@ -59,13 +59,15 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler for a request with this prompt.
-    pub fn new(sampling: Sampling, prompt: &[u32]) -> Self {
+    /// A sampler for a request with this prompt, the last `continued` tokens of which are part of the answer.
+    pub fn new(sampling: Sampling, prompt: &[u32], continued: usize) -> Self {
+        let (prompt, answer) = prompt.split_at(prompt.len().saturating_sub(continued));
         let mut seen = FxHashMap::default();
         if sampling.repetition_penalty != 1.0 {
             seen.extend(prompt.iter().map(|&id| (id, 0)));
         }
-        Sampler { sampling, seen, index: 0, adjusted: Vec::new(), candidates: Vec::new() }
+        answer.iter().for_each(|&id| *seen.entry(id).or_default() += 1);
+        Sampler { sampling, seen, index: answer.len() as u64, adjusted: Vec::new(), candidates: Vec::new() }
     }
 
     /// Chooses the next token of the answer from its `logits` (`[vocab]`) and remembers it.
@@ -185,11 +187,18 @@ fn uniform(seed: u64, index: u64) -> f64 {
     (mix(mix(seed) ^ index) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// Natural logarithms of the probabilities that `logits` stand for, of all ids or only those asked for.
-pub fn log_probability(logits: &[f32], id: u32) -> f32 {
+/// The log-probability of `id`, and the `n` most probable ids with theirs, best first.
+pub fn log_probabilities(logits: &[f32], id: u32, n: usize) -> (f32, Vec<(u32, f32)>) {
     let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let sum: f64 = logits.iter().map(|&l| (f64::from(l) - max).exp()).sum();
-    (f64::from(logits[id as usize]) - max - sum.ln()) as f32
+    let log = |logit: f32| (f64::from(logit) - max - sum.ln()) as f32;
+    let mut best: Vec<(f32, u32)> = Vec::new();
+    if n > 0 {
+        best.extend(logits.iter().enumerate().map(|(i, &l)| (l, i as u32)));
+        best_first(&mut best, n);
+        best.truncate(n);
+    }
+    (log(logits[id as usize]), best.into_iter().map(|(l, id)| (id, log(l))).collect())
 }
 
 #[cfg(test)]
@@ -199,7 +208,7 @@ mod tests {
     fn draws(logits: &[f32], sampling: &Sampling, n: u64) -> Vec<f64> {
         let mut counts = vec![0f64; logits.len()];
         for seed in 0..n {
-            let mut sampler = Sampler::new(Sampling { seed, ..sampling.clone() }, &[]);
+            let mut sampler = Sampler::new(Sampling { seed, ..sampling.clone() }, &[], 0);
             counts[sampler.next(logits) as usize] += 1.0 / n as f64;
         }
         counts
@@ -230,7 +239,7 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_first_best() {
-        let mut sampler = Sampler::new(Sampling::default(), &[]);
+        let mut sampler = Sampler::new(Sampling::default(), &[], 0);
         assert_eq!(sampler.next(&[0.0, 3.0, 3.0, -1.0]), 1);
     }
 
@@ -238,7 +247,7 @@ mod tests {
     fn choices_depend_on_seed_and_index_only() {
         let logits: Vec<f32> = (0..50).map(|i| (i as f32 * 0.7).sin()).collect();
         let run = |seed| {
-            let mut sampler = Sampler::new(Sampling { seed, ..WARM }, &[]);
+            let mut sampler = Sampler::new(Sampling { seed, ..WARM }, &[], 0);
             (0..200).map(|_| sampler.next(&logits)).collect::<Vec<_>>()
         };
         assert_eq!(run(1), run(1));
@@ -279,7 +288,7 @@ mod tests {
     fn penalties_and_bias_move_logits() {
         let logits = [2.0f32, 1.9, -1.0, 0.0];
         let choose = |sampling: Sampling, prompt: &[u32], steps: usize| {
-            let mut sampler = Sampler::new(sampling, prompt);
+            let mut sampler = Sampler::new(sampling, prompt, 0);
             (0..steps).map(|_| sampler.next(&logits)).collect::<Vec<_>>()
         };
         let plain = Sampling::default();
@@ -290,9 +299,12 @@ mod tests {
     }
 
     #[test]
-    fn log_probabilities_sum_to_one() {
+    fn log_probabilities_are_those_of_the_softmax() {
         let logits = [0.5f32, -2.0, 7.0];
-        let sum: f64 = (0..3).map(|i| f64::from(log_probability(&logits, i)).exp()).sum();
-        assert!((sum - 1.0).abs() < 1e-6);
+        let (own, top) = log_probabilities(&logits, 0, 3);
+        let p = softmax(&logits);
+        assert!((f64::from(own) - p[0].ln()).abs() < 1e-6);
+        assert_eq!(top.iter().map(|t| t.0).collect::<Vec<_>>(), [2, 0, 1]);
+        assert!(top.iter().all(|&(id, l)| (f64::from(l) - p[id as usize].ln()).abs() < 1e-6));
     }
 }

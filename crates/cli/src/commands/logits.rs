@@ -1,12 +1,12 @@
 //! `glimmer logits`: the logits of every position of a prompt, as a safetensors file.
 
+use glimmer_checkpoint::NewTensor;
 use glimmer_checkpoint::safetensors::SafetensorsFile;
-use glimmer_checkpoint::{CheckpointError, NewTensor};
-use glimmer_engine::{Engine, EngineOptions};
 use glimmer_tensor::{Compute, DType};
 
 use crate::args::LogitsArgs;
 use crate::model::{Model, check_ids, rows};
+use crate::sequence::Sequence;
 use crate::terminal::Terminal;
 use crate::{device, input};
 
@@ -34,17 +34,17 @@ pub(crate) fn run(args: &LogitsArgs, terminal: &Terminal) -> anyhow::Result<()> 
 
     let decoder = model.load(&understood, device, terminal)?;
     let kv_type = device::kv_type(&args.device, compute);
-    let options = EngineOptions { context: ids.len(), rows, all_logits: true, kv_type };
-    let mut engine = Engine::new(decoder, options)?;
-    let mut written: Result<(), CheckpointError> = Ok(());
-    let mut bytes = Vec::new();
-    engine.all_logits(&ids, &mut |logits| {
-        if written.is_ok() {
-            bytes.clear();
-            bytes.extend(logits.iter().flat_map(|logit| logit.to_le_bytes()));
-            written = file.write(TENSOR, &bytes);
-        }
-    })?;
-    written?;
+    let mut sequence = Sequence::plan(decoder, ids.len(), rows, rows, kv_type)?;
+    sequence.begin(&ids)?;
+    let (mut logits, mut bytes) = (Vec::new(), Vec::new());
+    for chunk in ids.chunks(rows) {
+        let batch = sequence.batch(chunk, 0..chunk.len())?;
+        sequence.decoder.forward(&batch)?;
+        logits.clear();
+        sequence.decoder.logits(chunk.len(), &mut logits)?;
+        bytes.clear();
+        bytes.extend(logits.iter().flat_map(|logit| logit.to_le_bytes()));
+        file.write(TENSOR, &bytes)?;
+    }
     Ok(file.finish()?)
 }

@@ -1,6 +1,8 @@
 //! The verbs, one file each.
 
+pub(crate) mod batch;
 pub(crate) mod bench;
+pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod detokenize;
@@ -8,6 +10,7 @@ pub(crate) mod inspect;
 pub(crate) mod logits;
 pub(crate) mod man;
 pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod synth;
 pub(crate) mod template;
 pub(crate) mod tokenize;

@@ -1,27 +1,33 @@
 //! `glimmer run`: answer a message, or continue a text or ids.
 
-use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use anyhow::{bail, ensure};
-use glimmer_chat::reply::{Event, ReplyOptions, ReplyParser};
-use glimmer_chat::{ChatTemplate, Conversation, Message, Role};
-use glimmer_engine::{Engine, EngineOptions, Finish, Request, Sampling};
-use glimmer_tensor::Compute;
+use glimmer_chat::reply::{Event, Reply, ReplyParser, StopStrings};
+use glimmer_chat::{Conversation, Format, Message, Role};
+use glimmer_engine::{Request, Token};
 use glimmer_tokenizer::{DecodeStream, Tokenizer};
+use serde::Serialize;
+use serde_json::Value;
 
+use crate::answer::{End, Progress, Timings, Usage, answer};
 use crate::args::{ContextLength, RunArgs};
+use crate::chat::{self, Speech};
 use crate::model::{Model, check_ids, context, rows};
+use crate::printer::Printer;
+use crate::sampling::{Shown, sampling};
 use crate::terminal::Terminal;
-use crate::{chat, device, input, output};
+use crate::{demo, input, output};
 
 /// Rows per step: enough to keep the machine busy, little enough to fit its caches.
 const ROWS: usize = 512;
 
 /// Generates and prints.
 pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
+    let start = Instant::now();
     let model = Model::new(&args.model);
-    let Prepared { prompt, stop_ids, printer } = prepare(args, &model, terminal)?;
+    let Task { prompt, stop_ids, format, decoding, tokenizer } = Task::prepare(args, &model)?;
     let understood = model.understand(terminal)?;
     let spec = &understood.spec;
     check_ids(&prompt, spec)?;
@@ -31,84 +37,132 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
             if args.ctx == Some(ContextLength::Trained) { "" } else { "; --ctx N makes room for more" };
         bail!("the prompt has {} tokens, the context {context}{advice}", prompt.len());
     }
-    let max_tokens = args.max_tokens.unwrap_or(usize::MAX);
+    let max_tokens = args.sampling.max_tokens.unwrap_or(usize::MAX);
     // No more slots than can be used.
     let slots = context.min(prompt.len().saturating_add(max_tokens));
     let rows = rows(spec, &prompt, ROWS)?;
+    let engine = model.engine(&understood, slots, rows, &args.device, terminal)?;
 
-    let compute = device::compute(&args.device, Compute::Auto);
-    let kv_type = device::kv_type(&args.device, compute);
-    let decoder = model.load(&understood, device::open(&args.device, compute)?, terminal)?;
-    let mut engine =
-        Engine::new(decoder, EngineOptions { context: slots, rows, all_logits: false, kv_type })?;
-    let sampling =
-        Sampling { temperature: args.temperature, seed: seed(args, terminal), ..Sampling::default() };
-    let request = Request { prompt, max_tokens, stop_ids, sampling };
-
-    let mut printer = printer;
-    let mut printed = Ok(());
-    let outcome = engine.generate(&request, &mut |id| {
-        printed = printer.push(id);
-        if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    let sampling = sampling(&args.sampling, model.checkpoint()?, format);
+    if model.is_demo() {
+        terminal.note(demo::LABEL);
+    }
+    if sampling.temperature > 0.0 && args.sampling.seed.is_none() && !args.json {
+        terminal.note(&format!("seed {}", sampling.seed));
+    }
+    let request = Request {
+        prompt,
+        continued: 0,
+        max_tokens,
+        stop_ids,
+        sampling: sampling.clone(),
+        logprobs: args.logprobs.map(|n| n as usize),
+        priority: 0,
+    };
+    let loaded = start.elapsed().as_secs_f64();
+    let mut answering =
+        Answering { decoding, printer: Printer::new(terminal), reply: Reply::default(), ids: 0 };
+    let (mut tokens, silent) = (Vec::new(), args.json);
+    let outcome = answer(&engine, request, &mut |progress| {
+        let Progress::Token(token) = progress else { return Ok(ControlFlow::Continue(())) };
+        let flow = answering.push(token.id, silent)?;
+        if args.logprobs.is_some() {
+            tokens.push(token);
+        }
+        Ok(flow)
     })?;
-    printed?;
-    printer.finish()?;
-    if outcome.finish == Finish::Length && outcome.tokens < max_tokens {
+    let (reply, stopped) = answering.finish(silent)?;
+    if args.json {
+        return output::json(&Record {
+            model: model.name(),
+            text: &reply.text,
+            reasoning: &reply.reasoning,
+            tool_calls: calls(&reply),
+            finish_reason: finish_reason(outcome.end, &reply),
+            stop: stopped,
+            usage: outcome.usage,
+            load_seconds: loaded,
+            timings: outcome.timings,
+            sampling: Shown::from(&sampling),
+            logprobs: args.logprobs.map(|_| log_probabilities(&tokens, tokenizer.as_ref())),
+        });
+    }
+    if outcome.end == End::ContextFull {
         terminal.note(&format!("the context of {context} tokens is full"));
     }
     Ok(())
 }
 
 /// What is needed of the tokenizer and the chat format, before any weight is read.
-struct Prepared<'t> {
+struct Task {
     prompt: Vec<u32>,
     stop_ids: Vec<u32>,
-    printer: Printer<'t>,
+    format: Option<Format>,
+    decoding: Decoding,
+    tokenizer: Option<Tokenizer>,
 }
 
-fn prepare<'t>(args: &RunArgs, model: &Model, terminal: &'t Terminal) -> anyhow::Result<Prepared<'t>> {
-    let Some(ids) = &args.ids else { return prepare_text(args, model, terminal) };
-    let prompt = input::ids(ids)?;
-    // Ids in, ids out, no end of text to know: the model may well come without a tokenizer.
-    let tokenizer = match (args.print_ids, args.ignore_eos) {
-        (true, true) => None,
-        (true, false) => model.tokenizer_if_any()?,
-        (false, _) => Some(model.tokenizer()?),
-    };
-    let printer = match &tokenizer {
-        Some(tokenizer) if !args.print_ids => {
-            Printer::text(terminal, Decoding::Plain(tokenizer.stream_skip_special()))
+impl Task {
+    fn prepare(args: &RunArgs, model: &Model) -> anyhow::Result<Self> {
+        let mut task = match &args.ids {
+            Some(ids) => Task::of_ids(args, model, input::ids(ids)?)?,
+            None => {
+                let text = prompt_text(args)?;
+                ensure!(!text.is_empty(), "the prompt is empty");
+                if args.raw {
+                    Task::of_text(args, model, &text)?
+                } else {
+                    Task::of_message(args, model, text)?
+                }
+            }
+        };
+        if args.ignore_eos {
+            task.stop_ids.clear();
         }
-        _ => Printer::ids(terminal),
-    };
-    let stop_ids = stop_ids(args, model, tokenizer.as_ref(), None)?;
-    Ok(Prepared { prompt, stop_ids, printer })
-}
+        if args.print_ids {
+            task.decoding = Decoding::Ids;
+        }
+        Ok(task)
+    }
 
-fn prepare_text<'t>(args: &RunArgs, model: &Model, terminal: &'t Terminal) -> anyhow::Result<Prepared<'t>> {
-    let tokenizer = model.tokenizer()?;
-    let text = prompt_text(args)?;
-    ensure!(!text.is_empty(), "the prompt is empty");
-    let (prompt, template, decoding) = if args.raw {
+    fn of_ids(args: &RunArgs, model: &Model, prompt: Vec<u32>) -> anyhow::Result<Self> {
+        // Ids in, ids out, no end of text to know: the model may well come without a tokenizer.
+        let tokenizer = match (args.print_ids, args.ignore_eos) {
+            (true, true) => None,
+            (true, false) => model.tokenizer_if_any()?,
+            (false, _) => Some(model.tokenizer()?),
+        };
+        let stop_ids = chat::all_stop_ids(model, tokenizer.as_ref(), None)?;
+        let decoding = tokenizer.as_ref().map_or(Decoding::Ids, |tokenizer| Decoding::plain(tokenizer, args));
+        Ok(Task { prompt, stop_ids, format: None, decoding, tokenizer })
+    }
+
+    fn of_text(args: &RunArgs, model: &Model, text: &str) -> anyhow::Result<Self> {
+        let tokenizer = model.tokenizer()?;
         let (prefix, suffix) = tokenizer.wrap();
         let encoded =
-            if args.parse_special { tokenizer.encode_parse_special(&text) } else { tokenizer.encode(&text) };
-        ([prefix, &encoded, suffix].concat(), None, Decoding::Plain(tokenizer.stream_skip_special()))
-    } else {
-        let template = chat::template(model, Some(&tokenizer), args.chat_format)?;
-        let rendered = template.render(&Conversation::new(vec![Message::new(Role::User, text)]))?;
-        let ids = if args.parse_special {
-            rendered.ids_parse_special(&tokenizer)?
-        } else {
-            rendered.ids(&tokenizer)?
-        };
-        let options = ReplyOptions { in_reasoning: rendered.opens_reasoning(), ..ReplyOptions::default() };
-        let parser = ReplyParser::new(&template, &tokenizer, options);
-        (ids, Some(template), Decoding::Reply(Box::new(parser)))
-    };
-    let stop_ids = stop_ids(args, model, Some(&tokenizer), template.as_ref())?;
-    let printer = if args.print_ids { Printer::ids(terminal) } else { Printer::text(terminal, decoding) };
-    Ok(Prepared { prompt, stop_ids, printer })
+            if args.parse_special { tokenizer.encode_parse_special(text) } else { tokenizer.encode(text) };
+        let prompt = [prefix, &encoded, suffix].concat();
+        let stop_ids = chat::all_stop_ids(model, Some(&tokenizer), None)?;
+        let decoding = Decoding::plain(&tokenizer, args);
+        Ok(Task { prompt, stop_ids, format: None, decoding, tokenizer: Some(tokenizer) })
+    }
+
+    fn of_message(args: &RunArgs, model: &Model, text: String) -> anyhow::Result<Self> {
+        let speech = Speech::open(model, args.chat_format)?;
+        let system = args.system.iter().map(|text| Message::new(Role::System, text));
+        let mut conversation = Conversation::new(system.chain([Message::new(Role::User, text)]).collect());
+        conversation.tools = chat::tools(args.tools.as_deref())?;
+        let prompt = speech.prompt(&conversation, args.parse_special)?;
+        let parser = speech.reply(&prompt, &conversation.tools, &args.sampling.stop);
+        Ok(Task {
+            prompt: prompt.ids,
+            stop_ids: speech.stop_ids,
+            format: speech.template.format(),
+            decoding: Decoding::Reply(Box::new(parser)),
+            tokenizer: Some(speech.tokenizer),
+        })
+    }
 }
 
 /// The prompt as typed; a pipe's last line break belongs to the shell and not to the question.
@@ -122,104 +176,146 @@ fn prompt_text(args: &RunArgs) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn stop_ids(
-    args: &RunArgs,
-    model: &Model,
-    tokenizer: Option<&Tokenizer>,
-    template: Option<&ChatTemplate>,
-) -> anyhow::Result<Vec<u32>> {
-    if args.ignore_eos { Ok(Vec::new()) } else { chat::all_stop_ids(model, tokenizer, template) }
-}
-
-/// The seed that was asked for, or a new one that can be asked for again.
-fn seed(args: &RunArgs, terminal: &Terminal) -> u64 {
-    args.seed.unwrap_or_else(|| {
-        let seed = RandomState::new().hash_one(()) >> 32;
-        if args.temperature > 0.0 {
-            terminal.note(&format!("seed {seed}"));
-        }
-        seed
-    })
-}
-
-/// Prints new tokens as they come.
-struct Printer<'t> {
-    terminal: &'t Terminal,
-    form: Form,
-    started: bool,
-    reasoning: bool,
-}
-
-enum Form {
-    Ids,
-    Text(Decoding),
-}
-
+/// What becomes of new ids.
 enum Decoding {
+    /// They are shown.
+    Ids,
     /// Text without special tokens.
-    Plain(DecodeStream),
+    Plain(DecodeStream, StopStrings),
     /// The answer in a chat format.
     Reply(Box<ReplyParser>),
 }
 
-impl<'t> Printer<'t> {
-    fn ids(terminal: &'t Terminal) -> Self {
-        Printer { terminal, form: Form::Ids, started: false, reasoning: false }
+impl Decoding {
+    fn plain(tokenizer: &Tokenizer, args: &RunArgs) -> Self {
+        Decoding::Plain(tokenizer.stream_skip_special(), StopStrings::new(args.sampling.stop.clone()))
+    }
+}
+
+/// An answer on its way to standard output, or into a record.
+struct Answering<'t> {
+    decoding: Decoding,
+    printer: Printer<'t>,
+    reply: Reply,
+    ids: usize,
+}
+
+impl Answering<'_> {
+    fn push(&mut self, id: u32, silent: bool) -> anyhow::Result<ControlFlow<()>> {
+        let events = match &mut self.decoding {
+            Decoding::Ids => {
+                let separator = if self.ids > 0 { "," } else { "" };
+                self.ids += 1;
+                vec![Event::Text(format!("{separator}{id}"))]
+            }
+            Decoding::Plain(stream, stop) => vec![Event::Text(stop.feed(&stream.push(id)))],
+            Decoding::Reply(parser) => parser.push(id),
+        };
+        self.show(events, silent)?;
+        Ok(if self.stopped().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
-    fn text(terminal: &'t Terminal, decoding: Decoding) -> Self {
-        Printer { terminal, form: Form::Text(decoding), started: false, reasoning: false }
-    }
-
-    fn push(&mut self, id: u32) -> anyhow::Result<()> {
-        match &mut self.form {
-            Form::Ids => {
-                let separator = if self.started { "," } else { "" };
-                self.started = true;
-                output::print(&format!("{separator}{id}"))
-            }
-            Form::Text(Decoding::Plain(stream)) => {
-                let text = stream.push(id);
-                output::print(&text)
-            }
-            Form::Text(Decoding::Reply(parser)) => {
-                let events = parser.push(id);
-                events.into_iter().try_for_each(|event| self.show(event))
-            }
+    /// The stop string that ended the answer.
+    fn stopped(&self) -> Option<&str> {
+        match &self.decoding {
+            Decoding::Ids => None,
+            Decoding::Plain(_, stop) => stop.found(),
+            Decoding::Reply(parser) => parser.stopped(),
         }
+    }
+
+    fn show(&mut self, events: Vec<Event>, silent: bool) -> anyhow::Result<()> {
+        for event in events {
+            if !silent {
+                self.printer.show(&event)?;
+            }
+            self.reply.push(event);
+        }
+        Ok(())
     }
 
     /// The end of the answer: what was held back, and a line break.
-    fn finish(mut self) -> anyhow::Result<()> {
-        match std::mem::replace(&mut self.form, Form::Ids) {
-            Form::Ids => {}
-            Form::Text(Decoding::Plain(stream)) => output::print(&stream.finish())?,
-            Form::Text(Decoding::Reply(parser)) => {
-                parser.finish().into_iter().try_for_each(|event| self.show(event))?;
+    fn finish(mut self, silent: bool) -> anyhow::Result<(Reply, Option<String>)> {
+        let stopped = self.stopped().map(str::to_owned);
+        let rest = match std::mem::replace(&mut self.decoding, Decoding::Ids) {
+            Decoding::Ids => Vec::new(),
+            Decoding::Plain(stream, mut stop) => {
+                let last = stop.feed(&stream.finish());
+                vec![Event::Text(last), Event::Text(stop.finish())]
             }
+            Decoding::Reply(parser) => parser.finish(),
+        };
+        self.show(rest, silent)?;
+        if !silent {
+            self.printer.end()?;
         }
-        self.end_reasoning();
-        output::print("\n")
+        Ok((self.reply, stopped))
     }
+}
 
-    /// The answer is the result; the reasoning before it goes where everything else goes.
-    fn show(&mut self, event: Event) -> anyhow::Result<()> {
-        if let Event::Reasoning(text) = event {
-            self.reasoning = true;
-            self.terminal.aside(&text);
-            return Ok(());
-        }
-        self.end_reasoning();
-        match event {
-            Event::Text(text) | Event::ToolCallArguments(text) => output::print(&text),
-            Event::ToolCallStart { name } => output::print(&format!("{name}\n")),
-            Event::ToolCallEnd | Event::Reasoning(_) => Ok(()),
-        }
-    }
+/// What `--json` answers.
+#[derive(Serialize)]
+struct Record<'a> {
+    model: String,
+    text: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reasoning: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Call<'a>>,
+    /// OpenAI's words: `stop`, `length`, `tool_calls`.
+    finish_reason: &'static str,
+    /// The stop string that was met.
+    stop: Option<String>,
+    usage: Usage,
+    /// From the start of the program to the request.
+    load_seconds: f64,
+    timings: Timings,
+    sampling: Shown,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<Vec<LogProbability>>,
+}
 
-    fn end_reasoning(&mut self) {
-        if std::mem::take(&mut self.reasoning) {
-            self.terminal.aside("\n");
-        }
+#[derive(Serialize)]
+struct Call<'a> {
+    name: &'a str,
+    arguments: &'a Value,
+}
+
+#[derive(Serialize)]
+struct LogProbability {
+    id: u32,
+    /// Its text; half a character is replaced.
+    token: Option<String>,
+    logprob: f32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    top: Vec<LogProbability>,
+}
+
+fn calls(reply: &Reply) -> Vec<Call<'_>> {
+    reply.tool_calls.iter().map(|call| Call { name: &call.name, arguments: &call.arguments }).collect()
+}
+
+fn finish_reason(end: End, reply: &Reply) -> &'static str {
+    match end {
+        End::Length | End::ContextFull => "length",
+        _ if !reply.tool_calls.is_empty() && !reply.unfinished_call => "tool_calls",
+        // Only a stop string breaks an answer off here.
+        End::Stop | End::Cancelled => "stop",
     }
+}
+
+fn log_probabilities(tokens: &[Token], tokenizer: Option<&Tokenizer>) -> Vec<LogProbability> {
+    let of = |id: u32, logprob: f32, top: Vec<LogProbability>| LogProbability {
+        id,
+        token: tokenizer
+            .and_then(|tokenizer| tokenizer.token_bytes(id))
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        logprob,
+        top,
+    };
+    let one = |token: &Token| {
+        let top = token.top.iter().map(|&(id, logprob)| of(id, logprob, Vec::new())).collect();
+        of(token.id, token.logprob.unwrap_or(f32::NAN), top)
+    };
+    tokens.iter().map(one).collect()
 }

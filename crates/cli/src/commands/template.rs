@@ -23,7 +23,7 @@ struct Answer {
 pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<()> {
     let model = Model::new(&args.model);
     let file = args.conversation.as_deref();
-    let tools = args.tools.as_deref().map(read_tools).transpose()?.unwrap_or_default();
+    let tools = chat::tools(args.tools.as_deref())?;
     // Text alone needs no tokenizer; where there is one, its special tokens help to tell the format.
     let tokenizer = model.tokenizer_if_any()?;
     let template = chat::template(&model, tokenizer.as_ref(), args.chat_format)?;
@@ -68,9 +68,4 @@ fn read_conversation(file: Option<&Path>) -> anyhow::Result<Conversation> {
         _ => ("standard input".to_owned(), input::text(None, "the conversation")?),
     };
     serde_json::from_str(&text).context(name)
-}
-
-fn read_tools(path: &Path) -> anyhow::Result<Vec<Value>> {
-    let name = || path.display().to_string();
-    serde_json::from_str(&input::small_file(path)?).context("a list of tools is expected").with_context(name)
 }

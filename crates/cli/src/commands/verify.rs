@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
 use glimmer_engine::{Sampler, Sampling};
-use glimmer_models::{Decoder, DecoderSpec, PositionLayout, Positions, Stage, Understood};
-use glimmer_tensor::{Batch, Capacity, Compute, PAGE_SLOTS};
+use glimmer_models::{DecoderSpec, Positions, Stage, Understood};
+use glimmer_tensor::Compute;
 use serde::Serialize;
 
 use crate::args::VerifyArgs;
 use crate::golden::{self, Golden};
 use crate::model::{Model, check_ids, rows};
+use crate::sequence::Sequence;
 use crate::terminal::Terminal;
 use crate::{device, input, output};
 
@@ -67,7 +68,7 @@ fn compare(args: &VerifyArgs, model: &Model, path: &Path, terminal: &Terminal) -
     let mut report = Report {
         golden: path.to_owned(),
         source: golden.source.clone(),
-        device: answerer.decoder.describe_device(),
+        device: answerer.sequence.decoder.describe_device(),
         agrees: true,
         first_difference: None,
         states: Vec::new(),
@@ -116,7 +117,7 @@ fn make(args: &VerifyArgs, model: &Model, path: &Path, terminal: &Terminal) -> a
     let Answer { hidden, logits } = answerer.answer(&input_ids, true)?;
     let new_ids = answerer.continue_greedily(logits.clone(), MADE_TOKENS)?;
     let version = env!("CARGO_PKG_VERSION");
-    let device = answerer.decoder.describe_device();
+    let device = answerer.sequence.decoder.describe_device();
     let source = format!("self-made: detects change, not error; glimmer {version}, {device}");
     Golden { source, tolerance: None, input_ids, hidden, logits, new_ids, continued: None }.write(path)?;
     terminal.note(&format!("wrote {}", path.display()));
@@ -149,13 +150,10 @@ impl Golden {
     }
 }
 
-/// A decoder with the cache of one sequence.
+/// Computes prompts in steps of at most `rows`.
 struct Answerer {
-    decoder: Decoder,
+    sequence: Sequence,
     rows: usize,
-    pages: Vec<u32>,
-    layout: Option<PositionLayout>,
-    len: usize,
 }
 
 /// The last token's states and logits.
@@ -185,60 +183,47 @@ impl Answerer {
         let compute = device::compute(&args.device, Compute::F32);
         let kv_type = device::kv_type(&args.device, compute);
         let device = device::open(&args.device, compute)?;
-        let mut decoder = model.load(understood, device, terminal)?;
-        let pages = slots.div_ceil(PAGE_SLOTS);
-        decoder.plan(Capacity { rows: most_rows, logits_rows: 1, pages }, kv_type)?;
-        Ok(Answerer { decoder, rows: most_rows, pages: (0..pages as u32).collect(), layout: None, len: 0 })
+        let decoder = model.load(understood, device, terminal)?;
+        let sequence = Sequence::plan(decoder, slots, most_rows, 1, kv_type)?;
+        Ok(Answerer { sequence, rows: most_rows })
     }
 
     /// Computes a prompt from its first token; with the last token's states where they are wanted.
     fn answer(&mut self, prompt: &[u32], with_states: bool) -> anyhow::Result<Answer> {
-        self.layout = Some(PositionLayout::of_prompt(self.decoder.spec().positions, prompt)?);
-        self.len = 0;
+        self.sequence.begin(prompt)?;
         let mut answer = Answer { hidden: BTreeMap::new(), logits: Vec::new() };
         for chunk in prompt.chunks(self.rows) {
-            let batch = self.batch(chunk);
+            let batch = self.sequence.batch(chunk, [chunk.len() - 1])?;
+            let decoder = &mut self.sequence.decoder;
             if with_states {
-                self.decoder.forward_observed(&batch, &mut |stage, values| {
+                decoder.forward_observed(&batch, &mut |stage, values| {
                     if let Stage::Hidden(state) = stage {
                         let width = values.len() / batch.rows();
                         answer.hidden.insert(state, values[values.len() - width..].to_vec());
                     }
                 })?;
             } else {
-                self.decoder.forward(&batch)?;
+                decoder.forward(&batch)?;
             }
             answer.logits.clear();
-            self.decoder.logits(1, &mut answer.logits)?;
+            decoder.logits(1, &mut answer.logits)?;
         }
         Ok(answer)
     }
 
     /// The likeliest token, again and again, beginning with `logits`.
     fn continue_greedily(&mut self, mut logits: Vec<f32>, tokens: usize) -> anyhow::Result<Vec<u32>> {
-        let mut sampler = Sampler::new(Sampling::default(), &[]);
+        let mut sampler = Sampler::new(Sampling::default(), &[], 0);
         let mut ids = Vec::with_capacity(tokens);
         for _ in 0..tokens {
             let id = sampler.next(&logits);
             ids.push(id);
-            let batch = self.batch(&[id]);
-            self.decoder.forward(&batch)?;
+            let batch = self.sequence.batch(&[id], [0])?;
+            self.sequence.decoder.forward(&batch)?;
             logits.clear();
-            self.decoder.logits(1, &mut logits)?;
+            self.sequence.decoder.logits(1, &mut logits)?;
         }
         Ok(ids)
-    }
-
-    /// The sequence's next rows; the last one wants logits.
-    fn batch(&mut self, ids: &[u32]) -> Batch {
-        let layout = self.layout.as_ref().expect("a prompt comes before its continuation");
-        let slots = self.len..self.len + ids.len();
-        self.len = slots.end;
-        let mut rope_pos = Vec::new();
-        layout.extend(slots.clone(), &mut rope_pos);
-        let mut batch = Batch::default();
-        batch.push(ids, slots, &rope_pos, layout.prefix_len(), self.pages.clone(), [ids.len() - 1]);
-        batch
     }
 }
 

@@ -73,6 +73,11 @@ pub fn gguf_metadata(
             metadata.set(&format!("general.sampling.{key}"), value);
         }
     }
+    // Temperature 0 is how a GGUF says that the likeliest token is to be taken.
+    if checkpoint.generation_config().and_then(|config| config.get("do_sample")) == Some(&Value::Bool(false))
+    {
+        metadata.set("general.sampling.temp", Gguf::F32(0.0));
+    }
     // ChatGLM2, ChatGLM3 and GLM-4 share an architecture; the name tells them apart.
     metadata.set("general.basename", spec.family.name());
     metadata.set("general.quantization_version", QUANTIZATION_VERSION);
@@ -208,6 +213,10 @@ pub fn generation_config_json(checkpoint: &Checkpoint) -> Option<Value> {
             config.insert(name.to_owned(), value);
             // Without it transformers takes the likeliest token.
             config.insert("do_sample".to_owned(), true.into());
+        }
+        if config.get("temperature").and_then(Value::as_f64) == Some(0.0) {
+            config.remove("temperature");
+            config.insert("do_sample".to_owned(), false.into());
         }
         Value::Object(config)
     };

@@ -1,0 +1,206 @@
+//! Flags of the verbs that answer: `chat` and `run`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use glimmer_chat::Format;
+use glimmer_models::Family;
+
+use super::values::{
+    ContextLength, Ids, above_zero, chat_format, finite, from_zero, logit_bias, one_of, share, top_p,
+};
+use super::{DeviceArgs, ModelArgs};
+
+/// How tokens are chosen, and where an answer ends.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Sampling (defaults: the model's own)")]
+pub(crate) struct SamplingArgs {
+    /// End after this many new tokens [default: when the context is full]
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) max_tokens: Option<usize>,
+
+    /// End before this text; may be given several times
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) stop: Vec<String>,
+
+    /// Sampling temperature; 0 always takes the likeliest token
+    #[arg(long, value_name = "T", value_parser = from_zero)]
+    pub(crate) temperature: Option<f32>,
+
+    /// Choose among this many likeliest tokens; 0 among all
+    #[arg(long, value_name = "N")]
+    pub(crate) top_k: Option<usize>,
+
+    /// Choose among the likeliest tokens that together have this probability
+    #[arg(long, value_name = "P", value_parser = top_p)]
+    pub(crate) top_p: Option<f32>,
+
+    /// Choose among tokens at least this probable, relative to the likeliest
+    #[arg(long, value_name = "P", value_parser = share)]
+    pub(crate) min_p: Option<f32>,
+
+    /// Make tokens of prompt and answer less likely by this factor; 1 does nothing
+    #[arg(long, value_name = "X", value_parser = above_zero)]
+    pub(crate) repetition_penalty: Option<f32>,
+
+    /// Lower the logits of tokens of the answer by this
+    #[arg(long, value_name = "X", value_parser = finite, allow_hyphen_values = true)]
+    pub(crate) presence_penalty: Option<f32>,
+
+    /// Lower the logits of tokens of the answer by this, as often as they occur
+    #[arg(long, value_name = "X", value_parser = finite, allow_hyphen_values = true)]
+    pub(crate) frequency_penalty: Option<f32>,
+
+    /// Add to the logits of ids
+    #[arg(long, value_name = "ID=X,...", value_delimiter = ',', value_parser = logit_bias)]
+    pub(crate) logit_bias: Vec<(u32, f32)>,
+
+    /// Seed of the random choices [default: another one each time]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+/// What `chat` does when the context is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnFull {
+    /// The answer ends there.
+    Stop,
+    /// The oldest rounds are forgotten.
+    Slide,
+}
+
+pub(crate) const ON_FULL: [(OnFull, &str); 2] = [(OnFull::Stop, "stop"), (OnFull::Slide, "slide")];
+
+/// Talk to a model in the terminal
+#[derive(Debug, Args)]
+#[command(after_help = "\
+`/help` lists the commands of the conversation; `clear` forgets it, `stop` ends it. Ctrl-C stops an answer, twice it ends \
+the conversation. Lines that come through a pipe are answered one after the other.
+
+Examples:
+  glimmer chat
+  glimmer chat glm-edge-1.5b-chat --system 'Answer in one sentence.'
+  glimmer chat glm-4-9b-chat.Q4_K_M.gguf --ctx max --on-full slide
+  printf '%s\\n' 'Hello!' '3 + 4?' | glimmer chat --quiet")]
+pub(crate) struct ChatArgs {
+    /// A directory in Hugging Face layout, a .gguf file, or `demo`
+    #[arg(value_name = "MODEL", default_value = crate::demo::NAME)]
+    pub(crate) path: PathBuf,
+
+    /// The model's generation, where its files leave it open or are wrong
+    #[arg(long, value_name = "NAME", value_parser = one_of(Family::NAMES))]
+    pub(crate) family: Option<Family>,
+
+    /// The chat format, where the model's files do not tell
+    #[arg(long, value_name = "NAME", value_parser = chat_format())]
+    pub(crate) chat_format: Option<Format>,
+
+    /// The standing instruction that the conversation begins with
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+
+    /// A file with a list of tools. A call is shown, and the next line is taken for its result
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tools: Option<PathBuf>,
+
+    /// Go on with a conversation that `/save` stored
+    #[arg(long, value_name = "FILE")]
+    pub(crate) load: Option<PathBuf>,
+
+    /// Tokens that the conversation may have, or `max` [default: what the model was trained for, at most 8192]
+    #[arg(long, value_name = "N")]
+    pub(crate) ctx: Option<ContextLength>,
+
+    /// When the context is full: `stop` the answer, or `slide`: forget the oldest rounds
+    #[arg(long, value_name = "WHAT", default_value = "stop", value_parser = one_of(ON_FULL))]
+    pub(crate) on_full: OnFull,
+
+    /// Do not store what is typed for the next run
+    #[arg(long)]
+    pub(crate) no_history: bool,
+
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+}
+
+impl ChatArgs {
+    /// The model, as the other verbs name it.
+    pub(crate) fn model(&self) -> ModelArgs {
+        ModelArgs { path: self.path.clone(), family: self.family }
+    }
+}
+
+/// Answer a message, or continue a text
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With --json the answer is one JSON object with text, reasoning and tool calls, why it ended, tokens, seconds and the \
+sampling that was used.
+
+Examples:
+  glimmer run glm-4-9b-chat 'What is a tide?'
+  glimmer run glm-4-9b-chat.Q4_K_M.gguf --system 'Answer like a sailor.' < question.txt
+  glimmer run glm-4-9b --raw 'Once upon a time' --max-tokens 100 --temperature 0.8
+  glimmer run demo 'What can you do?' --json | jq .usage
+  glimmer run glm-4-9b-chat --ids 151331,151333,151336,198,109377,151337 --print-ids")]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    /// What to answer: one user message, or with --raw the text to continue. `-`, and nothing, read it from
+    /// standard input, less one line break at its end
+    #[arg(value_name = "PROMPT")]
+    pub(crate) prompt: Option<String>,
+
+    /// The standing instruction before the message
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["raw", "ids"])]
+    pub(crate) system: Option<String>,
+
+    /// A file with a list of tools that the model may call
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "ids"])]
+    pub(crate) tools: Option<PathBuf>,
+
+    /// Continue the text as it is, without a chat format; what the tokenizer puts around text is added
+    #[arg(long)]
+    pub(crate) raw: bool,
+
+    /// The chat format, where the model's files do not tell
+    #[arg(long, value_name = "NAME", conflicts_with = "raw", value_parser = chat_format())]
+    pub(crate) chat_format: Option<Format>,
+
+    /// Take spellings of special tokens in the prompt for these tokens, as the models' own code does
+    #[arg(long)]
+    pub(crate) parse_special: bool,
+
+    /// Ids to continue, separated by commas; nothing is added to them. `-` reads them from standard input
+    #[arg(long, value_name = "IDS", conflicts_with_all = ["prompt", "raw", "chat_format", "parse_special"])]
+    pub(crate) ids: Option<Ids>,
+
+    /// Print the new ids, separated by commas, in place of text
+    #[arg(long, conflicts_with = "stop")]
+    pub(crate) print_ids: bool,
+
+    /// Answer with one JSON object
+    #[arg(long, conflicts_with = "print_ids")]
+    pub(crate) json: bool,
+
+    /// Add each token's log-probability to the JSON object, and those of the N likeliest tokens in its place
+    #[arg(long, value_name = "N", requires = "json", value_parser = clap::value_parser!(u32).range(..=1000))]
+    pub(crate) logprobs: Option<u32>,
+
+    /// Do not end at an end-of-text token
+    #[arg(long)]
+    pub(crate) ignore_eos: bool,
+
+    /// Tokens that prompt and answer may have together, or `max` [default: what the model was trained for, at most 8192]
+    #[arg(long, value_name = "N")]
+    pub(crate) ctx: Option<ContextLength>,
+
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+}

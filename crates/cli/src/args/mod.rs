@@ -1,0 +1,203 @@
+//! The command line as typed: verbs, flags, their help.
+//!
+//! Nothing is decided here beyond syntax. What a flag means for a model is said in `model.rs`, `device.rs` and
+//! `commands/`; completions and man pages are generated from these definitions.
+
+mod answer;
+mod files;
+mod measure;
+mod serve;
+mod text;
+pub(crate) mod values;
+
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::{Arg, ArgAction, Args, Command, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use glimmer_models::Family;
+use glimmer_tensor::{Compute, KvType};
+
+pub(crate) use answer::{ChatArgs, OnFull, RunArgs, SamplingArgs};
+pub(crate) use files::{ConvertArgs, InspectArgs, SynthArgs};
+pub(crate) use measure::{BenchArgs, Figures, LogitsArgs, VerifyArgs};
+pub(crate) use serve::{BatchArgs, ServeArgs, ServedArgs};
+pub(crate) use text::{DetokenizeArgs, TemplateArgs, TokenizeArgs};
+pub(crate) use values::{ContextLength, Ids, parse_ids};
+use values::{one_of, positive};
+
+/// Run the GLM family of language models.
+#[derive(Debug, Parser)]
+#[command(name = "glimmer", version, max_term_width = 110)]
+#[command(after_help = "\
+MODEL is a directory in Hugging Face layout, a .gguf file, or `demo`, the small model inside this program. Results go \
+to standard output, everything else to standard error. Exit status: 0 success, 1 failure, 2 wrong usage.
+
+Every flag has an environment variable that stands in for it: GLIMMER_MAX_TOKENS for --max-tokens.")]
+pub(crate) struct CommandLine {
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+
+    /// No progress bars and no notes; warnings and errors stay
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// What the program can be asked to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Chat(ChatArgs),
+    Run(RunArgs),
+    Serve(ServeArgs),
+    Batch(BatchArgs),
+    Tokenize(TokenizeArgs),
+    Detokenize(DetokenizeArgs),
+    Template(TemplateArgs),
+    Logits(LogitsArgs),
+    Inspect(InspectArgs),
+    Verify(VerifyArgs),
+    Convert(ConvertArgs),
+    Synth(SynthArgs),
+    Bench(BenchArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
+}
+
+/// Which model.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// A directory in Hugging Face layout, a .gguf file, or `demo`
+    #[arg(value_name = "MODEL")]
+    pub(crate) path: PathBuf,
+
+    /// The model's generation, where its files leave it open or are wrong
+    #[arg(long, value_name = "NAME", value_parser = one_of(Family::NAMES))]
+    pub(crate) family: Option<Family>,
+}
+
+/// On what and how precisely to compute.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Computation")]
+pub(crate) struct DeviceArgs {
+    /// What computes: `reference` is slow and plain, what the others are measured against
+    #[arg(long, value_name = "NAME", default_value = "cpu", value_parser = one_of(DEVICES))]
+    pub(crate) device: DeviceName,
+
+    /// Threads to compute with [default: one per physical core]
+    #[arg(long, short = 't', value_name = "N", value_parser = positive())]
+    pub(crate) threads: Option<usize>,
+
+    /// Numeric mode: `f32` decodes weights exactly and keeps all activations in f32; `auto` is fast
+    #[arg(long, value_name = "MODE", value_parser = one_of(COMPUTES))]
+    pub(crate) compute: Option<Compute>,
+
+    /// Precision of the key/value cache [default: f32 with `--compute f32`, otherwise f16]
+    #[arg(long, value_name = "TYPE", value_parser = one_of(KV_TYPES))]
+    pub(crate) kv_type: Option<KvType>,
+}
+
+impl DeviceArgs {
+    /// The flags that say the same.
+    pub(crate) fn as_flags(&self) -> Vec<String> {
+        fn name<T: PartialEq>(names: &[(T, &'static str)], value: T) -> String {
+            names
+                .iter()
+                .find(|(other, _)| *other == value)
+                .map_or(String::new(), |(_, name)| (*name).to_owned())
+        }
+        let optional = [
+            ("--threads", self.threads.map(|threads| threads.to_string())),
+            ("--compute", self.compute.map(|compute| name(&COMPUTES, compute))),
+            ("--kv-type", self.kv_type.map(|kv_type| name(&KV_TYPES, kv_type))),
+        ];
+        let given = optional.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?]));
+        given.flatten().chain(["--device".to_owned(), name(&DEVICES, self.device)]).collect()
+    }
+}
+
+/// The definition of the whole command line, with a variable for every flag: `GLIMMER_MAX_TOKENS` for
+/// `--max-tokens`. An empty variable counts as none.
+pub(crate) fn command() -> Command {
+    fn with_variable(arg: Arg) -> Arg {
+        let Some(long) = arg.get_long() else { return arg };
+        let name = format!("GLIMMER_{}", long.to_uppercase().replace('-', "_"));
+        let arg = match arg.get_action() {
+            ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
+            _ => arg,
+        };
+        let empty = std::env::var_os(&name).is_some_and(|value| value.is_empty());
+        if empty { arg } else { arg.env(name).hide_env(true) }
+    }
+    CommandLine::command().mut_args(with_variable).mut_subcommands(|verb| verb.mut_args(with_variable))
+}
+
+/// The names that `--device` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeviceName {
+    Cpu,
+    Reference,
+}
+
+const DEVICES: [(DeviceName, &str); 2] = [(DeviceName::Cpu, "cpu"), (DeviceName::Reference, "reference")];
+const COMPUTES: [(Compute, &str); 2] = [(Compute::F32, "f32"), (Compute::Auto, "auto")];
+pub(crate) const KV_TYPES: [(KvType, &str); 3] =
+    [(KvType::F32, "f32"), (KvType::F16, "f16"), (KvType::Q8_0, "q8_0")];
+
+/// Print a completion script for a shell
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  glimmer completions bash > ~/.local/share/bash-completion/completions/glimmer
+  glimmer completions zsh > ~/.zfunc/_glimmer
+  glimmer completions fish > ~/.config/fish/completions/glimmer.fish")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+/// Print a man page
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  glimmer man | man -l -
+  glimmer man run > ~/.local/share/man/man1/glimmer-run.1")]
+pub(crate) struct ManArgs {
+    /// The verb whose page to print [default: the program's own]
+    #[arg(value_name = "VERB")]
+    pub(crate) verb: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_hold_together() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_variable_of_its_name() {
+        let mut commands = vec![command()];
+        while let Some(command) = commands.pop() {
+            for arg in command.get_arguments() {
+                let Some(long) = arg.get_long().filter(|name| !["help", "version"].contains(name)) else {
+                    continue;
+                };
+                let expected = format!("GLIMMER_{}", long.to_uppercase().replace('-', "_"));
+                let found = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+                assert_eq!(found, Some(expected), "--{long} of {}", command.get_name());
+            }
+            commands.extend(command.get_subcommands().cloned());
+        }
+    }
+
+    #[test]
+    fn every_verb_has_examples() {
+        for verb in command().get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("glimmer {}", verb.get_name())), "{}", verb.get_name());
+        }
+    }
+}

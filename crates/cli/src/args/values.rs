@@ -1,0 +1,182 @@
+//! Values as typed: ids, contexts, numbers within bounds, names out of a list.
+
+use std::str::FromStr;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use glimmer_chat::Format;
+use glimmer_models::export::WeightTypes;
+use glimmer_models::published_names;
+use glimmer_tensor::DType;
+
+/// Token ids as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ids {
+    /// On the command line.
+    Given(Vec<u32>),
+    /// On standard input.
+    Stdin,
+}
+
+impl FromStr for Ids {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim() == "-" { Ok(Ids::Stdin) } else { parse_ids(text).map(Ids::Given) }
+    }
+}
+
+/// Ids separated by commas or white space, perhaps in brackets as JSON has them.
+pub(crate) fn parse_ids(text: &str) -> Result<Vec<u32>, String> {
+    let text = text.trim();
+    let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    let words = inner.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
+    words
+        .map(|word| {
+            let shown: String = word.escape_debug().take(40).collect();
+            word.parse().map_err(|_| format!("{shown:?} is no token id (a whole number below 4294967296)"))
+        })
+        .collect()
+}
+
+/// A context as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ContextLength {
+    /// This many tokens.
+    Tokens(usize),
+    /// As many as the model was trained for.
+    Trained,
+}
+
+impl FromStr for ContextLength {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            _ if text == "max" => Ok(ContextLength::Trained),
+            // 2^30 is more than any position a rotary table has.
+            Ok(tokens) if (1..=1 << 30).contains(&tokens) => Ok(ContextLength::Tokens(tokens)),
+            _ => Err("a number of tokens from 1 to 1073741824, or `max`".to_owned()),
+        }
+    }
+}
+
+/// A parser of the names of chat formats.
+pub(super) fn chat_format() -> impl TypedValueParser<Value = Format> {
+    one_of(Format::ALL.map(|format| (format, format.name())))
+}
+
+/// A parser of one of the given names.
+pub(super) fn one_of<T, const N: usize>(names: [(T, &'static str); N]) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + 'static,
+{
+    let spellings = names.map(|(_, name)| name);
+    PossibleValuesParser::new(spellings).map(move |given| {
+        let found = names.iter().find(|(_, name)| *name == given);
+        found.expect("clap has checked that it is one of the names").0
+    })
+}
+
+pub(super) fn weight_types(text: &str) -> Result<WeightTypes, String> {
+    WeightTypes::from_name(text).ok_or_else(|| {
+        let names: Vec<_> = WeightTypes::names().collect();
+        let why = if text.to_ascii_uppercase().starts_with("IQ") {
+            "IQ types are read, but not written; "
+        } else {
+            ""
+        };
+        format!("{why}one of {}", names.join(", "))
+    })
+}
+
+/// Types that have no encoder, but that random weights may have.
+pub(super) fn any_weight_types(text: &str) -> Result<WeightTypes, String> {
+    let others = [DType::IQ4_NL, DType::IQ4_XS, DType::RowI8, DType::RowI4];
+    let other = others.into_iter().find(|dtype| dtype.name().eq_ignore_ascii_case(text));
+    let known = other.map(WeightTypes::One).or_else(|| WeightTypes::from_name(text));
+    known.ok_or_else(|| {
+        let names: Vec<_> = WeightTypes::names().chain(others.map(DType::name)).collect();
+        format!("one of {}", names.join(", "))
+    })
+}
+
+/// A parser of the names of published models.
+pub(super) fn published_name() -> impl TypedValueParser<Value = &'static str> {
+    PossibleValuesParser::new(published_names().collect::<Vec<_>>()).map(|given| {
+        published_names().find(|name| *name == given).expect("clap has checked that it is one of the names")
+    })
+}
+
+/// A number of tokens that memory can hold at all.
+pub(super) fn tokens() -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u32).range(..=1 << 24).map(|n| n as usize)
+}
+
+/// A number of rows of one step.
+pub(super) fn sequences() -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u32).range(1..=1 << 14).map(|n| n as usize)
+}
+
+pub(super) fn positive() -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u32).range(1..).map(|n| n as usize)
+}
+
+/// A number that `accepts` takes.
+fn number(text: &str, accepts: impl Fn(f32) -> bool, wanted: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|x: &f32| x.is_finite() && accepts(*x)).ok_or_else(|| wanted.to_owned())
+}
+
+pub(crate) fn from_zero(text: &str) -> Result<f32, String> {
+    number(text, |x| x >= 0.0, "a number from 0 up")
+}
+
+pub(crate) fn above_zero(text: &str) -> Result<f32, String> {
+    number(text, |x| x > 0.0, "a number above 0")
+}
+
+pub(crate) fn finite(text: &str) -> Result<f32, String> {
+    number(text, |_| true, "a number")
+}
+
+/// A probability that leaves at least one token.
+pub(crate) fn top_p(text: &str) -> Result<f32, String> {
+    number(text, |x| x > 0.0 && x <= 1.0, "a number above 0, at most 1")
+}
+
+pub(crate) fn share(text: &str) -> Result<f32, String> {
+    number(text, |x| (0.0..=1.0).contains(&x), "a number from 0 to 1")
+}
+
+/// `ID=X`
+pub(super) fn logit_bias(text: &str) -> Result<(u32, f32), String> {
+    let wrong = || "a token id, `=`, and what is added to its logit, such as 151336=-100".to_owned();
+    let (id, bias) = text.split_once('=').ok_or_else(wrong)?;
+    Ok((id.trim().parse().map_err(|_| wrong())?, finite(bias.trim()).map_err(|_| wrong())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_in_every_form() {
+        let given = |ids: &[u32]| Ok(Ids::Given(ids.to_vec()));
+        assert_eq!("1,2,3".parse(), given(&[1, 2, 3]));
+        assert_eq!(" [1, 2,\n3]\n".parse(), given(&[1, 2, 3]));
+        assert_eq!("1 2\t3".parse(), given(&[1, 2, 3]));
+        assert_eq!("".parse(), given(&[]));
+        assert_eq!("-".parse(), Ok(Ids::Stdin));
+        for wrong in ["x", "-1", "1,-2", "4294967296", "1.5", "1;2"] {
+            assert!(wrong.parse::<Ids>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn context_lengths() {
+        assert_eq!("max".parse(), Ok(ContextLength::Trained));
+        assert_eq!("4096".parse(), Ok(ContextLength::Tokens(4096)));
+        for wrong in ["0", "-1", "1e6", "", "1073741825"] {
+            assert!(wrong.parse::<ContextLength>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The conversation as it stands: what was said, what may be taken back, how it is stored.
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use glimmer_chat::reply::Reply;
+use glimmer_chat::{Conversation, Message, Role};
+use serde_json::{Map, Value, json};
+
+/// A conversation. Between two questions it ends with an answer; while one is being answered with a question, or with
+/// the results of the tools that the model called.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Dialogue {
+    /// The standing instruction.
+    pub(crate) system: Option<String>,
+    /// What the model may call.
+    pub(crate) tools: Vec<Value>,
+    messages: Vec<Message>,
+}
+
+impl Dialogue {
+    /// What the chat format renders.
+    pub(crate) fn conversation(&self) -> Conversation {
+        let system = self.system.iter().map(|text| Message::new(Role::System, text));
+        let mut conversation = Conversation::new(system.chain(self.messages.iter().cloned()).collect());
+        conversation.tools.clone_from(&self.tools);
+        conversation
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Questions asked so far.
+    pub(crate) fn rounds(&self) -> usize {
+        self.messages.iter().filter(|message| message.role == Role::User).count()
+    }
+
+    pub(crate) fn ask(&mut self, question: String) {
+        self.messages.push(Message::new(Role::User, question));
+    }
+
+    pub(crate) fn answer(&mut self, reply: Reply) {
+        let mut message = Message::new(Role::Assistant, reply.text);
+        message.reasoning = Some(reply.reasoning).filter(|text| !text.is_empty());
+        message.tool_calls = reply.tool_calls;
+        self.messages.push(message);
+    }
+
+    /// What a tool came to.
+    pub(crate) fn observe(&mut self, result: String) {
+        self.messages.push(Message::new(Role::Observation, result));
+    }
+
+    /// The names of the called tools whose results are still to come, first call first.
+    pub(crate) fn awaited(&self) -> Vec<&str> {
+        let results = self.messages.iter().rev().take_while(|m| m.role == Role::Observation).count();
+        let Some(last) = self.messages.iter().rev().nth(results) else { return Vec::new() };
+        last.tool_calls.iter().skip(results).map(|call| call.name.as_str()).collect()
+    }
+
+    /// Takes the last question and everything after it back, and answers it. None when nothing was asked.
+    pub(crate) fn undo(&mut self) -> Option<String> {
+        let at = self.messages.iter().rposition(|message| message.role == Role::User)?;
+        self.messages.drain(at..).next().map(|question| question.content)
+    }
+
+    /// Takes the last answer back. False when there is none.
+    pub(crate) fn retract_answer(&mut self) -> bool {
+        let Some(at) = self.messages.iter().rposition(|message| message.role == Role::User) else {
+            return false;
+        };
+        let answered = self.messages.len() > at + 1;
+        self.messages.truncate(at + 1);
+        answered
+    }
+
+    /// Drops the oldest question and what belongs to it. False when only the last round is left.
+    pub(crate) fn forget_oldest(&mut self) -> bool {
+        let mut questions = self.messages.iter().enumerate().filter(|(_, m)| m.role == Role::User);
+        let Some((second, _)) = questions.nth(1) else { return false };
+        self.messages.drain(..second);
+        true
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.messages.clear();
+    }
+
+    /// As `glimmer template` and the OpenAI API read it.
+    pub(crate) fn to_json(&self, model: &str) -> Value {
+        let messages: Vec<Value> = self.conversation().messages.iter().map(message_json).collect();
+        let mut fields =
+            Map::from_iter([("model".to_owned(), model.into()), ("messages".to_owned(), messages.into())]);
+        if !self.tools.is_empty() {
+            fields.insert("tools".to_owned(), self.tools.clone().into());
+        }
+        Value::Object(fields)
+    }
+
+    /// Reads what [`Dialogue::to_json`] wrote, or any list of messages in that shape.
+    pub(crate) fn from_json(text: &str, path: &Path) -> anyhow::Result<Self> {
+        let name = || path.display().to_string();
+        let conversation: Conversation = serde_json::from_str(text).with_context(name)?;
+        let mut dialogue = Dialogue { tools: conversation.tools, ..Dialogue::default() };
+        for message in conversation.messages {
+            if message.role == Role::System && dialogue.messages.is_empty() && dialogue.system.is_none() {
+                dialogue.system = Some(message.content);
+            } else {
+                dialogue.messages.push(message);
+            }
+        }
+        let last = dialogue.messages.last().map(|message| message.role);
+        ensure!(
+            matches!(last, None | Some(Role::Assistant)),
+            "{}: the last message is not an answer, so there is nothing to go on from",
+            path.display()
+        );
+        Ok(dialogue)
+    }
+}
+
+fn message_json(message: &Message) -> Value {
+    let role = if message.role == Role::Observation { "tool" } else { message.role.name() };
+    let mut fields = json!({"role": role, "content": message.content});
+    if let Some(reasoning) = &message.reasoning {
+        fields["reasoning_content"] = reasoning.as_str().into();
+    }
+    if !message.tool_calls.is_empty() {
+        let call = |call: &glimmer_chat::ToolCall| json!({"type": "function", "function": {"name": call.name, "arguments": call.arguments}});
+        fields["tool_calls"] = message.tool_calls.iter().map(call).collect();
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use glimmer_chat::ToolCall;
+
+    use super::*;
+
+    fn said(text: &str) -> Reply {
+        Reply { text: text.to_owned(), ..Reply::default() }
+    }
+
+    fn texts(dialogue: &Dialogue) -> Vec<String> {
+        dialogue.conversation().messages.into_iter().map(|message| message.content).collect()
+    }
+
+    fn two_rounds() -> Dialogue {
+        let mut dialogue = Dialogue { system: Some("be brief".to_owned()), ..Dialogue::default() };
+        dialogue.ask("one".to_owned());
+        dialogue.answer(said("1"));
+        dialogue.ask("two".to_owned());
+        dialogue.answer(said("2"));
+        dialogue
+    }
+
+    #[test]
+    fn rounds_are_taken_back_and_forgotten_whole() {
+        let mut dialogue = two_rounds();
+        assert!(dialogue.retract_answer());
+        assert_eq!(texts(&dialogue), ["be brief", "one", "1", "two"]);
+        assert!(!dialogue.retract_answer());
+        assert_eq!(dialogue.undo().as_deref(), Some("two"));
+        assert_eq!(dialogue.undo().as_deref(), Some("one"));
+        assert_eq!((dialogue.undo(), texts(&dialogue)), (None, vec!["be brief".to_owned()]));
+
+        let mut dialogue = two_rounds();
+        assert!(dialogue.forget_oldest());
+        assert_eq!(texts(&dialogue), ["be brief", "two", "2"]);
+        assert!(!dialogue.forget_oldest());
+    }
+
+    #[test]
+    fn results_of_tools_are_asked_for_in_order_and_belong_to_the_round() {
+        let mut dialogue = two_rounds();
+        dialogue.ask("three".to_owned());
+        let call = |name: &str| ToolCall { id: None, name: name.to_owned(), arguments: "{}".into() };
+        dialogue.answer(Reply { tool_calls: vec![call("a"), call("b")], ..Reply::default() });
+        assert_eq!(dialogue.awaited(), ["a", "b"]);
+        dialogue.observe("A".to_owned());
+        assert_eq!(dialogue.awaited(), ["b"]);
+        dialogue.observe("B".to_owned());
+        assert!(dialogue.awaited().is_empty());
+        dialogue.answer(said("3"));
+        assert!(dialogue.awaited().is_empty());
+        assert_eq!(dialogue.undo().as_deref(), Some("three"));
+        assert_eq!(dialogue.rounds(), 2);
+    }
+
+    #[test]
+    fn what_is_stored_is_read_again() {
+        let mut dialogue = two_rounds();
+        dialogue.tools = vec![json!({"type": "function", "function": {"name": "a", "parameters": {}}})];
+        dialogue.ask("三".to_owned());
+        let call = ToolCall { id: None, name: "a".to_owned(), arguments: r#"{"x": 1}"#.into() };
+        dialogue.answer(Reply { tool_calls: vec![call], ..Reply::default() });
+        dialogue.observe("ok".to_owned());
+        dialogue.answer(Reply { reasoning: "hm".to_owned(), ..said("3") });
+        let stored = dialogue.to_json("demo").to_string();
+        let read = Dialogue::from_json(&stored, Path::new("saved.json")).unwrap();
+        assert_eq!(read.conversation(), dialogue.conversation());
+
+        for wrong in ["", "{", "7", r#"{"messages": [{"role": "user", "content": "?"}]}"#] {
+            let error = Dialogue::from_json(wrong, Path::new("saved.json")).unwrap_err();
+            assert!(error.to_string().contains("saved.json"), "{error:#}");
+        }
+    }
+}

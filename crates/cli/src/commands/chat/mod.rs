@@ -1,0 +1,466 @@
+//! `glimmer chat`: a conversation in the terminal, or over a pipe.
+
+mod command;
+mod dialogue;
+mod lines;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, bail, ensure};
+use glimmer_chat::reply::{Reply, ReplyParser};
+use glimmer_engine::{Engine, Request};
+use glimmer_models::Positions;
+use signal_hook::consts::SIGINT;
+
+use crate::answer::{End, Outcome, Progress, Timings, Usage, answer};
+use crate::args::{ChatArgs, OnFull};
+use crate::chat::{self, Prompt, Speech};
+use crate::model::{Model, context};
+use crate::printer::Printer;
+use crate::sampling::sampling;
+use crate::terminal::Terminal;
+use crate::{demo, input, output};
+use command::{Command, HELP, Settings};
+use dialogue::Dialogue;
+use lines::{Line, Lines};
+
+/// Rows per step.
+const ROWS: usize = 512;
+
+/// Talks.
+pub(crate) fn run(args: &ChatArgs, terminal: &Terminal) -> anyhow::Result<()> {
+    let mut lines = Lines::open(terminal.coloured(), !args.no_history);
+    let mut chat = Chat::open(args, lines.are_typed(), terminal)?;
+    let mut interrupted = false;
+    loop {
+        let prompt = chat.dialogue.awaited().first().map_or(String::new(), |tool| format!("{tool} returns "));
+        match lines.next(&prompt)? {
+            Line::Text(line) => {
+                if chat.hear(&line)?.is_break() {
+                    return Ok(());
+                }
+                // One that stopped the answer counts.
+                interrupted = chat.interrupt.swap(false, Ordering::Relaxed);
+            }
+            Line::Interrupted if interrupted => return Ok(()),
+            Line::Interrupted => {
+                interrupted = true;
+                chat.remark("once more Ctrl-C ends the program");
+            }
+            Line::End => return Ok(()),
+        }
+    }
+}
+
+/// A conversation with a model.
+struct Chat<'t> {
+    terminal: &'t Terminal,
+    name: String,
+    is_demo: bool,
+    speech: Speech,
+    engine: Engine,
+    settings: Settings,
+    stop: Vec<String>,
+    on_full: OnFull,
+    dialogue: Dialogue,
+    /// Answers made since the seed was set: each has a seed of its own.
+    answers: u64,
+    /// Files that this conversation was stored in or read from, which may be written again.
+    files: Vec<PathBuf>,
+    /// Ctrl-C while an answer is made.
+    interrupt: Arc<AtomicBool>,
+    /// Whether somebody sits there.
+    is_typed: bool,
+}
+
+impl<'t> Chat<'t> {
+    fn open(args: &ChatArgs, is_typed: bool, terminal: &'t Terminal) -> anyhow::Result<Self> {
+        let model = Model::new(&args.model());
+        let speech = Speech::open(&model, args.chat_format)?;
+        let mut dialogue = match &args.load {
+            Some(path) => Dialogue::from_json(&input::small_file(path)?, path)?,
+            None => Dialogue::default(),
+        };
+        if let Some(text) = &args.system {
+            dialogue.system = Some(text.clone()).filter(|text| !text.is_empty());
+        }
+        if args.tools.is_some() {
+            dialogue.tools = chat::tools(args.tools.as_deref())?;
+        }
+        let understood = model.understand(terminal)?;
+        let context = context(args.ctx, &understood.spec, terminal);
+        // ChatGLM-6B's context attends both ways and cannot be cut.
+        let rows = match understood.spec.positions {
+            Positions::ChatGlm6b { .. } => context,
+            Positions::Sequential { .. } => ROWS.min(context),
+        };
+        let engine = model.engine(&understood, context, rows, &args.device, terminal)?;
+        let sampling = sampling(&args.sampling, model.checkpoint()?, speech.template.format());
+        let interrupt = Arc::new(AtomicBool::new(false));
+        if is_typed {
+            signal_hook::flag::register(SIGINT, Arc::clone(&interrupt)).context("Ctrl-C")?;
+        }
+        let chat = Chat {
+            terminal,
+            name: model.name(),
+            is_demo: model.is_demo(),
+            speech,
+            engine,
+            settings: Settings { sampling, max_tokens: args.sampling.max_tokens },
+            stop: args.sampling.stop.clone(),
+            on_full: args.on_full,
+            dialogue,
+            answers: 0,
+            files: args.load.iter().cloned().collect(),
+            interrupt,
+            is_typed,
+        };
+        chat.introduce();
+        Ok(chat)
+    }
+
+    fn introduce(&self) {
+        let family = self.engine.spec().family.name();
+        let (context, device) = (self.engine.context(), self.engine.device());
+        self.remark(&format!("{} ({family}), {context} tokens of context; {device}", self.name));
+        if self.is_demo {
+            self.terminal.note(demo::LABEL);
+        }
+        self.remark("/help lists the commands; `clear` forgets the conversation, `stop` ends it");
+        if !self.dialogue.is_empty() {
+            self.remark(&format!("going on after {}", self.rounds()));
+        }
+    }
+
+    /// Beside the conversation, for whoever sits there.
+    fn remark(&self, text: &str) {
+        if self.is_typed {
+            self.terminal.aside(&format!("{text}\n"));
+        }
+    }
+
+    /// What was wrong with what was typed. The conversation goes on.
+    fn complain(&self, text: &str) {
+        self.terminal.warn(text);
+    }
+
+    /// Does what a line asks for.
+    fn hear(&mut self, line: &str) -> anyhow::Result<ControlFlow<()>> {
+        match Command::parse(line) {
+            Command::Message(text) if text.trim().is_empty() => {}
+            Command::Message(text) if self.dialogue.awaited().is_empty() => {
+                self.dialogue.ask(text);
+                self.respond()?;
+            }
+            Command::Message(result) => {
+                self.dialogue.observe(result);
+                if self.dialogue.awaited().is_empty() {
+                    self.respond()?;
+                }
+            }
+            Command::Clear => self.clear()?,
+            Command::Stop => return Ok(ControlFlow::Break(())),
+            Command::Help => output::print(HELP)?,
+            Command::System(None) => {
+                let text = self.dialogue.system.as_deref().unwrap_or("there is no standing instruction");
+                output::print(&format!("{text}\n"))?;
+            }
+            Command::System(Some(text)) => {
+                self.dialogue.system = Some(text).filter(|text| !text.is_empty());
+                self.remark("from the next question on");
+            }
+            Command::Regenerate if self.dialogue.retract_answer() => {
+                if self.settings.sampling.temperature == 0.0 {
+                    self.remark("the likeliest tokens again; `/set temperature 0.8` brings others");
+                }
+                self.respond()?;
+            }
+            Command::Regenerate => self.complain("there is no answer yet"),
+            Command::Undo => match self.dialogue.undo() {
+                Some(question) => self.remark(&format!("taken back: {question}")),
+                None => self.complain("there is nothing to take back"),
+            },
+            Command::Set(None) => output::print(&self.settings.list())?,
+            Command::Set(Some((name, value))) => match self.settings.set(&name, &value) {
+                Ok(()) if name == "seed" => self.answers = 0,
+                Ok(()) => {}
+                Err(wrong) => self.complain(&wrong),
+            },
+            Command::Tokens => self.count()?,
+            Command::Save(file) => match self.save(Path::new(&file)) {
+                Ok(()) => self.remark(&format!("stored in {file}")),
+                Err(error) => self.complain(&format!("{error:#}")),
+            },
+            Command::Load(file) => match self.load(Path::new(&file)) {
+                Ok(()) => self.remark(&format!("going on after {}", self.rounds())),
+                Err(error) => self.complain(&format!("{error:#}")),
+            },
+            Command::Wrong(why) => self.complain(&why),
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn clear(&mut self) -> anyhow::Result<()> {
+        self.dialogue.clear();
+        if self.is_typed && self.terminal.is_interactive() {
+            // The cursor home, the screen empty.
+            self.terminal.control("\x1b[H\x1b[2J");
+        }
+        self.remark("the conversation is forgotten");
+        Ok(())
+    }
+
+    /// Tokens of the conversation as its next question would carry them along.
+    fn count(&self) -> anyhow::Result<()> {
+        let used = if self.dialogue.is_empty() && self.dialogue.system.is_none() {
+            0
+        } else {
+            let mut conversation = self.dialogue.conversation();
+            conversation.add_generation_prompt = false;
+            self.speech.prompt(&conversation, false)?.ids.len()
+        };
+        output::print(&format!("{used} of {} tokens, {}\n", self.engine.context(), self.rounds()))
+    }
+
+    /// How many there were, in words.
+    fn rounds(&self) -> String {
+        match self.dialogue.rounds() {
+            1 => "1 round".to_owned(),
+            n => format!("{n} rounds"),
+        }
+    }
+
+    fn save(&mut self, path: &Path) -> anyhow::Result<()> {
+        let ours = self.files.iter().any(|known| known == path);
+        ensure!(ours || !path.exists(), "{}: already exists; name another file", path.display());
+        let text = serde_json::to_string_pretty(&self.dialogue.to_json(&self.name))? + "\n";
+        // Whole or not at all: what was there stays until the new one is complete.
+        let name = path.file_name().with_context(|| format!("{}: not a file's name", path.display()))?;
+        let mut temporary = name.to_owned();
+        temporary.push(".partial");
+        let temporary = path.with_file_name(temporary);
+        std::fs::write(&temporary, text)
+            .and_then(|()| std::fs::rename(&temporary, path))
+            .with_context(|| path.display().to_string())?;
+        if !ours {
+            self.files.push(path.to_owned());
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, path: &Path) -> anyhow::Result<()> {
+        self.dialogue = Dialogue::from_json(&input::small_file(path)?, path)?;
+        self.files.push(path.to_owned());
+        Ok(())
+    }
+
+    /// Has the last question answered. One that cannot be is taken back.
+    fn respond(&mut self) -> anyhow::Result<()> {
+        self.interrupt.store(false, Ordering::Relaxed);
+        let echo = self.terminal.without_echo();
+        let result = self.fit(0).and_then(|prompt| self.generate(prompt));
+        drop(echo);
+        match result {
+            Ok((reply, outcome)) => {
+                self.dialogue.answer(reply);
+                self.sum_up(&outcome);
+                Ok(())
+            }
+            // A reader that went away is for main to deal with; everything else leaves a conversation to go on with.
+            Err(error) if error.is::<std::io::Error>() || !self.is_typed => Err(error),
+            Err(error) => {
+                self.dialogue.undo();
+                self.complain(&format!("{error:#}"));
+                Ok(())
+            }
+        }
+    }
+
+    /// The conversation's prompt, with room for an answer of which `begun` tokens are there. Where it has grown too
+    /// long and that is wanted, the oldest rounds go.
+    fn fit(&mut self, begun: usize) -> anyhow::Result<Prompt> {
+        let context = self.engine.context();
+        let mut forgotten = 0;
+        loop {
+            let prompt = self.speech.prompt(&self.dialogue.conversation(), false)?;
+            let used = prompt.ids.len() + begun;
+            // Not to slide again at every token, a quarter is made free.
+            let enough = if forgotten > 0 || begun > 0 { context - context / 4 } else { context };
+            if used < enough || self.on_full == OnFull::Stop && used <= context {
+                self.report_forgotten(forgotten);
+                return Ok(prompt);
+            }
+            if self.on_full == OnFull::Slide && self.dialogue.forget_oldest() {
+                forgotten += 1;
+                continue;
+            }
+            self.report_forgotten(forgotten);
+            if used <= context {
+                return Ok(prompt);
+            }
+            let advice = match self.on_full {
+                OnFull::Stop => "; `clear`, or start with --on-full slide or a larger --ctx",
+                OnFull::Slide => "; start with a larger --ctx",
+            };
+            bail!("the conversation has {used} tokens, the context {context}{advice}");
+        }
+    }
+
+    fn report_forgotten(&self, rounds: usize) {
+        match rounds {
+            0 => {}
+            1 => self.terminal.note("the context is full: the oldest round is forgotten"),
+            _ => {
+                self.terminal.note(&format!("the context is full: the oldest {rounds} rounds are forgotten"))
+            }
+        }
+    }
+
+    /// Answers a prompt, printing as it goes.
+    fn generate(&mut self, prompt: Prompt) -> anyhow::Result<(Reply, Outcome)> {
+        let mut sampling = self.settings.sampling.clone();
+        sampling.seed = sampling.seed.wrapping_add(self.answers);
+        self.answers += 1;
+        let mut answering = Answering {
+            parser: self.speech.reply(&prompt, &self.dialogue.tools, &self.stop),
+            printer: Printer::new(self.terminal),
+            reply: Reply::default(),
+            ids: Vec::new(),
+        };
+        let mut ids = prompt.ids;
+        let mut whole: Option<Outcome> = None;
+        loop {
+            let begun = answering.ids.len();
+            let request = Request {
+                prompt: [ids.as_slice(), &answering.ids].concat(),
+                continued: begun,
+                max_tokens: self.settings.max_tokens.map_or(usize::MAX, |most| most.saturating_sub(begun)),
+                stop_ids: self.speech.stop_ids.clone(),
+                sampling: sampling.clone(),
+                logprobs: None,
+                priority: 0,
+            };
+            let part = self.answer_part(request, &mut answering)?;
+            let end = part.end;
+            whole = Some(match whole {
+                None => part,
+                Some(before) => joined(before, part),
+            });
+            if end != End::ContextFull || self.on_full == OnFull::Stop || self.dialogue.rounds() < 2 {
+                break;
+            }
+            ids = self.fit(answering.ids.len())?.ids;
+        }
+        let reply = answering.finish()?;
+        Ok((reply, whole.context("an answer has at least one part")?))
+    }
+
+    fn answer_part(&self, request: Request, answering: &mut Answering<'_>) -> anyhow::Result<Outcome> {
+        let mut reading = false;
+        let outcome = answer(&self.engine, request, &mut |progress| {
+            match progress {
+                Progress::Prompt(prompt)
+                    if prompt.total - prompt.cached > ROWS && prompt.done < prompt.total =>
+                {
+                    reading = true;
+                    self.terminal.transient(&format!("reading {} of {} tokens", prompt.done, prompt.total));
+                }
+                Progress::Prompt(_) | Progress::Waiting => {}
+                Progress::Token(token) => {
+                    if std::mem::take(&mut reading) {
+                        self.terminal.transient("");
+                    }
+                    answering.push(token.id)?;
+                }
+            }
+            let enough = answering.parser.stopped().is_some() || self.interrupt.load(Ordering::Relaxed);
+            Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        });
+        if reading {
+            self.terminal.transient("");
+        }
+        outcome
+    }
+
+    /// What the answer took.
+    fn sum_up(&self, outcome: &Outcome) {
+        match outcome.end {
+            End::Cancelled if self.interrupt.load(Ordering::Relaxed) => self.remark("stopped"),
+            End::ContextFull => self.terminal.note(&format!(
+                "the context of {} tokens is full: the answer ends here; `clear`, or start with --on-full slide",
+                self.engine.context()
+            )),
+            End::Length => self.remark("max_tokens are reached"),
+            End::Stop | End::Cancelled => {}
+        }
+        let (usage, timings) = (&outcome.usage, &outcome.timings);
+        let speed = if timings.tokens_per_second > 0.0 {
+            format!(" at {:.1}/s", timings.tokens_per_second)
+        } else {
+            String::new()
+        };
+        let reused = match usage.cached_tokens {
+            0 => String::new(),
+            n => format!(", {n} reused"),
+        };
+        self.remark(&format!(
+            "[{} tokens{speed}, first after {:.2} s; context {}/{}{reused}]",
+            usage.completion_tokens,
+            timings.first_token_seconds,
+            usage.prompt_tokens + usage.completion_tokens,
+            self.engine.context(),
+        ));
+    }
+}
+
+/// Two parts of one answer, as one.
+fn joined(before: Outcome, after: Outcome) -> Outcome {
+    let completion_tokens = before.usage.completion_tokens + after.usage.completion_tokens;
+    let (first, second) = (before.timings, after.timings);
+    let total_seconds = first.total_seconds + second.total_seconds;
+    let generating = (total_seconds - first.first_token_seconds).max(1e-9);
+    Outcome {
+        end: after.end,
+        usage: Usage {
+            prompt_tokens: after.usage.prompt_tokens - before.usage.completion_tokens,
+            completion_tokens,
+            ..before.usage
+        },
+        timings: Timings {
+            total_seconds,
+            tokens_per_second: completion_tokens.saturating_sub(1) as f64 / generating,
+            ..first
+        },
+    }
+}
+
+/// An answer on its way to the terminal.
+struct Answering<'t> {
+    parser: ReplyParser,
+    printer: Printer<'t>,
+    reply: Reply,
+    ids: Vec<u32>,
+}
+
+impl Answering<'_> {
+    fn push(&mut self, id: u32) -> anyhow::Result<()> {
+        self.ids.push(id);
+        for event in self.parser.push(id) {
+            self.printer.show(&event)?;
+            self.reply.push(event);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> anyhow::Result<Reply> {
+        for event in self.parser.finish() {
+            self.printer.show(&event)?;
+            self.reply.push(event);
+        }
+        self.printer.end()?;
+        Ok(self.reply)
+    }
+}

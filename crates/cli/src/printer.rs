@@ -1,0 +1,45 @@
+//! An answer as it is printed, part by part: text to standard output, reasoning beside it.
+
+use glimmer_chat::reply::Event;
+
+use crate::output;
+use crate::terminal::Terminal;
+
+/// Prints one answer.
+pub(crate) struct Printer<'t> {
+    terminal: &'t Terminal,
+    reasoning: bool,
+}
+
+impl<'t> Printer<'t> {
+    pub(crate) fn new(terminal: &'t Terminal) -> Self {
+        Printer { terminal, reasoning: false }
+    }
+
+    /// Prints a part. The answer is the result; the reasoning before it goes where everything else goes.
+    pub(crate) fn show(&mut self, event: &Event) -> anyhow::Result<()> {
+        if let Event::Reasoning(text) = event {
+            self.reasoning = true;
+            self.terminal.aside(text);
+            return Ok(());
+        }
+        self.end_reasoning();
+        match event {
+            Event::Text(text) | Event::ToolCallArguments(text) => output::model_text(text),
+            Event::ToolCallStart { name } => output::model_text(&format!("{name}\n")),
+            Event::ToolCallEnd | Event::Reasoning(_) => Ok(()),
+        }
+    }
+
+    /// The line break after the answer.
+    pub(crate) fn end(mut self) -> anyhow::Result<()> {
+        self.end_reasoning();
+        output::print("\n")
+    }
+
+    fn end_reasoning(&mut self) {
+        if std::mem::take(&mut self.reasoning) {
+            self.terminal.aside("\n");
+        }
+    }
+}

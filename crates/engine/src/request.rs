@@ -1,0 +1,118 @@
+//! What is asked of the engine and what it says back.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use glimmer_models::ModelError;
+
+use crate::Sampling;
+
+/// Receives a request's events. Breaking off is the only cancellation: the request's pages are free at the next step.
+pub type Sink = Box<dyn FnMut(Event) -> ControlFlow<()> + Send>;
+
+/// What to generate from, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The prompt, not empty.
+    pub prompt: Vec<u32>,
+    /// How many of the prompt's last tokens are the beginning of the answer, made earlier and to be gone on with: for
+    /// penalties and random numbers they are part of it.
+    pub continued: usize,
+    /// Most new tokens.
+    pub max_tokens: usize,
+    /// Ids that end the answer; they are not part of it.
+    pub stop_ids: Vec<u32>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Report each token's log-probability and this many of the best alternatives'.
+    pub logprobs: Option<usize>,
+    /// Higher goes first; 0 for all alike.
+    pub priority: i32,
+}
+
+/// What happens to a request, in order: any number of `Prompt` and `Token`, then `Finished` or `Failed`.
+#[derive(Debug)]
+pub enum Event {
+    /// A chunk of the prompt was computed.
+    Prompt(Prompt),
+    /// A token was chosen.
+    Token(Token),
+    /// The answer is complete.
+    Finished(Finish),
+    /// The answer cannot be completed; tokens before stay valid.
+    Failed(EngineError),
+}
+
+/// How far a prompt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// Tokens computed or found remembered.
+    pub done: usize,
+    /// Tokens in all.
+    pub total: usize,
+    /// Tokens found remembered.
+    pub cached: usize,
+}
+
+/// A chosen token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token {
+    /// Its id.
+    pub id: u32,
+    /// When it was chosen.
+    pub at: Instant,
+    /// Its log-probability, where asked for.
+    pub logprob: Option<f32>,
+    /// The best alternatives and their log-probabilities, best first.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// A stop id was chosen.
+    Stop(u32),
+    /// `max_tokens` were chosen.
+    Length,
+    /// The context is full.
+    ContextFull,
+}
+
+/// Why a request cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Nothing to continue.
+    #[error("the prompt is empty")]
+    EmptyPrompt,
+    /// The prompt does not fit.
+    #[error("the prompt has {prompt} tokens, the context {context}")]
+    TooLong {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Slots of the context.
+        context: usize,
+    },
+    /// ChatGLM-6B's context attends both ways and cannot be cut.
+    #[error("a bidirectional context of {context} tokens does not fit a step of {rows} rows")]
+    Indivisible {
+        /// Tokens of the context.
+        context: usize,
+        /// Rows per step.
+        rows: usize,
+    },
+    /// Too many requests wait already.
+    #[error("the queue is full ({waiting} requests wait)")]
+    QueueFull {
+        /// Requests waiting.
+        waiting: usize,
+    },
+    /// The engine's thread has ended.
+    #[error("the engine has stopped")]
+    Stopped,
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A step failed for everybody in it.
+    #[error("{0}")]
+    Step(String),
+}
