@@ -2,15 +2,16 @@
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use glimmer_models::{Decoder, DecoderSpec};
 use glimmer_tensor::{Capacity, DeviceMemory, KvType, PAGE_SLOTS};
 
-use crate::EngineError;
 use crate::request::{Event, Request, Sink};
 use crate::scheduler::Limits;
-use crate::worker::{Message, Worker};
+use crate::worker::{Submission, Worker};
+use crate::{EngineError, Statistics};
 
 /// Sizes that are fixed when the engine starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +30,19 @@ pub struct EngineOptions {
     pub kv_type: KvType,
 }
 
+/// Rows of logits per step beyond one for each running request: for prompts whose log-probabilities are wanted and for
+/// tokens guessed ahead.
+const SPARE_LOGITS: usize = 32;
+
 /// A running engine. Dropping it ends the thread once what was submitted is done.
 pub struct Engine {
-    inbox: Option<Sender<Message>>,
+    inbox: Option<Sender<Submission>>,
     thread: Option<JoinHandle<()>>,
     spec: DecoderSpec,
     memory: DeviceMemory,
     device: String,
     options: EngineOptions,
+    statistics: Arc<Mutex<Statistics>>,
 }
 
 impl Engine {
@@ -47,20 +53,24 @@ impl Engine {
     pub fn start(mut decoder: Decoder, options: EngineOptions) -> Result<Self, EngineError> {
         let pages = options.slots.max(options.context).div_ceil(PAGE_SLOTS).max(1);
         let running = options.running.max(1);
+        let rows = options.rows.max(running);
         let limits = Limits {
-            rows: options.rows.max(running),
+            rows,
+            logits_rows: rows.min(running + SPARE_LOGITS),
             running,
             waiting: options.waiting.max(1),
             context: options.context,
         };
-        decoder.plan(Capacity { rows: limits.rows, logits_rows: running, pages }, options.kv_type)?;
+        decoder.plan(Capacity { rows, logits_rows: limits.logits_rows, pages }, options.kv_type)?;
         let (spec, memory, device) = (decoder.spec().clone(), decoder.memory(), decoder.describe_device());
+        let statistics = Arc::new(Mutex::new(Statistics { pages, ..Statistics::default() }));
+        let shared = Arc::clone(&statistics);
         let (sender, inbox) = channel();
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || Worker::new(decoder, limits, pages, inbox).run())
-            .map_err(|e| EngineError::Step(format!("cannot start the engine's thread: {e}")))?;
-        Ok(Engine { inbox: Some(sender), thread: Some(thread), spec, memory, device, options })
+            .spawn(move || Worker::new(decoder, limits, pages, inbox, shared).run())
+            .map_err(EngineError::Thread)?;
+        Ok(Engine { inbox: Some(sender), thread: Some(thread), spec, memory, device, options, statistics })
     }
 
     /// The model's facts.
@@ -83,25 +93,55 @@ impl Engine {
         self.options.context
     }
 
+    /// What it does and has done, as of the end of the last step.
+    pub fn statistics(&self) -> Statistics {
+        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Hands a request over. Everything after that, refusals included, reaches `sink`, which is called on the engine's
     /// thread and must not block for long.
     pub fn submit(&self, request: Request, sink: Sink) {
-        let Some(inbox) = &self.inbox else { return };
-        if let Err(SendError(Message::Submit(_, mut sink))) = inbox.send(Message::Submit(request, sink)) {
+        self.submit_copies(request, vec![sink]);
+    }
+
+    /// Hands over a request that is to be answered several times, once per sink. The prompt is computed once: copies
+    /// share its pages, and each computes only what does not fill a page. Copy `i` draws its random numbers from
+    /// `sampling.seed + i`, so the first is what [`Engine::submit`] answers. Either all are taken into the queue or
+    /// none.
+    pub fn submit_copies(&self, request: Request, sinks: Vec<Sink>) {
+        let submission = Submission { request, sinks };
+        let refused = match &self.inbox {
+            Some(inbox) => inbox.send(submission).err().map(|SendError(submission)| submission),
+            None => Some(submission),
+        };
+        for mut sink in refused.into_iter().flat_map(|submission| submission.sinks) {
             let _ = sink(Event::Failed(EngineError::Stopped));
         }
     }
 
     /// [`Engine::submit`] for somebody who waits: the events as they come. Dropping them cancels the request.
     pub fn answer(&self, request: Request) -> Receiver<Event> {
-        let (sender, events) = channel();
-        let sink = move |event| match sender.send(event) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        };
-        self.submit(request, Box::new(sink));
+        let (sink, events) = sink();
+        self.submit(request, sink);
         events
     }
+
+    /// [`Engine::submit_copies`] for somebody who waits.
+    pub fn answers(&self, request: Request, copies: usize) -> Vec<Receiver<Event>> {
+        let (sinks, events) = (0..copies).map(|_| sink()).unzip();
+        self.submit_copies(request, sinks);
+        events
+    }
+}
+
+/// A sink and where its events come out.
+fn sink() -> (Sink, Receiver<Event>) {
+    let (sender, events) = channel();
+    let sink = move |event| match sender.send(event) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    };
+    (Box::new(sink), events)
 }
 
 impl Drop for Engine {

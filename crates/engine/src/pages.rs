@@ -38,6 +38,8 @@ pub struct PagePool {
     keys: HashMap<PageKey, (u64, PageId)>,
     /// Number of a key to the key.
     by_number: HashMap<u64, PageKey>,
+    /// How many of the free pages remember something.
+    remembered: usize,
     clock: u64,
     next_number: u64,
 }
@@ -50,6 +52,7 @@ impl PagePool {
             free: (0..pages).map(|p| (p as u64, p as PageId)).collect(),
             keys: HashMap::new(),
             by_number: HashMap::new(),
+            remembered: 0,
             clock: pages as u64,
             next_number: 1,
         }
@@ -70,6 +73,11 @@ impl PagePool {
         self.free.len()
     }
 
+    /// Pages nobody holds that still remember what they were full of.
+    pub fn remembered(&self) -> usize {
+        self.remembered
+    }
+
     /// Hands out a free page, forgetting what it remembered.
     pub fn take(&mut self) -> Option<PageId> {
         let (_, id) = self.free.pop_first()?;
@@ -78,6 +86,7 @@ impl PagePool {
         let number = std::mem::take(&mut page.key);
         if let Some(key) = self.by_number.remove(&number) {
             self.keys.remove(&key);
+            self.remembered -= 1;
         }
         Some(id)
     }
@@ -90,6 +99,7 @@ impl PagePool {
         if page.holders == 0 {
             // Pages without a key sort before every clock value: they keep the low numbers.
             page.freed = if page.key == 0 { u64::from(id) } else { self.clock };
+            self.remembered += usize::from(page.key != 0);
             self.clock += 1;
             self.free.insert(page.freed, id);
         }
@@ -118,6 +128,7 @@ impl PagePool {
         let page = &mut self.pages[id as usize];
         if page.holders == 0 {
             self.free.remove(&page.freed);
+            self.remembered -= 1;
         }
         page.holders += 1;
         Some((number, id))
@@ -134,6 +145,8 @@ impl PagePool {
         }
         assert_eq!(self.free.len(), count.iter().filter(|&&c| c == 0).count());
         assert_eq!(self.keys.len(), self.by_number.len());
+        let remembering = self.pages.iter().filter(|page| page.holders == 0 && page.key != 0);
+        assert_eq!(self.remembered, remembering.count());
         for (number, page) in self.keys.values() {
             assert_eq!(self.pages[*page as usize].key, *number);
         }

@@ -26,8 +26,42 @@ pub struct Request {
     pub sampling: Sampling,
     /// Report each token's log-probability and this many of the best alternatives'.
     pub logprobs: Option<usize>,
+    /// The same for the tokens of the prompt. They are computed even where they are remembered.
+    pub prompt_logprobs: Option<usize>,
     /// Higher goes first; 0 for all alike.
     pub priority: i32,
+    /// Whether tokens may be guessed ahead.
+    pub speculation: Speculation,
+}
+
+impl Default for Request {
+    /// No prompt; the best token, always, until the context is full.
+    fn default() -> Self {
+        Request {
+            prompt: Vec::new(),
+            continued: 0,
+            max_tokens: usize::MAX,
+            stop_ids: Vec::new(),
+            sampling: Sampling::default(),
+            logprobs: None,
+            prompt_logprobs: None,
+            priority: 0,
+            speculation: Speculation::Auto,
+        }
+    }
+}
+
+/// Whether an answer's next tokens are guessed from those it has, and the guesses computed together. The answer is the
+/// same either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Speculation {
+    /// As many guesses as pay, by what recent ones and recent steps were worth.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+    /// As many as there are, whatever they cost.
+    Always,
 }
 
 /// What happens to a request, in order: any number of `Prompt` and `Token`, then `Finished` or `Failed`.
@@ -43,8 +77,8 @@ pub enum Event {
     Failed(EngineError),
 }
 
-/// How far a prompt is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How far a prompt is. The first report comes when the request is admitted, before anything is computed.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prompt {
     /// Tokens computed or found remembered.
     pub done: usize,
@@ -52,6 +86,22 @@ pub struct Prompt {
     pub total: usize,
     /// Tokens found remembered.
     pub cached: usize,
+    /// The log-probabilities of further tokens of the prompt, in order, where asked for. The first token has none, nor
+    /// has one within a context that attends both ways.
+    pub scores: Vec<Score>,
+}
+
+/// How probable a token of the prompt was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    /// Its place in the prompt.
+    pub index: usize,
+    /// Its id.
+    pub id: u32,
+    /// Its log-probability after those before it.
+    pub logprob: f32,
+    /// The most probable ids there and their log-probabilities, best first.
+    pub top: Vec<(u32, f32)>,
 }
 
 /// A chosen token.
@@ -100,6 +150,22 @@ pub enum EngineError {
         /// Rows per step.
         rows: usize,
     },
+    /// A token has no row in the embedding.
+    #[error("token id {id} is outside the vocabulary of {vocab}")]
+    OutsideVocabulary {
+        /// The id.
+        id: u32,
+        /// Rows of the embedding.
+        vocab: usize,
+    },
+    /// A sampling parameter is not a number that can be used.
+    #[error("{name} is {value}")]
+    Sampling {
+        /// The parameter.
+        name: &'static str,
+        /// Its value.
+        value: f32,
+    },
     /// Too many requests wait already.
     #[error("the queue is full ({waiting} requests wait)")]
     QueueFull {
@@ -112,7 +178,10 @@ pub enum EngineError {
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A step failed for everybody in it.
-    #[error("{0}")]
-    Step(String),
+    /// The engine's thread cannot be had.
+    #[error("cannot start the engine's thread: {0}")]
+    Thread(std::io::Error),
+    /// A fault of the program in this request's path. Other requests go on.
+    #[error("a fault in the program: {0}")]
+    Fault(String),
 }

@@ -7,6 +7,8 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::EngineError;
+
 /// How a request's tokens are chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
@@ -47,6 +49,33 @@ impl Default for Sampling {
     }
 }
 
+impl Sampling {
+    /// Refuses numbers that no choice can be made with.
+    ///
+    /// # Errors
+    /// [`EngineError::Sampling`] names the first.
+    pub fn check(&self) -> Result<(), EngineError> {
+        let numbers = [
+            ("temperature", self.temperature),
+            ("top_p", self.top_p),
+            ("min_p", self.min_p),
+            ("repetition_penalty", self.repetition_penalty),
+            ("presence_penalty", self.presence_penalty),
+            ("frequency_penalty", self.frequency_penalty),
+        ];
+        let bad = numbers.into_iter().find(|&(name, value)| {
+            let negative = matches!(name, "temperature" | "top_p" | "min_p") && value < 0.0;
+            !value.is_finite() || negative || (name == "repetition_penalty" && value <= 0.0)
+        });
+        // Minus infinity forbids a token.
+        let bias = self.logit_bias.iter().find(|(_, bias)| bias.is_nan() || *bias == f32::INFINITY);
+        match bad.or(bias.map(|&(_, value)| ("logit_bias", value))) {
+            Some((name, value)) => Err(EngineError::Sampling { name, value }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// One request's choices: its parameters, what it has seen, and scratch that is reused.
 #[derive(Clone, Debug)]
 pub struct Sampler {
@@ -55,7 +84,7 @@ pub struct Sampler {
     seen: FxHashMap<u32, u32>,
     index: u64,
     adjusted: Vec<f32>,
-    candidates: Vec<(f32, u32)>,
+    lottery: Lottery,
 }
 
 impl Sampler {
@@ -67,66 +96,139 @@ impl Sampler {
             seen.extend(prompt.iter().map(|&id| (id, 0)));
         }
         answer.iter().for_each(|&id| *seen.entry(id).or_default() += 1);
-        Sampler { sampling, seen, index: answer.len() as u64, adjusted: Vec::new(), candidates: Vec::new() }
+        let index = answer.len() as u64;
+        Sampler { sampling, seen, index, adjusted: Vec::new(), lottery: Lottery::default() }
     }
 
     /// Chooses the next token of the answer from its `logits` (`[vocab]`) and remembers it.
     pub fn next(&mut self, logits: &[f32]) -> u32 {
-        self.adjust(logits);
-        let id = if self.sampling.temperature > 0.0 { self.draw() } else { argmax(&self.adjusted) };
+        let s = &self.sampling;
+        let penalties =
+            s.repetition_penalty != 1.0 || s.presence_penalty != 0.0 || s.frequency_penalty != 0.0;
+        let logits = if penalties || !s.logit_bias.is_empty() {
+            adjust(s, penalties.then_some(&self.seen), logits, &mut self.adjusted);
+            &self.adjusted
+        } else {
+            logits
+        };
+        let id = if s.temperature > 0.0 {
+            self.lottery.draw(s, logits, uniform(s.seed, self.index))
+        } else {
+            argmax(logits)
+        };
         self.index += 1;
         *self.seen.entry(id).or_default() += 1;
         id
     }
+}
 
-    /// Bias and penalties.
-    fn adjust(&mut self, logits: &[f32]) {
-        let s = &self.sampling;
-        self.adjusted.clear();
-        self.adjusted.extend_from_slice(logits);
-        for &(id, bias) in &s.logit_bias {
-            if let Some(logit) = self.adjusted.get_mut(id as usize) {
-                *logit += bias;
-            }
-        }
-        if s.repetition_penalty == 1.0 && s.presence_penalty == 0.0 && s.frequency_penalty == 0.0 {
-            return;
-        }
-        for (&id, &count) in &self.seen {
-            let Some(logit) = self.adjusted.get_mut(id as usize) else { continue };
-            *logit = if *logit > 0.0 { *logit / s.repetition_penalty } else { *logit * s.repetition_penalty };
-            if count > 0 {
-                *logit -= s.presence_penalty + s.frequency_penalty * count as f32;
-            }
+/// Bias and penalties.
+fn adjust(s: &Sampling, seen: Option<&FxHashMap<u32, u32>>, logits: &[f32], adjusted: &mut Vec<f32>) {
+    adjusted.clear();
+    adjusted.extend_from_slice(logits);
+    for &(id, bias) in &s.logit_bias {
+        if let Some(logit) = adjusted.get_mut(id as usize) {
+            *logit += bias;
         }
     }
+    for (&id, &count) in seen.into_iter().flatten() {
+        let Some(logit) = adjusted.get_mut(id as usize) else { continue };
+        *logit = if *logit > 0.0 { *logit / s.repetition_penalty } else { *logit * s.repetition_penalty };
+        if count > 0 {
+            *logit -= s.presence_penalty + s.frequency_penalty * count as f32;
+        }
+    }
+}
 
-    fn draw(&mut self) -> u32 {
-        let s = &self.sampling;
-        let max = self.adjusted.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let weight = |logit: f32| ((logit - max) / s.temperature).exp();
-        // The best token has weight 1, so min-p is a plain threshold.
-        self.candidates.clear();
-        self.candidates.extend(self.adjusted.iter().enumerate().filter_map(|(id, &logit)| {
-            let weight = weight(logit);
-            (weight >= s.min_p && weight > 0.0).then_some((weight, id as u32))
-        }));
-        if s.top_k > 0 && s.top_k < self.candidates.len() {
-            best_first(&mut self.candidates, s.top_k);
-            self.candidates.truncate(s.top_k);
+/// Draws a token by its weight among those that no limit excludes. Nothing is sorted but a few tokens of nearly equal
+/// weight at each limit.
+#[derive(Clone, Debug, Default)]
+struct Lottery {
+    /// `exp((logit - best) / temperature)` of every token: the best one's is 1.
+    weights: Vec<f32>,
+    /// Sums over tokens whose weights share their upper 16 bits.
+    buckets: Vec<f64>,
+    /// The tokens of one bucket.
+    bucket: Vec<(f32, u32)>,
+}
+
+/// The last token of those that are kept, in order of weight and then of id.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    weight: f32,
+    id: u32,
+}
+
+impl Limit {
+    fn keeps(self, weight: f32, id: u32) -> bool {
+        weight > self.weight || (weight == self.weight && id <= self.id)
+    }
+}
+
+impl Lottery {
+    /// Draws with a number in `[0, 1)`.
+    fn draw(&mut self, s: &Sampling, logits: &[f32], number: f64) -> u32 {
+        let best = max(logits);
+        self.weights.clear();
+        self.weights.extend(logits.iter().map(|&logit| exp((logit - best) / s.temperature)));
+        let mut limit = Limit { weight: s.min_p.max(f32::MIN_POSITIVE), id: u32::MAX };
+        if s.top_k > 0 && s.top_k < logits.len() {
+            limit = self.tightened(limit, s.top_k as f64, |_| 1.0);
         }
         if s.top_p < 1.0 {
-            keep_nucleus(&mut self.candidates, f64::from(s.top_p));
+            let all = self.total(limit);
+            limit = self.tightened(limit, f64::from(s.top_p) * all, f64::from);
         }
-        let total: f64 = self.candidates.iter().map(|c| f64::from(c.0)).sum();
-        let mut left = uniform(s.seed, self.index) * total;
-        for &(weight, id) in &self.candidates {
-            left -= f64::from(weight);
-            if left < 0.0 {
-                return id;
+        let mut left = number * self.total(limit);
+        let mut last = None;
+        for (&weight, id) in self.weights.iter().zip(0..) {
+            if limit.keeps(weight, id) {
+                left -= f64::from(weight);
+                last = Some(id);
+                if left < 0.0 {
+                    return id;
+                }
             }
         }
-        self.candidates.last().map_or_else(|| argmax(&self.adjusted), |c| c.1)
+        // What rounding left over is the last one's; where bias has forbidden everything, the first is as good as any.
+        last.unwrap_or_else(|| argmax(logits))
+    }
+
+    /// The weight of all that are kept.
+    fn total(&self, limit: Limit) -> f64 {
+        let kept = |(&weight, id)| if limit.keeps(weight, id) { f64::from(weight) } else { 0.0 };
+        self.weights.iter().zip(0..).map(kept).sum()
+    }
+
+    /// A limit that keeps the heaviest tokens that together measure `enough`, at least one, or all when there is less.
+    fn tightened(&mut self, limit: Limit, enough: f64, measure: impl Fn(f32) -> f64) -> Limit {
+        // Positive floats are in the order of their bits.
+        let bucket_of = |weight: f32| (weight.to_bits() >> 16) as usize;
+        self.buckets.clear();
+        self.buckets.resize(bucket_of(1.0) + 1, 0.0);
+        for (&weight, id) in self.weights.iter().zip(0..) {
+            if limit.keeps(weight, id) {
+                self.buckets[bucket_of(weight)] += measure(weight);
+            }
+        }
+        let mut sum = 0.0;
+        let reached = |bucket: &(usize, &f64)| {
+            let reached = *bucket.1 > 0.0 && sum + bucket.1 >= enough;
+            sum += if reached { 0.0 } else { *bucket.1 };
+            reached
+        };
+        let Some((boundary, _)) = self.buckets.iter().enumerate().rev().find(reached) else { return limit };
+        self.bucket.clear();
+        self.bucket.extend(self.weights.iter().zip(0..).filter_map(|(&weight, id)| {
+            (bucket_of(weight) == boundary && limit.keeps(weight, id)).then_some((weight, id))
+        }));
+        self.bucket.sort_unstable_by(by_weight);
+        let reached = |&&(weight, _): &&(f32, u32)| {
+            sum += measure(weight);
+            sum >= enough
+        };
+        let last = self.bucket.iter().find(reached).or(self.bucket.last());
+        last.map_or(limit, |&(weight, id)| Limit { weight, id })
     }
 }
 
@@ -135,45 +237,47 @@ fn by_weight(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
-/// Brings the `k` heaviest to the front, sorted, without sorting the rest.
-fn best_first(candidates: &mut [(f32, u32)], k: usize) {
-    if k < candidates.len() {
-        candidates.select_nth_unstable_by(k, by_weight);
+/// The largest logit.
+fn max(logits: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, &logit)| *lane = larger(*lane, logit));
     }
-    let k = k.min(candidates.len());
-    candidates[..k].sort_unstable_by(by_weight);
-}
-
-/// Keeps the heaviest candidates that together reach the share `p` of the whole, at least one.
-fn keep_nucleus(candidates: &mut Vec<(f32, u32)>, p: f64) {
-    let total: f64 = candidates.iter().map(|c| f64::from(c.0)).sum();
-    let mut k = 64;
-    loop {
-        best_first(candidates, k);
-        let mut sum = 0.0;
-        for (i, c) in candidates[..k.min(candidates.len())].iter().enumerate() {
-            sum += f64::from(c.0);
-            if sum >= p * total {
-                candidates.truncate(i + 1);
-                return;
-            }
-        }
-        if k >= candidates.len() {
-            return;
-        }
-        k *= 8;
-    }
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
 }
 
 /// The first of the largest logits.
 fn argmax(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (i, &logit) in logits.iter().enumerate() {
-        if logit > logits[best] {
-            best = i;
-        }
+    let best = max(logits);
+    logits.iter().position(|&logit| logit == best).unwrap_or(0) as u32
+}
+
+/// `e^x` for `x <= 0`, at most 1, to two units in the last place: the reduction and polynomial of Cephes' `expf`
+/// (Moshier, 1992), written so that a compiler makes vector code of it. The same on every machine.
+fn exp(x: f32) -> f32 {
+    // Adding this rounds to a whole number, which then stands in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    let low = x < -87.0;
+    let x = if low { 0.0 } else { x };
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
+    let mut p = 1.987_569_1e-4;
+    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+        p = p * r + c;
     }
-    best as u32
+    let power = (shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127)) << 23;
+    let y = (p * r * r + r + 1.0) * f32::from_bits(power);
+    if low {
+        0.0
+    } else if y > 1.0 {
+        1.0
+    } else {
+        y
+    }
 }
 
 /// A number in `[0, 1)`: two rounds of SplitMix64 (Steele et al., 2014) over seed and index.
@@ -189,16 +293,41 @@ fn uniform(seed: u64, index: u64) -> f64 {
 
 /// The log-probability of `id`, and the `n` most probable ids with theirs, best first.
 pub fn log_probabilities(logits: &[f32], id: u32, n: usize) -> (f32, Vec<(u32, f32)>) {
-    let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let sum: f64 = logits.iter().map(|&l| (f64::from(l) - max).exp()).sum();
-    let log = |logit: f32| (f64::from(logit) - max - sum.ln()) as f32;
-    let mut best: Vec<(f32, u32)> = Vec::new();
-    if n > 0 {
-        best.extend(logits.iter().enumerate().map(|(i, &l)| (l, i as u32)));
-        best_first(&mut best, n);
-        best.truncate(n);
+    const LANES: usize = 16;
+    let best = max(logits);
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    let mut lanes = [0.0f64; LANES];
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, &logit)| *lane += f64::from(exp(logit - best)));
     }
-    (log(logits[id as usize]), best.into_iter().map(|(l, id)| (id, log(l))).collect())
+    let rest: f64 = rest.iter().map(|&logit| f64::from(exp(logit - best))).sum();
+    let sum = (lanes.iter().sum::<f64>() + rest).ln();
+    let log = |logit: f32| (f64::from(logit) - f64::from(best) - sum) as f32;
+    let top = best_of(logits, n).into_iter().map(|(logit, id)| (id, log(logit))).collect();
+    (log(logits[id as usize]), top)
+}
+
+/// The `n` largest logits and their ids, best first.
+fn best_of(logits: &[f32], n: usize) -> Vec<(f32, u32)> {
+    // Beyond these only what is larger than the least of them is looked at, which is rare.
+    let (first, rest) = logits.split_at(n.saturating_mul(2).min(logits.len()));
+    let mut best: Vec<(f32, u32)> = first.iter().copied().zip(0..).collect();
+    let shrink = |best: &mut Vec<(f32, u32)>| {
+        best.sort_unstable_by(by_weight);
+        best.truncate(n);
+        best.last().map_or(f32::INFINITY, |least| least.0)
+    };
+    let mut least = shrink(&mut best);
+    for (&logit, id) in rest.iter().zip(first.len() as u32..) {
+        if logit > least {
+            best.push((logit, id));
+            if best.len() >= 2 * n {
+                least = shrink(&mut best);
+            }
+        }
+    }
+    shrink(&mut best);
+    best
 }
 
 #[cfg(test)]
@@ -274,14 +403,56 @@ mod tests {
     }
 
     #[test]
-    fn the_nucleus_of_a_flat_distribution_is_found_without_sorting_it_whole() {
-        let logits: Vec<f32> = (0..10_000).map(|i| (i % 7) as f32 * 1e-3).collect();
-        let mut all: Vec<(f32, u32)> = logits.iter().enumerate().map(|(i, &l)| (l.exp(), i as u32)).collect();
-        let mut sorted = all.clone();
-        keep_nucleus(&mut all, 0.37);
+    fn limits_keep_what_sorting_everything_would() {
+        let flat: Vec<f32> = (0..10_000).map(|i| (i % 7) as f32 * 1e-3).collect();
+        let steep: Vec<f32> = (0..3_000).map(|i| -((i * 37 % 3_000) as f32) * 0.01).collect();
+        for logits in [flat, steep] {
+            let mut lottery = Lottery::default();
+            lottery.draw(&WARM, &logits, 0.5);
+            let mut sorted: Vec<(f32, u32)> = lottery.weights.iter().copied().zip(0..).collect();
+            sorted.sort_by(by_weight);
+            let all = Limit { weight: f32::MIN_POSITIVE, id: u32::MAX };
+            let total: f64 = lottery.total(all);
+            let kept = |lottery: &Lottery, limit: Limit| {
+                lottery.weights.iter().zip(0..).filter(|&(&w, id)| limit.keeps(w, id)).count()
+            };
+            for k in [1, 2, 6, 1_429, 2_999] {
+                let limit = lottery.tightened(all, k as f64, |_| 1.0);
+                assert_eq!((kept(&lottery, limit), limit.id), (k, sorted[k - 1].1));
+            }
+            for p in [0.0, 0.1, 0.37, 0.9, 0.999] {
+                let mut sum = 0.0;
+                let enough = |c: &(f32, u32)| {
+                    sum += f64::from(c.0);
+                    sum >= p * total
+                };
+                let expected = sorted.iter().position(enough).unwrap() + 1;
+                let limit = lottery.tightened(all, p * total, f64::from);
+                assert!(kept(&lottery, limit).abs_diff(expected) <= 1, "{p}");
+            }
+        }
+    }
+
+    #[test]
+    fn exponentials_are_those_of_the_library() {
+        for i in 0..200_000 {
+            let x = -(i as f32) * 5e-4;
+            let expected = if x < -87.0 { 0.0 } else { f64::from(x).exp() };
+            assert!((f64::from(exp(x)) - expected).abs() <= 3e-7 * expected, "{x}: {} {expected}", exp(x));
+        }
+        assert_eq!((exp(0.0), exp(f32::NEG_INFINITY), exp(-0.0)), (1.0, 0.0, 1.0));
+    }
+
+    #[test]
+    fn the_best_are_found_among_many() {
+        let logits: Vec<f32> = (0..5_000).map(|i| (i * 7919 % 5_003) as f32 / 3.0).collect();
+        let mut sorted: Vec<(f32, u32)> = logits.iter().copied().zip(0..).collect();
         sorted.sort_by(by_weight);
-        assert_eq!(all[..], sorted[..all.len()]);
-        assert!((3_600..3_800).contains(&all.len()));
+        for n in [0, 1, 2, 5, 20, 4_999, 5_000, usize::MAX] {
+            assert_eq!(best_of(&logits, n), sorted[..n.min(5_000)]);
+        }
+        assert_eq!(best_of(&[1.0; 9], 3), [(1.0, 0), (1.0, 1), (1.0, 2)]);
+        assert_eq!(argmax(&logits), sorted[0].1);
     }
 
     #[test]

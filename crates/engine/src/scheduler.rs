@@ -1,11 +1,18 @@
 //! What is computed next. The scheduler touches no tensors: it moves lengths and pages.
 //!
-//! A step takes one row of every sequence that is answering, then prompt rows of the others up to a budget. Sequences
-//! are admitted first come first served within a priority, when the pages of their whole prompt are free; when a page
-//! is missing later, the youngest of the lowest priority gives all of its own back and starts again (its tokens are
-//! kept, and much of its prompt is usually still remembered).
+//! A step takes one row of every sequence that is answering. Of the rows that are left, half go to the prompt that has
+//! waited longest, so that none starves, and the rest to the shortest ones first, so that a long prompt holds up no
+//! short one. Rows that nobody needs may be spent on drafts: guesses of an answer's next tokens that are computed
+//! together with the row before them.
+//!
+//! Sequences are admitted first come first served within a priority, when the pages of their whole prompt are free;
+//! one whose beginning another is computing right now waits until it can share it. When a page is missing later, the
+//! youngest of the lowest priority gives all of its own back and starts again (its tokens are kept, and much of its
+//! prompt is usually still remembered).
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
 use glimmer_tensor::{PAGE_SLOTS, PageId};
@@ -18,8 +25,10 @@ pub type SequenceId = u64;
 /// Sizes the scheduler keeps to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Rows per step.
+    /// Rows per step, at least `running`.
     pub rows: usize,
+    /// Rows per step whose logits are wanted, at least `running`.
+    pub logits_rows: usize,
     /// Sequences computed at once.
     pub running: usize,
     /// Sequences waiting; more are refused.
@@ -35,6 +44,10 @@ pub struct Sequence {
     pub id: SequenceId,
     /// Prompt and answer so far.
     pub tokens: Vec<u32>,
+    /// How many of them are the prompt.
+    pub prompt_len: usize,
+    /// Guesses of the tokens to come, computed in the step that was planned last.
+    pub drafts: Vec<u32>,
     /// Slots whose keys and values are in its pages.
     pub computed: usize,
     /// Its pages, in slot order.
@@ -43,8 +56,16 @@ pub struct Sequence {
     pub prefix_len: usize,
     /// Higher goes first.
     pub priority: i32,
-    /// Slots that were found remembered when it was admitted.
+    /// Slots that were found remembered when it was first admitted.
     pub cached: usize,
+    /// Where the prompt's logits are wanted, the slots before this have had theirs.
+    scored: Option<usize>,
+    /// Whether it has been admitted before.
+    admitted: bool,
+    /// Whether a row of it was computed since it was admitted.
+    started: bool,
+    /// Number of its arrival.
+    arrival: u64,
     /// Number of the key of its last full page.
     parent: u64,
     /// What its pages depend on besides ids.
@@ -54,25 +75,61 @@ pub struct Sequence {
 impl Sequence {
     /// A sequence that has only its prompt.
     pub fn new(id: SequenceId, prompt: Vec<u32>, prefix_len: usize, priority: i32) -> Self {
-        let salt = salt(&prompt[..prefix_len]);
         Sequence {
             id,
+            prompt_len: prompt.len(),
             tokens: prompt,
+            drafts: Vec::new(),
             computed: 0,
             pages: Vec::new(),
             prefix_len,
             priority,
             cached: 0,
+            scored: None,
+            admitted: false,
+            started: false,
+            arrival: 0,
             parent: 0,
-            salt,
+            salt: 0,
         }
     }
-}
 
-/// A context that attends both ways is one unit: pages under it are equal only if all of it is.
-fn salt(context: &[u32]) -> u64 {
-    context.iter().fold(0xcbf2_9ce4_8422_2325, |h, &id| (h ^ u64::from(id)).wrapping_mul(0x100_0000_01b3))
-        * u64::from(!context.is_empty())
+    /// The same, with the logits of all rows of its prompt; of those after the context, where that attends both ways.
+    #[must_use]
+    pub fn with_scores(mut self) -> Self {
+        self.scored = Some(self.prefix_len);
+        self
+    }
+
+    /// Whether everything but its last token is computed.
+    pub fn is_answering(&self) -> bool {
+        self.started && self.left() == 1
+    }
+
+    /// Earlier goes first.
+    fn rank(&self) -> (Reverse<i32>, u64) {
+        (Reverse(self.priority), self.arrival)
+    }
+
+    /// Rows to be computed.
+    fn left(&self) -> usize {
+        self.tokens.len() - self.computed
+    }
+
+    /// Slots from here on have logits that are still wanted, all of them. The last token's always are.
+    fn first_wanted(&self) -> usize {
+        self.scored.unwrap_or(usize::MAX).min(self.tokens.len() - 1)
+    }
+
+    /// Rows of its context that can only be computed together.
+    fn uncut(&self) -> usize {
+        self.prefix_len.saturating_sub(self.computed)
+    }
+
+    /// The slots among `slots` whose logits are wanted.
+    fn logits_of(&self, slots: &Range<usize>) -> Range<usize> {
+        self.first_wanted().clamp(slots.start, slots.end)..slots.end
+    }
 }
 
 /// One sequence's part of a step.
@@ -82,8 +139,12 @@ pub struct Piece {
     pub id: SequenceId,
     /// The slots to compute.
     pub slots: Range<usize>,
-    /// Whether the last of them is the sequence's last token, so that the next one can be chosen.
+    /// Those among them, the last ones, whose logits are wanted.
+    pub logits: Range<usize>,
+    /// Whether the sequence's last token is among them, so that the next one can be chosen.
     pub chooses: bool,
+    /// How many of them, the last ones, hold drafts.
+    pub drafts: usize,
 }
 
 /// Why a sequence is not taken.
@@ -95,42 +156,100 @@ pub enum Refusal {
     TooLong,
 }
 
+/// What became of a chosen token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The context is full and the sequence must end.
+    ContextFull,
+    /// Its row is to be computed.
+    Next,
+    /// It had been drafted: the logits of its row are in the step it was chosen in.
+    Drafted,
+}
+
+/// What has been counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Slots of prompts that were computed, again after a preemption.
+    pub prompt_computed: u64,
+    /// Slots of prompts that were found remembered.
+    pub prompt_cached: u64,
+    /// Sequences that had to give their pages back.
+    pub preemptions: u64,
+}
+
 /// Plans steps.
 #[derive(Debug)]
 pub struct Scheduler {
     limits: Limits,
     pool: PagePool,
-    /// By priority, then by arrival.
+    /// In order of rank.
     waiting: VecDeque<Sequence>,
-    /// In order of admission.
+    /// In order of rank.
     running: Vec<Sequence>,
+    arrivals: u64,
+    /// Whether answers were held back in the last step, for a context that needed their rows.
+    held_back: bool,
+    counts: Counts,
+    /// Contexts are told apart by a hash that nobody outside can aim at.
+    hasher: RandomState,
+}
+
+/// What a step has left to give.
+struct Left {
+    rows: usize,
+    /// Rows of logits beyond the one that every running sequence may have.
+    spare_logits: usize,
 }
 
 impl Scheduler {
     /// A scheduler over an empty pool.
     pub fn new(limits: Limits, pages: usize) -> Self {
-        Scheduler { limits, pool: PagePool::new(pages), waiting: VecDeque::new(), running: Vec::new() }
+        Scheduler {
+            limits,
+            pool: PagePool::new(pages),
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            arrivals: 0,
+            held_back: false,
+            counts: Counts::default(),
+            hasher: RandomState::new(),
+        }
     }
 
     /// Takes a sequence into the queue.
     ///
     /// # Errors
     /// [`Refusal`] says why not.
-    pub fn submit(&mut self, sequence: Sequence) -> Result<(), Refusal> {
-        if sequence.tokens.len() > self.limits.context.min(self.pool.len() * PAGE_SLOTS) {
+    pub fn submit(&mut self, mut sequence: Sequence) -> Result<(), Refusal> {
+        if sequence.tokens.len() > self.context() {
             return Err(Refusal::TooLong);
         }
-        if self.waiting.len() >= self.limits.waiting {
+        if !self.has_room(1) {
             return Err(Refusal::QueueFull);
         }
+        // A context that attends both ways is one unit: pages under it are equal only if all of it is.
+        let context = &sequence.tokens[..sequence.prefix_len];
+        sequence.salt = if context.is_empty() { 0 } else { self.hasher.hash_one(context) };
+        self.arrivals += 1;
+        sequence.arrival = self.arrivals;
         self.enqueue(sequence);
         Ok(())
     }
 
-    /// Behind all of the same or a higher priority.
+    /// Whether so many more can wait.
+    pub fn has_room(&self, sequences: usize) -> bool {
+        self.waiting.len() + sequences <= self.limits.waiting
+    }
+
     fn enqueue(&mut self, sequence: Sequence) {
-        let at = self.waiting.partition_point(|s| s.priority >= sequence.priority);
+        let at = self.waiting.partition_point(|s| s.rank() < sequence.rank());
         self.waiting.insert(at, sequence);
+    }
+
+    /// Tokens that a sequence may have.
+    fn context(&self) -> usize {
+        self.limits.context.min(self.pool.len() * PAGE_SLOTS)
     }
 
     /// Whether there is nothing to do.
@@ -143,14 +262,14 @@ impl Scheduler {
         self.running.iter().find(|s| s.id == id)
     }
 
-    /// Sequences being computed.
+    /// Sequences being computed, in order of rank: priority, then arrival.
     pub fn running(&self) -> &[Sequence] {
         &self.running
     }
 
-    /// Sequences waiting.
-    pub fn waiting(&self) -> usize {
-        self.waiting.len()
+    /// Sequences waiting, in order of rank.
+    pub fn waiting(&self) -> &VecDeque<Sequence> {
+        &self.waiting
     }
 
     /// The pool.
@@ -158,30 +277,55 @@ impl Scheduler {
         &self.pool
     }
 
+    /// What has been counted since the start.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Proposes the next tokens of an answer. The next plan takes as many as rows, pages and context allow.
+    pub fn draft(&mut self, id: SequenceId, tokens: &[u32]) {
+        if let Some(s) = self.running.iter_mut().find(|s| s.id == id) {
+            s.drafts.clear();
+            s.drafts.extend_from_slice(tokens);
+        }
+    }
+
     /// Chooses the next step's rows and gives them pages. Empty when there is nothing to do.
     pub fn plan(&mut self) -> Vec<Piece> {
-        let mut budget = self.limits.rows;
         let mut pieces = Vec::new();
-        self.plan_answers(&mut budget, &mut pieces);
-        self.plan_prompts(&mut budget, &mut pieces);
-        while budget > 0 && self.running.len() < self.limits.running && self.admit() {
-            self.plan_prompt(self.running.len() - 1, &mut budget, &mut pieces);
-        }
+        self.plan_answers(&mut pieces);
+        let mut left = Left { rows: self.limits.rows - pieces.len(), spare_logits: 0 };
+        self.admit_all(left.rows);
+        left.spare_logits = self.limits.logits_rows - self.running.len();
+        self.plan_prompts(&mut left, &mut pieces);
+        self.plan_drafts(&mut left, &mut pieces);
         pieces
     }
 
     /// One row of every sequence that is answering. One that must yield its pages to another takes its row with it.
-    fn plan_answers(&mut self, budget: &mut usize, pieces: &mut Vec<Piece>) {
-        let answers = |s: &&Sequence| s.computed > 0 && s.tokens.len() - s.computed == 1;
-        let ids: Vec<SequenceId> = self.running.iter().filter(answers).take(*budget).map(|s| s.id).collect();
+    fn plan_answers(&mut self, pieces: &mut Vec<Piece>) {
+        let mut ids: Vec<SequenceId> =
+            self.running.iter().filter(|s| s.is_answering()).map(|s| s.id).collect();
+        // A context that cannot be cut and finds no room beside the answers has theirs, but never twice in a row.
+        let first = self.running.iter().find(|s| !s.is_answering());
+        let room = self.limits.rows - first.map_or(0, Sequence::uncut).min(self.limits.rows);
+        self.held_back = ids.len() > room && !self.held_back;
+        if self.held_back {
+            ids.truncate(room);
+        }
         for id in ids {
             if let Some(i) = self.make_room(id) {
                 let end = self.running[i].tokens.len();
-                pieces.push(Piece { id, slots: end - 1..end, chooses: true });
+                pieces.push(Piece {
+                    id,
+                    slots: end - 1..end,
+                    logits: end - 1..end,
+                    chooses: true,
+                    drafts: 0,
+                });
             }
         }
         pieces.retain(|p| self.running.iter().any(|s| s.id == p.id));
-        *budget -= pieces.len();
     }
 
     /// Gives a sequence the page for its next row, if need be by sending others back to the queue. Answers where it
@@ -192,9 +336,8 @@ impl Scheduler {
             if self.grow(i, self.running[i].tokens.len()) {
                 return Some(i);
             }
-            let lowest = self.running.iter().map(|s| s.priority).min()?;
-            let victim = self.running.iter().rposition(|s| s.priority == lowest)?;
-            self.send_back(victim);
+            self.counts.preemptions += 1;
+            self.send_back(self.running.len() - 1);
         }
     }
 
@@ -209,82 +352,191 @@ impl Scheduler {
         true
     }
 
-    /// Frees a running sequence's pages and puts it in front of the queue of its priority.
+    /// Frees a running sequence's pages and puts it back into the queue, where its rank is as old as it is.
     fn send_back(&mut self, i: usize) {
         let mut sequence = self.running.remove(i);
         self.release(&mut sequence);
-        let at = self.waiting.partition_point(|s| s.priority > sequence.priority);
-        self.waiting.insert(at, sequence);
+        self.enqueue(sequence);
     }
 
     /// Frees a sequence's pages, the last first, so that a prefix outlives what follows it.
     fn release(&mut self, sequence: &mut Sequence) {
         sequence.pages.drain(..).rev().for_each(|p| self.pool.release(p));
+        sequence.drafts.clear();
         sequence.computed = 0;
+        sequence.started = false;
         sequence.parent = 0;
     }
 
-    fn plan_prompts(&mut self, budget: &mut usize, pieces: &mut Vec<Piece>) {
-        for i in 0..self.running.len() {
-            let s = &self.running[i];
-            if !pieces.iter().any(|p| p.id == s.id) && s.tokens.len() > s.computed {
-                self.plan_prompt(i, budget, pieces);
+    /// Admits what there is room for, as long as each prompt can have a row.
+    fn admit_all(&mut self, rows: usize) {
+        let mut at = 0;
+        let mut prompts = self.running.iter().filter(|s| !s.is_answering()).count();
+        while self.running.len() < self.limits.running && prompts < rows && at < self.waiting.len() {
+            if self.is_under_way(&self.waiting[at]) {
+                at += 1;
+            } else if self.admit(at) {
+                prompts += 1;
+            } else {
+                break;
             }
         }
     }
 
-    /// The next chunk of the prompt of the sequence at `i`, whose pages it has since it was admitted.
-    fn plan_prompt(&mut self, i: usize, budget: &mut usize, pieces: &mut Vec<Piece>) {
-        let s = &self.running[i];
-        let end = s.tokens.len().min(s.computed + *budget);
-        // A context that attends both ways is not cut.
-        if end == s.computed || (end < s.prefix_len) {
-            return;
-        }
-        pieces.push(Piece { id: s.id, slots: s.computed..end, chooses: end == s.tokens.len() });
-        *budget -= end - s.computed;
+    /// Whether a running prompt is about to complete a page that this one could share.
+    fn is_under_way(&self, s: &Sequence) -> bool {
+        let can_share = s.first_wanted() / PAGE_SLOTS * PAGE_SLOTS;
+        self.running.iter().any(|r| {
+            let end = (r.computed / PAGE_SLOTS + 1) * PAGE_SLOTS;
+            !r.is_answering()
+                && end <= can_share.min(r.tokens.len())
+                && r.salt == s.salt
+                && r.tokens[..end] == s.tokens[..end]
+        })
     }
 
-    /// Moves the first of the queue to the running ones, with what is remembered of its tokens and pages for the rest.
-    fn admit(&mut self) -> bool {
-        let Some(mut s) = self.waiting.pop_front() else { return false };
-        // The last token is always computed: its logits are wanted.
-        for ids in s.tokens[..s.tokens.len() - 1].chunks_exact(PAGE_SLOTS) {
+    /// Moves a waiting sequence to the running ones, with what is remembered of its tokens and pages for the rest.
+    fn admit(&mut self, at: usize) -> bool {
+        let Some(mut s) = self.waiting.remove(at) else { return false };
+        for ids in s.tokens[..s.first_wanted()].chunks_exact(PAGE_SLOTS) {
             let Some((number, page)) = self.pool.borrow(s.parent, s.salt, ids) else { break };
             s.pages.push(page);
             s.parent = number;
             s.computed += PAGE_SLOTS;
         }
-        s.cached = s.computed;
-        self.running.push(s);
-        let i = self.running.len() - 1;
-        if self.grow(i, self.running[i].tokens.len()) {
-            return true;
+        let (cached, first_time) = (s.computed, !s.admitted);
+        let i = self.running.partition_point(|r| r.rank() < s.rank());
+        self.running.insert(i, s);
+        if !self.grow(i, self.running[i].tokens.len()) {
+            self.send_back(i);
+            return false;
         }
-        self.send_back(i);
-        false
+        if first_time {
+            self.running[i].admitted = true;
+            self.running[i].cached = cached;
+            self.counts.prompt_cached += cached as u64;
+        }
+        true
     }
 
-    /// Takes note that a piece was computed; its full pages are remembered.
+    /// Shares the rows among the prompts.
+    fn plan_prompts(&mut self, left: &mut Left, pieces: &mut Vec<Piece>) {
+        let mut others: Vec<&Sequence> = self.running.iter().filter(|s| !s.is_answering()).collect();
+        if others.is_empty() {
+            return;
+        }
+        let first = others.remove(0);
+        let rivals = others.first().is_some_and(|s| s.priority == first.priority);
+        let share = if rivals { left.rows.div_ceil(2).max(first.uncut()) } else { left.rows };
+        let kept = Scheduler::rows_of(first, share.min(left.rows), left.spare_logits);
+        let kept_logits = Scheduler::spare_logits_of(first, kept);
+        let mut rest = Left { rows: left.rows - kept, spare_logits: left.spare_logits - kept_logits };
+        others.sort_by_key(|s| (Reverse(s.priority), s.left()));
+        let mut planned = Vec::new();
+        for s in others {
+            planned.extend(Scheduler::plan_prompt(s, &mut rest));
+        }
+        rest.rows += kept;
+        rest.spare_logits += kept_logits;
+        pieces.extend(Scheduler::plan_prompt(first, &mut rest));
+        pieces.extend(planned);
+        *left = rest;
+    }
+
+    /// The next chunk of a prompt, which has had its pages since it was admitted.
+    fn plan_prompt(s: &Sequence, left: &mut Left) -> Option<Piece> {
+        let rows = Scheduler::rows_of(s, left.rows, left.spare_logits);
+        if rows == 0 {
+            return None;
+        }
+        left.rows -= rows;
+        left.spare_logits -= Scheduler::spare_logits_of(s, rows);
+        let slots = s.computed..s.computed + rows;
+        let logits = s.logits_of(&slots);
+        Some(Piece { id: s.id, chooses: slots.end == s.tokens.len(), slots, logits, drafts: 0 })
+    }
+
+    /// How many of a prompt's rows can be computed with so many rows and spare rows of logits.
+    fn rows_of(s: &Sequence, rows: usize, spare_logits: usize) -> usize {
+        let without_logits = s.first_wanted().saturating_sub(s.computed);
+        let rows = s.left().min(rows).min(without_logits + 1 + spare_logits);
+        if rows < s.uncut() { 0 } else { rows }
+    }
+
+    /// Rows of logits that the next `rows` rows of a prompt take beyond the sequence's own one.
+    fn spare_logits_of(s: &Sequence, rows: usize) -> usize {
+        s.logits_of(&(s.computed..s.computed + rows)).len().saturating_sub(1)
+    }
+
+    /// Lets answers that have drafts compute them too, with rows and pages that nobody else wants.
+    fn plan_drafts(&mut self, left: &mut Left, pieces: &mut [Piece]) {
+        let context = self.context();
+        for i in 0..self.running.len() {
+            let s = &mut self.running[i];
+            let piece = pieces.iter_mut().find(|p| p.id == s.id);
+            let Some(piece) = piece.filter(|_| s.is_answering()) else {
+                s.drafts.clear();
+                continue;
+            };
+            let most = left.rows.min(left.spare_logits).min(context - s.tokens.len());
+            s.drafts.truncate(most);
+            let slots = s.tokens.len() + s.drafts.len();
+            if !self.grow(i, slots) {
+                let s = &mut self.running[i];
+                s.drafts.truncate(s.pages.len() * PAGE_SLOTS - s.tokens.len());
+            }
+            piece.drafts = self.running[i].drafts.len();
+            piece.slots.end += piece.drafts;
+            piece.logits.end += piece.drafts;
+            left.rows -= piece.drafts;
+            left.spare_logits -= piece.drafts;
+        }
+    }
+
+    /// Takes note that a piece was computed; its full pages are remembered. Drafts wait for [`Scheduler::append`].
     pub fn computed(&mut self, piece: &Piece) {
-        let Some(s) = self.running.iter_mut().find(|s| s.id == piece.id) else { return };
+        let Some(i) = self.running.iter().position(|s| s.id == piece.id) else { return };
+        let s = &mut self.running[i];
+        let prompt = piece.slots.start.min(s.prompt_len)..piece.slots.end.min(s.prompt_len);
+        self.counts.prompt_computed += prompt.len() as u64;
+        if let Some(scored) = &mut s.scored {
+            *scored = piece.slots.end.max(*scored);
+        }
+        self.advance(i, piece.slots.end - piece.drafts);
+    }
+
+    /// The sequence at `i` has keys and values up to `computed`.
+    fn advance(&mut self, i: usize, computed: usize) {
+        let s = &mut self.running[i];
         let full = s.computed / PAGE_SLOTS;
-        s.computed = piece.slots.end;
-        for page in full..s.computed / PAGE_SLOTS {
+        s.started = true;
+        s.computed = computed;
+        for page in full..computed / PAGE_SLOTS {
             let ids = &s.tokens[page * PAGE_SLOTS..(page + 1) * PAGE_SLOTS];
             s.parent = self.pool.remember(s.pages[page], s.parent, s.salt, ids);
         }
     }
 
-    /// Appends a chosen token to an answer. Answers false when the context is full and the sequence must end.
-    pub fn append(&mut self, id: SequenceId, token: u32) -> bool {
-        let context = self.limits.context.min(self.pool.len() * PAGE_SLOTS);
-        let Some(s) = self.running.iter_mut().find(|s| s.id == id) else { return false };
+    /// Appends a chosen token to an answer. Where drafts were computed, the first that differs from what is chosen
+    /// ends them, and the pages that only they needed are free.
+    pub fn append(&mut self, id: SequenceId, token: u32) -> Appended {
+        let context = self.context();
+        let Some(i) = self.running.iter().position(|s| s.id == id) else { return Appended::ContextFull };
+        let s = &mut self.running[i];
         if s.tokens.len() >= context {
-            return false;
+            return Appended::ContextFull;
         }
         s.tokens.push(token);
-        true
+        if s.drafts.first() == Some(&token) {
+            s.drafts.remove(0);
+            let computed = s.computed + 1;
+            self.advance(i, computed);
+            return Appended::Drafted;
+        }
+        s.drafts.clear();
+        let needed = s.tokens.len().div_ceil(PAGE_SLOTS);
+        s.pages.drain(needed.min(s.pages.len())..).rev().for_each(|p| self.pool.release(p));
+        Appended::Next
     }
 
     /// Ends a sequence, wherever it is, and hands it back.
@@ -302,11 +554,14 @@ impl Scheduler {
     pub fn check(&self) {
         self.pool.check(self.running.iter().flat_map(|s| s.pages.iter().copied()));
         for s in &self.running {
-            assert!(s.computed <= s.tokens.len() && s.computed <= s.pages.len() * PAGE_SLOTS);
-            assert!(s.tokens.len() <= self.limits.context);
+            assert!(s.computed <= s.tokens.len());
+            assert!(s.tokens.len() + s.drafts.len() <= s.pages.len() * PAGE_SLOTS + 1);
+            assert!(s.pages.len() <= (s.tokens.len() + s.drafts.len()).div_ceil(PAGE_SLOTS));
+            assert!(s.tokens.len() + s.drafts.len() <= self.limits.context);
         }
-        assert!(self.waiting.iter().all(|s| s.pages.is_empty() && s.computed == 0));
+        assert!(self.waiting.iter().all(|s| s.pages.is_empty() && s.computed == 0 && s.drafts.is_empty()));
         assert!(self.running.len() <= self.limits.running);
-        assert!(self.waiting.iter().zip(self.waiting.iter().skip(1)).all(|(a, b)| a.priority >= b.priority));
+        assert!(self.waiting.iter().is_sorted_by_key(|s| s.rank()));
+        assert!(self.running.iter().is_sorted_by_key(Sequence::rank));
     }
 }

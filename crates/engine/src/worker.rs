@@ -1,30 +1,48 @@
-//! The thread that owns the decoder: drain messages, plan, forward, sample, publish.
+//! The thread that owns the decoder: take what has arrived, plan, forward, choose, tell.
+//!
+//! Whatever goes wrong in one request's path, a panic of its sink included, ends that request and no other. A step that
+//! fails is repeated for each of its requests alone, so that only those fail that fail by themselves.
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Instant;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use glimmer_models::{Decoder, ModelError, PositionLayout};
+use glimmer_models::{Decoder, PositionLayout};
 use glimmer_tensor::Batch;
 
-use crate::request::{Event, Finish, Prompt, Request, Sink, Token};
-use crate::scheduler::{Limits, Piece, Refusal, Scheduler, Sequence, SequenceId};
-use crate::{EngineError, Sampler, log_probabilities};
+use crate::request::{Event, Finish, Prompt, Request, Score, Sink, Speculation, Token};
+use crate::scheduler::{Appended, Limits, Piece, Refusal, Scheduler, Sequence, SequenceId};
+use crate::speculation::{Drafter, MOST, StepCosts};
+use crate::{EngineError, Sampler, Statistics, log_probabilities};
 
-/// What reaches the worker.
-pub(crate) enum Message {
-    Submit(Request, Sink),
+/// What reaches the worker: a request, to be answered once per sink.
+pub(crate) struct Submission {
+    pub(crate) request: Request,
+    pub(crate) sinks: Vec<Sink>,
 }
 
 /// A request being served: everything about it that is not a matter of pages.
 struct Answer {
     sink: Sink,
+    way: Way,
+    chosen: usize,
+    /// Whether its receiver knows that it was admitted.
+    announced: bool,
+}
+
+/// How a request is answered.
+struct Way {
     layout: PositionLayout,
     sampler: Sampler,
+    drafter: Option<Drafter>,
+    speculation: Speculation,
     stop_ids: Vec<u32>,
     logprobs: Option<usize>,
+    prompt_logprobs: Option<usize>,
     max_tokens: usize,
-    chosen: usize,
     prompt_len: usize,
 }
 
@@ -32,87 +50,208 @@ pub(crate) struct Worker {
     decoder: Decoder,
     scheduler: Scheduler,
     limits: Limits,
-    inbox: Receiver<Message>,
+    inbox: Receiver<Submission>,
     answers: HashMap<SequenceId, Answer>,
     next_id: SequenceId,
     logits: Vec<f32>,
+    costs: StepCosts,
+    statistics: Statistics,
+    shared: Arc<Mutex<Statistics>>,
+}
+
+/// Turns a panic into an error.
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        EngineError::Fault(text.unwrap_or_else(|| "a panic without a message".to_owned()))
+    })
+}
+
+/// An event for somebody who is not listened to any more.
+fn tell_last(mut sink: Sink, event: Event) {
+    // A sink that panics has nobody left to tell.
+    let _ = guarded(move || {
+        let _ = sink(event);
+    });
 }
 
 impl Worker {
-    pub(crate) fn new(decoder: Decoder, limits: Limits, pages: usize, inbox: Receiver<Message>) -> Self {
-        let scheduler = Scheduler::new(limits, pages);
-        Worker { decoder, scheduler, limits, inbox, answers: HashMap::new(), next_id: 0, logits: Vec::new() }
+    pub(crate) fn new(
+        decoder: Decoder,
+        limits: Limits,
+        pages: usize,
+        inbox: Receiver<Submission>,
+        shared: Arc<Mutex<Statistics>>,
+    ) -> Self {
+        Worker {
+            decoder,
+            scheduler: Scheduler::new(limits, pages),
+            limits,
+            inbox,
+            answers: HashMap::new(),
+            next_id: 0,
+            logits: Vec::new(),
+            costs: StepCosts::default(),
+            statistics: Statistics { pages, ..Statistics::default() },
+            shared,
+        }
     }
 
     /// Serves until the last sender is gone and nothing is left to do.
     pub(crate) fn run(mut self) {
-        while self.drain() {
-            let plan = self.scheduler.plan();
-            let result = self.forward(&plan);
-            self.publish(&plan, result);
-        }
-    }
-
-    /// Takes what has arrived; waits only when there is nothing else to do. False when there never will be.
-    fn drain(&mut self) -> bool {
         loop {
-            let message = if self.scheduler.is_idle() {
-                self.inbox.recv().map_err(|_| TryRecvError::Disconnected)
+            let first = if self.scheduler.is_idle() {
+                match self.inbox.recv() {
+                    Ok(submission) => Some(submission),
+                    Err(_) => return,
+                }
             } else {
-                self.inbox.try_recv()
+                None
             };
-            match message {
-                Ok(Message::Submit(request, sink)) => self.accept(request, sink),
-                Err(TryRecvError::Empty) => return true,
-                Err(TryRecvError::Disconnected) => return !self.scheduler.is_idle(),
+            let begin = Instant::now();
+            let forward = self.statistics.forward;
+            first.into_iter().for_each(|submission| self.accept(submission));
+            // Once nobody can send any more, what there is is served to the end.
+            while let Ok(submission) = self.inbox.try_recv() {
+                self.accept(submission);
             }
+            self.guess();
+            let plan = self.scheduler.plan();
+            self.announce();
+            self.step(&plan);
+            let (whole, forward) = (begin.elapsed(), self.statistics.forward - forward);
+            self.note(&plan, whole, forward);
         }
     }
 
-    fn accept(&mut self, request: Request, mut sink: Sink) {
-        match self.enqueue(&request) {
-            Ok((id, layout)) => {
-                self.answers.insert(
-                    id,
-                    Answer {
-                        sink,
-                        layout,
-                        sampler: Sampler::new(request.sampling, &request.prompt, request.continued),
-                        stop_ids: request.stop_ids,
-                        logprobs: request.logprobs,
-                        max_tokens: request.max_tokens,
-                        chosen: 0,
-                        prompt_len: request.prompt.len(),
-                    },
-                );
+    fn accept(&mut self, submission: Submission) {
+        let Submission { request, sinks } = submission;
+        if !self.scheduler.has_room(sinks.len()) {
+            self.forget_the_absent();
+        }
+        let full = !self.scheduler.has_room(sinks.len());
+        let waiting = self.scheduler.waiting().len();
+        for (copy, sink) in sinks.into_iter().enumerate() {
+            let enqueued = if full {
+                Err(EngineError::QueueFull { waiting })
+            } else {
+                guarded(|| self.enqueue(&request, copy)).flatten()
+            };
+            match enqueued {
+                Ok((id, way)) => {
+                    self.answers.insert(id, Answer { sink, way, chosen: 0, announced: false });
+                }
+                Err(error) => {
+                    self.statistics.failed += 1;
+                    tell_last(sink, Event::Failed(error));
+                }
             }
-            Err(error) => {
-                let _ = sink(Event::Failed(error));
-            }
+        }
+        self.publish_statistics();
+    }
+
+    /// Asks those that wait whether anybody still listens.
+    fn forget_the_absent(&mut self) {
+        let waiting: Vec<SequenceId> = self.scheduler.waiting().iter().map(|s| s.id).collect();
+        for id in waiting {
+            // Whether they do is all that is asked.
+            let _ = self.report_progress(id, 0, Vec::new());
         }
     }
 
-    fn enqueue(&mut self, request: &Request) -> Result<(SequenceId, PositionLayout), EngineError> {
+    fn enqueue(&mut self, request: &Request, copy: usize) -> Result<(SequenceId, Way), EngineError> {
         let prompt = &request.prompt;
         if prompt.is_empty() {
             return Err(EngineError::EmptyPrompt);
         }
-        let layout = PositionLayout::of_prompt(self.decoder.spec().positions, prompt)?;
+        request.sampling.check()?;
+        let spec = self.decoder.spec();
+        let layout = PositionLayout::of_prompt(spec.positions, prompt)?;
+        let vocab = spec.vocab;
+        if let Some(&id) = prompt.iter().find(|&&id| id as usize >= vocab) {
+            return Err(EngineError::OutsideVocabulary { id, vocab });
+        }
         let prefix_len = layout.prefix_len();
         if prefix_len > self.limits.rows {
             return Err(EngineError::Indivisible { context: prefix_len, rows: self.limits.rows });
         }
+        let mut sampling = request.sampling.clone();
+        sampling.seed = sampling.seed.wrapping_add(copy as u64);
+        let way = Way {
+            layout,
+            sampler: Sampler::new(sampling, prompt, request.continued),
+            drafter: (request.speculation != Speculation::Off).then(Drafter::new),
+            speculation: request.speculation,
+            stop_ids: request.stop_ids.clone(),
+            logprobs: request.logprobs,
+            // The copies would only say what the first one says.
+            prompt_logprobs: request.prompt_logprobs.filter(|_| copy == 0),
+            max_tokens: request.max_tokens,
+            prompt_len: prompt.len(),
+        };
         self.next_id += 1;
         let sequence = Sequence::new(self.next_id, prompt.clone(), prefix_len, request.priority);
+        let sequence = if way.prompt_logprobs.is_some() { sequence.with_scores() } else { sequence };
         self.scheduler.submit(sequence).map_err(|refusal| match refusal {
-            Refusal::QueueFull => EngineError::QueueFull { waiting: self.scheduler.waiting() },
+            Refusal::QueueFull => EngineError::QueueFull { waiting: self.scheduler.waiting().len() },
             Refusal::TooLong => EngineError::TooLong { prompt: prompt.len(), context: self.limits.context },
         })?;
-        Ok((self.next_id, layout))
+        Ok((self.next_id, way))
     }
 
-    /// Computes the planned rows; the logits of those that choose a token are read back.
-    fn forward(&mut self, plan: &[Piece]) -> Result<(), ModelError> {
+    /// Guesses how answers go on, as far as it pays.
+    fn guess(&mut self) {
+        let answering: Vec<SequenceId> =
+            self.scheduler.running().iter().filter(|s| s.is_answering()).map(|s| s.id).collect();
+        let rows = answering.len();
+        for id in answering {
+            let (Some(s), Some(answer)) = (self.scheduler.sequence(id), self.answers.get_mut(&id)) else {
+                continue;
+            };
+            let most = MOST.min((answer.way.max_tokens - answer.chosen).saturating_sub(1));
+            let Some(drafter) = &mut answer.way.drafter else { continue };
+            let worthwhile = match answer.way.speculation {
+                Speculation::Always => MOST,
+                _ => self.costs.worthwhile(drafter.acceptance(), rows),
+            };
+            let guesses = drafter.guess(&s.tokens, most);
+            let drafts = guesses[..worthwhile.min(guesses.len())].to_vec();
+            self.scheduler.draft(id, &drafts);
+        }
+    }
+
+    /// Tells those that were admitted so, and hears whether they are still wanted before anything is computed for them.
+    fn announce(&mut self) {
+        let admitted: Vec<(SequenceId, usize)> =
+            self.scheduler.running().iter().map(|s| (s.id, s.computed)).collect();
+        for (id, computed) in admitted {
+            if let Some(answer) = self.answers.get_mut(&id)
+                && !std::mem::replace(&mut answer.announced, true)
+            {
+                let _ = self.report_progress(id, computed, Vec::new());
+            }
+        }
+    }
+
+    /// Computes a plan and tells everybody what came of it.
+    fn step(&mut self, plan: &[Piece]) {
+        let begin = Instant::now();
+        let result = guarded(|| self.forward(plan)).flatten();
+        self.statistics.forward += begin.elapsed();
+        match result {
+            Ok(()) => self.publish(plan),
+            Err(error) => match plan {
+                [piece] => {
+                    let _ = self.end(piece.id, Event::Failed(error));
+                }
+                _ => plan.iter().for_each(|piece| self.step(std::slice::from_ref(piece))),
+            },
+        }
+    }
+
+    /// Computes the planned rows and reads the logits that are wanted.
+    fn forward(&mut self, plan: &[Piece]) -> Result<(), EngineError> {
         let mut batch = Batch::default();
         for piece in plan {
             let (Some(s), Some(answer)) = (self.scheduler.sequence(piece.id), self.answers.get(&piece.id))
@@ -120,83 +259,174 @@ impl Worker {
                 continue;
             };
             let mut rope_pos = Vec::new();
-            answer.layout.extend(piece.slots.clone(), &mut rope_pos);
-            let last = piece.chooses.then_some(piece.slots.len() - 1);
-            let ids = &s.tokens[piece.slots.clone()];
-            batch.push(ids, piece.slots.clone(), &rope_pos, s.prefix_len, s.pages.clone(), last);
+            answer.way.layout.extend(piece.slots.clone(), &mut rope_pos);
+            let known = &s.tokens[piece.slots.start..piece.slots.end - piece.drafts];
+            let ids = [known, &s.drafts[..piece.drafts]].concat();
+            let first = piece.slots.start;
+            let wanted = piece.logits.start - first..piece.logits.end - first;
+            batch.push(&ids, piece.slots.clone(), &rope_pos, s.prefix_len, s.pages.clone(), wanted);
         }
         self.logits.clear();
         if batch.rows() == 0 {
             return Ok(());
         }
         self.decoder.forward(&batch)?;
-        self.decoder.logits(batch.logits_rows.len(), &mut self.logits)
+        Ok(self.decoder.logits(batch.logits_rows.len(), &mut self.logits)?)
     }
 
     /// Chooses tokens and tells everybody what happened to them.
-    fn publish(&mut self, plan: &[Piece], result: Result<(), ModelError>) {
-        if let Err(error) = result {
-            let text = error.to_string();
-            plan.iter().for_each(|piece| self.end(piece.id, Event::Failed(EngineError::Step(text.clone()))));
-            return;
-        }
+    fn publish(&mut self, plan: &[Piece]) {
         let logits = std::mem::take(&mut self.logits);
-        let mut rows = logits.chunks_exact(self.decoder.spec().vocab);
+        let vocab = self.decoder.spec().vocab;
+        let mut rest = logits.as_slice();
+        // Who went away before the step has no rows in it.
         for piece in plan {
-            self.scheduler.computed(piece);
-            let row = if piece.chooses { rows.next() } else { None };
-            self.advance(piece, row);
+            if !self.answers.contains_key(&piece.id) {
+                continue;
+            }
+            let (own, others) = rest.split_at(piece.logits.len() * vocab);
+            rest = others;
+            if let Err(fault) = guarded(|| self.advance(piece, own, vocab)) {
+                let _ = self.end(piece.id, Event::Failed(fault));
+            }
         }
         self.logits = logits;
     }
 
-    /// Reports a computed piece: progress of a prompt, or the next token.
-    fn advance(&mut self, piece: &Piece, logits: Option<&[f32]>) {
-        let Some(answer) = self.answers.get_mut(&piece.id) else { return };
-        let cached = self.scheduler.sequence(piece.id).map_or(0, |s| s.cached);
+    /// Takes note of a computed piece: progress of a prompt, the next token, or several that had been guessed.
+    fn advance(&mut self, piece: &Piece, logits: &[f32], vocab: usize) {
+        self.scheduler.computed(piece);
+        let Some(answer) = self.answers.get(&piece.id) else { return };
         if answer.chosen == 0 {
-            let total = answer.prompt_len;
-            let progress = Prompt { done: piece.slots.end.min(total), total, cached };
-            if (answer.sink)(Event::Prompt(progress)).is_break() {
-                return self.forget(piece.id);
+            let scores = self.scores(piece, logits, vocab);
+            if self.report_progress(piece.id, piece.slots.end, scores).is_break() {
+                return;
             }
         }
-        let Some(logits) = logits else { return };
-        if answer.max_tokens == 0 {
-            return self.end(piece.id, Event::Finished(Finish::Length));
+        if piece.chooses {
+            self.statistics.drafted_tokens += piece.drafts as u64;
+            let rows = logits.chunks_exact(vocab);
+            let skipped = rows.len() - 1 - piece.drafts;
+            for (index, row) in rows.skip(skipped).enumerate() {
+                if self.choose(piece.id, row, index).is_break() {
+                    break;
+                }
+            }
         }
-        let id = answer.sampler.next(logits);
-        if answer.stop_ids.contains(&id) {
-            return self.end(piece.id, Event::Finished(Finish::Stop(id)));
+    }
+
+    /// Tells how far a prompt is; ends its request when nobody listens.
+    fn report_progress(&mut self, id: SequenceId, done: usize, scores: Vec<Score>) -> ControlFlow<()> {
+        let cached = self.scheduler.sequence(id).map_or(0, |s| s.cached);
+        let Some(answer) = self.answers.get(&id) else { return ControlFlow::Break(()) };
+        let total = answer.way.prompt_len;
+        let done = if answer.chosen > 0 { total } else { done.min(total) };
+        self.tell(id, Event::Prompt(Prompt { done, total, cached, scores }))
+    }
+
+    /// The log-probabilities of the prompt's tokens that a piece's logits are about.
+    fn scores(&self, piece: &Piece, logits: &[f32], vocab: usize) -> Vec<Score> {
+        let (Some(s), Some(answer)) = (self.scheduler.sequence(piece.id), self.answers.get(&piece.id)) else {
+            return Vec::new();
+        };
+        let Some(n) = answer.way.prompt_logprobs else { return Vec::new() };
+        let next = piece.logits.clone().map(|slot| slot + 1).filter(|&index| index < s.prompt_len);
+        next.zip(logits.chunks_exact(vocab))
+            .map(|(index, row)| {
+                let id = s.tokens[index];
+                let (logprob, top) = log_probabilities(row, id, n);
+                Score { index, id, logprob, top }
+            })
+            .collect()
+    }
+
+    /// Chooses a token. Goes on when the logits of the one after it are there already.
+    fn choose(&mut self, id: SequenceId, logits: &[f32], index: usize) -> ControlFlow<()> {
+        let Some(answer) = self.answers.get_mut(&id) else { return ControlFlow::Break(()) };
+        let way = &mut answer.way;
+        if way.max_tokens == 0 {
+            return self.end(id, Event::Finished(Finish::Length));
         }
-        answer.chosen += 1;
-        let (logprob, top) = match answer.logprobs {
+        let token = way.sampler.next(logits);
+        if let Some(drafter) = &mut way.drafter {
+            drafter.learn(index, token);
+        }
+        if way.stop_ids.contains(&token) {
+            return self.end(id, Event::Finished(Finish::Stop(token)));
+        }
+        let (logprob, top) = match way.logprobs {
             Some(n) => {
-                let (own, top) = log_probabilities(logits, id, n);
+                let (own, top) = log_probabilities(logits, token, n);
                 (Some(own), top)
             }
             None => (None, Vec::new()),
         };
-        if (answer.sink)(Event::Token(Token { id, at: Instant::now(), logprob, top })).is_break() {
-            return self.forget(piece.id);
+        answer.chosen += 1;
+        let complete = answer.chosen == way.max_tokens;
+        self.statistics.generated_tokens += 1;
+        self.tell(id, Event::Token(Token { id: token, at: Instant::now(), logprob, top }))?;
+        if complete {
+            return self.end(id, Event::Finished(Finish::Length));
         }
-        if answer.chosen == answer.max_tokens {
-            self.end(piece.id, Event::Finished(Finish::Length));
-        } else if !self.scheduler.append(piece.id, id) {
-            self.end(piece.id, Event::Finished(Finish::ContextFull));
+        match self.scheduler.append(id, token) {
+            Appended::ContextFull => self.end(id, Event::Finished(Finish::ContextFull)),
+            Appended::Next => ControlFlow::Break(()),
+            Appended::Drafted => {
+                self.statistics.accepted_tokens += 1;
+                ControlFlow::Continue(())
+            }
         }
     }
 
-    fn end(&mut self, id: SequenceId, event: Event) {
-        if let Some(mut answer) = self.answers.remove(&id) {
-            let _ = (answer.sink)(event);
+    /// Hands an event over; ends the request when nobody takes it, or when who does cannot.
+    fn tell(&mut self, id: SequenceId, event: Event) -> ControlFlow<()> {
+        let Some(answer) = self.answers.get_mut(&id) else { return ControlFlow::Break(()) };
+        match guarded(|| (answer.sink)(event)) {
+            Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),
+            Ok(ControlFlow::Break(())) => {
+                self.statistics.cancelled += 1;
+                self.scheduler.finish(id);
+                // Dropping a sink may run its owner's code.
+                let _ = guarded(|| drop(self.answers.remove(&id)));
+                ControlFlow::Break(())
+            }
+            Err(fault) => self.end(id, Event::Failed(fault)),
         }
-        self.scheduler.finish(id);
     }
 
-    /// Ends a request whose receiver wants no more.
-    fn forget(&mut self, id: SequenceId) {
-        self.answers.remove(&id);
+    fn end(&mut self, id: SequenceId, event: Event) -> ControlFlow<()> {
         self.scheduler.finish(id);
+        if let Some(answer) = self.answers.remove(&id) {
+            match event {
+                Event::Failed(_) => self.statistics.failed += 1,
+                _ => self.statistics.finished += 1,
+            }
+            tell_last(answer.sink, event);
+        }
+        ControlFlow::Break(())
+    }
+
+    /// Takes note of a step's cost.
+    fn note(&mut self, plan: &[Piece], whole: Duration, forward: Duration) {
+        let rows = plan.iter().map(|piece| piece.slots.len()).sum();
+        if !plan.is_empty() && plan.iter().all(|piece| piece.slots.len() == piece.drafts + 1) {
+            self.costs.observe(rows, whole.as_secs_f64());
+        }
+        self.statistics.steps += u64::from(!plan.is_empty());
+        self.statistics.outside += whole - forward;
+        self.publish_statistics();
+    }
+
+    fn publish_statistics(&mut self) {
+        let (pool, counts) = (self.scheduler.pool(), self.scheduler.counts());
+        let now = &mut self.statistics;
+        now.running = self.scheduler.running().len();
+        now.waiting = self.scheduler.waiting().len();
+        now.pages_used = pool.len() - pool.free();
+        now.pages_cached = pool.remembered();
+        now.prompt_tokens = counts.prompt_computed;
+        now.cached_tokens = counts.prompt_cached;
+        now.preemptions = counts.preemptions;
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = *now;
     }
 }

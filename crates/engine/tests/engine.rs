@@ -1,14 +1,18 @@
 //! The engine over a real decoder: greedy answers equal the reference's whatever else is going on, equal beginnings are
 //! computed once, a receiver that goes away frees everything, and a request that fails harms nobody else.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on has failed")]
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use glimmer_checkpoint::Checkpoint;
 use glimmer_cpu::{CpuDevice, CpuOptions};
-use glimmer_engine::{Engine, EngineError, EngineOptions, Event, Finish, Request, Sampling};
+use glimmer_engine::{
+    Engine, EngineError, EngineOptions, Event, Finish, Request, Sampling, Score, Speculation, Statistics,
+};
 use glimmer_models::{load, understand};
 use glimmer_tensor::{Compute, KvType};
 
@@ -24,9 +28,13 @@ fn ids(name: &str, tensor: &str) -> Vec<u32> {
 }
 
 fn engine(name: &str, options: EngineOptions) -> Engine {
-    let checkpoint = Checkpoint::open(&fixture(name)).unwrap();
+    engine_of(&fixture(name), Compute::F32, options)
+}
+
+fn engine_of(directory: &Path, compute: Compute, options: EngineOptions) -> Engine {
+    let checkpoint = Checkpoint::open(directory).unwrap();
     let understood = understand(&checkpoint, None).unwrap();
-    let device = CpuDevice::new(CpuOptions { threads: Some(1), compute: Compute::F32, isa: None }).unwrap();
+    let device = CpuDevice::new(CpuOptions { threads: Some(1), compute, isa: None }).unwrap();
     let decoder = load(&checkpoint, &understood, Box::new(device), &mut |_, _| {}).unwrap();
     Engine::start(decoder, options).unwrap()
 }
@@ -35,34 +43,51 @@ const OPTIONS: EngineOptions =
     EngineOptions { context: 256, slots: 1024, rows: 64, running: 8, waiting: 64, kv_type: KvType::F32 };
 
 fn greedy(prompt: Vec<u32>, max_tokens: usize) -> Request {
-    Request {
-        prompt,
-        continued: 0,
-        max_tokens,
-        stop_ids: Vec::new(),
-        sampling: Sampling::default(),
-        logprobs: None,
-        priority: 0,
-    }
+    Request { prompt, max_tokens, ..Request::default() }
 }
 
 struct Heard {
     tokens: Vec<u32>,
+    /// Bits of their log-probabilities, where asked for.
+    logprobs: Vec<u32>,
     cached: usize,
+    scores: Vec<Score>,
     end: Result<Finish, String>,
 }
 
 fn hear(events: &Receiver<Event>) -> Heard {
-    let mut heard = Heard { tokens: Vec::new(), cached: 0, end: Err("the engine fell silent".to_owned()) };
+    let (tokens, logprobs, scores) = (Vec::new(), Vec::new(), Vec::new());
+    let mut heard =
+        Heard { tokens, logprobs, cached: 0, scores, end: Err("the engine fell silent".to_owned()) };
     for event in events {
         match event {
-            Event::Prompt(prompt) => heard.cached = prompt.cached,
-            Event::Token(token) => heard.tokens.push(token.id),
+            Event::Prompt(prompt) => {
+                heard.cached = prompt.cached;
+                heard.scores.extend(prompt.scores);
+            }
+            Event::Token(token) => {
+                heard.tokens.push(token.id);
+                heard.logprobs.extend(token.logprob.map(f32::to_bits));
+            }
             Event::Finished(finish) => heard.end = Ok(finish),
             Event::Failed(error) => heard.end = Err(error.to_string()),
         }
     }
     heard
+}
+
+/// The statistics once nothing is left to do.
+fn at_rest(engine: &Engine) -> Statistics {
+    let begin = Instant::now();
+    loop {
+        let statistics = engine.statistics();
+        if statistics.running + statistics.waiting == 0 {
+            assert_eq!(statistics.pages_used, 0, "{statistics:?}");
+            return statistics;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "{statistics:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 #[test]
@@ -141,6 +166,9 @@ fn requests_that_cannot_be_served_are_told_so_and_harm_nobody() {
     assert_eq!(failed(too_long), "the prompt has 103 tokens, the context 100");
     let outside = failed(vec![10, 281, 284, 300]);
     assert!(outside.contains("token id 300 is outside the vocabulary of 300"), "{outside}");
+    let mad = Sampling { temperature: f32::NAN, ..Sampling::default() };
+    let mad = hear(&engine.answer(Request { sampling: mad, ..greedy(vec![10, 281, 284], 4) }));
+    assert_eq!(mad.end, Err("temperature is NaN".to_owned()));
     let (prompt, expected) = (ids("chatglm-6b", "gen.input_ids"), ids("chatglm-6b", "gen.new_ids"));
     assert_eq!(hear(&engine.answer(greedy(prompt, 16))).tokens, expected);
 }
@@ -192,5 +220,317 @@ fn an_answer_that_is_gone_on_with_is_the_answer_in_one() {
         let prompt = [&request.prompt, &whole[..begun]].concat();
         let rest = Request { prompt, continued: begun, max_tokens: 30 - begun, ..request.clone() };
         assert_eq!(hear(&engine.answer(rest)).tokens, whole[begun..]);
+    }
+}
+
+#[test]
+fn a_sink_that_panics_ends_its_own_request_only() {
+    let name = "glm-edge-1.5b-chat";
+    let engine = engine(name, OPTIONS);
+    let (prompt, expected) = (ids(name, "gen.input_ids"), ids(name, "gen.new_ids"));
+    for panics_at in [0, 1, 2, 7] {
+        let (failures, failed) = channel();
+        let mut heard = 0;
+        let good: Vec<_> = (0..3).map(|_| engine.answer(greedy(prompt.clone(), 16))).collect();
+        let sink = move |event| {
+            if let Event::Failed(error) = event {
+                failures.send(error.to_string()).unwrap();
+                return ControlFlow::Continue(());
+            }
+            heard += 1;
+            assert!(heard <= panics_at, "injected");
+            ControlFlow::Continue(())
+        };
+        engine.submit(greedy(prompt.clone(), 16), Box::new(sink));
+        for events in &good {
+            assert_eq!(hear(events).tokens, expected);
+        }
+        assert_eq!(failed.recv().unwrap(), "a fault in the program: injected");
+        at_rest(&engine);
+    }
+    // Even its last event, and its drop.
+    struct Unlucky;
+    impl Drop for Unlucky {
+        fn drop(&mut self) {
+            panic!("injected at the end");
+        }
+    }
+    let unlucky = Unlucky;
+    let sink = move |_| {
+        let _ = &unlucky;
+        ControlFlow::Continue(())
+    };
+    engine.submit(greedy(prompt.clone(), 2), Box::new(sink));
+    assert_eq!(hear(&engine.answer(greedy(prompt, 16))).tokens, expected);
+    let statistics = at_rest(&engine);
+    assert_eq!((statistics.failed, statistics.finished), (4, 4 * 3 + 2));
+}
+
+#[test]
+fn a_request_that_breaks_the_model_breaks_no_other() {
+    let name = "glm4-9b-0414";
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixture(name)).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    // The embedding of one token is not a number.
+    let checkpoint = Checkpoint::open(copy.path()).unwrap();
+    let table = checkpoint.info("model.embed_tokens.weight").unwrap().clone();
+    drop(checkpoint);
+    let mut bytes = std::fs::read(&table.file).unwrap();
+    let row = table.bytes / table.shape[0];
+    bytes[table.offset as usize + 77 * row..][..row].fill(0xff);
+    std::fs::write(&table.file, bytes).unwrap();
+
+    let engine = engine_of(copy.path(), Compute::F32, EngineOptions { rows: 16, ..OPTIONS });
+    let (prompt, expected) = (ids(name, "gen.input_ids"), ids(name, "gen.new_ids"));
+    assert!(!prompt.contains(&77) && !expected.contains(&77));
+    for place in [0, 20, 49] {
+        let mut bad: Vec<u32> = (100..150).collect();
+        bad[place] = 77;
+        let answers: Vec<_> = (0..6)
+            .map(|i| engine.answer(greedy(if i % 2 == 0 { prompt.clone() } else { bad.clone() }, 16)))
+            .collect();
+        for (i, events) in answers.iter().enumerate() {
+            let heard = hear(events);
+            if i % 2 == 0 {
+                assert_eq!((heard.tokens.as_slice(), heard.end), (expected.as_slice(), Ok(Finish::Length)));
+            } else {
+                assert!(heard.end.unwrap_err().contains("not finite"));
+            }
+        }
+        at_rest(&engine);
+    }
+}
+
+#[test]
+fn prompt_log_probabilities_are_the_references() {
+    for name in ["glm4-9b-orig", "glm-edge-1.5b-chat", "chatglm3-6b", "chatglm-6b"] {
+        let engine = engine(name, EngineOptions { running: 2, rows: 64, ..OPTIONS });
+        let prompt = ids(name, "long.input_ids");
+        let stored = Checkpoint::open(&fixture(name).join("expected.safetensors")).unwrap();
+        let logits = stored.vector_f32("long.logits").unwrap();
+        let vocab = logits.len() / prompt.len();
+        // ChatGLM-6B's context attends both ways: what follows is no prediction there.
+        let context = if name == "chatglm-6b" { prompt.iter().position(|&id| id == 284).unwrap() } else { 0 };
+        // Remembered or not, alone and twice: they are always computed.
+        hear(&engine.answer(greedy(prompt.clone(), 3)));
+        let request = Request { prompt_logprobs: Some(2), ..greedy(prompt.clone(), 0) };
+        for events in [engine.answer(request.clone()), engine.answer(request.clone())] {
+            let heard = hear(&events);
+            assert_eq!((heard.end, heard.tokens.len()), (Ok(Finish::Length), 0));
+            let places: Vec<usize> = heard.scores.iter().map(|s| s.index).collect();
+            assert_eq!(places, (context + 1..prompt.len()).collect::<Vec<_>>(), "{name}");
+            for Score { index: place, id, logprob, top } in heard.scores {
+                assert_eq!(id, prompt[place]);
+                let row = &logits[(place - 1) * vocab..place * vocab];
+                let sum: f64 = row.iter().map(|&l| f64::from(l).exp()).sum();
+                let log = |id: u32| f64::from(row[id as usize]) - sum.ln();
+                assert!((f64::from(logprob) - log(id)).abs() < 2e-4, "{name}, token {place}");
+                let best = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                assert!(top.len() == 2 && (row[top[0].0 as usize] - best).abs() < 2e-4);
+                assert!(top.iter().all(|&(id, l)| (f64::from(l) - log(id)).abs() < 2e-4));
+            }
+        }
+        // With an answer after them that is the same as ever.
+        let expected = hear(&engine.answer(greedy(prompt.clone(), 9))).tokens;
+        assert_eq!(hear(&engine.answer(Request { max_tokens: 9, ..request })).tokens, expected);
+        at_rest(&engine);
+    }
+}
+
+#[test]
+fn copies_are_the_answers_of_their_seeds_and_compute_the_prompt_once() {
+    for name in ["glm-edge-1.5b-chat", "chatglm-6b"] {
+        let prompt: Vec<u32> = match name {
+            "chatglm-6b" => (10..70).chain([281, 284]).collect(),
+            _ => (3..73).collect(),
+        };
+        let sampling = Sampling { temperature: 1.0, seed: 40, ..Sampling::default() };
+        let request = Request { sampling: sampling.clone(), ..greedy(prompt.clone(), 20) };
+        let alone: Vec<_> = (0..5)
+            .map(|i| {
+                let sampling = Sampling { seed: 40 + i, ..sampling.clone() };
+                let engine = engine(name, OPTIONS);
+                hear(&engine.answer(Request { sampling, ..request.clone() })).tokens
+            })
+            .collect();
+        assert_ne!(alone[0], alone[1]);
+        let engine = engine(name, OPTIONS);
+        let copies: Vec<_> = engine.answers(request, 5).iter().map(|events| hear(events).tokens).collect();
+        assert_eq!(copies, alone, "{name}");
+        let statistics = at_rest(&engine);
+        let shared = (prompt.len() - 1) / 32 * 32;
+        assert_eq!(statistics.prompt_tokens as usize, prompt.len() + 4 * (prompt.len() - shared));
+        assert_eq!(statistics.cached_tokens as usize, 4 * shared);
+        assert_eq!((statistics.finished, statistics.generated_tokens), (5, 100));
+    }
+}
+
+#[test]
+fn a_queue_takes_all_copies_or_none_and_forgets_who_went_away() {
+    let options = EngineOptions { running: 1, waiting: 3, ..OPTIONS };
+    let engine = engine("glm-edge-1.5b-chat", options);
+    for events in engine.answers(greedy((3..40).collect(), 4), 4) {
+        assert!(hear(&events).end.unwrap_err().starts_with("the queue is full"));
+    }
+    let long = engine.answer(greedy((3..40).collect(), 200));
+    // It runs, so the queue is empty; then it is full of people who leave.
+    assert!(matches!(long.recv().unwrap(), Event::Prompt(_)));
+    drop(engine.answers(greedy((3..40).collect(), 200), 3));
+    let patient = engine.answer(greedy((3..40).collect(), 2));
+    drop(long);
+    assert_eq!(hear(&patient).tokens.len(), 2);
+    at_rest(&engine);
+}
+
+#[test]
+fn speculation_changes_no_bit_of_any_answer() {
+    let names = [
+        "chatglm-6b",
+        "chatglm-6b-int4",
+        "chatglm-6b-int8",
+        "chatglm2-6b",
+        "chatglm2-6b-32k",
+        "chatglm2-6b-int4",
+        "chatglm3-6b",
+        "chatglm3-6b-32k",
+        "glm-4-9b-chat-hf",
+        "glm-edge-1.5b-chat",
+        "glm-edge-k256",
+        "glm4-32b-0414",
+        "glm4-9b-0414",
+        "glm4-9b-orig",
+        "glm4-9b-orig-k256",
+    ];
+    for (name, compute, kv_type) in
+        names.iter().flat_map(|name| [(name, Compute::F32, KvType::F32), (name, Compute::Auto, KvType::F16)])
+    {
+        let engine = engine_of(&fixture(name), compute, EngineOptions { kv_type, ..OPTIONS });
+        let mut prompts = vec![ids(name, "gen.input_ids"), ids(name, "long.input_ids")];
+        // One that repeats itself, so that there is much to guess.
+        let often = prompts[0].repeat(5);
+        prompts.push(often);
+        let samplings = [
+            Sampling::default(),
+            Sampling { temperature: 0.4, seed: 5, ..Sampling::default() },
+            Sampling {
+                temperature: 0.9,
+                top_p: 0.8,
+                repetition_penalty: 1.1,
+                seed: 6,
+                ..Sampling::default()
+            },
+        ];
+        let mut accepted = 0;
+        for (prompt, sampling) in prompts.iter().flat_map(|p| samplings.iter().map(move |s| (p, s))) {
+            let ask = |speculation| Request {
+                sampling: sampling.clone(),
+                logprobs: Some(0),
+                speculation,
+                ..greedy(prompt.clone(), 60)
+            };
+            let plain = hear(&engine.answer(ask(Speculation::Off)));
+            assert_eq!(plain.tokens.len(), 60);
+            // Alone, and in company with others that guess.
+            let company: Vec<_> = [Speculation::Always, Speculation::Auto, Speculation::Always]
+                .map(|speculation| engine.answer(ask(speculation)))
+                .into();
+            for events in &company {
+                let guessed = hear(events);
+                assert_eq!(guessed.tokens, plain.tokens, "{name} {compute:?} {sampling:?}");
+                assert_eq!(guessed.logprobs, plain.logprobs, "{name} {compute:?} {sampling:?}");
+            }
+            accepted = engine.statistics().accepted_tokens;
+        }
+        let statistics = at_rest(&engine);
+        println!("{name} {compute:?}: {accepted} of {} guesses were right", statistics.drafted_tokens);
+        assert!(statistics.drafted_tokens > 0);
+    }
+}
+
+#[test]
+fn guesses_end_with_the_answer() {
+    let name = "glm4-9b-orig";
+    let engine = engine(name, EngineOptions { context: 100, slots: 128, ..OPTIONS });
+    let prompt = ids(name, "gen.input_ids").repeat(3);
+    let ask = |speculation, max_tokens| Request { speculation, ..greedy(prompt.clone(), max_tokens) };
+    let plain = hear(&engine.answer(ask(Speculation::Off, 1000)));
+    assert_eq!(plain.end, Ok(Finish::ContextFull));
+    let guessed = hear(&engine.answer(ask(Speculation::Always, 1000)));
+    assert_eq!((guessed.tokens, guessed.end), (plain.tokens.clone(), plain.end));
+    for max_tokens in 1..12 {
+        let guessed = hear(&engine.answer(ask(Speculation::Always, max_tokens)));
+        assert_eq!(
+            (guessed.tokens.as_slice(), guessed.end),
+            (&plain.tokens[..max_tokens], Ok(Finish::Length))
+        );
+        let stop = plain.tokens[max_tokens];
+        let until = plain.tokens.iter().position(|&id| id == stop).unwrap();
+        let request = Request { stop_ids: vec![stop], ..ask(Speculation::Always, 1000) };
+        let guessed = hear(&engine.answer(request));
+        assert_eq!(
+            (guessed.tokens.as_slice(), guessed.end),
+            (&plain.tokens[..until], Ok(Finish::Stop(stop)))
+        );
+    }
+    at_rest(&engine);
+}
+
+#[test]
+fn sixty_four_of_all_kinds_at_once_are_each_as_alone() {
+    let name = "glm-edge-1.5b-chat";
+    let reference = engine(name, EngineOptions { running: 1, rows: 256, ..OPTIONS });
+    let options = EngineOptions { slots: 512, rows: 48, running: 12, waiting: 200, ..OPTIONS };
+    let engine = engine(name, options);
+    let request = |i: u64| {
+        let beginning = (0..40).map(|t| (t * 7 + i as u32 % 3) % 250);
+        let own = (0..(i * 13 % 60) as u32 + 1).map(|t| (t * 11 + i as u32) % 250);
+        let temperature = if i.is_multiple_of(2) { 0.0 } else { 0.8 };
+        let penalty = if i.is_multiple_of(5) { 1.2 } else { 1.0 };
+        Request {
+            prompt: beginning.chain(own).collect(),
+            max_tokens: (i * 7 % 50) as usize + 1,
+            sampling: Sampling { temperature, repetition_penalty: penalty, seed: i, ..Sampling::default() },
+            logprobs: Some(0),
+            prompt_logprobs: (i % 4 == 1).then_some(1),
+            priority: (i % 3) as i32 - 1,
+            speculation: [Speculation::Always, Speculation::Auto, Speculation::Off][i as usize % 3],
+            ..Request::default()
+        }
+    };
+    for round in 0..3 {
+        let asked: Vec<_> = (0..64u64)
+            .map(|i| match i % 8 {
+                6 => vec![engine.answer(Request { prompt: vec![3; 300], ..Request::default() })],
+                7 => engine.answers(request(i), 3),
+                _ => vec![engine.answer(request(i))],
+            })
+            .collect();
+        let mut asked: Vec<_> = asked.into_iter().map(Some).collect();
+        // Some leave at once, some after their first word.
+        for i in (0..64).step_by(9) {
+            let left = asked[i].take().unwrap();
+            if i % 2 == round % 2 {
+                let _ = left[0].recv();
+            }
+        }
+        for (i, answers) in asked.iter().enumerate() {
+            for (copy, events) in answers.iter().flatten().enumerate() {
+                let heard = hear(events);
+                if i % 8 == 6 {
+                    assert_eq!(heard.end, Err("the prompt has 300 tokens, the context 256".to_owned()));
+                    continue;
+                }
+                let mut alone = request(i as u64);
+                alone.sampling.seed += copy as u64;
+                alone.speculation = Speculation::Off;
+                let alone = hear(&reference.answer(alone));
+                assert_eq!((heard.tokens, heard.logprobs), (alone.tokens, alone.logprobs), "request {i}");
+                assert!(copy > 0 || heard.scores == alone.scores, "request {i}");
+            }
+        }
+        assert!(at_rest(&engine).preemptions > 0);
     }
 }

@@ -120,12 +120,10 @@ impl Question {
         (sampling.temperature, sampling.top_p, sampling.seed) = (self.temperature, self.top_p, app.random());
         let request = glimmer_engine::Request {
             prompt: prompt.ids.clone(),
-            continued: 0,
             max_tokens: (context - length).min(app.options.limits.answer_tokens),
             stop_ids: chat.stop_ids.clone(),
             sampling,
-            logprobs: None,
-            priority: 0,
+            ..glimmer_engine::Request::default()
         };
         let decoding = prompt.decoding(&model, &[])?;
         let shown = Shown { prompt_tokens: model.served.tokenizer.encode(&self.prompt).len() };

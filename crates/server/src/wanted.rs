@@ -100,13 +100,13 @@ impl Wanted {
         sampling.seed = sampling.seed.wrapping_add(index as u64);
         let own = if self.ignore_eos { &[][..] } else { stop_ids };
         Request {
-            continued: 0,
             max_tokens: self.max_new(&prompt),
             stop_ids: [own, &self.stop_ids].concat(),
             sampling,
             logprobs,
             priority: self.priority,
             prompt,
+            ..Request::default()
         }
     }
 

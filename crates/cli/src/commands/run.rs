@@ -52,12 +52,11 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
     }
     let request = Request {
         prompt,
-        continued: 0,
         max_tokens,
         stop_ids,
         sampling: sampling.clone(),
         logprobs: args.logprobs.map(|n| n as usize),
-        priority: 0,
+        ..Request::default()
     };
     let loaded = start.elapsed().as_secs_f64();
     let mut answering =

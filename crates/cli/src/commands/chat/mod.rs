@@ -340,8 +340,7 @@ impl<'t> Chat<'t> {
                 max_tokens: self.settings.max_tokens.map_or(usize::MAX, |most| most.saturating_sub(begun)),
                 stop_ids: self.speech.stop_ids.clone(),
                 sampling: sampling.clone(),
-                logprobs: None,
-                priority: 0,
+                ..Request::default()
             };
             let part = self.answer_part(request, &mut answering)?;
             let end = part.end;

@@ -1,0 +1,50 @@
+//! What the engine does and has done, for `/metrics` and for people.
+
+use std::time::Duration;
+
+/// A snapshot at the end of a step. What is not said to be "now" has been counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Requests being computed now.
+    pub running: usize,
+    /// Requests waiting now.
+    pub waiting: usize,
+    /// Pages of the cache.
+    pub pages: usize,
+    /// Pages that requests hold now.
+    pub pages_used: usize,
+    /// Pages nobody holds now that still remember what they were full of.
+    pub pages_cached: usize,
+    /// Tokens of prompts that were computed, again after a preemption.
+    pub prompt_tokens: u64,
+    /// Tokens of prompts that were found remembered.
+    pub cached_tokens: u64,
+    /// Tokens chosen.
+    pub generated_tokens: u64,
+    /// Tokens guessed ahead and computed.
+    pub drafted_tokens: u64,
+    /// Of these, the ones that were right.
+    pub accepted_tokens: u64,
+    /// Requests that had to give their pages back and start again.
+    pub preemptions: u64,
+    /// Requests that were answered to the end.
+    pub finished: u64,
+    /// Requests that failed or were refused.
+    pub failed: u64,
+    /// Requests whose receiver went away.
+    pub cancelled: u64,
+    /// Steps.
+    pub steps: u64,
+    /// Time in the model.
+    pub forward: Duration,
+    /// Time of steps outside the model: taking requests, planning, choosing tokens, telling.
+    pub outside: Duration,
+}
+
+impl Statistics {
+    /// The share of a step's time outside the model.
+    pub fn outside_share(&self) -> f64 {
+        let all = (self.forward + self.outside).as_secs_f64();
+        if all > 0.0 { self.outside.as_secs_f64() / all } else { 0.0 }
+    }
+}
