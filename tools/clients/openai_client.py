@@ -59,6 +59,11 @@ assert again.choices[0].message.content == twice.choices[0].message.content
 # Continuations.
 plain = client.completions.create(model="demo", prompt="Once upon", max_tokens=6, temperature=0, echo=True)
 assert plain.choices[0].text.startswith("Once upon")
+# How probable a given text is: what lm-evaluation-harness asks for.
+scored = client.completions.create(model="demo", prompt="Once upon a time", max_tokens=1, temperature=0, echo=True, logprobs=1)
+told = scored.choices[0].logprobs
+assert told.token_logprobs[0] is None and all(one <= 0 for one in told.token_logprobs[1:])
+assert len(told.tokens) == len(told.token_logprobs) == len(told.top_logprobs) == len(told.text_offset)
 batch = client.completions.create(model="demo", prompt=["a", "b"], max_tokens=4, n=2, logprobs=2)
 assert [choice.index for choice in batch.choices] == [0, 1, 2, 3]
 assert len(batch.choices[0].logprobs.tokens) == len(batch.choices[0].logprobs.token_logprobs)

@@ -39,12 +39,9 @@ pub(crate) async fn complete(
     let prompt = conversation::prompt(model, conversation).await?;
     wanted.check_length(&prompt.ids)?;
     let stop_ids = &model.chat()?.stop_ids;
-    let ask = |index| {
-        let request = wanted.request(prompt.ids.clone(), index, stop_ids, logprobs);
-        Ok(Ask { request, decoding: prompt.decoding(model, &wanted.stop)?, prompt: 0 })
-    };
-    let asks = (0..wanted.n).map(ask).collect::<Result<Vec<_>, ApiError>>()?;
-    let mut speaking = Speaking::start(&app, model, &entry, asks, wanted.stream);
+    let copies = (0..wanted.n).map(|_| prompt.decoding(model, &wanted.stop)).collect::<Result<_, _>>()?;
+    let ask = Ask { request: wanted.request(prompt.ids, stop_ids, logprobs), copies };
+    let mut speaking = Speaking::start(&app, model, &entry, vec![ask], wanted.stream);
     let frame = Frame {
         id: format!("chatcmpl-{:016x}", app.random()),
         created: now(),

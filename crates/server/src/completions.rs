@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use glimmer_chat::reply::StopStrings;
-use glimmer_engine::Token;
+use glimmer_engine::{Score, Token};
 use glimmer_tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
@@ -21,7 +21,7 @@ use crate::error::ApiError;
 use crate::log::now;
 use crate::params::{Params, ids, wrong};
 use crate::served::Model;
-use crate::speaking::{Ask, Decoding, Speaking};
+use crate::speaking::{Ask, Decoding, Delta, Speaking};
 use crate::sse::{self, Script};
 use crate::wanted::Wanted;
 
@@ -53,27 +53,22 @@ pub(crate) async fn complete(
     }
     let model = &wanted.model;
     let mut asks = Vec::new();
-    for (at, prompt) in prompts.iter().enumerate() {
-        for index in 0..wanted.n {
-            let stop_ids = &model.served.text.stop_ids;
-            asks.push(Ask {
-                request: wanted.request(prompt.ids.clone(), index, stop_ids, own.logprobs),
-                decoding: decoding(&model.served.tokenizer, &wanted.stop, own.skips_special),
-                prompt: at,
-            });
-        }
+    let mut writers = Vec::new();
+    for prompt in prompts {
+        let mut request = wanted.request(prompt.ids.clone(), &model.served.text.stop_ids, own.logprobs);
+        request.prompt_logprobs = own.logprobs.filter(|_| own.echo);
+        let copy = |_| decoding(&model.served.tokenizer, &wanted.stop, own.skips_special);
+        asks.push(Ask { request, copies: (0..wanted.n).map(copy).collect() });
+        let echo = own.echo.then(|| Arc::new(Echo { text: prompt.text, ids: prompt.ids }));
+        writers.extend((0..wanted.n).map(|_| Writer { echo: echo.clone(), offset: 0 }));
     }
-    let writers = prompts
-        .iter()
-        .flat_map(|prompt| std::iter::repeat_n(prompt, wanted.n))
-        .map(|prompt| Writer { echo: own.echo.then(|| prompt.text.clone()), offset: 0 })
-        .collect();
     let mut speaking = Speaking::start(&app, model, &entry, asks, wanted.stream);
     let frame = Frame {
         id: format!("cmpl-{:016x}", app.random()),
         created: now(),
         name: wanted.name.clone(),
         has_logprobs: own.logprobs.is_some(),
+        copies: wanted.n,
         writers,
     };
     if wanted.stream {
@@ -84,6 +79,7 @@ pub(crate) async fn complete(
             frame,
             stage: Stage::Echo,
             ready: VecDeque::new(),
+            early: VecDeque::new(),
         }));
     }
     whole(speaking, wanted, frame).await
@@ -108,9 +104,6 @@ impl Own {
                 Some(count.ok_or_else(|| wrong("logprobs", "a whole number from 0 to 20"))? as usize)
             }
         };
-        if echo && logprobs.is_some() {
-            return Err(ApiError::unsupported("logprobs", "`logprobs` with `echo` is not supported yet"));
-        }
         params.not_yet("suffix")?;
         if params.integer("best_of", 1..=1000)?.is_some_and(|best_of| best_of != wanted.n as i64) {
             return Err(ApiError::unsupported("best_of", "`best_of` can only be as large as `n`"));
@@ -171,12 +164,62 @@ fn decoding(tokenizer: &Tokenizer, stop: &[String], skips_special: bool) -> Deco
     Decoding::Plain(Box::new(stream), StopStrings::new(stop.to_vec()))
 }
 
+/// A prompt that stands before its answers.
+struct Echo {
+    text: String,
+    ids: Vec<u32>,
+}
+
 /// Writes one answer.
 struct Writer {
-    /// The prompt's text, until it has been sent.
-    echo: Option<String>,
+    /// The prompt, until it has been sent.
+    echo: Option<Arc<Echo>>,
     /// Characters of the tokens so far.
     offset: usize,
+}
+
+/// The API's four lists of equal length.
+#[derive(Default)]
+struct Lists {
+    tokens: Vec<String>,
+    logprobs: Vec<Option<f32>>,
+    tops: Vec<Value>,
+    offsets: Vec<usize>,
+}
+
+impl Lists {
+    /// A token; one whose probability nothing tells has none.
+    fn push(
+        &mut self,
+        writer: &mut Writer,
+        tokenizer: &Tokenizer,
+        id: u32,
+        known: Option<(f32, &[(u32, f32)])>,
+    ) {
+        let spelling = spelling(tokenizer, id);
+        self.offsets.push(writer.offset);
+        writer.offset += spelling.chars().count();
+        self.tops.push(known.map_or(Value::Null, |(own, top)| {
+            // The token itself stands among the best, even if it is none of them.
+            let mut shown = Map::new();
+            for &(id, logprob) in top {
+                shown.entry(self::spelling(tokenizer, id)).or_insert_with(|| json!(logprob));
+            }
+            shown.entry(spelling.clone()).or_insert_with(|| json!(own));
+            Value::Object(shown)
+        }));
+        self.tokens.push(spelling);
+        self.logprobs.push(known.map(|(own, _)| own));
+    }
+
+    fn value(self) -> Value {
+        json!({
+            "tokens": self.tokens,
+            "token_logprobs": self.logprobs,
+            "top_logprobs": self.tops,
+            "text_offset": self.offsets,
+        })
+    }
 }
 
 /// What all parts of one answer have in common.
@@ -185,6 +228,8 @@ struct Frame {
     created: u64,
     name: String,
     has_logprobs: bool,
+    /// Answers to each prompt.
+    copies: usize,
     writers: Vec<Writer>,
 }
 
@@ -200,29 +245,31 @@ impl Frame {
         })
     }
 
-    /// The API's four lists of equal length.
-    fn logprobs(&mut self, index: usize, tokens: &[Token], model: &Model) -> Value {
-        if !self.has_logprobs {
-            return Value::Null;
-        }
-        let tokenizer = &model.served.tokenizer;
+    /// The log-probabilities of new tokens.
+    fn logprobs(&mut self, index: usize, tokens: &[Token], lists: &mut Lists, model: &Model) {
         let writer = &mut self.writers[index];
-        let (mut spellings, mut logprobs, mut tops, mut offsets) = (vec![], vec![], vec![], vec![]);
         for token in tokens {
-            let spelling = spelling(tokenizer, token.id);
-            offsets.push(writer.offset);
-            writer.offset += spelling.chars().count();
-            // The chosen token stands among the best, even if it is none of them.
-            let mut top = Map::new();
-            for &(id, logprob) in &token.top {
-                top.entry(self::spelling(tokenizer, id)).or_insert_with(|| json!(logprob));
-            }
-            top.entry(spelling.clone()).or_insert_with(|| json!(token.logprob));
-            spellings.push(spelling);
-            logprobs.push(token.logprob);
-            tops.push(Value::Object(top));
+            let known = token.logprob.map(|own| (own, token.top.as_slice()));
+            lists.push(writer, &model.served.tokenizer, token.id, known);
         }
-        json!({"tokens": spellings, "token_logprobs": logprobs, "top_logprobs": tops, "text_offset": offsets})
+    }
+
+    /// The prompt of an answer, once: its text, and the lists of its tokens.
+    fn echo(&mut self, index: usize, scores: &[Option<Score>], lists: &mut Lists, model: &Model) -> String {
+        let writer = &mut self.writers[index];
+        let Some(echo) = writer.echo.take() else { return String::new() };
+        if self.has_logprobs {
+            for (at, &id) in echo.ids.iter().enumerate() {
+                let score = scores.get(at).and_then(Option::as_ref);
+                let known = score.map(|score| (score.logprob, score.top.as_slice()));
+                lists.push(writer, &model.served.tokenizer, id, known);
+            }
+        }
+        echo.text.clone()
+    }
+
+    fn shown(&self, lists: Lists) -> Value {
+        if self.has_logprobs { lists.value() } else { Value::Null }
     }
 }
 
@@ -245,17 +292,13 @@ async fn whole(mut speaking: Speaking, wanted: Wanted, mut frame: Frame) -> Resu
         tokens: Vec<Token>,
         finish: &'static str,
     }
-    let mut answers: Vec<Answer> = frame
-        .writers
-        .iter_mut()
-        .map(|writer| {
-            let text = writer.echo.take().unwrap_or_default();
-            writer.offset = text.chars().count();
-            Answer { text, ..Answer::default() }
-        })
-        .collect();
+    let mut answers: Vec<Answer> = frame.writers.iter().map(|_| Answer::default()).collect();
+    let mut scores = vec![Vec::new(); frame.writers.len() / frame.copies];
     while let Some(delta) = speaking.next().await {
         let delta = delta?;
+        if let Some(told) = delta.scores {
+            scores[delta.index / frame.copies] = told;
+        }
         let answer = &mut answers[delta.index];
         answer.text.push_str(&delta.text);
         answer.tokens.extend(delta.tokens);
@@ -263,9 +306,14 @@ async fn whole(mut speaking: Speaking, wanted: Wanted, mut frame: Frame) -> Resu
     }
     let mut choices = Vec::new();
     for (index, answer) in answers.into_iter().enumerate() {
-        let logprobs = frame.logprobs(index, &answer.tokens, &wanted.model);
+        let mut lists = Lists::default();
+        let echo = frame.echo(index, &scores[index / frame.copies], &mut lists, &wanted.model);
+        frame.logprobs(index, &answer.tokens, &mut lists, &wanted.model);
         choices.push(json!({
-            "index": index, "text": answer.text, "logprobs": logprobs, "finish_reason": answer.finish
+            "index": index,
+            "text": echo + &answer.text,
+            "logprobs": frame.shown(lists),
+            "finish_reason": answer.finish,
         }));
     }
     let mut value = frame.object(&choices.into());
@@ -275,6 +323,7 @@ async fn whole(mut speaking: Speaking, wanted: Wanted, mut frame: Frame) -> Resu
 
 /// Where a stream is.
 enum Stage {
+    /// The prompts, if they are wanted.
     Echo,
     Answers,
     Usage,
@@ -288,15 +337,46 @@ struct Stream {
     frame: Frame,
     stage: Stage,
     ready: VecDeque<Value>,
+    /// What answers said while a prompt was still to be told.
+    early: VecDeque<Delta>,
 }
 
 impl Stream {
-    fn push(&mut self, index: usize, text: &str, tokens: &[Token], finish: Option<&str>) {
-        let logprobs = if tokens.is_empty() {
-            Value::Null
-        } else {
-            self.frame.logprobs(index, tokens, &self.wanted.model)
-        };
+    /// The prompts. With log-probabilities they are known only when the prompts are computed.
+    async fn echo(&mut self) -> Result<(), ApiError> {
+        let count = self.frame.writers.len();
+        let mut scores = vec![None; count / self.frame.copies];
+        let wants_scores =
+            self.frame.has_logprobs && self.frame.writers.iter().any(|writer| writer.echo.is_some());
+        while wants_scores && scores.iter().any(Option::is_none) {
+            let Some(delta) = self.speaking.next().await else { break };
+            let mut delta = delta?;
+            if let Some(told) = delta.scores.take() {
+                scores[delta.index / self.frame.copies] = Some(told);
+            } else {
+                self.early.push_back(delta);
+            }
+        }
+        for index in 0..count {
+            if self.frame.writers[index].echo.is_some() {
+                let scores = scores[index / self.frame.copies].as_deref().unwrap_or_default();
+                let mut lists = Lists::default();
+                let text = self.frame.echo(index, scores, &mut lists, &self.wanted.model);
+                let logprobs = self.frame.shown(lists);
+                self.push(index, &text, logprobs, None);
+            }
+        }
+        Ok(())
+    }
+
+    async fn delta(&mut self) -> Option<Result<Delta, ApiError>> {
+        match self.early.pop_front() {
+            Some(delta) => Some(Ok(delta)),
+            None => self.speaking.next().await,
+        }
+    }
+
+    fn push(&mut self, index: usize, text: &str, logprobs: Value, finish: Option<&str>) {
         let choice = json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish});
         let mut chunk = self.frame.object(&json!([choice]));
         if self.wanted.stream_usage {
@@ -314,16 +394,20 @@ impl Script for Stream {
             }
             match self.stage {
                 Stage::Echo => {
-                    for index in 0..self.frame.writers.len() {
-                        if let Some(text) = self.frame.writers[index].echo.take() {
-                            self.frame.writers[index].offset = text.chars().count();
-                            self.push(index, &text, &[], None);
-                        }
-                    }
                     self.stage = Stage::Answers;
+                    if let Err(error) = self.echo().await {
+                        self.stage = Stage::Over;
+                        return Some(error.json().to_string());
+                    }
                 }
-                Stage::Answers => match self.speaking.next().await {
-                    Some(Ok(delta)) => self.push(delta.index, &delta.text, &delta.tokens, delta.finish),
+                Stage::Answers => match self.delta().await {
+                    Some(Ok(delta)) => {
+                        let mut lists = Lists::default();
+                        self.frame.logprobs(delta.index, &delta.tokens, &mut lists, &self.wanted.model);
+                        let logprobs =
+                            if delta.tokens.is_empty() { Value::Null } else { self.frame.shown(lists) };
+                        self.push(delta.index, &delta.text, logprobs, delta.finish);
+                    }
                     Some(Err(error)) => {
                         self.stage = Stage::Over;
                         return Some(error.json().to_string());

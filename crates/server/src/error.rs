@@ -187,7 +187,9 @@ impl ApiError {
     /// A refusal or failure of the engine; `retry_after` is for a full queue.
     pub(crate) fn from_engine(error: &EngineError, retry_after: u64) -> Self {
         match error {
-            EngineError::EmptyPrompt => ApiError::invalid(error.to_string()),
+            EngineError::EmptyPrompt
+            | EngineError::OutsideVocabulary { .. }
+            | EngineError::Sampling { .. } => ApiError::invalid(error.to_string()),
             EngineError::TooLong { prompt, context } => ApiError::too_long(*prompt, *context),
             EngineError::Indivisible { .. } => {
                 ApiError::invalid(error.to_string()).coded("context_length_exceeded")

@@ -118,16 +118,19 @@ impl Question {
         }
         let mut sampling = chat.sampling.clone();
         (sampling.temperature, sampling.top_p, sampling.seed) = (self.temperature, self.top_p, app.random());
+        let decoding = prompt.decoding(&model, &[])?;
         let request = glimmer_engine::Request {
-            prompt: prompt.ids.clone(),
             max_tokens: (context - length).min(app.options.limits.answer_tokens),
             stop_ids: chat.stop_ids.clone(),
             sampling,
+            prompt: prompt.ids,
             ..glimmer_engine::Request::default()
         };
-        let decoding = prompt.decoding(&model, &[])?;
         let shown = Shown { prompt_tokens: model.served.tokenizer.encode(&self.prompt).len() };
-        Ok((Speaking::start(app, &model, entry, vec![Ask { request, decoding, prompt: 0 }], stream), shown))
+        Ok((
+            Speaking::start(app, &model, entry, vec![Ask { request, copies: vec![decoding] }], stream),
+            shown,
+        ))
     }
 }
 

@@ -8,6 +8,8 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use glimmer_engine::Statistics;
+
 use crate::served::Models;
 use crate::speaking::Usage;
 
@@ -87,8 +89,6 @@ const ENDS: [&str; 3] = ["stop", "length", "abort"];
 /// A model's figures.
 #[derive(Debug)]
 pub(crate) struct ModelMetrics {
-    pub(crate) waiting: Gauge,
-    pub(crate) running: Gauge,
     pub(crate) first_token: Histogram,
     pub(crate) between_tokens: Histogram,
     whole: Histogram,
@@ -103,8 +103,6 @@ pub(crate) struct ModelMetrics {
 impl Default for ModelMetrics {
     fn default() -> Self {
         ModelMetrics {
-            waiting: Gauge::default(),
-            running: Gauge::default(),
             first_token: Histogram::new(SECONDS),
             between_tokens: Histogram::new(SECONDS),
             whole: Histogram::new(SECONDS),
@@ -178,35 +176,90 @@ struct Page {
     vllm: bool,
 }
 
-/// A simple figure: our name, vLLM's, its kind, what it is, where it comes from.
-type Figure = (&'static str, &'static str, &'static str, &'static str, fn(&ModelMetrics) -> i64);
+/// A simple figure: our name, vLLM's where it has one, its kind, what it is, where it comes from.
+type Figure =
+    (&'static str, Option<&'static str>, &'static str, &'static str, fn(&ModelMetrics, &Statistics) -> f64);
 /// The same of a histogram.
 type Spread = (&'static str, &'static str, &'static str, fn(&ModelMetrics) -> &Histogram);
 
-fn count(value: &AtomicU64) -> i64 {
-    value.load(Ordering::Relaxed) as i64
+fn count(value: &AtomicU64) -> f64 {
+    value.load(Ordering::Relaxed) as f64
 }
 
-const FIGURES: [Figure; 5] = [
-    ("glimmer_requests_running", "vllm:num_requests_running", "gauge", "Answers being made.", |m| {
-        m.running.get()
-    }),
-    ("glimmer_requests_waiting", "vllm:num_requests_waiting", "gauge", "Answers that wait for room.", |m| {
-        m.waiting.get()
-    }),
-    ("glimmer_prompt_tokens_total", "vllm:prompt_tokens_total", "counter", "Tokens of prompts.", |m| {
-        count(&m.prompt_tokens)
-    }),
+const FIGURES: [Figure; 13] = [
+    (
+        "glimmer_requests_running",
+        Some("vllm:num_requests_running"),
+        "gauge",
+        "Answers being made.",
+        |_, s| s.running as f64,
+    ),
+    (
+        "glimmer_requests_waiting",
+        Some("vllm:num_requests_waiting"),
+        "gauge",
+        "Answers that wait for room.",
+        |_, s| s.waiting as f64,
+    ),
+    ("glimmer_cache_pages", None, "gauge", "Pages of the cache.", |_, s| s.pages as f64),
+    ("glimmer_cache_pages_used", None, "gauge", "Pages that answers hold.", |_, s| s.pages_used as f64),
+    (
+        "glimmer_cache_used_ratio",
+        Some("vllm:kv_cache_usage_perc"),
+        "gauge",
+        "The share of the cache that answers hold.",
+        |_, s| s.pages_used as f64 / s.pages.max(1) as f64,
+    ),
+    (
+        "glimmer_prompt_tokens_total",
+        Some("vllm:prompt_tokens_total"),
+        "counter",
+        "Tokens of prompts.",
+        |m, _| count(&m.prompt_tokens),
+    ),
     (
         "glimmer_cached_tokens_total",
-        "vllm:prefix_cache_hits_total",
+        Some("vllm:prefix_cache_hits_total"),
         "counter",
         "Tokens of prompts that were remembered.",
-        |m| count(&m.cached_tokens),
+        |m, _| count(&m.cached_tokens),
     ),
-    ("glimmer_answer_tokens_total", "vllm:generation_tokens_total", "counter", "Tokens of answers.", |m| {
-        count(&m.answer_tokens)
-    }),
+    (
+        "glimmer_answer_tokens_total",
+        Some("vllm:generation_tokens_total"),
+        "counter",
+        "Tokens of answers.",
+        |m, _| count(&m.answer_tokens),
+    ),
+    (
+        "glimmer_preemptions_total",
+        Some("vllm:num_preemptions_total"),
+        "counter",
+        "Answers that gave their pages back and were begun again.",
+        |_, s| s.preemptions as f64,
+    ),
+    (
+        "glimmer_guessed_tokens_total",
+        Some("vllm:spec_decode_num_draft_tokens_total"),
+        "counter",
+        "Tokens guessed ahead.",
+        |_, s| s.drafted_tokens as f64,
+    ),
+    (
+        "glimmer_guessed_right_tokens_total",
+        Some("vllm:spec_decode_num_accepted_tokens_total"),
+        "counter",
+        "Tokens guessed ahead and right.",
+        |_, s| s.accepted_tokens as f64,
+    ),
+    ("glimmer_model_seconds_total", None, "counter", "Time in the model.", |_, s| s.forward.as_secs_f64()),
+    (
+        "glimmer_outside_model_seconds_total",
+        None,
+        "counter",
+        "Time of the engine's steps outside the model.",
+        |_, s| s.outside.as_secs_f64(),
+    ),
 ];
 
 const SPREADS: [Spread; 5] = [
@@ -256,10 +309,11 @@ impl Page {
 
     fn models(&mut self, models: &Models) {
         for (own, theirs, kind, help, value) in FIGURES {
-            let name = if self.vllm { theirs } else { own };
+            let Some(name) = (if self.vllm { theirs } else { Some(own) }) else { continue };
             self.head(name, kind, help);
             for model in models.all() {
-                self.line(name, &self.label(model.name()), &value(&model.metrics));
+                let value = value(&model.metrics, &model.served.engine.statistics());
+                self.line(name, &self.label(model.name()), &value);
             }
         }
         let (name, label) = if self.vllm {

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use glimmer_chat::reply::{Event as Said, ReplyParser, StopStrings};
-use glimmer_engine::{Event, Finish, Request, Token};
+use glimmer_engine::{Event, Finish, Request, Score, Sink, Token};
 use glimmer_tokenizer::DecodeStream;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout_at;
 
 use crate::access::Entry;
@@ -61,12 +61,11 @@ impl Decoding {
     }
 }
 
-/// An answer to be made.
+/// A prompt and the answers that are to be made to it.
 pub(crate) struct Ask {
     pub(crate) request: Request,
-    pub(crate) decoding: Decoding,
-    /// Which of the request's prompts it answers; a prompt with several answers counts once.
-    pub(crate) prompt: usize,
+    /// How each of its answers is read.
+    pub(crate) copies: Vec<Decoding>,
 }
 
 /// More of an answer.
@@ -78,6 +77,9 @@ pub(crate) struct Delta {
     pub(crate) reasoning: String,
     /// The tokens this is made of; a token whose text is still held back comes with what follows.
     pub(crate) tokens: Vec<Token>,
+    /// The log-probabilities of the prompt's tokens by their places, where they were asked for: once, with the first answer
+    /// to the prompt. The first token has none.
+    pub(crate) scores: Option<Vec<Option<Score>>>,
     /// Why the answer ends here: `stop` or `length`.
     pub(crate) finish: Option<&'static str>,
 }
@@ -100,8 +102,9 @@ struct Choice {
     reasoning: usize,
     /// Tokens whose text is held back.
     held: Vec<Token>,
+    /// Of the prompt's tokens, until they are told.
+    scores: Option<Vec<Option<Score>>>,
     has_spoken: bool,
-    is_running: bool,
     first: Option<Instant>,
     last: Option<Instant>,
     /// Tells the engine's thread that no more of it is wanted.
@@ -134,49 +137,42 @@ impl Speaking {
         asks: Vec<Ask>,
         stream: bool,
     ) -> Self {
+        let copies: usize = asks.iter().map(|ask| ask.copies.len()).sum();
         let behind = if stream {
-            app.options.limits.behind.saturating_mul(asks.len())
+            app.options.limits.behind.saturating_mul(copies)
         } else {
-            let events =
-                |ask: &Ask| ask.request.prompt.len().saturating_add(ask.request.max_tokens).saturating_add(2);
+            let events = |ask: &Ask| {
+                let own = ask.request.prompt.len().saturating_add(ask.request.max_tokens).saturating_add(2);
+                own.saturating_mul(ask.copies.len())
+            };
             asks.iter().map(events).fold(0, usize::saturating_add)
         };
         // Memory is taken as events come, not by the bound.
         let (sender, events) = channel(behind.clamp(1, tokio::sync::Semaphore::MAX_PERMITS));
         let overrun = Arc::new(AtomicBool::new(false));
-        let mut choices = Vec::with_capacity(asks.len());
-        for (index, ask) in asks.into_iter().enumerate() {
-            let cancelled = Arc::new(AtomicBool::new(false));
-            choices.push(Choice {
-                decoding: Some(ask.decoding),
-                prompt: ask.prompt,
-                prompt_tokens: ask.request.prompt.len(),
-                cached: 0,
-                tokens: 0,
-                reasoning: 0,
-                held: Vec::new(),
-                has_spoken: false,
-                is_running: false,
-                first: None,
-                last: None,
-                cancelled: cancelled.clone(),
-            });
-            let (sender, overrun) = (sender.clone(), overrun.clone());
-            model.metrics.waiting.add(1);
-            let sink = move |event| {
-                if cancelled.load(Ordering::Relaxed) {
-                    return ControlFlow::Break(());
-                }
-                match sender.try_send((index, event)) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(TrySendError::Closed(_)) => ControlFlow::Break(()),
-                    Err(TrySendError::Full(_)) => {
-                        overrun.store(true, Ordering::Relaxed);
-                        ControlFlow::Break(())
-                    }
-                }
-            };
-            model.served.engine.submit(ask.request, Box::new(sink));
+        let mut choices = Vec::with_capacity(copies);
+        for (prompt, ask) in asks.into_iter().enumerate() {
+            let mut sinks = Vec::with_capacity(ask.copies.len());
+            for (copy, decoding) in ask.copies.into_iter().enumerate() {
+                let cancelled = Arc::new(AtomicBool::new(false));
+                sinks.push(sink(choices.len(), &sender, &cancelled, &overrun));
+                let is_scored = copy == 0 && ask.request.prompt_logprobs.is_some();
+                choices.push(Choice {
+                    decoding: Some(decoding),
+                    prompt,
+                    prompt_tokens: ask.request.prompt.len(),
+                    cached: 0,
+                    tokens: 0,
+                    reasoning: 0,
+                    held: Vec::new(),
+                    scores: is_scored.then(|| vec![None; ask.request.prompt.len()]),
+                    has_spoken: false,
+                    first: None,
+                    last: None,
+                    cancelled,
+                });
+            }
+            model.served.engine.submit_copies(ask.request, sinks);
         }
         Speaking {
             app: app.clone(),
@@ -253,15 +249,20 @@ impl Speaking {
         let choice = &mut self.choices[index];
         // What was on its way when a stop string was found.
         let Some(decoding) = &mut choice.decoding else { return Ok(None) };
-        if !choice.is_running && !matches!(event, Event::Failed(_)) {
-            choice.is_running = true;
-            metrics.waiting.sub(1);
-            metrics.running.add(1);
-        }
         let (said, ended) = match event {
             Event::Prompt(prompt) => {
                 choice.cached = prompt.cached;
-                return Ok(None);
+                let Some(scores) = &mut choice.scores else { return Ok(None) };
+                for score in prompt.scores {
+                    // A prompt that is computed again after a preemption has the same ones.
+                    if let Some(place) = scores.get_mut(score.index) {
+                        *place = Some(score);
+                    }
+                }
+                if prompt.done < prompt.total {
+                    return Ok(None);
+                }
+                return Ok(Some(Delta { index, scores: choice.scores.take(), ..Delta::default() }));
             }
             Event::Token(token) => {
                 choice.tokens += 1;
@@ -346,8 +347,6 @@ impl Drop for Speaking {
     fn drop(&mut self) {
         let metrics = &self.model.metrics;
         for choice in &self.choices {
-            let gauge = if choice.is_running { &metrics.running } else { &metrics.waiting };
-            gauge.sub(1);
             if choice.decoding.is_some() {
                 metrics.ended(Ended::Abort, self.start.elapsed().as_secs_f64());
             }
@@ -357,4 +356,34 @@ impl Drop for Speaking {
         let first = self.choices.iter().filter_map(|choice| choice.first).min();
         self.entry.spoke(self.model.name(), usage, first.map(|at| at.saturating_duration_since(self.start)));
     }
+}
+
+/// Where the engine's thread puts an answer's events: it never waits here.
+fn sink(
+    index: usize,
+    sender: &Sender<(usize, Event)>,
+    cancelled: &Arc<AtomicBool>,
+    overrun: &Arc<AtomicBool>,
+) -> Sink {
+    let (sender, cancelled, overrun) = (sender.clone(), cancelled.clone(), overrun.clone());
+    Box::new(move |event| {
+        if cancelled.load(Ordering::Relaxed) || sender.is_closed() {
+            return ControlFlow::Break(());
+        }
+        // Progress without news is only the question whether anybody still listens.
+        if let Event::Prompt(prompt) = &event
+            && prompt.done < prompt.total
+            && prompt.scores.is_empty()
+        {
+            return ControlFlow::Continue(());
+        }
+        match sender.try_send((index, event)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(TrySendError::Closed(_)) => ControlFlow::Break(()),
+            Err(TrySendError::Full(_)) => {
+                overrun.store(true, Ordering::Relaxed);
+                ControlFlow::Break(())
+            }
+        }
+    })
 }

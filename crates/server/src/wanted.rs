@@ -88,21 +88,13 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// The request to the engine for answer number `index` to a prompt that is known to fit.
-    pub(crate) fn request(
-        &self,
-        prompt: Vec<u32>,
-        index: usize,
-        stop_ids: &[u32],
-        logprobs: Option<usize>,
-    ) -> Request {
-        let mut sampling = self.sampling.clone();
-        sampling.seed = sampling.seed.wrapping_add(index as u64);
+    /// The request to the engine for answers to a prompt that is known to fit.
+    pub(crate) fn request(&self, prompt: Vec<u32>, stop_ids: &[u32], logprobs: Option<usize>) -> Request {
         let own = if self.ignore_eos { &[][..] } else { stop_ids };
         Request {
             max_tokens: self.max_new(&prompt),
             stop_ids: [own, &self.stop_ids].concat(),
-            sampling,
+            sampling: self.sampling.clone(),
             logprobs,
             priority: self.priority,
             prompt,

@@ -130,10 +130,14 @@ impl Server {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
-    /// Waits until nothing is being answered.
+    /// Waits until nothing is being answered and no page of the cache is held.
     pub fn rest(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while self.metric("glimmer_requests_running{") + self.metric("glimmer_requests_waiting{") > 0.0 {
+        while self.metric("glimmer_requests_running{")
+            + self.metric("glimmer_requests_waiting{")
+            + self.metric("glimmer_cache_pages_used{")
+            > 0.0
+        {
             assert!(Instant::now() < deadline, "the server does not come to rest");
             std::thread::sleep(Duration::from_millis(20));
         }

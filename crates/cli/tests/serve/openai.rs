@@ -190,6 +190,52 @@ fn continuations() {
     assert_eq!(echo["usage"]["completion_tokens"], 0);
     let echo = server.ask(path, &text(json!({"echo": true})));
     assert_eq!(echo["choices"][0]["text"], format!("Once upon a time{said}"));
+    // As lm-evaluation-harness asks for the probabilities of a text.
+    let body = json!({"prompt": [ids, [5, 6, 7]], "echo": true, "logprobs": 1, "max_tokens": 1, "n": 1});
+    let scored = server.ask(path, &text(body.clone()));
+    for (choice, length) in
+        scored["choices"].as_array().unwrap().iter().zip([ids.as_array().unwrap().len(), 3])
+    {
+        let logprobs = &choice["logprobs"];
+        for name in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
+            assert_eq!(logprobs[name].as_array().unwrap().len(), length + 1, "{name}");
+        }
+        assert!(logprobs["token_logprobs"][0].is_null() && logprobs["top_logprobs"][0].is_null());
+        for at in 1..=length {
+            let own = logprobs["token_logprobs"][at].as_f64().unwrap();
+            let top = logprobs["top_logprobs"][at].as_object().unwrap();
+            let best = top.values().map(|x| x.as_f64().unwrap()).fold(f64::NEG_INFINITY, f64::max);
+            assert!(own <= best && best <= 0.0 && top.len() <= 2);
+        }
+    }
+    // Each step of a greedy answer, asked for again as a prompt, is the likeliest.
+    let answer = server.ask(path, &text(json!({"prompt": ids, "logprobs": 1})));
+    let said_ids =
+        server.ask("/tokenize", &json!({"content": answer["choices"][0]["text"]}))["tokens"].clone();
+    let both: Vec<Value> = [&ids, &said_ids].iter().flat_map(|ids| ids.as_array().unwrap().clone()).collect();
+    let again =
+        server.ask(path, &text(json!({"prompt": both, "echo": true, "logprobs": 1, "max_tokens": 0})));
+    let start = ids.as_array().unwrap().len();
+    let told = &again["choices"][0]["logprobs"]["token_logprobs"];
+    if said_ids.as_array().unwrap().len() == 12 {
+        for at in 0..12 {
+            assert_eq!(told[start + at], answer["choices"][0]["logprobs"]["token_logprobs"][at], "{at}");
+        }
+    }
+    // The same as a stream.
+    let mut streamed = body.clone();
+    streamed["stream"] = true.into();
+    let events = server.stream(path, &text(streamed));
+    let mut told = [Vec::new(), Vec::new()];
+    for data in &events[..events.len() - 1] {
+        let chunk: Value = serde_json::from_str(data).unwrap();
+        let choice = &chunk["choices"][0];
+        let more = choice["logprobs"]["token_logprobs"].as_array().cloned().unwrap_or_default();
+        told[choice["index"].as_u64().unwrap() as usize].extend(more);
+    }
+    for (told, choice) in told.iter().zip(scored["choices"].as_array().unwrap()) {
+        assert_eq!(told, choice["logprobs"]["token_logprobs"].as_array().unwrap());
+    }
     // As a stream.
     let events = server.stream(path, &text(json!({"stream": true, "echo": true, "prompt": ["a", "b"]})));
     assert_eq!(events.last().unwrap(), "[DONE]");
