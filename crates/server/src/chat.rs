@@ -26,9 +26,19 @@ use crate::{body, conversation};
 pub(crate) async fn complete(
     State(app): State<Arc<App>>,
     Extension(entry): Extension<Entry>,
-    mut params: Params,
+    params: Params,
 ) -> Result<Response, ApiError> {
-    let wanted = Wanted::take(&app, &mut params, |model| Ok(model.chat()?.sampling.clone()))?;
+    answer(&app, &entry, params, false).await
+}
+
+/// Answers; a `cumulative` stream has the whole text so far in every chunk.
+pub(crate) async fn answer(
+    app: &Arc<App>,
+    entry: &Entry,
+    mut params: Params,
+    cumulative: bool,
+) -> Result<Response, ApiError> {
+    let wanted = Wanted::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone()))?;
     let logprobs = logprobs(&mut params)?;
     let shows_reasoning = params.boolean("include_reasoning")?.unwrap_or(true);
     refuse_tools(&mut params)?;
@@ -41,7 +51,7 @@ pub(crate) async fn complete(
     let stop_ids = &model.chat()?.stop_ids;
     let copies = (0..wanted.n).map(|_| prompt.decoding(model, &wanted.stop)).collect::<Result<_, _>>()?;
     let ask = Ask { request: wanted.request(prompt.ids, stop_ids, logprobs), copies };
-    let mut speaking = Speaking::start(&app, model, &entry, vec![ask], wanted.stream);
+    let mut speaking = Speaking::start(app, model, entry, vec![ask], wanted.stream);
     let frame = Frame {
         id: format!("chatcmpl-{:016x}", app.random()),
         created: now(),
@@ -51,8 +61,9 @@ pub(crate) async fn complete(
     };
     if wanted.stream {
         speaking.taken().await?;
-        let stage = Stage::Roles;
-        return Ok(sse::respond(Stream { speaking, wanted, frame, stage, ready: VecDeque::new() }));
+        let whole = cumulative.then(|| vec![String::new(); wanted.n]);
+        let (stage, ready) = (Stage::Roles, VecDeque::new());
+        return Ok(sse::respond(Stream { speaking, wanted, frame, stage, ready, whole }));
     }
     whole(speaking, &wanted, &frame).await
 }
@@ -229,6 +240,8 @@ struct Stream {
     frame: Frame,
     stage: Stage,
     ready: VecDeque<Value>,
+    /// The texts so far, where each chunk has them whole.
+    whole: Option<Vec<String>>,
 }
 
 impl Stream {
@@ -264,7 +277,13 @@ impl Script for Stream {
                             shown["reasoning_content"] = delta.reasoning.into();
                         }
                         if !delta.text.is_empty() {
-                            shown["content"] = delta.text.into();
+                            shown["content"] = match &mut self.whole {
+                                Some(texts) => {
+                                    texts[delta.index].push_str(&delta.text);
+                                    texts[delta.index].as_str().into()
+                                }
+                                None => delta.text.into(),
+                            };
                         }
                         let is_empty = shown.as_object().is_some_and(serde_json::Map::is_empty);
                         if !is_empty || !delta.tokens.is_empty() {

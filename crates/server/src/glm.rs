@@ -29,6 +29,9 @@ pub(crate) async fn chat(
     Extension(entry): Extension<Entry>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
+    if params.has("messages") {
+        return messages(&app, &entry, params).await;
+    }
     let question = Question::take(&mut params, 4096)?;
     params.done()?;
     let (mut speaking, shown) = question.ask(&app, &entry, false).await?;
@@ -37,6 +40,16 @@ pub(crate) async fn chat(
         content.push_str(&delta?.text);
     }
     Ok(body::json(StatusCode::OK, &shown.reply(&content, speaking.usage().completion)))
+}
+
+/// `POST /chat` as later versions of the API have it: the OpenAI API's messages and answers, of whichever model; `chunk:
+/// false` makes a stream's chunks cumulative.
+async fn messages(app: &Arc<App>, entry: &Entry, mut params: Params) -> Result<Response, ApiError> {
+    // There is one model, whatever it is called.
+    params.put("model", app.models()?.first()?.name().into());
+    let chunk = params.boolean("chunk")?.unwrap_or(true);
+    params.only("return_function_call", false)?;
+    crate::chat::answer(app, entry, params, !chunk).await
 }
 
 /// `POST /chat-stream`: the same object again and again, with the whole answer so far; with `--glm-api-deltas`, as later

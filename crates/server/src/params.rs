@@ -40,6 +40,11 @@ impl Params {
         self.fields.shift_remove(name).filter(|value| !value.is_null())
     }
 
+    /// Puts a value in the field's place.
+    pub(crate) fn put(&mut self, name: &str, value: Value) {
+        self.fields.insert(name.to_owned(), value);
+    }
+
     /// A field that must be there.
     pub(crate) fn need(&mut self, name: &str) -> Result<Value, ApiError> {
         self.take(name).ok_or_else(|| ApiError::parameter(name, format!("`{name}` is missing")))

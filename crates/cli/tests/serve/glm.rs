@@ -45,6 +45,28 @@ fn the_glm_api() {
     server.refused("/chat", &json!({"prompt": "Hello!", "max_length": 2}), 400);
     server.refused("/embedding", &json!({"prompt": ["x"]}), 400);
 
+    // Later versions of the API take messages, and a model that is called what it likes.
+    let mut later = json!({
+        "model": "chatglm3-6b", "messages": [{"role": "user", "content": "Hello!"}], "temperature": 0, "max_tokens": 200,
+    });
+    let whole = server.ask("/chat", &later);
+    assert_eq!(whole["choices"][0]["message"]["content"], content);
+    later["stream"] = true.into();
+    let texts = |body: &Value| -> Vec<String> {
+        let events = server.stream("/chat", body);
+        assert_eq!(events.last().unwrap(), "[DONE]");
+        let chunks =
+            events[..events.len() - 1].iter().map(|data| serde_json::from_str::<Value>(data).unwrap());
+        let texts =
+            chunks.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned));
+        texts.filter(|text| !text.is_empty()).collect()
+    };
+    assert_eq!(texts(&later).concat(), content);
+    later["chunk"] = false.into();
+    let cumulative = texts(&later);
+    assert_eq!(cumulative.last().unwrap(), content);
+    assert!(cumulative.windows(2).all(|pair| pair[1].starts_with(&pair[0])));
+
     let server = Server::start(&["--glm-api-deltas"]);
     let events = server.stream("/chat-stream", &body);
     let replies = events.iter().map(|data| serde_json::from_str::<Value>(data).unwrap());
