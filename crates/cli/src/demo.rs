@@ -7,8 +7,7 @@ use std::path::Path;
 pub(crate) const NAME: &str = "demo";
 
 /// What everybody is told who talks to it.
-pub(crate) const LABEL: &str =
-    "this is the demo model: very small, made to show Glimmer";
+pub(crate) const LABEL: &str = "this is the demo model: very small, made to show Glimmer";
 
 /// Its file, a GGUF in Q8_0.
 pub(crate) static FILE: &[u8] = include_bytes!("../assets/demo.gguf");

@@ -63,13 +63,20 @@ impl Command {
             "" => Command::Wrong(format!("/{name} needs the name of a file")),
             file => of(file.to_owned()),
         };
+        let alone = |command: Command| match rest {
+            "" => command,
+            // A question about the command, rather.
+            _ => Command::Wrong(format!(
+                "/{name} stands alone; a message that begins with / is typed with two of them"
+            )),
+        };
         match name {
-            "clear" => Command::Clear,
-            "stop" | "exit" | "quit" => Command::Stop,
-            "help" | "?" => Command::Help,
-            "regenerate" => Command::Regenerate,
-            "undo" => Command::Undo,
-            "tokens" => Command::Tokens,
+            "clear" => alone(Command::Clear),
+            "stop" | "exit" | "quit" => alone(Command::Stop),
+            "help" | "?" => alone(Command::Help),
+            "regenerate" => alone(Command::Regenerate),
+            "undo" => alone(Command::Undo),
+            "tokens" => alone(Command::Tokens),
             "save" => needs_file(Command::Save),
             "load" => needs_file(Command::Load),
             "system" => Command::System(match rest {
@@ -168,7 +175,7 @@ mod tests {
         ] {
             assert_eq!(Command::parse(line), meant, "{line:?}");
         }
-        for wrong in ["/save", "/load ", "/set temperature", "/etc is what?", "/"] {
+        for wrong in ["/save", "/load ", "/set temperature", "/etc is what?", "/", "/undo does what?"] {
             assert!(matches!(Command::parse(wrong), Command::Wrong(_)), "{wrong:?}");
         }
     }
