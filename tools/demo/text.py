@@ -278,6 +278,16 @@ class Conversation:
             if not 0 <= a <= 99 or sum_held_out(a, sign, b) or (sign == "*" and a > 12):
                 return
 
+    def products(self):
+        """A few lines of the table, the larger factors more often."""
+        if self.tools.get("calculator"):
+            return
+        for _ in range(self.rng.randint(2, 4)):
+            a, b = (self.rng.choice((self.rng.randint(0, 12), self.rng.randint(6, 12))) for _ in range(2))
+            question = self.ask_sum(a, "*", b)
+            both = {"en": f"{a} × {b} = {a * b}.", "zh": f"{a} × {b} = {a * b}。"}
+            self.say(question, both[written_in(question)], both=both)
+
     def draw_sum(self):
         rng = self.rng
         while True:
@@ -437,7 +447,7 @@ class Conversation:
 
     def recall(self, kind):
         questions = {
-            "name": (["(what is|what's|do you know|do you remember|tell me|say|remember|and) my name[?]", "who am I[?]", "(what am I called|what did I say my name was|how am I called|can you say my name|do you know who I am|what is my name again)[?]"], ["(我叫什么|我叫什么名字|我是谁|我的名字是什么|我叫啥|你还记得我叫什么吗|你知道我叫什么吗|你知道我是谁吗|记得我的名字吗|说说我的名字|我的名字|你还记得我的名字吗|还记得我叫什么吗)[？]"]),
+            "name": (["(do|can) you (still|perhaps|) (remember|know|recall) (my name|what my name is|what I am called|who I am|what I'm called|the name I told you)[?]", "(what is|what's|do you know|do you remember|tell me|say|remember|and) my name[?]", "who am I[?]", "(what am I called|what did I say my name was|how am I called|can you say my name|do you know who I am|what is my name again)[?]"], ["(我叫什么|我叫什么名字|我是谁|我的名字是什么|我叫啥|你还记得我叫什么吗|你知道我叫什么吗|你知道我是谁吗|记得我的名字吗|说说我的名字|我的名字|你还记得我的名字吗|还记得我叫什么吗)[？]"]),
             "city": (["where do I live[ now][?]", "(where am I from|where do I come from|what is my city|do you remember where I live|do you know where I live|which city do I live in|where is my home)[?]"], ["(我住在哪里|我住哪儿|我来自哪里|我家在哪里|你记得我住在哪里吗|我是哪里人|我住在哪个城市|我家在哪|你知道我住哪吗|我在哪里住)[？]"]),
             "like": (["(what is|what's|do you remember|do you know|tell me) my (favourite thing|favorite|favourite)[?]", "what do I like (best|most)[?]"], ["(我最喜欢什么|我最喜欢的是什么|我最爱什么|你记得我最喜欢什么吗|你知道我最喜欢什么吗|我最爱的是什么|我喜欢什么)[？]"]),
         }[kind]
@@ -499,13 +509,13 @@ class Conversation:
         ]
         self.last = None
 
-    EPISODES = [intent, task, chat_task, explain, sum, translate, outside, no_tool, memory, repeat]
-    WEIGHTS = [20, 18, 13, 5, 24, 14, 11, 3, 11, 4]
+    EPISODES = [intent, task, chat_task, explain, sum, products, translate, outside, no_tool, memory, repeat]
+    WEIGHTS = [22, 18, 13, 5, 20, 6, 14, 10, 3, 13, 4]
 
 
 WRAP_EN = ["so,", "ok,", "okay,", "well,", "hey,", "by the way,", "now", "and", "hello,", "sorry,", "one more thing:", "quick question:", "hm,", "tell me,", "then", "please,", "another question:", "just curious,", "hi,", "oh,", "okay then,", "but", "I wonder,", "next,", "so now,", "right,", "one question:", "excuse me,"]
 WRAP_ZH = ["那", "嗯，", "对了，", "请问", "那么", "顺便问一下，", "我想问一下，", "你好，", "不好意思，", "再问一下，", "话说，", "好，", "接下来，", "我问你，", "另外，", "还有，", "哦，", "现在", "最后问一下，", "问一下，", "喂，", "我想知道，", "好的，那", "麻烦问下，"]
-INTENT_WEIGHTS = {"who": 2.5, "hello": 2, "can": 2, "thanks": 1.5, "bye": 1.5, "glimmer": 1.5}
+INTENT_WEIGHTS = {"who": 3, "real": 2, "hello": 2, "can": 2, "thanks": 1.5, "bye": 1.5, "glimmer": 1.5}
 TASK_WEIGHTS = {"convert": 2.5, "chat": 1.5, "quantize": 1.5, "run": 1.5}
 SYSTEM_PROMPTS = ["You are a helpful assistant.", "You are a helpful assistant. Answer briefly.", "Answer in one sentence.", "Be brief.", "You are Glimmer's demo.", "Follow the user's instructions carefully.",
                   "你是一个有用的助手。", "你是一个乐于助人的人工智能助手。", "请简短回答。", "你是 Glimmer 的演示模型。", "请用一句话回答。", "请认真回答用户的问题。"]

@@ -31,6 +31,9 @@ LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD, FEED_FORWARD = 6, 256, 4, 2, 64, 768
 CONTEXT = 2048
 SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 BATCH = 4096  # tokens of a step, padding included
+# (tokens, rate at the start as a part of the peak): in the second round sums and copied names, known only roughly
+# before, become exact; the last goes on at one rate, and its mean over all steps is the model.
+ROUNDS = [(8e6, 1.0), (4e6, 0.6), (0.5e6, 0.2)]
 
 
 def make_tokenizer():
@@ -143,6 +146,16 @@ def exact_answers(model, encoder, count, seed):
     return right / max(total, 1)
 
 
+def rate_at(tokens, step):
+    """A short rise, a plateau, down to nothing; then from a part of the peak down again; then at one rate."""
+    if tokens < ROUNDS[0][0]:
+        return min(1.0, (step + 1) / 60, (1.0 - tokens / ROUNDS[0][0]) / 0.6 + 0.01)
+    tokens -= ROUNDS[0][0]
+    if tokens < ROUNDS[1][0]:
+        return ROUNDS[1][1] * (1.0 - tokens / ROUNDS[1][0]) + 0.005
+    return ROUNDS[2][1]
+
+
 def used_seconds():
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
@@ -151,7 +164,7 @@ def used_seconds():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--tokens", type=float, default=12e6, help="tokens to train on")
+    parser.add_argument("--tokens", type=float, default=sum(tokens for tokens, _ in ROUNDS), help="stop after this many")
     parser.add_argument("--rate", type=float, default=0.02, help="peak learning rate of Muon")
     parser.add_argument("--adam-rate", type=float, default=3e-3, help="peak learning rate of AdamW")
     parser.add_argument("--optimizer", choices=("muon", "adamw"), default="muon")
@@ -185,26 +198,24 @@ def main():
             optimizer.load_state_dict(kept)
         step, tokens, learnt, spent, wall = state["at"]
         print(f"resumed at step {step}", flush=True)
+    average, averaged = {}, 0
     batches = Batches(encoder, SEED + 1 + step)
     start, start_wall, saved_at, shown, mean = used_seconds() - spent, time.time() - wall, time.time(), tokens, None
     while tokens < args.tokens:
-        # Two rounds: a short rise, a plateau, down to nothing; then from half the rate down again, in which sums and
-        # copied names, known only roughly before, become exact. Long conversations come when short ones are known.
-        first = args.tokens * 2 / 3
-        done = tokens / first
-        if done < 1.0:
-            rate = min(1.0, (step + 1) / 60, (1.0 - done) / 0.6 + 0.01)
-        else:
-            rate = 0.6 * (args.tokens - tokens) / (args.tokens - first) + 0.005
+        rate = rate_at(tokens, step)
         for group, peak in zip((g for o in optimizers for g in o.param_groups), peaks):
             group["lr"] = peak * rate
-        x, marks = batches.draw(0.0 if done < 0.35 else 0.12)
+        x, marks = batches.draw(0.0 if tokens < 0.35 * ROUNDS[0][0] else 0.12)
         loss = loss_of(model, x, marks)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        if tokens >= ROUNDS[0][0] + ROUNDS[1][0]:
+            averaged += 1
+            for name, now in model.state_dict().items():
+                average[name] = average[name] + (now - average[name]) / averaged if averaged > 1 else now.clone()
         step, tokens, learnt = step + 1, tokens + x.numel(), learnt + int(marks.sum())
         mean = loss.item() if mean is None else 0.96 * mean + 0.04 * loss.item()
         if step % 25 == 0:
@@ -217,6 +228,8 @@ def main():
             torch.save(state, saved.with_suffix(".new"))
             saved.with_suffix(".new").replace(saved)
             saved_at = time.time()
+    if averaged:
+        model.load_state_dict(average)
     write_layout(args.out, tokenizer, model)
     print(f"done: loss {mean:.4f}, exact answers {exact_answers(model, encoder, 300, 8):.4f}, {tokens:,} tokens, {used_seconds() - start:.0f} CPU seconds, {time.time() - start_wall:.0f} seconds", flush=True)
 
