@@ -83,9 +83,9 @@ impl FileBytes {
             && !range.is_empty()
             && range.end <= map.len()
         {
+            #[allow(unsafe_code)]
             // SAFETY: the mapping is a shared, read-only one of a file (see `map`), so a dropped page comes back from
             // the file with the same contents when it is touched again: no borrowed byte ever changes.
-            #[allow(unsafe_code)]
             let released = unsafe {
                 map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
             };
