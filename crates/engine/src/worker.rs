@@ -100,29 +100,26 @@ impl Worker {
 
     /// Serves until the last sender is gone and nothing is left to do.
     pub(crate) fn run(mut self) {
-        loop {
-            let first = if self.scheduler.is_idle() {
-                match self.inbox.recv() {
-                    Ok(submission) => Some(submission),
-                    Err(_) => return,
-                }
-            } else {
-                None
-            };
-            let begin = Instant::now();
-            let forward = self.statistics.forward;
-            first.into_iter().for_each(|submission| self.accept(submission));
-            // Once nobody can send any more, what there is is served to the end.
-            while let Ok(submission) = self.inbox.try_recv() {
-                self.accept(submission);
-            }
+        while let Some(begin) = self.drain() {
             self.guess();
             let plan = self.scheduler.plan();
             self.announce();
-            self.step(&plan);
-            let (whole, forward) = (begin.elapsed(), self.statistics.forward - forward);
-            self.note(&plan, whole, forward);
+            let forward = self.step(&plan);
+            self.note(&plan, begin.elapsed(), forward);
         }
+    }
+
+    /// Takes what has arrived, and waits for it when there is nothing else to do. Answers when the work began; `None`
+    /// when there is none and never will be.
+    fn drain(&mut self) -> Option<Instant> {
+        let first = if self.scheduler.is_idle() { Some(self.inbox.recv().ok()?) } else { None };
+        let begin = Instant::now();
+        first.into_iter().for_each(|submission| self.accept(submission));
+        // Once nobody can send any more, what there is is served to the end.
+        while let Ok(submission) = self.inbox.try_recv() {
+            self.accept(submission);
+        }
+        Some(begin)
     }
 
     fn accept(&mut self, submission: Submission) {
@@ -234,20 +231,24 @@ impl Worker {
         }
     }
 
-    /// Computes a plan and tells everybody what came of it.
-    fn step(&mut self, plan: &[Piece]) {
+    /// Computes a plan and tells everybody what came of it. Answers the time in the model.
+    fn step(&mut self, plan: &[Piece]) -> Duration {
         let begin = Instant::now();
         let result = guarded(|| self.forward(plan)).flatten();
-        self.statistics.forward += begin.elapsed();
+        let mut forward = begin.elapsed();
         match result {
             Ok(()) => self.publish(plan),
             Err(error) => match plan {
                 [piece] => {
                     let _ = self.end(piece.id, Event::Failed(error));
                 }
-                _ => plan.iter().for_each(|piece| self.step(std::slice::from_ref(piece))),
+                _ => {
+                    forward +=
+                        plan.iter().map(|piece| self.step(std::slice::from_ref(piece))).sum::<Duration>()
+                }
             },
         }
+        forward
     }
 
     /// Computes the planned rows and reads the logits that are wanted.
@@ -413,6 +414,7 @@ impl Worker {
             self.costs.observe(rows, whole.as_secs_f64());
         }
         self.statistics.steps += u64::from(!plan.is_empty());
+        self.statistics.forward += forward;
         self.statistics.outside += whole - forward;
         self.publish_statistics();
     }
