@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use glimmer_checkpoint::Checkpoint;
 use glimmer_checkpoint::gguf::Metadata;
 use glimmer_engine::{Engine, EngineOptions};
-use glimmer_models::{Decoder, DecoderSpec, Family, PositionLayout, Understood, load, understand};
+use glimmer_models::{Decoder, DecoderSpec, Family, PositionLayout, Positions, Understood, load, understand};
 use glimmer_tensor::{Compute, Device};
 use glimmer_tokenizer::{Tokenizer, TokenizerError};
 use serde_json::Value;
@@ -153,19 +153,19 @@ impl Model {
         Ok(loaded?)
     }
 
-    /// An engine that runs it: one request at a time, of at most `slots` tokens.
+    /// An engine that runs it.
     pub(crate) fn engine(
         &self,
         understood: &Understood,
-        slots: usize,
-        rows: usize,
+        room: Room,
         args: &DeviceArgs,
         terminal: &Terminal,
     ) -> anyhow::Result<Engine> {
         let compute = device::compute(args, Compute::Auto);
         let kv_type = device::kv_type(args, compute);
         let decoder = self.load(understood, device::open(args, compute)?, terminal)?;
-        let options = EngineOptions { context: slots, slots, rows, running: 1, waiting: 1, kv_type };
+        let Room { context, slots, rows, running, waiting } = room;
+        let options = EngineOptions { context, slots, rows, running, waiting, kv_type };
         Ok(Engine::start(decoder, options)?)
     }
 
@@ -197,6 +197,22 @@ fn eos_ids(config: &Value) -> Vec<u32> {
     values.iter().filter_map(Value::as_u64).filter_map(|id| u32::try_from(id).ok()).collect()
 }
 
+/// What an engine is planned for; the fields are those of [`EngineOptions`].
+pub(crate) struct Room {
+    pub(crate) context: usize,
+    pub(crate) slots: usize,
+    pub(crate) rows: usize,
+    pub(crate) running: usize,
+    pub(crate) waiting: usize,
+}
+
+impl Room {
+    /// For one request at a time, of at most `context` tokens.
+    pub(crate) fn for_one(context: usize, rows: usize) -> Self {
+        Room { context, slots: context, rows, running: 1, waiting: 1 }
+    }
+}
+
 /// The context to plan for. One that exceeds the training is allowed and warned of.
 pub(crate) fn context(asked: Option<ContextLength>, spec: &DecoderSpec, terminal: &Terminal) -> usize {
     let tokens = match asked {
@@ -214,6 +230,14 @@ pub(crate) fn context(asked: Option<ContextLength>, spec: &DecoderSpec, terminal
 /// Rows per step for this prompt: `wanted`, or more for ChatGLM-6B, whose context cannot be cut.
 pub(crate) fn rows(spec: &DecoderSpec, prompt: &[u32], wanted: usize) -> anyhow::Result<usize> {
     Ok(PositionLayout::of_prompt(spec.positions, prompt)?.prefix_len().max(wanted))
+}
+
+/// Rows per step for prompts that are not known yet.
+pub(crate) fn rows_of_any(spec: &DecoderSpec, context: usize, wanted: usize) -> usize {
+    match spec.positions {
+        Positions::ChatGlm6b { .. } => context.max(wanted),
+        Positions::Sequential { .. } => wanted,
+    }
 }
 
 /// Refuses ids without a row in the embedding, before anything is loaded.

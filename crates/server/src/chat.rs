@@ -18,7 +18,7 @@ use crate::log::now;
 use crate::params::Params;
 use crate::served::Model;
 use crate::speaking::{Ask, Speaking, Usage};
-use crate::sse::{self, Script};
+use crate::sse::{self, ChunkStream, Chunks};
 use crate::wanted::Wanted;
 use crate::{body, conversation};
 
@@ -62,8 +62,8 @@ pub(crate) async fn answer(
     if wanted.stream {
         speaking.taken().await?;
         let whole = cumulative.then(|| vec![String::new(); wanted.n]);
-        let (stage, ready) = (Stage::Roles, VecDeque::new());
-        return Ok(sse::respond(Stream { speaking, wanted, frame, stage, ready, whole }));
+        let answers = Stream { speaking, wanted, frame, has_begun: false, whole };
+        return Ok(sse::respond(ChunkStream::new(answers)));
     }
     whole(speaking, &wanted, &frame).await
 }
@@ -223,29 +223,19 @@ async fn whole(mut speaking: Speaking, wanted: &Wanted, frame: &Frame) -> Result
     Ok(body::json(StatusCode::OK, &value))
 }
 
-/// Where a stream is.
-enum Stage {
-    /// Who speaks, of each answer.
-    Roles,
-    Answers,
-    Usage,
-    Done,
-    Over,
-}
-
 /// An answer as it comes.
 struct Stream {
     speaking: Speaking,
     wanted: Wanted,
     frame: Frame,
-    stage: Stage,
-    ready: VecDeque<Value>,
+    /// Whether it was told who speaks, of each answer.
+    has_begun: bool,
     /// The texts so far, where each chunk has them whole.
     whole: Option<Vec<String>>,
 }
 
 impl Stream {
-    fn push(&mut self, index: usize, delta: &Value, tokens: &[Token], finish: Option<&str>) {
+    fn chunk(&self, index: usize, delta: &Value, tokens: &[Token], finish: Option<&str>) -> Value {
         let logprobs =
             if tokens.is_empty() { Value::Null } else { self.frame.logprobs(tokens, &self.wanted.model) };
         let choice = json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish});
@@ -253,65 +243,49 @@ impl Stream {
         if self.wanted.stream_usage {
             chunk["usage"] = Value::Null;
         }
-        self.ready.push_back(chunk);
+        chunk
     }
 }
 
-impl Script for Stream {
-    async fn next(&mut self) -> Option<String> {
-        loop {
-            if let Some(chunk) = self.ready.pop_front() {
-                return Some(chunk.to_string());
-            }
-            match self.stage {
-                Stage::Roles => {
-                    for index in 0..self.wanted.n {
-                        self.push(index, &json!({"role": "assistant", "content": ""}), &[], None);
-                    }
-                    self.stage = Stage::Answers;
-                }
-                Stage::Answers => match self.speaking.next().await {
-                    Some(Ok(delta)) => {
-                        let mut shown = json!({});
-                        if self.frame.shows_reasoning && !delta.reasoning.is_empty() {
-                            shown["reasoning_content"] = delta.reasoning.into();
-                        }
-                        if !delta.text.is_empty() {
-                            shown["content"] = match &mut self.whole {
-                                Some(texts) => {
-                                    texts[delta.index].push_str(&delta.text);
-                                    texts[delta.index].as_str().into()
-                                }
-                                None => delta.text.into(),
-                            };
-                        }
-                        let is_empty = shown.as_object().is_some_and(serde_json::Map::is_empty);
-                        if !is_empty || !delta.tokens.is_empty() {
-                            self.push(delta.index, &shown, &delta.tokens, None);
-                        }
-                        if let Some(finish) = delta.finish {
-                            self.push(delta.index, &json!({}), &[], Some(finish));
-                        }
-                    }
-                    Some(Err(error)) => {
-                        self.stage = Stage::Over;
-                        return Some(error.json().to_string());
-                    }
-                    None if self.wanted.stream_usage => self.stage = Stage::Usage,
-                    None => self.stage = Stage::Done,
-                },
-                Stage::Usage => {
-                    let mut chunk = self.frame.chunk(&json!([]));
-                    chunk["usage"] = usage(self.speaking.usage());
-                    self.ready.push_back(chunk);
-                    self.stage = Stage::Done;
-                }
-                Stage::Done => {
-                    self.stage = Stage::Over;
-                    return Some("[DONE]".to_owned());
-                }
-                Stage::Over => return None,
-            }
+impl Chunks for Stream {
+    async fn more(&mut self, ready: &mut VecDeque<Value>) -> Option<Result<(), ApiError>> {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            let role = json!({"role": "assistant", "content": ""});
+            ready.extend((0..self.wanted.n).map(|index| self.chunk(index, &role, &[], None)));
+            return Some(Ok(()));
         }
+        let delta = match self.speaking.next().await? {
+            Ok(delta) => delta,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut shown = json!({});
+        if self.frame.shows_reasoning && !delta.reasoning.is_empty() {
+            shown["reasoning_content"] = delta.reasoning.into();
+        }
+        if !delta.text.is_empty() {
+            shown["content"] = match &mut self.whole {
+                Some(texts) => {
+                    texts[delta.index].push_str(&delta.text);
+                    texts[delta.index].as_str().into()
+                }
+                None => delta.text.into(),
+            };
+        }
+        let is_empty = shown.as_object().is_some_and(serde_json::Map::is_empty);
+        if !is_empty || !delta.tokens.is_empty() {
+            ready.push_back(self.chunk(delta.index, &shown, &delta.tokens, None));
+        }
+        if let Some(finish) = delta.finish {
+            ready.push_back(self.chunk(delta.index, &json!({}), &[], Some(finish)));
+        }
+        Some(Ok(()))
+    }
+
+    fn usage(&self) -> Option<Value> {
+        self.wanted.stream_usage.then(|| {
+            let mut chunk = self.frame.chunk(&json!([]));
+            chunk["usage"] = usage(self.speaking.usage());
+            chunk
+        })
     }
 }

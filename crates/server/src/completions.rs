@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use glimmer_chat::reply::StopStrings;
+use glimmer_chat::reply::Decoding;
 use glimmer_engine::{Score, Token};
 use glimmer_tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
@@ -21,8 +21,8 @@ use crate::error::ApiError;
 use crate::log::now;
 use crate::params::{Params, ids, wrong};
 use crate::served::Model;
-use crate::speaking::{Ask, Decoding, Delta, Speaking};
-use crate::sse::{self, Script};
+use crate::speaking::{Ask, Delta, Speaking};
+use crate::sse::{self, ChunkStream, Chunks};
 use crate::wanted::Wanted;
 
 /// New tokens where the request says nothing, as the OpenAI API has it.
@@ -73,14 +73,8 @@ pub(crate) async fn complete(
     };
     if wanted.stream {
         speaking.taken().await?;
-        return Ok(sse::respond(Stream {
-            speaking,
-            wanted,
-            frame,
-            stage: Stage::Echo,
-            ready: VecDeque::new(),
-            early: VecDeque::new(),
-        }));
+        let answers = Stream { speaking, wanted, frame, has_echoed: false, early: VecDeque::new() };
+        return Ok(sse::respond(ChunkStream::new(answers)));
     }
     whole(speaking, wanted, frame).await
 }
@@ -161,7 +155,7 @@ fn prompts(
 
 fn decoding(tokenizer: &Tokenizer, stop: &[String], skips_special: bool) -> Decoding {
     let stream = if skips_special { tokenizer.stream_skip_special() } else { tokenizer.stream() };
-    Decoding::Plain(Box::new(stream), StopStrings::new(stop.to_vec()))
+    Decoding::plain(stream, stop.to_vec())
 }
 
 /// A prompt that stands before its answers.
@@ -321,29 +315,19 @@ async fn whole(mut speaking: Speaking, wanted: Wanted, mut frame: Frame) -> Resu
     Ok(body::json(StatusCode::OK, &value))
 }
 
-/// Where a stream is.
-enum Stage {
-    /// The prompts, if they are wanted.
-    Echo,
-    Answers,
-    Usage,
-    Done,
-    Over,
-}
-
 struct Stream {
     speaking: Speaking,
     wanted: Wanted,
     frame: Frame,
-    stage: Stage,
-    ready: VecDeque<Value>,
+    /// Whether the prompts were told, if they are wanted.
+    has_echoed: bool,
     /// What answers said while a prompt was still to be told.
     early: VecDeque<Delta>,
 }
 
 impl Stream {
     /// The prompts. With log-probabilities they are known only when the prompts are computed.
-    async fn echo(&mut self) -> Result<(), ApiError> {
+    async fn echo(&mut self, ready: &mut VecDeque<Value>) -> Result<(), ApiError> {
         let count = self.frame.writers.len();
         let mut scores = vec![None; count / self.frame.copies];
         let wants_scores =
@@ -363,7 +347,7 @@ impl Stream {
                 let mut lists = Lists::default();
                 let text = self.frame.echo(index, scores, &mut lists, &self.wanted.model);
                 let logprobs = self.frame.shown(lists);
-                self.push(index, &text, logprobs, None);
+                ready.push_back(self.chunk(index, &text, logprobs, None));
             }
         }
         Ok(())
@@ -376,57 +360,37 @@ impl Stream {
         }
     }
 
-    fn push(&mut self, index: usize, text: &str, logprobs: Value, finish: Option<&str>) {
+    fn chunk(&self, index: usize, text: &str, logprobs: Value, finish: Option<&str>) -> Value {
         let choice = json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish});
         let mut chunk = self.frame.object(&json!([choice]));
         if self.wanted.stream_usage {
             chunk["usage"] = Value::Null;
         }
-        self.ready.push_back(chunk);
+        chunk
     }
 }
 
-impl Script for Stream {
-    async fn next(&mut self) -> Option<String> {
-        loop {
-            if let Some(chunk) = self.ready.pop_front() {
-                return Some(chunk.to_string());
-            }
-            match self.stage {
-                Stage::Echo => {
-                    self.stage = Stage::Answers;
-                    if let Err(error) = self.echo().await {
-                        self.stage = Stage::Over;
-                        return Some(error.json().to_string());
-                    }
-                }
-                Stage::Answers => match self.delta().await {
-                    Some(Ok(delta)) => {
-                        let mut lists = Lists::default();
-                        self.frame.logprobs(delta.index, &delta.tokens, &mut lists, &self.wanted.model);
-                        let logprobs =
-                            if delta.tokens.is_empty() { Value::Null } else { self.frame.shown(lists) };
-                        self.push(delta.index, &delta.text, logprobs, delta.finish);
-                    }
-                    Some(Err(error)) => {
-                        self.stage = Stage::Over;
-                        return Some(error.json().to_string());
-                    }
-                    None if self.wanted.stream_usage => self.stage = Stage::Usage,
-                    None => self.stage = Stage::Done,
-                },
-                Stage::Usage => {
-                    let mut chunk = self.frame.object(&json!([]));
-                    chunk["usage"] = usage(self.speaking.usage());
-                    self.ready.push_back(chunk);
-                    self.stage = Stage::Done;
-                }
-                Stage::Done => {
-                    self.stage = Stage::Over;
-                    return Some("[DONE]".to_owned());
-                }
-                Stage::Over => return None,
-            }
+impl Chunks for Stream {
+    async fn more(&mut self, ready: &mut VecDeque<Value>) -> Option<Result<(), ApiError>> {
+        if !std::mem::replace(&mut self.has_echoed, true) {
+            return Some(self.echo(ready).await);
         }
+        let delta = match self.delta().await? {
+            Ok(delta) => delta,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut lists = Lists::default();
+        self.frame.logprobs(delta.index, &delta.tokens, &mut lists, &self.wanted.model);
+        let logprobs = if delta.tokens.is_empty() { Value::Null } else { self.frame.shown(lists) };
+        ready.push_back(self.chunk(delta.index, &delta.text, logprobs, delta.finish));
+        Some(Ok(()))
+    }
+
+    fn usage(&self) -> Option<Value> {
+        self.wanted.stream_usage.then(|| {
+            let mut chunk = self.frame.object(&json!([]));
+            chunk["usage"] = usage(self.speaking.usage());
+            chunk
+        })
     }
 }

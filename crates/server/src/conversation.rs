@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use glimmer_chat::reply::{ReplyOptions, ReplyParser};
+use glimmer_chat::reply::{Decoding, ReplyOptions, ReplyParser};
 use glimmer_chat::{Conversation, Message, Rendered};
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 use crate::params::{Params, wrong};
 use crate::served::Model;
-use crate::speaking::Decoding;
 
 /// Fields that a message may have. Those after the first line say nothing that a model could read.
 const FIELDS: [&str; 13] = [

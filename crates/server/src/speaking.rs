@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use glimmer_chat::reply::{Event as Said, ReplyParser, StopStrings};
+use glimmer_chat::reply::{Decoding, Event as Said};
 use glimmer_engine::{Event, Finish, Request, Score, Sink, Token};
-use glimmer_tokenizer::DecodeStream;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout_at;
@@ -21,45 +20,6 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::metrics::Ended;
 use crate::served::Model;
-
-/// What becomes of an answer's ids.
-pub(crate) enum Decoding {
-    /// The answer in a chat format.
-    Reply(Box<ReplyParser>),
-    /// Text up to a stop string.
-    Plain(Box<DecodeStream>, StopStrings),
-}
-
-impl Decoding {
-    fn push(&mut self, id: u32) -> Vec<Said> {
-        match self {
-            Decoding::Reply(parser) => parser.push(id),
-            Decoding::Plain(stream, stop) => vec![Said::Text(stop.feed(&stream.push(id)))],
-        }
-    }
-
-    fn has_stopped(&self) -> bool {
-        match self {
-            Decoding::Reply(parser) => parser.stopped().is_some(),
-            Decoding::Plain(_, stop) => stop.found().is_some(),
-        }
-    }
-
-    /// What was held back, and whether a stop string was found in it.
-    fn finish(self) -> (Vec<Said>, bool) {
-        match self {
-            Decoding::Reply(parser) => {
-                let stopped = parser.stopped().is_some();
-                (parser.finish(), stopped)
-            }
-            Decoding::Plain(stream, mut stop) => {
-                let last = stop.feed(&stream.finish());
-                let rest = stop.finish();
-                (vec![Said::Text(last), Said::Text(rest)], stop.found().is_some())
-            }
-        }
-    }
-}
 
 /// A prompt and the answers that are to be made to it.
 pub(crate) struct Ask {
@@ -284,7 +244,7 @@ impl Speaking {
                 if token.logprob.is_some() {
                     choice.held.push(token);
                 }
-                (said, decoding.has_stopped().then_some("stop"))
+                (said, decoding.stopped().is_some().then_some("stop"))
             }
             Event::Finished(Finish::Stop(_)) => (Vec::new(), Some("stop")),
             Event::Finished(_) => (Vec::new(), Some("length")),
@@ -314,7 +274,7 @@ impl Speaking {
             choice.cancelled.store(true, Ordering::Relaxed);
             let (rest, stopped) = choice.decoding.take().map(Decoding::finish).unwrap_or_default();
             say(rest, choice);
-            delta.finish = Some(if stopped { "stop" } else { reason });
+            delta.finish = Some(if stopped.is_some() { "stop" } else { reason });
             self.open -= 1;
             let elapsed = self.start.elapsed().as_secs_f64();
             metrics.ended(if delta.finish == Some("stop") { Ended::Stop } else { Ended::Length }, elapsed);

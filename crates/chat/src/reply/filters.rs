@@ -109,7 +109,7 @@ fn full_width(c: char) -> char {
 
 /// Ends the text before the first stop string.
 #[derive(Debug, Default)]
-pub struct StopStrings {
+pub(super) struct StopStrings {
     strings: Vec<String>,
     held: String,
     found: Option<usize>,
@@ -117,18 +117,17 @@ pub struct StopStrings {
 
 impl StopStrings {
     /// Empty strings stop nothing.
-    pub fn new(strings: Vec<String>) -> StopStrings {
+    pub(super) fn new(strings: Vec<String>) -> StopStrings {
         let strings = strings.into_iter().filter(|s| !s.is_empty()).collect();
         StopStrings { strings, held: String::new(), found: None }
     }
 
-    /// The string that was met.
-    pub fn found(&self) -> Option<&str> {
+    pub(super) fn found(&self) -> Option<&str> {
         self.found.map(|at| self.strings[at].as_str())
     }
 
     /// The text up to the stop string that begins first, or as far as none can have begun.
-    pub fn feed(&mut self, text: &str) -> String {
+    pub(super) fn feed(&mut self, text: &str) -> String {
         if self.found.is_some() {
             return String::new();
         }
@@ -149,7 +148,7 @@ impl StopStrings {
     }
 
     /// What was held for the beginning of a stop string that never came.
-    pub fn finish(&mut self) -> String {
+    pub(super) fn finish(&mut self) -> String {
         let mut held = std::mem::take(&mut self.held);
         if self.found.is_none()
             && let Some((at, which)) =

@@ -6,6 +6,7 @@
 //! bound. Nothing here fails on it, and what is held back is never more than the reply itself.
 
 mod arguments;
+mod decoding;
 mod filters;
 mod json_scanner;
 mod lines;
@@ -17,8 +18,8 @@ use crate::format::Format;
 use crate::message::ToolCall;
 use crate::template::ChatTemplate;
 use arguments::Tools;
-pub use filters::StopStrings;
-use filters::{ChatGlmText, Trim};
+pub use decoding::{Decoding, Plain};
+use filters::{ChatGlmText, StopStrings, Trim};
 use glimmer_tokenizer::{DecodeStream, TokenId, Tokenizer};
 use lines::{Dialect, Lines};
 use serde_json::Value;

@@ -4,17 +4,17 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use anyhow::{bail, ensure};
-use glimmer_chat::reply::{Event, Reply, ReplyParser, StopStrings};
+use glimmer_chat::reply::{Decoding, Event, Reply};
 use glimmer_chat::{Conversation, Format, Message, Role};
 use glimmer_engine::{Request, Token};
-use glimmer_tokenizer::{DecodeStream, Tokenizer};
+use glimmer_tokenizer::Tokenizer;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::answer::{End, Progress, Timings, Usage, answer};
 use crate::args::{ContextLength, RunArgs};
 use crate::chat::{self, Speech};
-use crate::model::{Model, check_ids, context, rows};
+use crate::model::{Model, Room, check_ids, context, rows};
 use crate::printer::Printer;
 use crate::sampling::{Shown, sampling};
 use crate::terminal::Terminal;
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
     // No more slots than can be used.
     let slots = context.min(prompt.len().saturating_add(max_tokens));
     let rows = rows(spec, &prompt, ROWS)?;
-    let engine = model.engine(&understood, slots, rows, &args.device, terminal)?;
+    let engine = model.engine(&understood, Room::for_one(slots, rows), &args.device, terminal)?;
 
     let sampling = sampling(&args.sampling, model.checkpoint()?, format);
     if model.is_demo() {
@@ -97,7 +97,8 @@ struct Task {
     prompt: Vec<u32>,
     stop_ids: Vec<u32>,
     format: Option<Format>,
-    decoding: Decoding,
+    /// What becomes of new ids; without it they are shown themselves.
+    decoding: Option<Decoding>,
     tokenizer: Option<Tokenizer>,
 }
 
@@ -119,7 +120,7 @@ impl Task {
             task.stop_ids.clear();
         }
         if args.print_ids {
-            task.decoding = Decoding::Ids;
+            task.decoding = None;
         }
         Ok(task)
     }
@@ -132,7 +133,7 @@ impl Task {
             (false, _) => Some(model.tokenizer()?),
         };
         let stop_ids = chat::all_stop_ids(model, tokenizer.as_ref(), None)?;
-        let decoding = tokenizer.as_ref().map_or(Decoding::Ids, |tokenizer| Decoding::plain(tokenizer, args));
+        let decoding = tokenizer.as_ref().map(|tokenizer| plain(tokenizer, args));
         Ok(Task { prompt, stop_ids, format: None, decoding, tokenizer })
     }
 
@@ -143,7 +144,7 @@ impl Task {
             if args.parse_special { tokenizer.encode_parse_special(text) } else { tokenizer.encode(text) };
         let prompt = [prefix, &encoded, suffix].concat();
         let stop_ids = chat::all_stop_ids(model, Some(&tokenizer), None)?;
-        let decoding = Decoding::plain(&tokenizer, args);
+        let decoding = Some(plain(&tokenizer, args));
         Ok(Task { prompt, stop_ids, format: None, decoding, tokenizer: Some(tokenizer) })
     }
 
@@ -158,7 +159,7 @@ impl Task {
             prompt: prompt.ids,
             stop_ids: speech.stop_ids,
             format: speech.template.format(),
-            decoding: Decoding::Reply(Box::new(parser)),
+            decoding: Some(Decoding::Reply(Box::new(parser))),
             tokenizer: Some(speech.tokenizer),
         })
     }
@@ -175,25 +176,14 @@ fn prompt_text(args: &RunArgs) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// What becomes of new ids.
-enum Decoding {
-    /// They are shown.
-    Ids,
-    /// Text without special tokens.
-    Plain(DecodeStream, StopStrings),
-    /// The answer in a chat format.
-    Reply(Box<ReplyParser>),
-}
-
-impl Decoding {
-    fn plain(tokenizer: &Tokenizer, args: &RunArgs) -> Self {
-        Decoding::Plain(tokenizer.stream_skip_special(), StopStrings::new(args.sampling.stop.clone()))
-    }
+/// Text as it is, up to a stop string.
+fn plain(tokenizer: &Tokenizer, args: &RunArgs) -> Decoding {
+    Decoding::plain(tokenizer.stream_skip_special(), args.sampling.stop.clone())
 }
 
 /// An answer on its way to standard output, or into a record.
 struct Answering<'t> {
-    decoding: Decoding,
+    decoding: Option<Decoding>,
     printer: Printer<'t>,
     reply: Reply,
     ids: usize,
@@ -202,25 +192,16 @@ struct Answering<'t> {
 impl Answering<'_> {
     fn push(&mut self, id: u32, silent: bool) -> anyhow::Result<ControlFlow<()>> {
         let events = match &mut self.decoding {
-            Decoding::Ids => {
+            Some(decoding) => decoding.push(id),
+            None => {
                 let separator = if self.ids > 0 { "," } else { "" };
                 self.ids += 1;
                 vec![Event::Text(format!("{separator}{id}"))]
             }
-            Decoding::Plain(stream, stop) => vec![Event::Text(stop.feed(&stream.push(id)))],
-            Decoding::Reply(parser) => parser.push(id),
         };
         self.show(events, silent)?;
-        Ok(if self.stopped().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    }
-
-    /// The stop string that ended the answer.
-    fn stopped(&self) -> Option<&str> {
-        match &self.decoding {
-            Decoding::Ids => None,
-            Decoding::Plain(_, stop) => stop.found(),
-            Decoding::Reply(parser) => parser.stopped(),
-        }
+        let stopped = self.decoding.as_ref().is_some_and(|decoding| decoding.stopped().is_some());
+        Ok(if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
     fn show(&mut self, events: Vec<Event>, silent: bool) -> anyhow::Result<()> {
@@ -235,15 +216,7 @@ impl Answering<'_> {
 
     /// The end of the answer: what was held back, and a line break.
     fn finish(mut self, silent: bool) -> anyhow::Result<(Reply, Option<String>)> {
-        let stopped = self.stopped().map(str::to_owned);
-        let rest = match std::mem::replace(&mut self.decoding, Decoding::Ids) {
-            Decoding::Ids => Vec::new(),
-            Decoding::Plain(stream, mut stop) => {
-                let last = stop.feed(&stream.finish());
-                vec![Event::Text(last), Event::Text(stop.finish())]
-            }
-            Decoding::Reply(parser) => parser.finish(),
-        };
+        let (rest, stopped) = self.decoding.take().map(Decoding::finish).unwrap_or_default();
         self.show(rest, silent)?;
         if !silent {
             self.printer.end()?;

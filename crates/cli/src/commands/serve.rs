@@ -5,16 +5,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use glimmer_chat::{ChatError, Format};
-use glimmer_engine::{Engine, EngineOptions, Sampling};
-use glimmer_models::{Encoder, Positions};
+use glimmer_engine::{Engine, Sampling};
+use glimmer_models::Encoder;
 use glimmer_server::{Chat, Embedder, Limits, Options, Served, Server, Text};
-use glimmer_tensor::Compute;
 
 use crate::args::{DeviceArgs, SamplingArgs, ServeArgs, ServedArgs};
-use crate::model::{Model, context};
+use crate::model::{Model, Room, context, rows_of_any};
 use crate::sampling::sampling;
 use crate::terminal::Terminal;
-use crate::{WrongUsage, chat, demo, device};
+use crate::{WrongUsage, chat, demo};
 
 /// Serves until it is told to stop.
 pub(crate) fn run(args: &ServeArgs, terminal: &Terminal) -> anyhow::Result<()> {
@@ -143,23 +142,14 @@ fn engine(
 ) -> anyhow::Result<Engine> {
     let understood = model.understand(terminal)?;
     let context = context(args.ctx, &understood.spec, terminal);
-    // ChatGLM-6B's context attends both ways and cannot be cut.
-    let rows = match understood.spec.positions {
-        Positions::ChatGlm6b { .. } => context.max(args.step_tokens),
-        Positions::Sequential { .. } => args.step_tokens,
-    };
-    let compute = device::compute(device, Compute::Auto);
-    let kv_type = device::kv_type(device, compute);
-    let decoder = model.load(&understood, device::open(device, compute)?, terminal)?;
-    let options = EngineOptions {
+    let room = Room {
         context,
         slots: args.cache_tokens.unwrap_or(context * 2),
-        rows,
+        rows: rows_of_any(&understood.spec, context, args.step_tokens),
         running: args.parallel,
         waiting: args.queue,
-        kv_type,
     };
-    Ok(Engine::start(decoder, options)?)
+    model.engine(&understood, room, device, terminal)
 }
 
 /// Loads an encoder.

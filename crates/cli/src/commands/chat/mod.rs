@@ -12,13 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, bail, ensure};
 use glimmer_chat::reply::{Reply, ReplyParser};
 use glimmer_engine::{Engine, Request};
-use glimmer_models::Positions;
 use signal_hook::consts::SIGINT;
 
 use crate::answer::{End, Outcome, Progress, Timings, Usage, answer};
 use crate::args::{ChatArgs, OnFull};
 use crate::chat::{self, Prompt, Speech};
-use crate::model::{Model, context};
+use crate::model::{Model, Room, context, rows_of_any};
 use crate::printer::Printer;
 use crate::sampling::sampling;
 use crate::terminal::Terminal;
@@ -92,12 +91,8 @@ impl<'t> Chat<'t> {
         }
         let understood = model.understand(terminal)?;
         let context = context(args.ctx, &understood.spec, terminal);
-        // ChatGLM-6B's context attends both ways and cannot be cut.
-        let rows = match understood.spec.positions {
-            Positions::ChatGlm6b { .. } => context,
-            Positions::Sequential { .. } => ROWS.min(context),
-        };
-        let engine = model.engine(&understood, context, rows, &args.device, terminal)?;
+        let room = Room::for_one(context, rows_of_any(&understood.spec, context, ROWS.min(context)));
+        let engine = model.engine(&understood, room, &args.device, terminal)?;
         let sampling = sampling(&args.sampling, model.checkpoint()?, speech.template.format());
         let interrupt = Arc::new(AtomicBool::new(false));
         if is_typed {
