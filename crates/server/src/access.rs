@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
@@ -11,11 +11,14 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body::{Body as _, Frame, SizeHint};
+use opentelemetry::Context as Caller;
 use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::error::ApiError;
 use crate::speaking::Usage;
+use crate::status;
+use crate::traces::Answered;
 
 /// A request in progress. The last copy that goes writes the line.
 #[derive(Clone)]
@@ -27,6 +30,8 @@ struct Kept {
     id: String,
     method: String,
     path: String,
+    /// Whose span this is a part of, where spans are sent.
+    caller: Option<Caller>,
     found: Mutex<Found>,
 }
 
@@ -35,13 +40,22 @@ struct Found {
     status: Option<u16>,
     is_complete: bool,
     error: Option<&'static str>,
-    model: Option<String>,
-    usage: Option<Usage>,
-    first_token: Option<Duration>,
+    spoken: Option<Spoken>,
+}
+
+/// What a model has said.
+pub(crate) struct Spoken {
+    pub(crate) model: String,
+    pub(crate) usage: Usage,
+    pub(crate) start: Instant,
+    pub(crate) first_token: Option<Instant>,
+    pub(crate) end: Instant,
+    /// Why each of the answers ended.
+    pub(crate) finishes: Vec<&'static str>,
 }
 
 impl Entry {
-    pub(crate) fn new(app: &Arc<App>, method: &str, path: String) -> Self {
+    fn new(app: &Arc<App>, method: &str, path: String, caller: Option<Caller>) -> Self {
         let id = format!("req-{:016x}", app.random());
         let found = Mutex::default();
         Entry(Arc::new(Kept {
@@ -50,6 +64,7 @@ impl Entry {
             id,
             method: method.to_owned(),
             path,
+            caller,
             found,
         }))
     }
@@ -59,12 +74,8 @@ impl Entry {
     }
 
     /// A model has spoken.
-    pub(crate) fn spoke(&self, model: &str, usage: Usage, first_token: Option<Duration>) {
-        self.note(|found| {
-            found.model = Some(model.to_owned());
-            found.usage = Some(usage);
-            found.first_token = first_token;
-        });
+    pub(crate) fn spoke(&self, spoken: Spoken) {
+        self.note(|found| found.spoken = Some(spoken));
     }
 
     /// The answer broke off.
@@ -87,21 +98,32 @@ impl Drop for Kept {
         put("path", self.path.clone().into());
         put("status", status.into());
         put("ms", (self.start.elapsed().as_millis() as u64).into());
-        if let Some(model) = found.model {
-            put("model", model.into());
-        }
-        if let Some(usage) = found.usage {
+        if let Some(Spoken { model, usage, start, first_token, .. }) = &found.spoken {
+            put("model", model.as_str().into());
             put("prompt_tokens", usage.prompt.into());
             put("cached_tokens", usage.cached.into());
             put("completion_tokens", usage.completion.into());
-        }
-        if let Some(first) = found.first_token {
-            put("first_token_ms", (first.as_millis() as u64).into());
+            if let Some(first) = first_token {
+                let waited = first.saturating_duration_since(*start);
+                put("first_token_ms", (waited.as_millis() as u64).into());
+            }
         }
         if let Some(error) = found.error {
             put("error", error.into());
         }
         self.app.log.line("request", line);
+        if let Some((traces, caller)) = self.app.traces.as_ref().zip(self.caller.as_ref()) {
+            traces.answered(&Answered {
+                caller,
+                id: &self.id,
+                method: &self.method,
+                path: &self.path,
+                status,
+                error: found.error,
+                start: self.start,
+                spoken: found.spoken.as_ref(),
+            });
+        }
     }
 }
 
@@ -109,7 +131,11 @@ impl Drop for Kept {
 pub(crate) async fn keep(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     // The pattern and not the path: a stranger's paths would fill memory.
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let entry = Entry::new(&app, request.method().as_str(), matched.unwrap_or_else(|| "other".to_owned()));
+    let path = matched.unwrap_or_else(|| "other".to_owned());
+    // Whoever looks every second whether the server is well is not worth a trace.
+    let traces = app.traces.as_ref().filter(|_| !status::PATHS.contains(&path.as_str()));
+    let caller = traces.map(|traces| traces.caller(request.headers()));
+    let entry = Entry::new(&app, request.method().as_str(), path, caller);
     let response = if app.admits(&entry.0.path, request.headers()) {
         request.extensions_mut().insert(entry.clone());
         next.run(request).await

@@ -19,6 +19,7 @@ use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::served::{Models, Served};
+use crate::traces::Traces;
 use crate::{access, chat, completions, embeddings, glm, models, status, tokens};
 
 /// What all requests share.
@@ -27,6 +28,7 @@ pub(crate) struct App {
     pub(crate) keys: Keys,
     pub(crate) metrics: Metrics,
     pub(crate) log: Log,
+    pub(crate) traces: Option<Traces>,
     models: OnceLock<Models>,
     is_draining: AtomicBool,
     random: RandomState,
@@ -39,6 +41,7 @@ impl App {
             keys: Keys::open(options.api_keys.as_deref())?,
             metrics: Metrics::default(),
             log: Log::open(&options)?,
+            traces: options.otlp_endpoint.as_deref().map(Traces::open).transpose()?,
             models: OnceLock::new(),
             is_draining: AtomicBool::new(false),
             random: RandomState::new(),
@@ -61,6 +64,14 @@ impl App {
     /// Ends what can be ended; whoever asks is told not to come any more.
     pub(crate) fn drain(&self) {
         self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Writes and sends what has been kept of requests. Must not be called within a runtime.
+    pub(crate) fn close(&self) {
+        self.log.close();
+        if let Some(traces) = &self.traces {
+            traces.close();
+        }
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -121,6 +132,11 @@ pub(crate) fn router(app: &Arc<App>) -> Result<Router, ServerError> {
     for (path, method) in routes() {
         router = router.route(path, method);
     }
+    around(router, app)
+}
+
+/// What every request goes through, whatever its path.
+fn around(router: Router<Arc<App>>, app: &Arc<App>) -> Result<Router, ServerError> {
     let router = router
         .fallback(async |request: Request| ApiError::no_path(request.method().as_str(), request.uri().path()))
         .method_not_allowed_fallback(async |request: Request| {
@@ -159,7 +175,40 @@ fn cors(origins: &[String]) -> Result<Option<CorsLayer>, ServerError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use axum::Router;
+    use axum::body::Body;
+    use axum::http::Request;
+    use axum::routing::get;
+    use http_body_util::BodyExt;
     use serde_json::Value;
+    use tower::ServiceExt;
+
+    use super::App;
+    use crate::options::Options;
+
+    #[tokio::test]
+    async fn a_fault_is_the_requests_alone() {
+        async fn fault() -> &'static str {
+            panic!("as the test wants");
+        }
+        let app = App::new(Options::for_batch()).unwrap();
+        let faulty: Router<Arc<App>> = Router::new().route("/fault", get(fault)).route("/fine", get("fine"));
+        let router = super::around(faulty, &app).unwrap();
+        let ask = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            router.clone().oneshot(request).await.unwrap()
+        };
+        for _ in 0..3 {
+            let response = ask("/fault").await;
+            assert_eq!(response.status(), 500);
+            let body: Value =
+                serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
+            assert_eq!(body["error"]["type"], "server_error");
+            assert_eq!(ask("/fine").await.status(), 200);
+        }
+    }
 
     #[test]
     fn every_path_is_described_and_no_other() {

@@ -111,7 +111,7 @@ impl Batch {
         let router = router(&app)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let summary = runtime.block_on(self.answer(&app, &router, at_once, each));
-        app.log.close();
+        app.close();
         summary
     }
 

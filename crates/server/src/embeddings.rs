@@ -1,6 +1,7 @@
 //! `POST /v1/embeddings` and the GLM API's `/embedding`: vectors of texts, by an encoder beside the models that write.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Extension;
 use axum::extract::State;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::access::Entry;
+use crate::access::{Entry, Spoken};
 use crate::app::App;
 use crate::body;
 use crate::conversation::aside;
@@ -145,7 +146,7 @@ async fn compute(
     texts: Vec<Vec<u32>>,
 ) -> Result<Vec<Vec<f32>>, ApiError> {
     let usage = Usage { prompt: texts.iter().map(Vec::len).sum(), ..Usage::default() };
-    entry.spoke(&encoder.embedder.name, usage, None);
+    let start = Instant::now();
     let limit = app.options.limits.answer_time;
     let shared = encoder.clone();
     let computed = async move {
@@ -153,7 +154,16 @@ async fn compute(
             encoder.turn.acquire().await.map_err(|_| ApiError::internal("the encoder has stopped"))?;
         aside(move || (shared.embedder.embed)(&texts).map_err(ApiError::invalid)).await
     };
-    timeout(limit, computed).await.unwrap_or_else(|_| Err(ApiError::timeout(limit.as_secs())))
+    let vectors = timeout(limit, computed).await;
+    entry.spoke(Spoken {
+        model: encoder.embedder.name.clone(),
+        usage,
+        start,
+        first_token: None,
+        end: Instant::now(),
+        finishes: Vec::new(),
+    });
+    vectors.unwrap_or_else(|_| Err(ApiError::timeout(limit.as_secs())))
 }
 
 /// A text, ids, or a list of either.

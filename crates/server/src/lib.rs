@@ -19,7 +19,7 @@
 //! | `tokens`, `models`, `status` | endpoints that compute nothing |
 //! | `batch` | the same paths from a file, without a socket |
 //! | `served`, `options` | what the program hands in: models, and what the operator decides |
-//! | `auth`, `log`, `metrics` | keys, the log, figures |
+//! | `auth`, `log`, `metrics`, `traces` | keys, the log, figures, spans for a collector |
 //!
 //! # One request
 //!
@@ -85,6 +85,7 @@ mod status;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tls;
 mod tokens;
+mod traces;
 mod wanted;
 
 pub use batch::{Batch, BatchSummary};

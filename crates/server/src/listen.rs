@@ -61,7 +61,7 @@ impl Server {
             let result = runtime.block_on(serve(listener, tls, router, &shared, &stopped));
             // What is still computed for nobody need not be waited for.
             runtime.shutdown_timeout(Duration::from_secs(1));
-            shared.log.close();
+            shared.close();
             result
         })?;
         Ok(Server { app, address, stop, thread })

@@ -153,7 +153,13 @@ impl Metrics {
     }
 
     /// Everything, as text.
-    pub(crate) fn text(&self, models: Option<&Models>, vllm: bool, lost_lines: u64) -> String {
+    pub(crate) fn text(
+        &self,
+        models: Option<&Models>,
+        vllm: bool,
+        lost_lines: u64,
+        lost_spans: Option<u64>,
+    ) -> String {
         let mut page = Page { text: String::new(), vllm };
         page.head("glimmer_http_requests_total", "counter", "Requests answered, by path and status.");
         for ((path, status), count) in locked(&self.answers).iter() {
@@ -163,6 +169,10 @@ impl Metrics {
         page.line("glimmer_connections", "", &self.connections.get());
         page.head("glimmer_log_lines_lost_total", "counter", "Log lines that could not be written.");
         page.line("glimmer_log_lines_lost_total", "", &lost_lines);
+        if let Some(lost) = lost_spans {
+            page.head("glimmer_spans_lost_total", "counter", "Spans of traces that no collector took.");
+            page.line("glimmer_spans_lost_total", "", &lost);
+        }
         if let Some(models) = models {
             page.models(models);
         }

@@ -30,6 +30,8 @@ pub struct Options {
     pub json_log: bool,
     /// Where the log goes; standard error without it.
     pub log_file: Option<PathBuf>,
+    /// An OpenTelemetry collector, such as `http://localhost:4318`, that is told of every request.
+    pub otlp_endpoint: Option<String>,
     /// Keep no log.
     pub is_silent: bool,
     /// What a request may cost.
@@ -76,6 +78,7 @@ impl Default for Options {
             vllm_metrics: false,
             json_log: false,
             log_file: None,
+            otlp_endpoint: None,
             is_silent: false,
             limits: Limits::default(),
         }

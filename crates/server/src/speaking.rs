@@ -15,7 +15,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout_at;
 
-use crate::access::Entry;
+use crate::access::{Entry, Spoken};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::metrics::Ended;
@@ -65,6 +65,7 @@ struct Choice {
     /// Of the prompt's tokens, until they are told.
     scores: Option<Vec<Option<Score>>>,
     has_spoken: bool,
+    finish: Option<&'static str>,
     first: Option<Instant>,
     last: Option<Instant>,
     /// Tells the engine's thread that no more of it is wanted.
@@ -127,6 +128,7 @@ impl Speaking {
                     held: Vec::new(),
                     scores: is_scored.then(|| vec![None; ask.request.prompt.len()]),
                     has_spoken: false,
+                    finish: None,
                     first: None,
                     last: None,
                     cancelled,
@@ -274,7 +276,8 @@ impl Speaking {
             choice.cancelled.store(true, Ordering::Relaxed);
             let (rest, stopped) = choice.decoding.take().map(Decoding::finish).unwrap_or_default();
             say(rest, choice);
-            delta.finish = Some(if stopped.is_some() { "stop" } else { reason });
+            choice.finish = Some(if stopped.is_some() { "stop" } else { reason });
+            delta.finish = choice.finish;
             self.open -= 1;
             let elapsed = self.start.elapsed().as_secs_f64();
             metrics.ended(if delta.finish == Some("stop") { Ended::Stop } else { Ended::Length }, elapsed);
@@ -313,8 +316,14 @@ impl Drop for Speaking {
         }
         let usage = self.usage();
         metrics.used(usage);
-        let first = self.choices.iter().filter_map(|choice| choice.first).min();
-        self.entry.spoke(self.model.name(), usage, first.map(|at| at.saturating_duration_since(self.start)));
+        self.entry.spoke(Spoken {
+            model: self.model.name().to_owned(),
+            usage,
+            start: self.start,
+            first_token: self.choices.iter().filter_map(|choice| choice.first).min(),
+            end: Instant::now(),
+            finishes: self.choices.iter().filter_map(|choice| choice.finish).collect(),
+        });
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::body::{json as json_response, typed};
 use crate::error::ApiError;
+use crate::traces::Traces;
 
 /// The paths that `--public-status` opens.
 pub(crate) const PATHS: [&str; 6] = ["/health", "/livez", "/ping", "/readyz", "/version", "/metrics"];
@@ -41,7 +42,8 @@ pub(crate) async fn version() -> Response {
 
 /// `GET /metrics`.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let text = app.metrics.text(app.models().ok(), app.options.vllm_metrics, app.log.lost());
+    let lost_spans = app.traces.as_ref().map(Traces::lost);
+    let text = app.metrics.text(app.models().ok(), app.options.vllm_metrics, app.log.lost(), lost_spans);
     typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }
 

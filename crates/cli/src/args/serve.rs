@@ -149,6 +149,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE", help_heading = "Records")]
     pub(crate) log_file: Option<PathBuf>,
 
+    /// Send a trace of every request to the OpenTelemetry collector here (OTLP over HTTP, such as
+    /// http://localhost:4318); OTEL_EXPORTER_OTLP_ENDPOINT says the same. Text of prompts and answers is never in it
+    #[arg(long, value_name = "URL", help_heading = "Records")]
+    pub(crate) otlp_endpoint: Option<String>,
+
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
 }

@@ -48,6 +48,7 @@ fn options(args: &ServeArgs) -> Options {
         vllm_metrics: args.metrics_compat.is_some(),
         json_log: args.log_json,
         log_file: args.log_file.clone(),
+        otlp_endpoint: args.otlp_endpoint.clone().or_else(collector),
         is_silent: false,
         limits: Limits {
             body: args.max_body,
@@ -60,6 +61,13 @@ fn options(args: &ServeArgs) -> Options {
             ..Limits::default()
         },
     }
+}
+
+/// The collector that OpenTelemetry's own variables name.
+fn collector() -> Option<String> {
+    let is_disabled =
+        std::env::var("OTEL_SDK_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"));
+    std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok().filter(|url| !is_disabled && !url.is_empty())
 }
 
 /// The names of each model: those given, else the last part of its path.

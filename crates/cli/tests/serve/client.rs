@@ -21,9 +21,15 @@ pub struct Server {
 impl Server {
     /// Starts `glimmer serve` with these flags on a free port.
     pub fn start(flags: &[&str]) -> Server {
+        Server::start_with(flags, &[])
+    }
+
+    /// The same with variables of the environment.
+    pub fn start_with(flags: &[&str], variables: &[(&str, &str)]) -> Server {
         let mut child = glimmer()
             .args(["serve", "--port", "0"])
             .args(flags)
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

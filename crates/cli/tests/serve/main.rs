@@ -12,3 +12,4 @@ mod openai;
 mod operations;
 #[path = "../support/mod.rs"]
 mod support;
+mod traces;
