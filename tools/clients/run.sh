@@ -43,6 +43,8 @@ if command -v python3 >/dev/null; then
   start
   "$place/python/bin/python" "$here/openai_client.py"
   "$place/python/bin/python" "$here/langchain_client.py"
+  # It needs PyTorch, which is too large to install for this: name a Python that has both.
+  "${SENTENCE_TRANSFORMERS_PYTHON:-$place/python/bin/python}" "$here/sentence_transformers_client.py"
   stop
   # Requests made up from the server's own description: none may fail, none may be answered in a way that is not described,
   # and what the description forbids may not be accepted.
