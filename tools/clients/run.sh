@@ -46,6 +46,10 @@ if command -v python3 >/dev/null; then
   # It needs PyTorch, which is too large to install for this: name a Python that has both.
   "${SENTENCE_TRANSFORMERS_PYTHON:-$place/python/bin/python}" "$here/sentence_transformers_client.py"
   stop
+  start "$root/fixtures/lm-eval" --compute f32
+  HF_HUB_OFFLINE=1 HF_HOME=$place/huggingface "$place/python/bin/python" "$here/lm_eval_client.py" 2>"$place/lm_eval.log" \
+    || { tail -n 5 "$place/lm_eval.log"; exit 1; }
+  stop
   # Requests made up from the server's own description: none may fail, none may be answered in a way that is not described,
   # and what the description forbids may not be accepted.
   start --max-tokens 8 --max-choices 4
