@@ -91,6 +91,7 @@ pub(crate) fn answer(
                 usage.completion_tokens += 1;
                 Progress::Token(token)
             }
+            Ok(Event::Stop(_)) => continue,
             Ok(Event::Finished(Finish::Stop(_))) => break End::Stop,
             Ok(Event::Finished(Finish::Length)) => break End::Length,
             Ok(Event::Finished(Finish::ContextFull)) => break End::ContextFull,

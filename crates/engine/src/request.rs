@@ -64,13 +64,15 @@ pub enum Speculation {
     Always,
 }
 
-/// What happens to a request, in order: any number of `Prompt` and `Token`, then `Finished` or `Failed`.
+/// What happens to a request, in order: any number of `Prompt` and `Token`, perhaps `Stop`, then `Finished` or `Failed`.
 #[derive(Debug)]
 pub enum Event {
     /// A chunk of the prompt was computed.
     Prompt(Prompt),
     /// A token was chosen.
     Token(Token),
+    /// A stop id was chosen, which is no part of the answer: told where log-probabilities are asked for.
+    Stop(Token),
     /// The answer is complete.
     Finished(Finish),
     /// The answer cannot be completed; tokens before stay valid.

@@ -352,9 +352,7 @@ impl Worker {
         if let Some(drafter) = &mut way.drafter {
             drafter.learn(index, token);
         }
-        if way.stop_ids.contains(&token) {
-            return self.end(id, Event::Finished(Finish::Stop(token)));
-        }
+        let is_stop = way.stop_ids.contains(&token);
         let (logprob, top) = match way.logprobs {
             Some(n) => {
                 let (own, top) = log_probabilities(logits, token, n);
@@ -362,6 +360,12 @@ impl Worker {
             }
             None => (None, Vec::new()),
         };
+        if is_stop {
+            if logprob.is_some() {
+                self.tell(id, Event::Stop(Token { id: token, at: Instant::now(), logprob, top }))?;
+            }
+            return self.end(id, Event::Finished(Finish::Stop(token)));
+        }
         answer.chosen += 1;
         let complete = answer.chosen == way.max_tokens;
         self.statistics.generated_tokens += 1;

@@ -69,6 +69,7 @@ fn hear(events: &Receiver<Event>) -> Heard {
                 heard.tokens.push(token.id);
                 heard.logprobs.extend(token.logprob.map(f32::to_bits));
             }
+            Event::Stop(token) => heard.logprobs.extend(token.logprob.map(f32::to_bits)),
             Event::Finished(finish) => heard.end = Ok(finish),
             Event::Failed(error) => heard.end = Err(error.to_string()),
         }
@@ -201,6 +202,15 @@ fn log_probabilities_come_with_tokens_when_asked_for() {
             );
         }
     }
+    // The stop id has one, too, though it is no part of the answer.
+    let asked = |stop_ids| Request { logprobs: Some(1), stop_ids, ..greedy(ids(name, "gen.input_ids"), 16) };
+    let whole = hear(&engine.answer(asked(Vec::new())));
+    let first = whole.tokens.iter().position(|&token| token == whole.tokens[5]).unwrap();
+    let stopped = hear(&engine.answer(asked(vec![whole.tokens[5]])));
+    assert_eq!(
+        (stopped.tokens.as_slice(), stopped.logprobs.as_slice()),
+        (&whole.tokens[..first], &whole.logprobs[..=first])
+    );
 }
 
 #[test]

@@ -295,7 +295,8 @@ async fn whole(mut speaking: Speaking, wanted: Wanted, mut frame: Frame) -> Resu
         }
         let answer = &mut answers[delta.index];
         answer.text.push_str(&delta.text);
-        answer.tokens.extend(delta.tokens);
+        // An answer of no text still had its end to be chosen: evaluators need its log-probability, too.
+        answer.tokens.extend(delta.tokens.into_iter().chain(delta.stop));
         answer.finish = delta.finish.unwrap_or_default();
     }
     let mut choices = Vec::new();
@@ -375,10 +376,11 @@ impl Chunks for Stream {
         if !std::mem::replace(&mut self.has_echoed, true) {
             return Some(self.echo(ready).await);
         }
-        let delta = match self.delta().await? {
+        let mut delta = match self.delta().await? {
             Ok(delta) => delta,
             Err(error) => return Some(Err(error)),
         };
+        delta.tokens.extend(delta.stop.take());
         let mut lists = Lists::default();
         self.frame.logprobs(delta.index, &delta.tokens, &mut lists, &self.wanted.model);
         let logprobs = if delta.tokens.is_empty() { Value::Null } else { self.frame.shown(lists) };

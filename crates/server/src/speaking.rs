@@ -37,6 +37,8 @@ pub(crate) struct Delta {
     pub(crate) reasoning: String,
     /// The tokens this is made of; a token whose text is still held back comes with what follows.
     pub(crate) tokens: Vec<Token>,
+    /// With `finish`, the stop id that ended the answer, where log-probabilities were asked for.
+    pub(crate) stop: Option<Token>,
     /// The log-probabilities of the prompt's tokens by their places, where they were asked for: once, with the first answer
     /// to the prompt. The first token has none.
     pub(crate) scores: Option<Vec<Option<Score>>>,
@@ -64,6 +66,8 @@ struct Choice {
     held: Vec<Token>,
     /// Of the prompt's tokens, until they are told.
     scores: Option<Vec<Option<Score>>>,
+    /// What ended it, until that is told.
+    stop: Option<Token>,
     has_spoken: bool,
     finish: Option<&'static str>,
     first: Option<Instant>,
@@ -103,7 +107,7 @@ impl Speaking {
             app.options.limits.behind.saturating_mul(copies)
         } else {
             let events = |ask: &Ask| {
-                let own = ask.request.prompt.len().saturating_add(ask.request.max_tokens).saturating_add(2);
+                let own = ask.request.prompt.len().saturating_add(ask.request.max_tokens).saturating_add(3);
                 own.saturating_mul(ask.copies.len())
             };
             asks.iter().map(events).fold(0, usize::saturating_add)
@@ -127,6 +131,7 @@ impl Speaking {
                     reasoning: 0,
                     held: Vec::new(),
                     scores: is_scored.then(|| vec![None; ask.request.prompt.len()]),
+                    stop: None,
                     has_spoken: false,
                     finish: None,
                     first: None,
@@ -248,6 +253,10 @@ impl Speaking {
                 }
                 (said, decoding.stopped().is_some().then_some("stop"))
             }
+            Event::Stop(token) => {
+                choice.stop = Some(token);
+                return Ok(None);
+            }
             Event::Finished(Finish::Stop(_)) => (Vec::new(), Some("stop")),
             Event::Finished(_) => (Vec::new(), Some("length")),
             Event::Failed(error) => return Err(self.refused(&error)),
@@ -278,6 +287,7 @@ impl Speaking {
             say(rest, choice);
             choice.finish = Some(if stopped.is_some() { "stop" } else { reason });
             delta.finish = choice.finish;
+            delta.stop = choice.stop.take();
             self.open -= 1;
             let elapsed = self.start.elapsed().as_secs_f64();
             metrics.ended(if delta.finish == Some("stop") { Ended::Stop } else { Ended::Length }, elapsed);

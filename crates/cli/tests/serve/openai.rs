@@ -208,6 +208,18 @@ fn continuations() {
             assert!(own <= best && best <= 0.0 && top.len() <= 2);
         }
     }
+    // Also where the first token ends the answer: here any token does.
+    let mut ended = body.clone();
+    ended["stop_token_ids"] = (0..3000).collect::<Vec<u32>>().into();
+    for (choice, was) in server.ask(path, &text(ended))["choices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(scored["choices"].as_array().unwrap())
+    {
+        assert_eq!(choice["logprobs"]["token_logprobs"], was["logprobs"]["token_logprobs"]);
+        assert_eq!(choice["finish_reason"], "stop");
+    }
     // Each step of a greedy answer, asked for again as a prompt, is the likeliest.
     let answer = server.ask(path, &text(json!({"prompt": ids, "logprobs": 1})));
     let said_ids =
