@@ -8,14 +8,15 @@
 //! not see are never multiplied in: what lies there, even NaN, leaves no trace.
 
 use crate::isa::Isa;
-use crate::kv::KvCache;
+use crate::kv::{KvCache, Numbers};
 use crate::memory::{Parts, Slab};
 use crate::pool::Pool;
 use crate::schedule::{Item, Unit, unit_rows};
 use crate::simd::{Kernel, Simd, dispatch, exp};
 use crate::step::Step;
 use crate::tiles;
-use glimmer_tensor::{CHUNK_SLOTS, DeviceError, Heads, PAGE_SLOTS, Plan};
+use glimmer_tensor::{CHUNK_SLOTS, DeviceError, Heads, PAGE_SLOTS, PageId, Plan};
+use half::f16;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -166,7 +167,8 @@ impl Kernel for WholeUnits<'_> {
             for chunk in item.chunks.clone() {
                 let states = if chunk == 0 { &mut scratch.running } else { &mut scratch.chunk };
                 let (scores, wide) = (&mut scratch.scores, &mut scratch.wide);
-                self.inputs.attend(s, unit, chunk, &scratch.queries, scores, wide, states);
+                let after = item.chunks.contains(&(chunk + 1)).then_some((unit, chunk + 1));
+                self.inputs.attend(s, unit, chunk, after, &scratch.queries, scores, wide, states);
                 if chunk == 0 {
                     continue;
                 }
@@ -208,7 +210,10 @@ impl Kernel for SingleChunks<'_> {
                 let first = unit.first_partial + chunk * queries;
                 // SAFETY: each chunk of each unit has its own states, and belongs to one item, claimed once.
                 let states = unsafe { self.partials.range(first * stride..(first + queries) * stride) };
-                self.inputs.attend(s, unit, chunk, &scratch.queries, scores, wide, states);
+                // Probably this thread's next task.
+                let after = step.schedule.items.get(self.next.load(Ordering::Relaxed));
+                let after = after.map(|item| (&step.schedule.units[item.unit], item.chunks.start));
+                self.inputs.attend(s, unit, chunk, after, &scratch.queries, scores, wide, states);
             }
         }
     }
@@ -271,7 +276,15 @@ impl Inputs<'_> {
         }
     }
 
+    /// The pages of a unit's chunk.
+    fn pages(&self, unit: &Unit, chunk: usize) -> &[PageId] {
+        let (first, end) = (chunk * CHUNK_SLOTS, unit.visible.min((chunk + 1) * CHUNK_SLOTS));
+        let pages = self.step.pages_of(&self.step.sequences[unit.sequence]);
+        &pages[first / PAGE_SLOTS..end.div_ceil(PAGE_SLOTS)]
+    }
+
     /// Computes the states of a unit's queries over one chunk; those of queries that see none of it are left alone.
+    /// `after` is what will be computed next.
     #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "three of them are scratch")]
     fn attend<S: Simd>(
@@ -279,6 +292,7 @@ impl Inputs<'_> {
         s: S,
         unit: &Unit,
         chunk: usize,
+        after: Option<(&Unit, usize)>,
         queries: &[f32],
         scores: &mut [f32],
         wide: &mut [f32],
@@ -290,12 +304,19 @@ impl Inputs<'_> {
         let seen = |row: usize, from: usize, slots: usize| {
             (self.step.visible[row] as usize).saturating_sub(from).min(slots)
         };
-        let pages = self.step.pages_of(&self.step.sequences[unit.sequence]);
-        let pages = &pages[first / PAGE_SLOTS..unit.visible.min(first + CHUNK_SLOTS).div_ceil(PAGE_SLOTS)];
+        let tile = |unit: &Unit, page| self.cache.tile(self.layer, page, unit.kv_head);
+        let pages = self.pages(unit, chunk);
         let count = unit.rows.len() * group;
         for (i, &page) in pages.iter().enumerate() {
-            let keys = shape.keys(s, self.cache.tile(self.layer, page, unit.kv_head), wide);
-            tiles::scores(s, &queries[..count * shape.dim], keys, &mut scores[i * PAGE_SLOTS..]);
+            let next = match pages.get(i + 1) {
+                Some(&page) => shape.key_bytes(tile(unit, page)),
+                None => shape.value_bytes(tile(unit, pages[0])),
+            };
+            let (queries, scores) = (&queries[..count * shape.dim], &mut scores[i * PAGE_SLOTS..]);
+            match shape.keys(s, tile(unit, page), count, wide) {
+                Numbers::F32(keys) => tiles::scores(s, queries, keys, (), scores),
+                Numbers::F16(keys) => tiles::scores(s, queries, keys, next.as_ptr().cast::<f16>(), scores),
+            }
         }
         let scale = 1.0 / (shape.dim as f32).sqrt();
         for (q, row) in queries_of(unit, self.heads) {
@@ -308,7 +329,13 @@ impl Inputs<'_> {
             }
         }
         for (i, &page) in pages.iter().enumerate() {
-            let values = shape.values(s, self.cache.tile(self.layer, page, unit.kv_head), wide);
+            let next = match (pages.get(i + 1), after) {
+                (Some(&page), _) => shape.value_bytes(tile(unit, page)),
+                (None, Some((unit, chunk))) => shape.key_bytes(tile(unit, self.pages(unit, chunk)[0])),
+                // Near already.
+                (None, None) => shape.value_bytes(tile(unit, page)),
+            };
+            let values = shape.values(s, tile(unit, page), count, wide);
             let from = first + i * PAGE_SLOTS;
             let mut row = unit.rows.start;
             while row < unit.rows.end {
@@ -321,7 +348,16 @@ impl Inputs<'_> {
                 let q = (start - unit.rows.start) * group;
                 let weights = &scores[q * CHUNK_SLOTS + i * PAGE_SLOTS..];
                 let states = &mut states[q * stride..];
-                tiles::mix(s, weights, (row - start) * group, values, slots, shape.padded, states, stride);
+                let (count, padded) = ((row - start) * group, shape.padded);
+                match values {
+                    Numbers::F32(values) => {
+                        tiles::mix(s, weights, count, values, (), slots, padded, states, stride);
+                    }
+                    Numbers::F16(values) => {
+                        let next = next.as_ptr().cast::<f16>();
+                        tiles::mix(s, weights, count, values, next, slots, padded, states, stride);
+                    }
+                }
             }
         }
     }

@@ -25,6 +25,15 @@ pub(crate) struct TileShape {
     pub(crate) padded: usize,
 }
 
+/// Keys or values of a tile, as they are multiplied.
+pub(crate) enum Numbers<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+}
+
+/// A tile that this many queries go over is widened first: fewer widen as they go, and memory is read meanwhile.
+const WIDENED_FROM: usize = 17;
+
 /// The pages of all layers.
 pub(crate) struct KvCache {
     shape: TileShape,
@@ -68,13 +77,32 @@ impl TileShape {
         self.layout()[3].end.next_multiple_of(LINE)
     }
 
-    /// The keys of a tile as f32 `[dim][slots]`: the tile's own, or widened into `wide`.
+    /// The bytes of a tile's keys, without scales.
     #[inline(always)]
-    pub(crate) fn keys<'a, S: Simd>(&self, s: S, tile: &'a [u8], wide: &'a mut [f32]) -> &'a [f32] {
+    pub(crate) fn key_bytes<'a>(&self, tile: &'a [u8]) -> &'a [u8] {
+        &tile[self.layout()[0].clone()]
+    }
+
+    /// The bytes of a tile's values, without scales.
+    #[inline(always)]
+    pub(crate) fn value_bytes<'a>(&self, tile: &'a [u8]) -> &'a [u8] {
+        &tile[self.layout()[2].clone()]
+    }
+
+    /// The keys of a tile `[dim][slots]`, for this many queries: the tile's own, or widened into `wide`.
+    #[inline(always)]
+    pub(crate) fn keys<'a, S: Simd>(
+        &self,
+        s: S,
+        tile: &'a [u8],
+        queries: usize,
+        wide: &'a mut [f32],
+    ) -> Numbers<'a> {
         let [keys, scales, ..] = self.layout();
         let (keys, len) = (&tile[keys], self.dim * PAGE_SLOTS);
         match self.kv_type {
-            KvType::F32 => return bytemuck::cast_slice(keys),
+            KvType::F32 => return Numbers::F32(bytemuck::cast_slice(keys)),
+            KvType::F16 if queries < WIDENED_FROM => return Numbers::F16(bytemuck::cast_slice(keys)),
             KvType::F16 => widen_f16(s, bytemuck::cast_slice(keys), &mut wide[..len]),
             KvType::Q8_0 => {
                 let scales: &[f16] = bytemuck::cast_slice(&tile[scales]);
@@ -95,16 +123,23 @@ impl TileShape {
                 }
             }
         }
-        &wide[..len]
+        Numbers::F32(&wide[..len])
     }
 
-    /// The values of a tile as f32 `[slots][padded]`: the tile's own, or widened into `wide`.
+    /// The values of a tile `[slots][padded]`, in the same way.
     #[inline(always)]
-    pub(crate) fn values<'a, S: Simd>(&self, s: S, tile: &'a [u8], wide: &'a mut [f32]) -> &'a [f32] {
+    pub(crate) fn values<'a, S: Simd>(
+        &self,
+        s: S,
+        tile: &'a [u8],
+        queries: usize,
+        wide: &'a mut [f32],
+    ) -> Numbers<'a> {
         let [_, _, values, scales] = self.layout();
         let (values, len) = (&tile[values], self.padded * PAGE_SLOTS);
         match self.kv_type {
-            KvType::F32 => return bytemuck::cast_slice(values),
+            KvType::F32 => return Numbers::F32(bytemuck::cast_slice(values)),
+            KvType::F16 if queries < WIDENED_FROM => return Numbers::F16(bytemuck::cast_slice(values)),
             KvType::F16 => widen_f16(s, bytemuck::cast_slice(values), &mut wide[..len]),
             KvType::Q8_0 => {
                 let scales: &[f16] = bytemuck::cast_slice(&tile[scales]);
@@ -125,7 +160,7 @@ impl TileShape {
                 }
             }
         }
-        &wide[..len]
+        Numbers::F32(&wide[..len])
     }
 
     /// Stores one slot's key and value vectors `[dim]` in a tile.
@@ -284,7 +319,7 @@ mod tests {
     use super::*;
 
     /// Reads a tile back.
-    struct ReadTile<'a>(TileShape, &'a [u8]);
+    struct ReadTile<'a>(TileShape, &'a [u8], usize);
 
     impl Kernel for ReadTile<'_> {
         type Output = [Vec<f32>; 2];
@@ -292,8 +327,12 @@ mod tests {
         #[inline(always)]
         fn run<S: Simd>(self, s: S) -> [Vec<f32>; 2] {
             let mut wide = vec![f32::NAN; PAGE_SLOTS * self.0.padded];
-            let keys = self.0.keys(s, self.1, &mut wide).to_vec();
-            [keys, self.0.values(s, self.1, &mut wide).to_vec()]
+            let own = |numbers: Numbers<'_>| match numbers {
+                Numbers::F32(numbers) => numbers.to_vec(),
+                Numbers::F16(numbers) => numbers.iter().map(|number| number.to_f32()).collect(),
+            };
+            let keys = own(self.0.keys(s, self.1, self.2, &mut wide));
+            [keys, own(self.0.values(s, self.1, self.2, &mut wide))]
         }
     }
 
@@ -312,8 +351,10 @@ mod tests {
                 for slot in 0..PAGE_SLOTS {
                     shape.write(&mut tile, slot, &vector(slot, size(slot)), &vector(slot, -2.0 * size(slot)));
                 }
-                for isa in Isa::available() {
-                    let [keys, values] = dispatch(isa, ReadTile(shape, &tile));
+                for (isa, queries) in
+                    Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, WIDENED_FROM)])
+                {
+                    let [keys, values] = dispatch(isa, ReadTile(shape, &tile, queries));
                     for slot in 0..PAGE_SLOTS {
                         let [mut key, mut value] = [1.0, -2.0].map(|sign| vector(slot, sign * size(slot)));
                         kv_type.round(&mut key);
@@ -336,7 +377,7 @@ mod tests {
             let mut vector = vec![1.0; 64];
             vector[40] = bad;
             shape.write(&mut tile, 3, &vector, &vector);
-            let [keys, values] = dispatch(Isa::Portable, ReadTile(shape, &tile));
+            let [keys, values] = dispatch(Isa::Portable, ReadTile(shape, &tile, 1));
             assert!(keys[40 * PAGE_SLOTS + 3].is_nan() && values[3 * 64 + 40].is_nan());
             assert!(keys[3].is_finite() && values[3 * 64].is_finite(), "the other block is untouched");
         }

@@ -79,6 +79,9 @@ pub(crate) trait Simd: Copy {
     /// `(bits << 23) + 1.0's bits` of each lane: see [`exp`].
     fn power_of_two(self, shifted: Self::F) -> Self::F;
 
+    /// Has a cache line brought near, if there is one.
+    fn prefetch<T>(self, line: *const T);
+
     /// The lanes as an array, the rest zero.
     #[inline(always)]
     fn lanes(self, x: Self::F) -> [f32; 16] {
@@ -133,6 +136,31 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     }
     let e = s.add(s.mul_add(s.mul(r, r), p, r), s.splat(1.0));
     s.mul(e, s.power_of_two(shifted))
+}
+
+/// A stored number that a vector of f32 is made of.
+pub(crate) trait Element: Copy {
+    /// Reads [`Simd::LANES`] of them.
+    ///
+    /// # Safety
+    /// They must be readable.
+    unsafe fn load<S: Simd>(s: S, from: *const Self) -> S::F;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, from: *const f32) -> S::F {
+        // SAFETY: the caller's promise.
+        unsafe { s.load(from) }
+    }
+}
+
+impl Element for f16 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, from: *const f16) -> S::F {
+        // SAFETY: the caller's promise.
+        unsafe { s.load_f16(from) }
+    }
 }
 
 /// Plain arrays, for every target.
@@ -196,6 +224,8 @@ impl Simd for Plain {
     fn power_of_two(self, shifted: [f32; 4]) -> [f32; 4] {
         shifted.map(|x| f32::from_bits((x.to_bits() << 23).wrapping_add(1f32.to_bits())))
     }
+    #[inline(always)]
+    fn prefetch<T>(self, _line: *const T) {}
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -298,6 +328,11 @@ mod x86 {
                 _mm512_castsi512_ps(_mm512_add_epi32(bits, _mm512_castps_si512(_mm512_set1_ps(1.0))))
             }
         }
+        #[inline(always)]
+        fn prefetch<T>(self, line: *const T) {
+            // SAFETY: a prefetch reads nothing, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
+        }
     }
 
     impl Simd for Avx2 {
@@ -371,6 +406,11 @@ mod x86 {
                 let bits = _mm256_slli_epi32::<23>(_mm256_castps_si256(shifted));
                 _mm256_castsi256_ps(_mm256_add_epi32(bits, _mm256_castps_si256(_mm256_set1_ps(1.0))))
             }
+        }
+        #[inline(always)]
+        fn prefetch<T>(self, line: *const T) {
+            // SAFETY: a prefetch reads nothing, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
         }
     }
 }

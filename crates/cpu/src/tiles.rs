@@ -3,10 +3,29 @@
 //! Each output element is one chain of multiply-adds in a fixed order, so how many queries a tile takes does not show
 //! in the bits.
 
-use crate::simd::{Simd, exp};
+use crate::simd::{Element, Simd, exp};
 use glimmer_tensor::{CHUNK_SLOTS, PAGE_SLOTS};
 
-/// Calls a tile function with as many rows as fit the registers and remain: `$tile::<S, ROWS, _>($($arg),*)` for rows
+/// What will be read after a tile, brought near while the tile is computed.
+pub(crate) trait Ahead: Copy {
+    /// Brings the line near that holds element `at`.
+    fn bring<S: Simd>(self, s: S, at: usize);
+}
+
+/// Nothing: a tile that many queries go over hides the next one's way from memory.
+impl Ahead for () {
+    #[inline(always)]
+    fn bring<S: Simd>(self, _: S, _: usize) {}
+}
+
+impl<E> Ahead for *const E {
+    #[inline(always)]
+    fn bring<S: Simd>(self, s: S, at: usize) {
+        s.prefetch(self.wrapping_add(at));
+    }
+}
+
+/// Calls a tile function with as many rows as fit the registers and remain: `$tile::<S, _, _, ROWS, _>($($arg),*)` for rows
 /// `$at..$at + ROWS`.
 macro_rules! by_rows {
     ($simd:ty, $count:expr, |$at:ident| $tile:ident($($arg:expr),* $(,)?)) => {
@@ -16,16 +35,16 @@ macro_rules! by_rows {
             // SAFETY: the caller of this macro has checked the slices for all `$count` rows.
             unsafe {
                 if <$simd>::TILE_ROWS >= 8 && left >= 8 {
-                    $tile::<$simd, 8, _>($($arg),*);
+                    $tile::<$simd, _, _, 8, _>($($arg),*);
                     $at += 8;
                 } else if left >= 4 {
-                    $tile::<$simd, 4, _>($($arg),*);
+                    $tile::<$simd, _, _, 4, _>($($arg),*);
                     $at += 4;
                 } else if left >= 2 {
-                    $tile::<$simd, 2, _>($($arg),*);
+                    $tile::<$simd, _, _, 2, _>($($arg),*);
                     $at += 2;
                 } else {
-                    $tile::<$simd, 1, _>($($arg),*);
+                    $tile::<$simd, _, _, 1, _>($($arg),*);
                     $at += 1;
                 }
             }
@@ -34,9 +53,15 @@ macro_rules! by_rows {
 }
 
 /// `scores[q * CHUNK_SLOTS + slot] = queries[q] . keys[slot]` for a page: `queries` is `[count, dim]`, `keys` is
-/// `[dim, PAGE_SLOTS]`.
+/// `[dim, PAGE_SLOTS]`. `next` is laid out alike.
 #[inline(always)]
-pub(crate) fn scores<S: Simd>(s: S, queries: &[f32], keys: &[f32], scores: &mut [f32]) {
+pub(crate) fn scores<S: Simd, E: Element, A: Ahead>(
+    s: S,
+    queries: &[f32],
+    keys: &[E],
+    next: A,
+    scores: &mut [f32],
+) {
     let dim = keys.len() / PAGE_SLOTS;
     let count = queries.len() / dim;
     assert!(scores.len() >= (count - 1) * CHUNK_SLOTS + PAGE_SLOTS);
@@ -46,6 +71,8 @@ pub(crate) fn scores<S: Simd>(s: S, queries: &[f32], keys: &[f32], scores: &mut 
             s,
             queries.add(q * dim),
             keys.add(slot),
+            next,
+            slot,
             dim,
             scores.add(q * CHUNK_SLOTS + slot),
             [0, S::LANES],
@@ -53,22 +80,26 @@ pub(crate) fn scores<S: Simd>(s: S, queries: &[f32], keys: &[f32], scores: &mut 
     }
 }
 
-/// [`scores`] of `Q` queries and `C` vectors of slots, at `columns` from where `keys` and `scores` point to.
+/// [`scores`] of `Q` queries and `C` vectors of slots from `slot` on, at `columns` from where `keys` and `scores` point to.
 ///
 /// # Safety
 /// `queries` are `Q * dim` elements, `keys` a vector at each column of `dim` multiples of PAGE_SLOTS, and `scores` a
 /// writable vector at each column of `Q` multiples of CHUNK_SLOTS.
 #[inline(always)]
-unsafe fn score_tile<S: Simd, const Q: usize, const C: usize>(
+#[allow(clippy::too_many_arguments, reason = "two matrices with their shapes")]
+unsafe fn score_tile<S: Simd, E: Element, A: Ahead, const Q: usize, const C: usize>(
     s: S,
     queries: *const f32,
-    keys: *const f32,
+    keys: *const E,
+    next: A,
+    slot: usize,
     dim: usize,
     scores: *mut f32,
     columns: [usize; C],
 ) {
     let mut sums = [[s.splat(0.0); C]; Q];
     for d in 0..dim {
+        next.bring(s, slot + d * PAGE_SLOTS);
         // SAFETY: the caller's promise.
         let key = unsafe { load_columns(s, keys.add(d * PAGE_SLOTS), columns) };
         for (q, sum) in sums.iter_mut().enumerate() {
@@ -93,11 +124,15 @@ unsafe fn score_tile<S: Simd, const Q: usize, const C: usize>(
 /// # Safety
 /// There must be a vector to read at each of them.
 #[inline(always)]
-unsafe fn load_columns<S: Simd, const C: usize>(s: S, from: *const f32, columns: [usize; C]) -> [S::F; C] {
+unsafe fn load_columns<S: Simd, E: Element, const C: usize>(
+    s: S,
+    from: *const E,
+    columns: [usize; C],
+) -> [S::F; C] {
     let mut vectors = [s.splat(0.0); C];
     for (vector, column) in vectors.iter_mut().zip(columns) {
         // SAFETY: the caller's promise.
-        *vector = unsafe { s.load(from.add(column)) };
+        *vector = unsafe { E::load(s, from.add(column)) };
     }
     vectors
 }
@@ -130,14 +165,16 @@ pub(crate) fn softmax<S: Simd>(s: S, scores: &mut [f32], slots: usize, scale: f3
 }
 
 /// Adds to the first `padded` elements of each of `count` states the page's values `[PAGE_SLOTS, padded]`, weighted:
-/// `state[q] += sum over slot < slots of weights[q * CHUNK_SLOTS + slot] * values[slot]`.
+/// `state[q] += sum over slot < slots of weights[q * CHUNK_SLOTS + slot] * values[slot]`. `next` is laid
+/// out alike.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "two matrices with their shapes")]
-pub(crate) fn mix<S: Simd>(
+pub(crate) fn mix<S: Simd, E: Element, A: Ahead>(
     s: S,
     weights: &[f32],
     count: usize,
-    values: &[f32],
+    values: &[E],
+    next: A,
     slots: usize,
     padded: usize,
     states: &mut [f32],
@@ -158,6 +195,8 @@ pub(crate) fn mix<S: Simd>(
                 s,
                 weights.add(q * CHUNK_SLOTS),
                 values.add(dim),
+                next,
+                dim,
                 slots,
                 padded,
                 states.add(q * stride + dim),
@@ -170,6 +209,8 @@ pub(crate) fn mix<S: Simd>(
                 s,
                 weights.add(q * CHUNK_SLOTS),
                 values.add(dim),
+                next,
+                dim,
                 slots,
                 padded,
                 states.add(q * stride + dim),
@@ -181,17 +222,20 @@ pub(crate) fn mix<S: Simd>(
     }
 }
 
-/// [`mix`] of `Q` queries and `C` vectors of dimensions, at `columns` from where `values` and `states` point to.
+/// [`mix`] of `Q` queries and `C` vectors of dimensions from `dim` on, at `columns` from where `values` and `states` point
+/// to.
 ///
 /// # Safety
 /// `weights` are `slots` elements at each of `Q` multiples of CHUNK_SLOTS, `values` a vector at each column of `slots`
 /// multiples of `padded`, and `states` a writable vector at each column of `Q` multiples of `stride`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "two matrices with their shapes")]
-unsafe fn mix_tile<S: Simd, const Q: usize, const C: usize>(
+unsafe fn mix_tile<S: Simd, E: Element, A: Ahead, const Q: usize, const C: usize>(
     s: S,
     weights: *const f32,
-    values: *const f32,
+    values: *const E,
+    next: A,
+    dim: usize,
     slots: usize,
     padded: usize,
     states: *mut f32,
@@ -201,9 +245,10 @@ unsafe fn mix_tile<S: Simd, const Q: usize, const C: usize>(
     let mut sums = [[s.splat(0.0); C]; Q];
     for (q, sum) in sums.iter_mut().enumerate() {
         // SAFETY: the caller's promise.
-        *sum = unsafe { load_columns(s, states.add(q * stride), columns) };
+        *sum = unsafe { load_columns(s, states.add(q * stride).cast_const(), columns) };
     }
     for slot in 0..slots {
+        next.bring(s, dim + slot * padded);
         // SAFETY: the caller's promise.
         let value = unsafe { load_columns(s, values.add(slot * padded), columns) };
         for (q, sum) in sums.iter_mut().enumerate() {

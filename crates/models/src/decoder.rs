@@ -119,14 +119,18 @@ impl Decoder {
             axes: spec.rope.axes(),
         })?;
         let sandwich = spec.block == Block::Sandwich;
+        // What attention read is not needed once it has been computed, unless it is the residual stream.
+        let normed_again =
+            !matches!(spec.block, Block::ScaledNormed { .. }) && spec.heads.q_width() == spec.hidden;
         for layer in 0..spec.layers {
             let mut buffer = |role, width| self.device.buffer(layer, role, width);
             let hidden = buffer(Role::Hidden, spec.hidden)?;
+            let normed = buffer(Role::Normed, spec.hidden)?;
             self.buffers.push(Buffers {
                 hidden,
-                normed: buffer(Role::Normed, spec.hidden)?,
+                normed,
                 qkv: buffer(Role::Qkv, spec.heads.qkv_width())?,
-                attended: buffer(Role::Attended, spec.heads.q_width())?,
+                attended: if normed_again { normed } else { buffer(Role::Attended, spec.heads.q_width())? },
                 branch: if sandwich { buffer(Role::Branch, spec.hidden)? } else { hidden },
                 inner: buffer(Role::Inner, spec.ffn)?,
             });

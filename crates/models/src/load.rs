@@ -36,6 +36,8 @@ pub fn load(
         progress,
     };
     let weights = loader.weights()?;
+    // The system brings pages in by the dozen: some came back beside others that were read.
+    checkpoint.tensors().iter().for_each(|info| checkpoint.release(info));
     Ok(Decoder::new(spec, device, weights))
 }
 

@@ -58,8 +58,11 @@ pub(super) trait By32 {
     }
     /// Puts the scale of a row that keeps it beside the row into the head.
     fn pack_scale(_scale: [u8; 2], _head: &mut [Line], _r: usize, _lane: usize) {}
-    /// Puts a block (fewer than 32 columns in the tail of a row) into its unit, which is zero there.
+    /// Puts a block (fewer than 32 columns in the tail of a row) into its unit, over whatever was there.
     fn pack(block: &[u8], unit: &mut [Line], r: usize, lane: usize);
+    /// Orders the bits of group `r` when all of its blocks are in their unit.
+    #[inline(always)]
+    fn arrange(_unit: &mut [Line], _r: usize) {}
 }
 
 /// Super-blocks of 256 columns whose sub-blocks of [`By256::SUB`] columns have integer scales:
@@ -98,8 +101,11 @@ pub(super) trait By256 {
     fn minima<S: Lanes>(s: S, _scales: &[S::I; 4], _p: usize) -> S::I {
         s.splat(0)
     }
-    /// Puts a block into its unit, which is zero there.
+    /// Puts a block into its unit, over whatever was there.
     fn pack(block: &[u8], unit: &mut [Line], r: usize, lane: usize);
+    /// Orders the bits of group `r` when all of its blocks are in their unit.
+    #[inline(always)]
+    fn arrange(_unit: &mut [Line], _r: usize) {}
 }
 
 /// The two quads (of the eight of 32 columns) that [`By256::integers`] gives: both of the same sub-block.

@@ -62,9 +62,16 @@ impl By256 for Q4K {
         let block = file::Q4K(block(bytes));
         unit[0].set_short(r, lane, short(bytes, 0));
         unit[1].set_short(r, lane, short(bytes, 2));
-        pack_scale_min(|s| block.scale_min(s), &mut unit[2 + 3 * r..][..3], lane);
-        for g in 0..8 {
-            pack_nibbles(block.packed(), g, &mut unit[8 + 8 * g + 4 * r..][..4], lane);
+        pack_words(&mut unit[2 + 3 * r..][..3], lane, &bytes[4..16]);
+        for (g, nibbles) in block.packed().chunks_exact(16).enumerate() {
+            pack_words(&mut unit[8 + 8 * g + 4 * r..][..4], lane, nibbles);
+        }
+    }
+    #[inline(always)]
+    fn arrange(unit: &mut [Line], r: usize) {
+        arrange_scale_min(&mut unit[2 + 3 * r..][..3]);
+        for g in (0..8).step_by(2) {
+            arrange_nibbles(unit, [8 + 8 * g + 4 * r, 8 + 8 * (g + 1) + 4 * r]);
         }
     }
 }
@@ -107,11 +114,19 @@ impl By256 for Q5K {
         let block = file::Q5K(block(bytes));
         unit[0].set_short(r, lane, short(bytes, 0));
         unit[1].set_short(r, lane, short(bytes, 2));
-        pack_scale_min(|s| block.scale_min(s), &mut unit[2 + 3 * r..][..3], lane);
-        for g in 0..8 {
+        pack_words(&mut unit[2 + 3 * r..][..3], lane, &bytes[4..16]);
+        for (g, nibbles) in block.packed().chunks_exact(16).enumerate() {
             let lines = &mut unit[8 + 10 * g + 5 * r..][..5];
-            lines[0].set_word(lane, bits_by_quad(block.high_bits(), g));
-            pack_nibbles(block.packed(), g, &mut lines[1..], lane);
+            lines[0].set_word(lane, word(block.high_bits(), g));
+            pack_words(&mut lines[1..], lane, nibbles);
+        }
+    }
+    #[inline(always)]
+    fn arrange(unit: &mut [Line], r: usize) {
+        arrange_scale_min(&mut unit[2 + 3 * r..][..3]);
+        arrange_bits(unit, |g| 8 + 10 * g + 5 * r);
+        for g in (0..8).step_by(2) {
+            arrange_nibbles(unit, [9 + 10 * g + 5 * r, 9 + 10 * (g + 1) + 5 * r]);
         }
     }
 }
@@ -153,15 +168,30 @@ impl By256 for Q6K {
         unit[0].set_short(r, lane, short(bytes, 208));
         pack_words(&mut unit[1 + 4 * r..][..4], lane, &bytes[192..208]);
         for g in 0..8 {
-            let (half, k) = (g / 4, g % 4);
-            // Nibbles: bytes 32 (k % 2).. of the half's 64, low for k < 2, high above; see `file::Q6K::packed`.
-            let nibbles =
-                |q| word(block.packed(), 16 * half + 8 * (k % 2) + q) >> (4 * (k / 2)) & (15 * ONES);
             for h in 0..2 {
                 let lines = &mut unit[9 + 12 * g + 6 * r + 3 * h..][..3];
-                lines[0].set_word(lane, bit_pairs_by_quad(block.high_bits(), g, h));
-                for (i, line) in lines[1..].iter_mut().enumerate() {
-                    line.set_word(lane, nibbles(4 * h + i) | nibbles(4 * h + i + 2) << 4);
+                lines[0].set_word(lane, word(block.high_bits(), 2 * g + h));
+                pack_words(&mut lines[1..], lane, &block.packed()[16 * g + 8 * h..][..8]);
+            }
+        }
+    }
+    #[inline(always)]
+    fn arrange(unit: &mut [Line], r: usize) {
+        let at = |g: usize, h: usize| 9 + 12 * g + 6 * r + 3 * h;
+        arrange_bit_pairs(unit, at);
+        for half in [0, 4] {
+            // The file's nibbles of a half: words 0..8 of columns 0..32 low and 64..96 high, words 8..16 of columns
+            // 32..64 low and 96..128 high.
+            let file: [Line; 16] = std::array::from_fn(|w| unit[at(half + w / 4, w / 2 % 2) + 1 + w % 2]);
+            for k in 0..4 {
+                for h in 0..2 {
+                    for i in 0..2 {
+                        let first = 8 * (k % 2) + 4 * h + i;
+                        let line = Line::from_words([&file[first], &file[first + 2]], |[a, b]| {
+                            if k < 2 { low_nibbles_of(a, b) } else { high_nibbles_of(a, b) }
+                        });
+                        unit[at(half + k, h) + 1 + i] = line;
+                    }
                 }
             }
         }
@@ -207,11 +237,14 @@ impl By256 for Q3K {
         pack_six_bits(scales, &mut unit[1 + 3 * r..][..3], lane);
         for g in 0..8 {
             let lines = &mut unit[7 + 6 * g + 3 * r..][..3];
-            lines[0].set_word(lane, bits_by_quad(block.high_bits(), g));
-            for h in 0..2 {
-                lines[1 + h].set_word(lane, bit_pairs_by_quad(block.packed(), g, h));
-            }
+            lines[0].set_word(lane, word(block.high_bits(), g));
+            pack_words(&mut lines[1..], lane, &block.packed()[8 * g..][..8]);
         }
+    }
+    #[inline(always)]
+    fn arrange(unit: &mut [Line], r: usize) {
+        arrange_bits(unit, |g| 7 + 6 * g + 3 * r);
+        arrange_bit_pairs(unit, |g, h| 8 + 6 * g + 3 * r + h);
     }
 }
 
@@ -256,11 +289,12 @@ impl By256 for Q2K {
             unit[2 + 4 * r + sub / 4].0[4 * lane + PAIRED[sub % 4]] = scale_min;
         }
         for g in 0..8 {
-            for h in 0..2 {
-                let pairs = bit_pairs_by_quad(block.packed(), g, h);
-                unit[10 + 4 * g + 2 * r + h].set_word(lane, pairs);
-            }
+            pack_words(&mut unit[10 + 4 * g + 2 * r..][..2], lane, &block.packed()[8 * g..][..8]);
         }
+    }
+    #[inline(always)]
+    fn arrange(unit: &mut [Line], r: usize) {
+        arrange_bit_pairs(unit, |g, h| 10 + 4 * g + 2 * r + h);
     }
 }
 
@@ -308,34 +342,70 @@ fn minima_after_scales<S: Lanes>(s: S, scales: &[S::I; 4], p: usize) -> S::I {
     s.and(s.shr(scales[2 + p / 2], 8 * (p % 2) as u32), s.splat(0x00ff_00ff))
 }
 
-/// The eight scales and then the eight minima of Q4_K and Q5_K.
+/// Turns the file's three words of scales and minima of Q4_K and Q5_K (`get_scale_min_k4` of ggml) into the eight
+/// scales and then the eight minima, as [`pack_six_bits`] spreads them.
 #[inline(always)]
-fn pack_scale_min(scale_min: impl Fn(usize) -> (u8, u8), lines: &mut [Line], lane: usize) {
-    let mut numbers = [0; 16];
-    for sub in 0..8 {
-        (numbers[sub], numbers[sub + 8]) = scale_min(sub);
-    }
-    pack_six_bits(numbers, lines, lane);
-}
-
-/// The nibbles of columns `32 g..` of Q4_K and Q5_K: the file has them low in 32 bytes for even `g`, high for odd.
-#[inline(always)]
-fn pack_nibbles(packed: &[u8; 128], g: usize, lines: &mut [Line], lane: usize) {
-    let nibbles = |q| word(packed, g / 2 * 8 + q) >> (4 * (g % 2)) & (15 * ONES);
-    for (i, line) in lines.iter_mut().enumerate() {
-        line.set_word(lane, nibbles(i) | nibbles(i + 4) << 4);
+fn arrange_scale_min(lines: &mut [Line]) {
+    let file = [lines[0], lines[1], lines[2]];
+    for (w, line) in lines.iter_mut().enumerate() {
+        *line = Line::from_words([&file[0], &file[1], &file[2]], |[a, b, c]| {
+            let scales = [a & (63 * ONES), c & (15 * ONES) | (a >> 6 & (3 * ONES)) << 4];
+            let minima = [b & (63 * ONES), c >> 4 & (15 * ONES) | (b >> 6 & (3 * ONES)) << 4];
+            let first = [scales[0], scales[1], minima[0]][w];
+            let x = first | (minima[1] >> (2 * w) & (3 * ONES)) << 6;
+            // The order of `PAIRED`.
+            x & 0xff00_00ff | (x & 0xff00) << 8 | x >> 8 & 0xff00
+        });
     }
 }
 
-/// Bit `q` of byte `b`: the file's bit of column `32 g + 4 q + b`, which is bit `g` of byte `4 q + b`.
+/// Turns the file's eight words of nibbles of columns `32 g..` (low, `g` even) and `32 (g + 1)..` (high) into four
+/// nibble lines for each, at `at`.
 #[inline(always)]
-fn bits_by_quad(bits: &[u8; 32], g: usize) -> u32 {
-    (0..8).fold(0, |out, q| out | (word(bits, q) >> g & ONES) << q)
+fn arrange_nibbles(unit: &mut [Line], at: [usize; 2]) {
+    for i in 0..4 {
+        let file = [&unit[at[0] + i], &unit[at[1] + i]];
+        let low = Line::from_words(file, |[a, b]| low_nibbles_of(a, b));
+        let high = Line::from_words(file, |[a, b]| high_nibbles_of(a, b));
+        (unit[at[0] + i], unit[at[1] + i]) = (low, high);
+    }
 }
 
-/// Bits `2 q` of byte `b`: the file's pair of bits of column `32 g + 16 h + 4 q + b`.
+/// The low nibbles of the bytes of `a`, and above them those of `b`.
 #[inline(always)]
-fn bit_pairs_by_quad(packed: &[u8; 64], g: usize, h: usize) -> u32 {
-    let pairs = |q| word(packed, 8 * (g / 4) + q) >> (2 * (g % 4)) & (3 * ONES);
-    (0..4).fold(0, |out, q| out | pairs(4 * h + q) << (2 * q))
+fn low_nibbles_of(a: u32, b: u32) -> u32 {
+    a & (15 * ONES) | (b & (15 * ONES)) << 4
+}
+
+/// The high nibbles of the bytes of `a`, and above them those of `b`.
+#[inline(always)]
+fn high_nibbles_of(a: u32, b: u32) -> u32 {
+    a >> 4 & (15 * ONES) | b & (240 * ONES)
+}
+
+/// Turns the file's eight words of single bits, at `at(0..8)`, into a line for each 32 columns: bit `q` of byte `b` is
+/// the file's bit of column `32 g + 4 q + b`, which is bit `g` of byte `4 q + b`.
+#[inline(always)]
+fn arrange_bits(unit: &mut [Line], at: impl Fn(usize) -> usize) {
+    let file: [Line; 8] = std::array::from_fn(|q| unit[at(q)]);
+    for g in 0..8 {
+        unit[at(g)] = Line::from_words(file.each_ref(), |bits| {
+            (0..8).fold(0, |out, q| out | (bits[q] >> g & ONES) << q)
+        });
+    }
+}
+
+/// Turns the file's sixteen words of pairs of bits, at `at(g, h)` in their order, into a line for each 16 columns: bits
+/// `2 q` of byte `b` are the file's pair of column `32 g + 16 h + 4 q + b`.
+#[inline(always)]
+fn arrange_bit_pairs(unit: &mut [Line], at: impl Fn(usize, usize) -> usize) {
+    let file: [Line; 16] = std::array::from_fn(|w| unit[at(w / 2, w % 2)]);
+    for g in 0..8 {
+        for h in 0..2 {
+            let quads = std::array::from_fn(|q| &file[8 * (g / 4) + 4 * h + q]);
+            unit[at(g, h)] = Line::from_words::<4>(quads, |pairs| {
+                (0..4).fold(0, |out, q| out | (pairs[q] >> (2 * (g % 4)) & (3 * ONES)) << (2 * q))
+            });
+        }
+    }
 }

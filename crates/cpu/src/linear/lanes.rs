@@ -28,6 +28,17 @@ impl Line {
         self.0[4 * lane..][..4].copy_from_slice(&word.to_le_bytes());
     }
 
+    /// What `f` makes of the words of each lane of `lines`. Plain arithmetic on all lanes, which every compiler turns
+    /// into vector instructions of whatever the program is built for.
+    #[inline(always)]
+    pub(super) fn from_words<const N: usize>(lines: [&Line; N], f: impl Fn([u32; N]) -> u32) -> Line {
+        let mut out = Line::ZERO;
+        for lane in 0..16 {
+            out.set_word(lane, f(lines.map(|line| line.word(lane))));
+        }
+        out
+    }
+
     /// The `u16` of a lane of group `r`.
     #[inline(always)]
     pub(super) fn short(&self, r: usize, lane: usize) -> u16 {

@@ -76,8 +76,13 @@ impl By32 for Q5_0 {
     fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
         let block = file::Q5_0(block(bytes));
         unit[0].set_short(r, lane, short(bytes, 0));
-        unit[1 + 5 * r].set_word(lane, by_quad(block.high_bits()));
+        unit[1 + 5 * r].set_word(lane, block.high_bits());
         pack_words(&mut unit[2 + 5 * r..][..4], lane, block.packed());
+    }
+    #[inline(always)]
+    fn arrange(unit: &mut [Line], r: usize) {
+        let bits = &mut unit[1 + 5 * r];
+        *bits = Line::from_words([bits], |[bits]| by_quad(bits));
     }
 }
 
@@ -103,8 +108,13 @@ impl By32 for Q5_1 {
         let block = file::Q5_1(block(bytes));
         unit[0].set_short(r, lane, short(bytes, 0));
         unit[1].set_short(r, lane, short(bytes, 2));
-        unit[2 + 5 * r].set_word(lane, by_quad(block.high_bits()));
+        unit[2 + 5 * r].set_word(lane, block.high_bits());
         pack_words(&mut unit[3 + 5 * r..][..4], lane, block.packed());
+    }
+    #[inline(always)]
+    fn arrange(unit: &mut [Line], r: usize) {
+        let bits = &mut unit[2 + 5 * r];
+        *bits = Line::from_words([bits], |[bits]| by_quad(bits));
     }
 }
 

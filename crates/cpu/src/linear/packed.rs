@@ -338,7 +338,11 @@ fn bias_lines(
     Ok(lines)
 }
 
-/// Packs at most 32 rows into the lines of a tile, which are zero.
+/// Where some units are put together, to be written in one go: their words are written a cache line apart, and the
+/// lines of a matrix are far away when they are touched for the first time. What no row has stays zero.
+const BUFFER: [Line; 128] = [Line::ZERO; 128];
+
+/// Packs at most 32 rows into the lines of a tile.
 struct PackTile<'a> {
     rows: &'a MatrixView<'a>,
     lines: &'a mut [Line],
@@ -353,33 +357,52 @@ impl ForFormat for PackTile<'_> {
             F::pack_scale(*scale, head, at / GROUP, at % GROUP);
         }
         let block = self.rows.dtype.bytes_for(32).expect("32 columns are whole blocks of every type by 32");
-        for (b, unit) in body.chunks_mut(F::UNIT).enumerate() {
+        // A few units of all rows at a time: rows are often 4 KiB apart, and a cache keeps few such lines at once.
+        const UNITS: usize = 4;
+        let mut buffer = BUFFER;
+        for (run, lines) in body.chunks_mut(UNITS * F::UNIT).enumerate() {
+            let units = &mut buffer[..lines.len()];
             for (at, row) in each_row(self.rows) {
-                let end = row.len().min((b + 1) * block);
-                F::pack(&row[b * block..end], unit, at / GROUP, at % GROUP);
+                let blocks = row[run * UNITS * block..].chunks(block);
+                for (block, unit) in blocks.zip(units.chunks_mut(F::UNIT)) {
+                    F::pack(block, unit, at / GROUP, at % GROUP);
+                }
             }
+            for unit in units.chunks_exact_mut(F::UNIT) {
+                F::arrange(unit, 0);
+                F::arrange(unit, 1);
+            }
+            lines.copy_from_slice(units);
         }
     }
 
     fn by256<F: By256>(self) {
         let block = self.rows.dtype.block_bytes();
-        for (b, unit) in self.lines.chunks_exact_mut(F::UNIT).enumerate() {
+        let mut buffer = BUFFER;
+        let unit = &mut buffer[..F::UNIT];
+        for (b, lines) in self.lines.chunks_exact_mut(F::UNIT).enumerate() {
             for (at, row) in each_row(self.rows) {
                 F::pack(&row[b * block..][..block], unit, at / GROUP, at % GROUP);
             }
+            F::arrange(unit, 0);
+            F::arrange(unit, 1);
+            lines.copy_from_slice(unit);
         }
     }
 
     fn floats<F: Floats>(self) {
         // A few columns of all rows at a time, which stay in the first-level cache.
         const COLUMNS: usize = 64;
-        for (b, units) in self.lines.chunks_mut(COLUMNS * F::UNIT).enumerate() {
+        let mut buffer = BUFFER;
+        for (b, lines) in self.lines.chunks_mut(COLUMNS * F::UNIT).enumerate() {
+            let units = &mut buffer[..lines.len()];
             for (at, row) in each_row(self.rows) {
                 let elements = row[b * COLUMNS * F::BYTES..].chunks_exact(F::BYTES);
                 for (element, unit) in elements.zip(units.chunks_exact_mut(F::UNIT)) {
                     F::pack(element, unit, at / GROUP, at % GROUP);
                 }
             }
+            lines.copy_from_slice(units);
         }
     }
 }

@@ -14,6 +14,7 @@ use glimmer_tensor::{Compute, DType, MatrixUse, MatrixView};
 use half::f16;
 use proptest::prelude::*;
 use std::ops::Range;
+use std::sync::Mutex;
 
 /// Numbers that look random (splitmix64).
 #[derive(Clone)]
@@ -248,6 +249,16 @@ fn products_are_those_of_the_decoded_weights() {
     }
 }
 
+/// GLM-4-9B's feed-forward is 53.5 times 256 wide.
+#[test]
+fn products_as_wide_as_a_real_model() {
+    for dtype in DType::WEIGHTS.into_iter().filter(|dtype| dtype.block_len() < 256) {
+        for (m, kind) in [(1, 1), (11, 2)] {
+            check_product(dtype, 33, 13_696, m, kind, 8);
+        }
+    }
+}
+
 #[test]
 fn wide_products_go_on_from_one_cache_block_to_the_next() {
     for dtype in DType::WEIGHTS {
@@ -337,6 +348,52 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
+    fn products_of_any_shape(
+        dtype in prop::sample::select(DType::WEIGHTS.to_vec()),
+        rows in 1usize..68,
+        blocks in 1usize..6,
+        m in 1usize..26,
+        kind in 0usize..7,
+        seed: u64,
+    ) {
+        check_product(dtype, rows, columns(dtype, blocks), m, kind, seed);
+    }
+
+    #[test]
+    fn every_row_is_taken_once(
+        rows in prop::collection::vec(0usize..150, 1..4),
+        cols in 1usize..40,
+        use_of in 0usize..3,
+        threads in 1usize..5,
+    ) {
+        let used_for = [MatrixUse::Linear, MatrixUse::Gated, MatrixUse::Rows][use_of];
+        // Wide enough for a part to be packed in several pieces.
+        let (random, cols) = (&mut Random(7), 256 * cols);
+        let parts: Vec<Owned> = rows.iter().map(|&n| Owned::random(DType::RowI8, 2 * n, cols, random)).collect();
+        let views: Vec<MatrixView<'_>> = parts.iter().map(Owned::view).collect();
+        let taken = Mutex::new(Vec::new());
+        let pool = Pool::new(threads);
+        let note = |rows: &MatrixView<'_>| {
+            let start = rows.data.as_ptr().addr();
+            taken.lock().unwrap().push(start..start + rows.data.len());
+        };
+        let packer = Packer { pool: &pool, arenas: &mut arenas(&pool), taken: &note };
+        PackedMatrix::pack(&views, None, used_for, packer).unwrap();
+        for part in &parts {
+            let mut at = part.data.as_ptr().addr();
+            let end = at + part.data.len();
+            let mut own: Vec<_> = taken.lock().unwrap().iter().filter(|t| t.start >= at && t.end <= end).cloned().collect();
+            own.retain(|range| !range.is_empty());
+            own.sort_by_key(|range| range.start);
+            for range in own {
+                prop_assert_eq!(range.start, at);
+                at = range.end;
+            }
+            prop_assert_eq!(at, end);
+        }
+    }
+
+    #[test]
     fn a_row_does_not_feel_its_company(
         dtype in prop::sample::select(DType::WEIGHTS.to_vec()),
         rows in 1usize..80,
@@ -348,7 +405,7 @@ proptest! {
     ) {
         let random = &mut Random(seed);
         let cols = columns(dtype, blocks);
-        let pool = Pool::new(1);
+        let pool = Pool::new(1 + seed as usize % 3);
         let packed = pack(&[Owned::random(dtype, rows, cols, random)], None, MatrixUse::Linear, &pool);
         let x = activations(kind, m, cols, random);
         for kernels in kernels() {
