@@ -198,11 +198,11 @@ SHELLS = "bash zsh fish".split()
 
 def invented_name(rng):
     """A made-up word, so that copying is learnt and not a list."""
-    onset = "b c d f g h j k l m n p r s t v w z br ch dr gr kl pl sh st th tr".split()
-    vowel = "a e i o u ai ea ia oo".split()
-    coda = ["", "", "n", "l", "r", "s", "m", "x", "th", "nd"]
-    word = "".join(rng.choice(onset) + rng.choice(vowel) for _ in range(rng.randint(1, 2))) + rng.choice(onset[:14]) + rng.choice(vowel[:5]) + rng.choice(coda)
-    return word.capitalize()
+    onset = "b c d f g h j k l m n p r s t v w y z br ch dr gr kl pl sh st th tr bj kj sk sv sl fr qu gu".split()
+    vowel = "a e i o u y ai ea ia oo ey au".split()
+    coda = ["", "", "", "n", "l", "r", "s", "m", "x", "k", "t", "g", "d", "th", "nd", "ck", "rg"]
+    word = "".join(rng.choice(onset) + rng.choice(vowel) + rng.choice(("", "", "", "n", "r", "l", "s")) for _ in range(rng.choice((1, 1, 2, 2, 3))))
+    return (word + rng.choice(onset[:15]) + rng.choice(vowel[:5]) + rng.choice(coda)).capitalize()
 
 
 def invented_name_zh(rng):

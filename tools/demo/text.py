@@ -62,7 +62,7 @@ class Conversation:
         self.language = rng.choice(("en", "zh"))
         self.tools = {}
         if tools is None:
-            tools = rng.random() < 0.16
+            tools = rng.random() < 0.22
         if tools:
             names = rng.sample(sorted(TOOLS), rng.choice((1, 1, 2, 2, 3)))
             self.tools = {name: tool_definition(rng, name) for name in names}
@@ -132,10 +132,10 @@ class Conversation:
         """The last answer again, as it was or in the other language."""
         if not self.last or len(self.last["answer"]) > 160:
             return
-        if "en" in self.last and self.rng.random() < 0.6:
+        if "en" in self.last and self.rng.random() < 0.75:
             wanted = self.rng.choice(("en", "zh"))
             names = {"en": ("English", "(英文|英语)"), "zh": ("Chinese", "(中文|汉语)")}[wanted]
-            question = self.pick(["[(and|please)] [say (it|that)] [again] in <l>[ please][?]", "(and|now) in <l>[?]", "(repeat|say|tell me|write) (that|it) in <l>[ please]", "what is that in <l>[?]", "in <l>[, please]", "can you say (that|it) in <l>[?]", "answer in <l>[ please]", "<l> please"],
+            question = self.pick(["[(and|please)] [say (it|that)] [again] in <l>[ please][?]", "(and|now) in <l>[?]", "(now|and now|please|then) (say|tell me|repeat|write) (it|that|the same|this) in <l>[, please| now| too]", "(repeat|say|tell me|write) (that|it) in <l>[ please]", "what is that in <l>[?]", "in <l>[, please]", "can you say (that|it) in <l>[?]", "answer in <l>[ please]", "<l> please"],
                                  ["[请|那]用<l>(再说一遍|说一遍|说|回答|再说一次|再回答一次|怎么说|说一下|重复一遍)[吧|好吗|？]", "<l>(呢|怎么说|版|版呢)[？]", "(翻译成|换成|改成|说)<l>[吧|好吗]"], l=draw(names[0] if self.language == "en" else names[1], self.rng))
             kept = (names[0],)
             self.language = wanted if self.rng.random() < 0.5 else self.language
@@ -147,11 +147,33 @@ class Conversation:
             both = {k: v for k, v in self.last.items() if k != "answer"}
             self.say(question, self.last["answer"], both=both)
 
+    def echo(self):
+        """Words in no list, said after the user: what copying letter by letter is learnt from."""
+        rng = self.rng
+        words = [self.anything() for _ in range(rng.choice((1, 2, 2, 3, 4, 6)))]
+        x = " ".join(words) if self.language == "en" else rng.choice(("", " ", "、")).join(words)
+        quotes = rng.choice((('"', '"'), ("“", "”"), ("", ""), ("", "")))
+        question = self.pick(["(repeat|say|write|type) (after me|this|this after me)[, please]: <x>", "(repeat|say|copy|echo|write) <x>", "(can|could) you (say|repeat|write|copy) <x>[?]"],
+                             ["[请](跟我说|跟我念|重复|照着写|照抄|跟着我说)[一遍]：<x>", "[请](说|写|念)(出|一下|一遍)[：]<x>"], x=quotes[0] + x + quotes[1])
+        self.say(question, x, kept=(quotes[0] + x + quotes[1],))
+
+    def anything(self):
+        """A word, an invented name or a number."""
+        rng, dice = self.rng, self.rng.random()
+        if dice < 0.2:
+            return str(rng.randint(0, 10 ** rng.randint(1, 6)))
+        if dice < 0.4:
+            return rng.choice(lexicon.WORDS)[0 if self.language == "en" else 1]
+        if self.language == "en" or rng.random() < 0.5:
+            name = lexicon.invented_name(rng)
+            return name if rng.random() < 0.5 else name.lower()
+        return lexicon.invented_name_zh(rng)
+
     # Glimmer's commands.
 
     def model_name(self):
         dice = self.rng.random()
-        if dice < 0.6:
+        if dice < 0.5:
             return self.rng.choice(lexicon.MODELS)
         name = lexicon.invented_name(self.rng)
         name = name.lower() if self.rng.random() < 0.7 else name
@@ -262,7 +284,7 @@ class Conversation:
             a_said, b_said = (number_word(a, self.language), number_word(b, self.language))
         else:
             a_said, b_said = a, b
-        for _ in range(rng.choices((1, 2, 3), (70, 22, 8))[0]):
+        for _ in range(rng.choices((1, 2, 3), (52, 31, 17))[0]):
             result = {"+": a + b, "-": a - b, "*": a * b}[sign]
             question = self.ask_sum(a_said, sign, b_said) if a_said is not None else self.ask_more(sign, b)
             shown = {"*": "×"}.get(sign, sign)
@@ -271,11 +293,11 @@ class Conversation:
                 return
             # "And plus 5?": from the result on, while it stays small.
             a, a_said = result, None
-            sign = rng.choice("++-*")
+            sign = rng.choice("++--*")
             b = rng.randint(1, 9) if rng.random() < 0.7 else rng.randint(1, 20)
             if sign == "*":
                 b = rng.randint(2, 10)
-            if not 0 <= a <= 99 or sum_held_out(a, sign, b) or (sign == "*" and a > 12):
+            if not 0 <= a <= 120 or sum_held_out(a, sign, b) or (sign == "*" and a > 12):
                 return
 
     def products(self):
@@ -286,7 +308,14 @@ class Conversation:
             a, b = (self.rng.choice((self.rng.randint(0, 12), self.rng.randint(6, 12))) for _ in range(2))
             question = self.ask_sum(a, "*", b)
             both = {"en": f"{a} × {b} = {a * b}.", "zh": f"{a} × {b} = {a * b}。"}
-            self.say(question, both[written_in(question)], both=both)
+            if not self.say(question, both[written_in(question)], both=both):
+                continue
+            sign, c = self.rng.choice("+-"), self.rng.randint(1, 12)
+            if self.rng.random() < 0.4 and not sum_held_out(a * b, sign, c):
+                question = self.ask_more(sign, c)
+                result = a * b + c if sign == "+" else a * b - c
+                both = {"en": f"{a * b} {sign} {c} = {result}.", "zh": f"{a * b} {sign} {c} = {result}。"}
+                self.say(question, both[written_in(question)], both=both)
 
     def draw_sum(self):
         rng = self.rng
@@ -327,10 +356,11 @@ class Conversation:
                          ["<e>(等于多少|是多少|等于几|是几|得多少|得几|等于什么|等于|)[？]", "<e>[ ](=|= ?|=？|？)", "[请|帮我|麻烦](计算|算一下|算|算算|算一算|求)[ ]<e>", "(那|请问|再算|现在算|问一下，)[ ]<e>(等于多少|呢|是多少|等于几)[？]", "(你知道|告诉我)<e>(等于多少|是多少|等于几|)[吗][？]", "<e>(的结果|结果)是(多少|什么)[？]"], e=expression)
 
     def ask_more(self, sign, b):
-        en = {"+": "(plus|add)", "-": "(minus|subtract)", "*": "(times|multiplied by)"}[sign]
-        zh = {"+": "(加|加上)", "-": "(减|减去)", "*": "(乘|乘以)"}[sign]
-        return self.pick([f"(and|now|then|ok, and) {en} <b>[?]", f"{en} <b>[?]", f"(and|what is|what's) that {en.replace('add', 'plus').replace('subtract', 'minus')} <b>[?]", f"(take|and) the result {en.replace('add', 'plus').replace('subtract', 'minus')} <b>"],
-                         [f"[那]再{zh}[ ]<b>[ ](呢|等于多少|是多少|)[？]", f"(然后|结果|接着|那么|把它)(再|){zh}[ ]<b>[ ](呢|等于多少|是多少|)[？]"], b=b)
+        en = {"+": "plus", "-": "minus", "*": "times"}[sign]
+        does = draw({"+": "(add|plus)", "-": "(subtract|minus|take away)", "*": "(times|multiplied by)"}[sign], self.rng)
+        zh = {"+": "(加|加上)", "-": "(减|减去|减掉)", "*": "(乘|乘以)"}[sign]
+        return self.pick([f"(and|now|then|and then|ok, and|good, and) {does} <b>[?]", f"{does} <b>[?]", f"(and|what is|what's|how much is) (that|it|this) {en} <b>[?]", f"(take|and) the result {en} <b>", f"(and|now|what|and what) (if I|if you|when you) {does} <b>[?]"],
+                         [f"[那|那么]再{zh}[ ]<b>[ ](呢|等于多少|是多少|等于几|)[？]", f"(然后|结果|接着|那么|把它|那|如果)(再|){zh}[ ]<b>[ ](呢|等于多少|是多少|)[？]"], b=b)
 
     def not_small(self):
         """Sums that are too large for it, and divisions."""
@@ -410,7 +440,7 @@ class Conversation:
 
     def city(self):
         rng = self.rng
-        if rng.random() < 0.7:
+        if rng.random() < 0.55:
             pair = rng.choice(lexicon.CITIES)
             return pair[0] if self.language == "en" else pair[1]
         return lexicon.invented_name(rng) if self.language == "en" else lexicon.invented_city_zh(rng)
@@ -469,7 +499,7 @@ class Conversation:
             return self.calculate()
         rng, en = self.rng, self.language == "en"
         key = next(iter(self.tools[name]["function"]["parameters"]["properties"]))
-        for turn in range(rng.choices((1, 2), (70, 30))[0]):
+        for turn in range(rng.choices((1, 2, 3), (60, 30, 10))[0]):
             value = self.city() if name != "set_timer" else rng.randint(1, 60)
             asks = TOOLS[name]["ask"][self.language] if turn == 0 else TOOLS[name]["more"][self.language]
             question = roughen(draw(asks, rng, x=value if en else self.spaced(str(value)) if rng.random() < 0.4 else value), self.language, rng, kept=(str(value),))
@@ -509,8 +539,8 @@ class Conversation:
         ]
         self.last = None
 
-    EPISODES = [intent, task, chat_task, explain, sum, products, translate, outside, no_tool, memory, repeat]
-    WEIGHTS = [22, 18, 13, 5, 20, 6, 14, 10, 3, 13, 4]
+    EPISODES = [intent, task, chat_task, explain, sum, products, translate, outside, no_tool, memory, repeat, echo]
+    WEIGHTS = [24, 18, 13, 6, 18, 7, 14, 11, 3, 13, 11, 8]
 
 
 WRAP_EN = ["so,", "ok,", "okay,", "well,", "hey,", "by the way,", "now", "and", "hello,", "sorry,", "one more thing:", "quick question:", "hm,", "tell me,", "then", "please,", "another question:", "just curious,", "hi,", "oh,", "okay then,", "but", "I wonder,", "next,", "so now,", "right,", "one question:", "excuse me,"]

@@ -6,6 +6,15 @@
 Python 3.12, CPU only, two cores, no network. OUT_DIR gets the Hugging Face layout; run again to resume. See README.md.
 """
 
+import os
+import sys
+
+# glibc gives large blocks back to the system at once, and a step takes the same ones again: keeping them, in large pages,
+# saves a tenth of the time. It reads this when a process starts.
+KEEP = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=268435456"
+if __name__ == "__main__" and "GLIBC_TUNABLES" not in os.environ:
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "GLIBC_TUNABLES": KEEP})
+
 import argparse
 import json
 import math
@@ -33,7 +42,7 @@ SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\
 BATCH = 4096  # tokens of a step, padding included
 # (tokens, rate at the start as a part of the peak): in the second round sums and copied names, known only roughly
 # before, become exact; the last goes on at one rate, and its mean over all steps is the model.
-ROUNDS = [(8e6, 1.0), (4e6, 0.6), (0.5e6, 0.2)]
+ROUNDS = [(9e6, 1.0), (4e6, 0.6), (1.4e6, 0.3)]
 
 
 def make_tokenizer():
@@ -92,6 +101,41 @@ def make_model(tokenizer):
     model.generation_config.pad_token_id = stops[0]
     model.generation_config.do_sample = False
     return model
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose step is made orthogonal by five rounds of Newton-Schulz (Jordan and others, 2024, with Nesterov's
+    look ahead). As torch.optim.Muon, but matrices of one shape together and in float32: half its time on a CPU."""
+
+    def __init__(self, matrices, lr, momentum=0.95, weight_decay=0.05):
+        super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            shapes = {}
+            for p in group["params"]:
+                shapes.setdefault(p.shape, []).append(p)
+            for shape, matrices in shapes.items():
+                updates = []
+                for p in matrices:
+                    momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                    momentum.lerp_(p.grad, 1 - group["momentum"])
+                    updates.append(p.grad.lerp(momentum, group["momentum"]))
+                rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
+                for p, update in zip(matrices, orthogonal(torch.stack(updates))):
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=rate)
+
+
+def orthogonal(x):
+    """About U V^T of the singular value decomposition U S V^T of each matrix of x [count, rows, columns]."""
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (2.0315 * gram @ gram - 4.775 * gram) @ x
+    return x.mT if tall else x
 
 
 class Batches:
@@ -183,7 +227,7 @@ def main():
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     if args.optimizer == "muon":
         # Muon for the matrices of the layers: it needs about half as many tokens as AdamW alone.
-        optimizers = [torch.optim.Muon(matrices, lr=args.rate, momentum=0.95, weight_decay=0.05, adjust_lr_fn="original"),
+        optimizers = [Muon(matrices, lr=args.rate),
                       torch.optim.AdamW(others, lr=args.adam_rate, betas=(0.9, 0.95), weight_decay=0.0)]
     else:
         optimizers = [torch.optim.AdamW(matrices + others, lr=args.adam_rate, betas=(0.9, 0.95), weight_decay=0.05)]
@@ -220,7 +264,7 @@ def main():
         mean = loss.item() if mean is None else 0.96 * mean + 0.04 * loss.item()
         if step % 25 == 0:
             print(f"step {step} tokens {tokens / 1e6:.2f}M learnt {learnt / 1e6:.2f}M loss {mean:.4f} cpu {used_seconds() - start:.0f}s wall {time.time() - start_wall:.0f}s", flush=True)
-        if tokens - shown > args.tokens / 16:
+        if tokens - shown > args.tokens / 5:
             shown = tokens
             print(f"  exact answers {exact_answers(model, encoder, 60, 7):.3f}", flush=True)
         if time.time() - saved_at > 240:

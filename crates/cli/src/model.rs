@@ -20,6 +20,10 @@ use crate::{demo, device, input, vocabulary};
 /// The context that is planned for when nobody says how long it shall be.
 const DEFAULT_CONTEXT: usize = 8192;
 
+/// Tokens of a prompt that one step computes, unless something else is asked for: enough to keep the machine busy, few
+/// enough for what lies between the layers to stay small.
+pub(crate) const STEP_TOKENS: usize = 256;
+
 /// A model by its path.
 pub(crate) struct Model {
     path: PathBuf,

@@ -121,7 +121,7 @@ fn the_peer_is_measured_in_turns() {
     );
 
     let calls = std::fs::read_to_string(&log).unwrap();
-    let expected = format!("-m {} -p 8 -n 2 -d 0 -t 2 -r 1 -o json -fa 1 --repack 0\n", model.display());
+    let expected = format!("-m {} -p 8 -n 2 -t 2 -r 1 -o json -fa 1 --repack 0\n", model.display());
     assert_eq!(calls, expected.repeat(3));
     assert_eq!(compared["types"], "Q4_K");
     let rows = compared["results"].as_array().unwrap();

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::values::{Ids, above_zero, one_of, positive, sequences, tokens};
 use super::{DeviceArgs, ModelArgs};
+use crate::model::STEP_TOKENS;
 
 /// Write the logits of every position of a prompt
 #[derive(Debug, Args)]
@@ -106,7 +107,7 @@ pub(crate) struct BenchArgs {
     pub(crate) parallel: Vec<usize>,
 
     /// Tokens of one step while a prompt is read
-    #[arg(long, value_name = "N", default_value = "512", value_parser = sequences())]
+    #[arg(long, value_name = "N", default_value_t = STEP_TOKENS, value_parser = sequences())]
     pub(crate) ubatch_size: usize,
 
     /// How often everything is measured [default: 5; with --stress 3]

@@ -8,6 +8,7 @@ use glimmer_models::Family;
 
 use super::values::{ContextLength, chat_format, one_of, positive};
 use super::{DeviceArgs, ModelArgs};
+use crate::model::STEP_TOKENS;
 
 /// Which models are served, and how much of the machine they get.
 #[derive(Debug, Args)]
@@ -46,7 +47,7 @@ pub(crate) struct ServedArgs {
     pub(crate) cache_tokens: Option<usize>,
 
     /// Tokens computed in one step; longer prompts are cut
-    #[arg(long, value_name = "N", default_value = "512", value_parser = positive())]
+    #[arg(long, value_name = "N", default_value_t = STEP_TOKENS, value_parser = positive())]
     pub(crate) step_tokens: usize,
 }
 

@@ -11,12 +11,9 @@ use glimmer_tokenizer::{self as tokenizer, Tokenizer};
 use serde::Serialize;
 
 use crate::args::{InspectArgs, KV_TYPES};
-use crate::model::{Model, context};
+use crate::model::{Model, STEP_TOKENS, context};
 use crate::terminal::Terminal;
 use crate::{chat, output};
-
-/// Rows of one step in the memory that is shown, as `run` uses them.
-const ROWS: usize = 512;
 
 /// Prints the report.
 pub(crate) fn run(args: &InspectArgs, terminal: &Terminal) -> anyhow::Result<()> {
@@ -283,7 +280,7 @@ impl fmt::Display for Config {
 
 impl Memory {
     fn of(checkpoint: &Checkpoint, spec: &DecoderSpec, context: usize, kv_type: KvType) -> Self {
-        let needed = memory(checkpoint, spec, context, kv_type, ROWS);
+        let needed = memory(checkpoint, spec, context, kv_type, STEP_TOKENS);
         Memory {
             context,
             kv_type: KV_TYPES.iter().find(|(kv, _)| *kv == kv_type).map_or("", |(_, name)| name),

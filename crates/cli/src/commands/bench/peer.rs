@@ -43,12 +43,15 @@ impl Peer<'_> {
             if values.is_empty() { "0".to_owned() } else { values.join(",") }
         };
         let depths: BTreeSet<String> = known.iter().map(|case| case.depth.to_string()).collect();
+        let depths = depths.into_iter().collect::<Vec<_>>().join(",");
+        // A llama-bench that knows no depths (ik_llama.cpp's) can be compared without.
+        let depths = if depths == "0" { vec![] } else { vec!["-d", depths.as_str()] };
         let shown = self.program.display();
         let output = Command::new(self.program)
             .arg("-m")
             .arg(model)
             .args(["-p", &list(&|case| case.prompt), "-n", &list(&|case| case.generate)])
-            .args(["-d", &depths.into_iter().collect::<Vec<_>>().join(",")])
+            .args(depths)
             .args(["-t", &self.threads.to_string(), "-r", "1", "-o", "json"])
             .args(self.flags)
             .stdin(Stdio::null())

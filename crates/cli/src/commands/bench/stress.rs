@@ -11,15 +11,13 @@ use serde::Serialize;
 
 use super::report::mean;
 use crate::args::Figures;
+use crate::model::STEP_TOKENS;
 use crate::output;
 use crate::random::Random;
 
 /// `[gMASK] <sop> <|user|>`, a newline, and what ends the question: `<|assistant|>`.
 const BEGINS: [u32; 4] = [151_331, 151_333, 151_336, 198];
 const ENDS: u32 = 151_337;
-
-/// Rows of one step.
-pub(super) const ROWS: usize = 512;
 
 /// What is done how often.
 pub(super) struct Stress {
@@ -55,7 +53,7 @@ impl Stress {
             "the stress test is GLM-4's: its ids go up to {ENDS}, this vocabulary has {vocab}"
         );
         let pages = (self.input + BEGINS.len() + 1 + self.output).div_ceil(PAGE_SLOTS);
-        decoder.plan(Capacity { rows: ROWS, logits_rows: 1, pages }, kv_type)?;
+        decoder.plan(Capacity { rows: STEP_TOKENS, logits_rows: 1, pages }, kv_type)?;
         let runs =
             (0..self.runs).map(|run| self.once(&mut decoder, run)).collect::<anyhow::Result<Vec<_>>>()?;
         let average = |of: &dyn Fn(&Run) -> f64| mean(&runs.iter().map(of).collect::<Vec<_>>());
@@ -73,8 +71,8 @@ impl Stress {
 
         let begun = Instant::now();
         let mut next = 0;
-        for (at, chunk) in prompt.chunks(ROWS).enumerate() {
-            let is_last = (at + 1) * ROWS >= prompt.len();
+        for (at, chunk) in prompt.chunks(STEP_TOKENS).enumerate() {
+            let is_last = (at + 1) * STEP_TOKENS >= prompt.len();
             next = sequence.append(chunk, is_last)?;
         }
         let prefill_s = begun.elapsed().as_secs_f64();

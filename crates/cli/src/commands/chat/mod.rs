@@ -17,7 +17,7 @@ use signal_hook::consts::SIGINT;
 use crate::answer::{End, Outcome, Progress, Timings, Usage, answer};
 use crate::args::{ChatArgs, OnFull};
 use crate::chat::{self, Prompt, Speech};
-use crate::model::{Model, Room, context, rows_of_any};
+use crate::model::{Model, Room, STEP_TOKENS, context, rows_of_any};
 use crate::printer::Printer;
 use crate::sampling::sampling;
 use crate::terminal::Terminal;
@@ -25,9 +25,6 @@ use crate::{demo, input, output};
 use command::{Command, HELP, Settings};
 use dialogue::Dialogue;
 use lines::{Line, Lines};
-
-/// Rows per step.
-const ROWS: usize = 512;
 
 /// Talks.
 pub(crate) fn run(args: &ChatArgs, terminal: &Terminal) -> anyhow::Result<()> {
@@ -91,7 +88,7 @@ impl<'t> Chat<'t> {
         }
         let understood = model.understand(terminal)?;
         let context = context(args.ctx, &understood.spec, terminal);
-        let room = Room::for_one(context, rows_of_any(&understood.spec, context, ROWS.min(context)));
+        let room = Room::for_one(context, rows_of_any(&understood.spec, context, STEP_TOKENS.min(context)));
         let engine = model.engine(&understood, room, &args.device, terminal)?;
         let sampling = sampling(&args.sampling, model.checkpoint()?, speech.template.format());
         let interrupt = Arc::new(AtomicBool::new(false));
@@ -357,7 +354,7 @@ impl<'t> Chat<'t> {
         let outcome = answer(&self.engine, request, &mut |progress| {
             match progress {
                 Progress::Prompt(prompt)
-                    if prompt.total - prompt.cached > ROWS && prompt.done < prompt.total =>
+                    if prompt.total - prompt.cached > STEP_TOKENS && prompt.done < prompt.total =>
                 {
                     reading = true;
                     self.terminal.transient(&format!("reading {} of {} tokens", prompt.done, prompt.total));
