@@ -45,7 +45,7 @@ head       stored
 trained    512 tokens of context
 chat       glm-4-0414
 stop ids   301, 302, 303
-memory     2.2 MiB = weights 314.0 KiB + 320.0 KiB of cache for 512 tokens in f16 + activations 1.6 MiB
+memory     1.4 MiB = weights 314.0 KiB + 320.0 KiB of cache for 512 tokens in f16 + activations 801.8 KiB
 type       BF16     23 tensors, 314.0 KiB
 tensor     BF16  [320, 72]        model.embed_tokens.weight
 tensor     BF16  [72]             model.layers.{0-1}.input_layernorm.weight
