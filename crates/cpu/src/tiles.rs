@@ -25,8 +25,8 @@ impl<E> Ahead for *const E {
     }
 }
 
-/// Calls a tile function with as many rows as fit the registers and remain: `$tile::<S, _, _, ROWS, _>($($arg),*)` for rows
-/// `$at..$at + ROWS`.
+/// Calls a tile function with as many rows as fit the registers and remain: `$tile::<S, _, _, ROWS, _>($($arg),*)` for
+/// rows `$at..$at + ROWS`.
 macro_rules! by_rows {
     ($simd:ty, $count:expr, |$at:ident| $tile:ident($($arg:expr),* $(,)?)) => {
         let mut $at = 0;
@@ -53,7 +53,7 @@ macro_rules! by_rows {
 }
 
 /// `scores[q * CHUNK_SLOTS + slot] = queries[q] . keys[slot]` for a page: `queries` is `[count, dim]`, `keys` is
-/// `[dim, PAGE_SLOTS]`. `next` is laid out alike.
+/// `[dim, PAGE_SLOTS]`. `next` is what will be read after `keys`, laid out alike.
 #[inline(always)]
 pub(crate) fn scores<S: Simd, E: Element, A: Ahead>(
     s: S,
@@ -80,7 +80,8 @@ pub(crate) fn scores<S: Simd, E: Element, A: Ahead>(
     }
 }
 
-/// [`scores`] of `Q` queries and `C` vectors of slots from `slot` on, at `columns` from where `keys` and `scores` point to.
+/// [`scores`] of `Q` queries and `C` vectors of slots from `slot` on, at `columns` from where `keys` and `scores` point
+/// to.
 ///
 /// # Safety
 /// `queries` are `Q * dim` elements, `keys` a vector at each column of `dim` multiples of PAGE_SLOTS, and `scores` a
@@ -165,8 +166,8 @@ pub(crate) fn softmax<S: Simd>(s: S, scores: &mut [f32], slots: usize, scale: f3
 }
 
 /// Adds to the first `padded` elements of each of `count` states the page's values `[PAGE_SLOTS, padded]`, weighted:
-/// `state[q] += sum over slot < slots of weights[q * CHUNK_SLOTS + slot] * values[slot]`. `next` is laid
-/// out alike.
+/// `state[q] += sum over slot < slots of weights[q * CHUNK_SLOTS + slot] * values[slot]`. `next` is
+/// what will be read after `values`, laid out alike.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "two matrices with their shapes")]
 pub(crate) fn mix<S: Simd, E: Element, A: Ahead>(
@@ -222,8 +223,8 @@ pub(crate) fn mix<S: Simd, E: Element, A: Ahead>(
     }
 }
 
-/// [`mix`] of `Q` queries and `C` vectors of dimensions from `dim` on, at `columns` from where `values` and `states` point
-/// to.
+/// [`mix`] of `Q` queries and `C` vectors of dimensions from `dim` on, at `columns` from where `values` and `states`
+/// point to.
 ///
 /// # Safety
 /// `weights` are `slots` elements at each of `Q` multiples of CHUNK_SLOTS, `values` a vector at each column of `slots`
