@@ -312,10 +312,11 @@ impl Inputs<'_> {
                 Some(&page) => shape.key_bytes(tile(unit, page)),
                 None => shape.value_bytes(tile(unit, pages[0])),
             };
+            let next = next.as_ptr().cast::<f16>();
             let (queries, scores) = (&queries[..count * shape.dim], &mut scores[i * PAGE_SLOTS..]);
             match shape.keys(s, tile(unit, page), count, wide) {
                 Numbers::F32(keys) => tiles::scores(s, queries, keys, (), scores),
-                Numbers::F16(keys) => tiles::scores(s, queries, keys, next.as_ptr().cast::<f16>(), scores),
+                Numbers::F16(keys) => tiles::scores(s, queries, keys, next, scores),
             }
         }
         let scale = 1.0 / (shape.dim as f32).sqrt();
@@ -335,6 +336,7 @@ impl Inputs<'_> {
                 // Near already.
                 (None, None) => shape.value_bytes(tile(unit, page)),
             };
+            let next = next.as_ptr().cast::<f16>();
             let values = shape.values(s, tile(unit, page), count, wide);
             let from = first + i * PAGE_SLOTS;
             let mut row = unit.rows.start;
@@ -354,7 +356,6 @@ impl Inputs<'_> {
                         tiles::mix(s, weights, count, values, (), slots, padded, states, stride);
                     }
                     Numbers::F16(values) => {
-                        let next = next.as_ptr().cast::<f16>();
                         tiles::mix(s, weights, count, values, next, slots, padded, states, stride);
                     }
                 }

@@ -80,13 +80,15 @@ impl TileShape {
     /// The bytes of a tile's keys, without scales.
     #[inline(always)]
     pub(crate) fn key_bytes<'a>(&self, tile: &'a [u8]) -> &'a [u8] {
-        &tile[self.layout()[0].clone()]
+        let [keys, ..] = self.layout();
+        &tile[keys]
     }
 
     /// The bytes of a tile's values, without scales.
     #[inline(always)]
     pub(crate) fn value_bytes<'a>(&self, tile: &'a [u8]) -> &'a [u8] {
-        &tile[self.layout()[2].clone()]
+        let [_, _, values, _] = self.layout();
+        &tile[values]
     }
 
     /// The keys of a tile `[dim][slots]`, for this many queries: the tile's own, or widened into `wide`.
@@ -98,8 +100,8 @@ impl TileShape {
         queries: usize,
         wide: &'a mut [f32],
     ) -> Numbers<'a> {
-        let [keys, scales, ..] = self.layout();
-        let (keys, len) = (&tile[keys], self.dim * PAGE_SLOTS);
+        let [_, scales, ..] = self.layout();
+        let (keys, len) = (self.key_bytes(tile), self.dim * PAGE_SLOTS);
         match self.kv_type {
             KvType::F32 => return Numbers::F32(bytemuck::cast_slice(keys)),
             KvType::F16 if queries < WIDENED_FROM => return Numbers::F16(bytemuck::cast_slice(keys)),
@@ -135,8 +137,8 @@ impl TileShape {
         queries: usize,
         wide: &'a mut [f32],
     ) -> Numbers<'a> {
-        let [_, _, values, scales] = self.layout();
-        let (values, len) = (&tile[values], self.padded * PAGE_SLOTS);
+        let [.., scales] = self.layout();
+        let (values, len) = (self.value_bytes(tile), self.padded * PAGE_SLOTS);
         match self.kv_type {
             KvType::F32 => return Numbers::F32(bytemuck::cast_slice(values)),
             KvType::F16 if queries < WIDENED_FROM => return Numbers::F16(bytemuck::cast_slice(values)),

@@ -49,7 +49,6 @@ pub(crate) struct Spoken {
     pub(crate) usage: Usage,
     pub(crate) start: Instant,
     pub(crate) first_token: Option<Instant>,
-    pub(crate) end: Instant,
     /// Why each of the answers ended.
     pub(crate) finishes: Vec<&'static str>,
 }

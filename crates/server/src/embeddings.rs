@@ -146,7 +146,13 @@ async fn compute(
     texts: Vec<Vec<u32>>,
 ) -> Result<Vec<Vec<f32>>, ApiError> {
     let usage = Usage { prompt: texts.iter().map(Vec::len).sum(), ..Usage::default() };
-    let start = Instant::now();
+    entry.spoke(Spoken {
+        model: encoder.embedder.name.clone(),
+        usage,
+        start: Instant::now(),
+        first_token: None,
+        finishes: Vec::new(),
+    });
     let limit = app.options.limits.answer_time;
     let shared = encoder.clone();
     let computed = async move {
@@ -154,16 +160,7 @@ async fn compute(
             encoder.turn.acquire().await.map_err(|_| ApiError::internal("the encoder has stopped"))?;
         aside(move || (shared.embedder.embed)(&texts).map_err(ApiError::invalid)).await
     };
-    let vectors = timeout(limit, computed).await;
-    entry.spoke(Spoken {
-        model: encoder.embedder.name.clone(),
-        usage,
-        start,
-        first_token: None,
-        end: Instant::now(),
-        finishes: Vec::new(),
-    });
-    vectors.unwrap_or_else(|_| Err(ApiError::timeout(limit.as_secs())))
+    timeout(limit, computed).await.unwrap_or_else(|_| Err(ApiError::timeout(limit.as_secs())))
 }
 
 /// A text, ids, or a list of either.

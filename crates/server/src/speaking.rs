@@ -331,7 +331,6 @@ impl Drop for Speaking {
             usage,
             start: self.start,
             first_token: self.choices.iter().filter_map(|choice| choice.first).min(),
-            end: Instant::now(),
             finishes: self.choices.iter().filter_map(|choice| choice.finish).collect(),
         });
     }

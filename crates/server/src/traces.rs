@@ -127,7 +127,7 @@ impl Traces {
             .with_attributes(attributes)
             .with_events(first.into_iter().collect())
             .start_with_context(&self.tracer, within)
-            .end_with_timestamp(time_of(spoken.end));
+            .end();
     }
 
     /// Spans that no collector took.
