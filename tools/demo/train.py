@@ -42,7 +42,7 @@ SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\
 BATCH = 4096  # tokens of a step, padding included
 # (tokens, rate at the start as a part of the peak): in the second round sums and copied names, known only roughly
 # before, become exact; the last goes on at one rate, and its mean over all steps is the model.
-ROUNDS = [(9e6, 1.0), (4e6, 0.6), (1.4e6, 0.3)]
+ROUNDS = [(9e6, 1.0), (3e6, 0.6), (1e6, 0.3)]
 
 
 def make_tokenizer():
@@ -128,13 +128,20 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(x):
-    """About U V^T of the singular value decomposition U S V^T of each matrix of x [count, rows, columns]."""
+    """About U V^T of the singular value decomposition U S V^T of each matrix of x [count, rows, columns].
+
+    The rounds x <- p(x x^T) x multiply x by polynomials of its Gram matrix alone: they are gathered in that small matrix."""
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    for _ in range(5):
-        gram = x @ x.mT
-        x = 3.4445 * x + (2.0315 * gram @ gram - 4.775 * gram) @ x
+    gram, product = x @ x.mT, None
+    for last in (False, False, False, False, True):
+        step = 2.0315 * gram @ gram - 4.775 * gram
+        step.diagonal(dim1=1, dim2=2).add_(3.4445)
+        product = step if product is None else product @ step
+        if not last:
+            gram = step @ gram @ step
+    x = product @ x
     return x.mT if tall else x
 
 
@@ -165,10 +172,19 @@ class Batches:
 
 
 def loss_of(model, x, marks):
-    """Mean cross-entropy over learnt tokens. Padding lies at the right, where a causal model does not see it."""
-    hidden = model.model(input_ids=x[:, :-1], use_cache=False).last_hidden_state
-    marks = marks[:, 1:]
-    return F.cross_entropy(model.lm_head(hidden[marks]), x[:, 1:][marks])
+    """Mean cross-entropy over learnt tokens, which alone go on from the last attention. Padding lies at the right, where
+    a causal model does not see it."""
+    body, marks = model.model, marks[:, 1:]
+    hidden = body.embed_tokens(x[:, :-1])
+    positions = torch.arange(hidden.shape[1])[None]
+    seen = {"position_embeddings": body.rotary_emb(hidden, positions), "attention_mask": None}
+    *layers, last = body.layers
+    for layer in layers:
+        hidden = layer(hidden, **seen)
+    attended, _ = last.self_attn(last.input_layernorm(hidden), **seen)
+    hidden = (hidden + attended)[marks]
+    hidden = hidden + last.mlp(last.post_attention_layernorm(hidden))
+    return F.cross_entropy(model.lm_head(body.norm(hidden)), x[:, 1:][marks])
 
 
 @torch.no_grad()

@@ -90,6 +90,9 @@ fn parse_part(file: FileBytes, path: &Path) -> Result<(Kind, Part, Option<Metada
     } else {
         return Err(CheckpointError::UnknownFormat { path: path.to_owned() });
     };
+    // Headers are not looked at again: a vocabulary's megabytes need not stay twice.
+    let first = tensors.iter().map(|tensor| tensor.offset).min().unwrap_or(0);
+    file.release(0..usize::try_from(first).unwrap_or(0));
     Ok((kind, Part { file, tensors }, metadata))
 }
 

@@ -1,14 +1,16 @@
 //! A GGUF's `tokenizer.ggml.*` keys as the plain values that the tokenizer is made from. The two crates between which
 //! they go do not know each other.
 
-use glimmer_checkpoint::gguf::{FromValue, Metadata};
+use std::borrow::Cow;
+
+use glimmer_checkpoint::gguf::{FromValue, Metadata, Strings};
 use glimmer_tokenizer::GgufVocab;
 
 /// The vocabulary, where the file has one.
 ///
 /// # Errors
 /// When a key holds a value of another kind.
-pub(crate) fn of(metadata: &Metadata) -> anyhow::Result<Option<GgufVocab>> {
+pub(crate) fn of(metadata: &Metadata) -> anyhow::Result<Option<GgufVocab<'_>>> {
     let keys = Keys(metadata);
     let model: &str = match keys.get("model")? {
         // llama.cpp's word for a file without a vocabulary.
@@ -18,10 +20,10 @@ pub(crate) fn of(metadata: &Metadata) -> anyhow::Result<Option<GgufVocab>> {
     Ok(Some(GgufVocab {
         model: model.to_owned(),
         pre: keys.get::<&str>("pre")?.map(str::to_owned),
-        tokens: keys.get::<&[String]>("tokens")?.unwrap_or_default().to_vec(),
+        tokens: keys.texts("tokens")?,
         token_types: keys.get("token_type")?.unwrap_or_default(),
         scores: keys.get("scores")?.unwrap_or_default(),
-        merges: keys.get::<&[String]>("merges")?.unwrap_or_default().to_vec(),
+        merges: keys.texts("merges")?,
         bos: keys.get("bos_token_id")?,
         eos: keys.get("eos_token_id")?,
         eot: keys.get("eot_token_id")?,
@@ -46,5 +48,10 @@ struct Keys<'a>(&'a Metadata);
 impl<'a> Keys<'a> {
     fn get<T: FromValue<'a>>(&self, name: &str) -> anyhow::Result<Option<T>> {
         Ok(self.0.get(&format!("tokenizer.ggml.{name}"))?)
+    }
+
+    fn texts(&self, name: &str) -> anyhow::Result<Vec<Cow<'a, str>>> {
+        let texts = self.get::<&Strings>(name)?;
+        Ok(texts.map(|texts| texts.iter().map(Cow::Borrowed).collect()).unwrap_or_default())
     }
 }

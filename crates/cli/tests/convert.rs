@@ -6,6 +6,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use glimmer_checkpoint::gguf::Strings;
 use glimmer_checkpoint::safetensors::SafetensorsFile;
 use glimmer_checkpoint::{Checkpoint, NewTensor};
 use glimmer_models::understand;
@@ -265,9 +266,9 @@ fn a_vocabulary_goes_along() {
     let gguf = converted(&source, scratch.path().join("model.gguf"), &[]);
     let checkpoint = Checkpoint::open(&gguf).unwrap();
     let metadata = checkpoint.metadata().unwrap();
-    let tokens = metadata.need::<&[String]>("tokenizer.ggml.tokens").unwrap();
+    let tokens = metadata.need::<&Strings>("tokenizer.ggml.tokens").unwrap();
     assert_eq!(tokens.len(), 1280);
-    assert_eq!(tokens[1279], "[PAD1279]");
+    assert_eq!(tokens.get(1279), Some("[PAD1279]"));
     assert_eq!(
         tokens.iter().collect::<std::collections::HashSet<_>>().len(),
         1280,

@@ -17,7 +17,7 @@ pub(crate) const LINE: usize = 64;
 const HUGE: usize = 2 << 20;
 
 /// What an [`Arena`] takes from the system at a time.
-const CHUNK: usize = 256 << 20;
+const CHUNK: usize = 1 << 30;
 
 /// Memory that slabs lie in, given back when the last of them is gone.
 struct Block {

@@ -119,9 +119,7 @@ impl Decoder {
             axes: spec.rope.axes(),
         })?;
         let sandwich = spec.block == Block::Sandwich;
-        // What attention read is not needed once it has been computed, unless it is the residual stream.
-        let normed_again =
-            !matches!(spec.block, Block::ScaledNormed { .. }) && spec.heads.q_width() == spec.hidden;
+        let in_place = spec.attends_in_place();
         for layer in 0..spec.layers {
             let mut buffer = |role, width| self.device.buffer(layer, role, width);
             let hidden = buffer(Role::Hidden, spec.hidden)?;
@@ -130,7 +128,7 @@ impl Decoder {
                 hidden,
                 normed,
                 qkv: buffer(Role::Qkv, spec.heads.qkv_width())?,
-                attended: if normed_again { normed } else { buffer(Role::Attended, spec.heads.q_width())? },
+                attended: if in_place { normed } else { buffer(Role::Attended, spec.heads.q_width())? },
                 branch: if sandwich { buffer(Role::Branch, spec.hidden)? } else { hidden },
                 inner: buffer(Role::Inner, spec.ffn)?,
             });

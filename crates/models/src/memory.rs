@@ -3,7 +3,7 @@
 use glimmer_checkpoint::Checkpoint;
 use glimmer_tensor::{KvType, PAGE_SLOTS};
 
-use crate::DecoderSpec;
+use crate::{Block, DecoderSpec};
 
 /// Bytes by purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,9 @@ pub fn memory(
     rows: usize,
 ) -> Memory {
     let slots = context.next_multiple_of(PAGE_SLOTS) as u64;
-    let row = 3 * spec.hidden + spec.heads.qkv_width() + spec.heads.q_width() + spec.ffn;
+    let attended = if spec.attends_in_place() { 0 } else { spec.heads.q_width() };
+    let branch = if spec.block == Block::Sandwich { spec.hidden } else { 0 };
+    let row = 2 * spec.hidden + spec.heads.qkv_width() + attended + branch + spec.ffn;
     Memory {
         weights: checkpoint.tensors().iter().map(|t| t.bytes as u64).sum(),
         kv: slots * (spec.layers * spec.heads.kv_bytes(kv_type)) as u64,

@@ -8,6 +8,8 @@
 //! `chatglm-bpe`, `glm4` and `glm5` are read with GLM-4's rule that a whole piece in the vocabulary is not merged.
 //! llama.cpp follows it for the last two only, so `glm4` is what is written, for GLM-4-9B too.
 
+use std::borrow::Cow;
+
 use crate::added_tokens::AddedTokens;
 use crate::byte_bpe::ByteBpe;
 use crate::merges::Merges;
@@ -27,19 +29,19 @@ const CHATGLM6B_PRE: &str = "chatglm-6b";
 
 /// The `tokenizer.ggml.*` metadata of a GGUF file; each field names its key.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct GgufVocab {
+pub struct GgufVocab<'a> {
     /// `model`: `gpt2`, `llama`, `bert` or `t5`.
     pub model: String,
     /// `pre`: how text is cut before merging: `chatglm-bpe`, `glm4`, `glm5`, `chatglm-spm`.
     pub pre: Option<String>,
     /// `tokens`: the spelling of every id.
-    pub tokens: Vec<String>,
+    pub tokens: Vec<Cow<'a, str>>,
     /// `token_type`: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte. Empty: all normal.
     pub token_types: Vec<i32>,
     /// `scores`: of SentencePiece models; empty for others.
     pub scores: Vec<f32>,
     /// `merges`: of byte-level models, two tokens with a space between them; empty for others.
-    pub merges: Vec<String>,
+    pub merges: Vec<Cow<'a, str>>,
     /// `bos_token_id`.
     pub bos: Option<u32>,
     /// `eos_token_id`.
@@ -70,7 +72,7 @@ pub struct GgufVocab {
     pub precompiled_charsmap: Vec<u8>,
 }
 
-impl GgufVocab {
+impl GgufVocab<'_> {
     /// Appends unused tokens `[PAD{id}]` until there are `rows`, as many as the embedding matrix has:
     /// llama.cpp takes the number of tokens for the size of the vocabulary.
     pub fn pad_to(&mut self, rows: usize) {
@@ -83,7 +85,7 @@ impl GgufVocab {
         if score.is_some() || !self.scores.is_empty() {
             self.scores.push(score.unwrap_or_default());
         }
-        self.tokens.push(token);
+        self.tokens.push(token.into());
         self.token_types.push(kind as i32);
     }
 
@@ -106,7 +108,7 @@ impl GgufVocab {
                 TokenizerError::malformed(FORMAT, format!("token {id} has the type {number}"))
             }),
         };
-        (0..).zip(&self.tokens).map(|(id, token)| Ok((id, token.as_str(), kind(id)?))).collect()
+        (0..).zip(&self.tokens).map(|(id, token)| Ok((id, token.as_ref(), kind(id)?))).collect()
     }
 
     fn pieces(&self) -> Result<Vec<Piece>, TokenizerError> {
@@ -116,7 +118,7 @@ impl GgufVocab {
     }
 }
 
-pub(crate) fn read(vocab: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
+pub(crate) fn read(vocab: &GgufVocab<'_>) -> Result<Tokenizer, TokenizerError> {
     let pre = vocab.pre.as_deref().unwrap_or("default");
     let unsupported_pre = |supported| {
         let component = format!("tokenizer.ggml.pre {pre:?} of a {:?} vocabulary", vocab.model);
@@ -137,7 +139,7 @@ pub(crate) fn read(vocab: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
     }
 }
 
-fn read_byte_bpe(gguf: &GgufVocab, pre: &str) -> Result<Tokenizer, TokenizerError> {
+fn read_byte_bpe(gguf: &GgufVocab<'_>, pre: &str) -> Result<Tokenizer, TokenizerError> {
     let mut vocab = Vocab::new();
     let mut added = Vec::new();
     let mut bytes = Vec::new();
@@ -174,7 +176,7 @@ fn read_byte_bpe(gguf: &GgufVocab, pre: &str) -> Result<Tokenizer, TokenizerErro
 /// Whether a plain call of the official tokenizer puts `[gMASK]<sop>` before text, as GLM-4-9B's does.
 /// llama.cpp's converter calls GLM-Edge, which does not, `chatglm-bpe` as well; what is written here has
 /// `[gMASK]` for its beginning, but so has llama.cpp's GLM-4.5, whose template holds the prefix.
-fn prefixes(gguf: &GgufVocab, pre: &str, added: &AddedTokens) -> bool {
+fn prefixes(gguf: &GgufVocab<'_>, pre: &str, added: &AddedTokens) -> bool {
     const GLM_EDGE_ENDOFTEXT: TokenId = 59_246;
     match pre {
         "chatglm-bpe" => added.id_of("<|endoftext|>") != Some(GLM_EDGE_ENDOFTEXT),
@@ -182,7 +184,7 @@ fn prefixes(gguf: &GgufVocab, pre: &str, added: &AddedTokens) -> bool {
     }
 }
 
-fn read_sentencepiece(gguf: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
+fn read_sentencepiece(gguf: &GgufVocab<'_>) -> Result<Tokenizer, TokenizerError> {
     let mut pieces = gguf.pieces()?;
     // What follows the last piece of the SentencePiece file was appended by the tokenizer's own code.
     let is_text =
@@ -207,7 +209,7 @@ fn read_sentencepiece(gguf: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
     Tokenizer::from_model_proto(model, special, Kind::Gguf)
 }
 
-fn read_chatglm6b(gguf: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
+fn read_chatglm6b(gguf: &GgufVocab<'_>) -> Result<Tokenizer, TokenizerError> {
     let mut pieces = gguf.pieces()?;
     let is_image = |(id, piece): &(TokenId, &Piece)| piece.text == chatglm6b::image_token(*id);
     let image_tokens = (0..).zip(&pieces).take_while(is_image).count();
@@ -227,7 +229,7 @@ fn read_chatglm6b(gguf: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
     Tokenizer::from_chatglm6b_proto(model, image_tokens as u32, Kind::Gguf)
 }
 
-fn read_wordpiece(gguf: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
+fn read_wordpiece(gguf: &GgufVocab<'_>) -> Result<Tokenizer, TokenizerError> {
     let mut vocab = Vocab::new();
     for (id, token, kind) in gguf.typed()? {
         match (kind, token.strip_prefix(SPACE)) {
@@ -241,7 +243,7 @@ fn read_wordpiece(gguf: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
     Tokenizer::from_wordpiece_model(wordpiece, Kind::Gguf)
 }
 
-pub(crate) fn write(tokenizer: &Inner) -> Result<GgufVocab, TokenizerError> {
+pub(crate) fn write(tokenizer: &Inner) -> Result<GgufVocab<'static>, TokenizerError> {
     match &tokenizer.model {
         Model::ByteBpe(bpe) => write_byte_bpe(bpe, tokenizer),
         Model::SentencePiece(model) => write_sentencepiece(model, &tokenizer.added),
@@ -250,7 +252,7 @@ pub(crate) fn write(tokenizer: &Inner) -> Result<GgufVocab, TokenizerError> {
     }
 }
 
-fn write_byte_bpe(bpe: &ByteBpe, tokenizer: &Inner) -> Result<GgufVocab, TokenizerError> {
+fn write_byte_bpe(bpe: &ByteBpe, tokenizer: &Inner) -> Result<GgufVocab<'static>, TokenizerError> {
     let unsupported = |component: &str| {
         let supported = "GLM-4's split pattern with ignore_merges = true";
         Err(TokenizerError::unsupported(format!("a GGUF file with {component}"), supported))
@@ -275,7 +277,8 @@ fn write_byte_bpe(bpe: &ByteBpe, tokenizer: &Inner) -> Result<GgufVocab, Tokeniz
     let mut merges: Vec<_> = bpe.merges.iter().map(|(pair, merge)| (merge.priority, pair)).collect();
     merges.sort_unstable();
     let spell = |id: TokenId| bpe.vocab.bytes(id).map(byte_level::to_spelling).unwrap_or_default();
-    gguf.merges = merges.iter().map(|(_, (left, right))| spell(*left) + " " + &spell(*right)).collect();
+    gguf.merges =
+        merges.iter().map(|(_, (left, right))| (spell(*left) + " " + &spell(*right)).into()).collect();
 
     let endoftext = added.id_of("<|endoftext|>");
     gguf.eos = endoftext;
@@ -291,7 +294,10 @@ fn write_byte_bpe(bpe: &ByteBpe, tokenizer: &Inner) -> Result<GgufVocab, Tokeniz
     Ok(gguf)
 }
 
-fn write_sentencepiece(model: &SentencePiece, added: &AddedTokens) -> Result<GgufVocab, TokenizerError> {
+fn write_sentencepiece(
+    model: &SentencePiece,
+    added: &AddedTokens,
+) -> Result<GgufVocab<'static>, TokenizerError> {
     if model.model_type != ModelType::Bpe {
         let component = "a GGUF file with a SentencePiece unigram model";
         return Err(TokenizerError::unsupported(component, "ChatGLM-6B's, SentencePiece BPE models"));
@@ -313,7 +319,7 @@ fn write_sentencepiece(model: &SentencePiece, added: &AddedTokens) -> Result<Ggu
     Ok(gguf)
 }
 
-fn write_chatglm6b(model: &SentencePiece, image_tokens: u32, added: &AddedTokens) -> GgufVocab {
+fn write_chatglm6b(model: &SentencePiece, image_tokens: u32, added: &AddedTokens) -> GgufVocab<'static> {
     let mut gguf = sentencepiece_keys(model, "t5", CHATGLM6B_PRE);
     for id in 0..image_tokens {
         gguf.push(chatglm6b::image_token(id), PieceKind::Unused, Some(0.0));
@@ -327,7 +333,7 @@ fn write_chatglm6b(model: &SentencePiece, image_tokens: u32, added: &AddedTokens
     gguf
 }
 
-fn sentencepiece_keys(model: &SentencePiece, name: &str, pre: &str) -> GgufVocab {
+fn sentencepiece_keys(model: &SentencePiece, name: &str, pre: &str) -> GgufVocab<'static> {
     GgufVocab {
         model: name.into(),
         pre: Some(pre.into()),
@@ -340,13 +346,13 @@ fn sentencepiece_keys(model: &SentencePiece, name: &str, pre: &str) -> GgufVocab
     }
 }
 
-fn push_pieces(gguf: &mut GgufVocab, model: &SentencePiece) {
+fn push_pieces(gguf: &mut GgufVocab<'_>, model: &SentencePiece) {
     for piece in &model.pieces {
         gguf.push(piece.text.clone(), piece.kind, Some(piece.score));
     }
 }
 
-fn write_wordpiece(wordpiece: &WordPiece, added: &AddedTokens) -> Result<GgufVocab, TokenizerError> {
+fn write_wordpiece(wordpiece: &WordPiece, added: &AddedTokens) -> Result<GgufVocab<'static>, TokenizerError> {
     let as_bert = WordPiece { vocab: Vocab::new(), ..wordpiece.clone() };
     let lowercases = WordPieceOptions { strip_accents: Some(true), ..WordPieceOptions::default() };
     let options = as_bert.options;

@@ -85,7 +85,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// When the model or its `pre` is not one of GLM's, or the lists contradict each other.
-    pub fn from_gguf(vocab: &GgufVocab) -> Result<Self, TokenizerError> {
+    pub fn from_gguf(vocab: &GgufVocab<'_>) -> Result<Self, TokenizerError> {
         gguf::read(vocab)
     }
 
@@ -387,7 +387,7 @@ impl Tokenizer {
     /// # Errors
     /// When llama.cpp's keys cannot express it: another split pattern than GLM-4's, `ignore_merges = false`,
     /// a unigram model other than ChatGLM-6B's, a cased BERT.
-    pub fn to_gguf(&self) -> Result<GgufVocab, TokenizerError> {
+    pub fn to_gguf(&self) -> Result<GgufVocab<'static>, TokenizerError> {
         gguf::write(&self.inner)
     }
 }

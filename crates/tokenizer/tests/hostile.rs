@@ -131,7 +131,7 @@ fn broken_sentencepiece_models() {
 #[test]
 fn broken_gguf_vocabularies() {
     let good = load("glm4-tiktoken").to_gguf().unwrap();
-    type Change = fn(&mut GgufVocab);
+    type Change = fn(&mut GgufVocab<'_>);
     let changes: [(Change, &str); 8] = [
         (|vocab| vocab.model = "rwkv".into(), "rwkv"),
         (|vocab| vocab.pre = Some("qwen2".into()), "qwen2"),

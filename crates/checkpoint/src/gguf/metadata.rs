@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::strings::Strings;
 use crate::error::CheckpointError;
 
 /// One value.
@@ -63,7 +64,7 @@ pub enum Array {
     /// Truth values.
     Bool(Vec<bool>),
     /// Texts.
-    Str(Vec<String>),
+    Str(Strings),
 }
 
 /// The key/values of a file, in the file's order.
@@ -106,7 +107,7 @@ impl Metadata {
         self.index.get(key).map(|&at| &self.entries[at].1)
     }
 
-    /// The value of a key that may be absent: `u32`, `u64`, `usize`, `i32`, `f32`, `bool`, `&str`, `&[String]`,
+    /// The value of a key that may be absent: `u32`, `u64`, `usize`, `i32`, `f32`, `bool`, `&str`, `&Strings`,
     /// `Vec<u32>`, `Vec<i32>`, `Vec<f32>` or `Vec<bool>`. Integers of any stored width convert when they fit.
     ///
     /// # Errors
@@ -286,7 +287,7 @@ impl<'a> FromValue<'a> for &'a str {
     }
 }
 
-impl<'a> FromValue<'a> for &'a [String] {
+impl<'a> FromValue<'a> for &'a Strings {
     const WANTED: &'static str = "an array of strings";
 
     fn from_value(value: &'a Value) -> Option<Self> {
@@ -338,7 +339,18 @@ into_value! {
     f32 => F32;
     f64 => F64;
     bool => Bool;
-    String => Str;
+}
+
+impl From<String> for Value {
+    fn from(value: String) -> Value {
+        Value::Str(value)
+    }
+}
+
+impl From<Strings> for Value {
+    fn from(values: Strings) -> Value {
+        Value::Array(Array::Str(values))
+    }
 }
 
 impl From<&str> for Value {

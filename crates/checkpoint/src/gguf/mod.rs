@@ -5,11 +5,13 @@
 
 mod metadata;
 mod read;
+mod strings;
 mod types;
 mod write;
 
 pub use metadata::{Array, FromValue, Metadata, Value};
 pub use read::{Gguf, parse};
+pub use strings::Strings;
 pub use types::ggml_type;
 pub use write::GgufWriter;
 

@@ -103,9 +103,9 @@ fn read_name<'a>(cursor: &mut Cursor<'a>, what: &'static str, limit: u64) -> Res
     }
 }
 
-fn read_string(cursor: &mut Cursor<'_>) -> Result<String, Damage> {
+fn read_string<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, Damage> {
     let len = cursor.u64("a string")?;
-    Ok(cursor.text(len, "a string")?.to_owned())
+    cursor.text(len, "a string")
 }
 
 fn read_bool(cursor: &mut Cursor<'_>) -> Result<bool, Damage> {
@@ -129,7 +129,7 @@ fn read_value(cursor: &mut Cursor<'_>, value_type: u32, elements: &mut u64) -> R
         5 => Value::I32(cursor.u32(WHAT)? as i32),
         6 => Value::F32(f32::from_bits(cursor.u32(WHAT)?)),
         7 => Value::Bool(read_bool(cursor)?),
-        8 => Value::Str(read_string(cursor)?),
+        8 => Value::Str(read_string(cursor)?.to_owned()),
         9 => Value::Array(read_array(cursor, elements)?),
         10 => Value::U64(cursor.u64(WHAT)?),
         11 => Value::I64(cursor.u64(WHAT)? as i64),
@@ -168,7 +168,7 @@ fn read_array(cursor: &mut Cursor<'_>, elements: &mut u64) -> Result<Array, Dama
         5 => Array::I32(repeat(cursor, len, |c| Ok(c.u32(WHAT)? as i32))?),
         6 => Array::F32(repeat(cursor, len, |c| Ok(f32::from_bits(c.u32(WHAT)?)))?),
         7 => Array::Bool(repeat(cursor, len, read_bool)?),
-        8 => Array::Str(repeat(cursor, len, read_string)?),
+        8 => Array::Str((0..len).map(|_| read_string(cursor)).collect::<Result<_, _>>()?),
         10 => Array::U64(repeat(cursor, len, |c| c.u64(WHAT))?),
         11 => Array::I64(repeat(cursor, len, |c| Ok(c.u64(WHAT)? as i64))?),
         _ => Array::F64(repeat(cursor, len, |c| Ok(f64::from_bits(c.u64(WHAT)?)))?),

@@ -168,7 +168,8 @@ fn push_array(out: &mut Vec<u8>, array: &Array) {
         Array::F32(v) => put(out, 6, v, |v| v.to_le_bytes()),
         Array::Bool(v) => put(out, 7, v, |v| [(*v).into()]),
         Array::Str(v) => {
-            put(out, 8, v, |_| []);
+            out.extend_from_slice(&8u32.to_le_bytes());
+            push_len(out, v.len());
             v.iter().for_each(|text| push_str(out, text));
         }
         Array::U64(v) => put(out, 10, v, |v| v.to_le_bytes()),

@@ -1,6 +1,6 @@
 //! Files that gguf-py wrote (`tools/make_gguf_samples.py`) against what gguf-py reads from them.
 
-use glimmer_checkpoint::gguf::{Metadata, Value};
+use glimmer_checkpoint::gguf::{Metadata, Strings, Value};
 use glimmer_checkpoint::{Checkpoint, Kind};
 use serde_json::{Value as Json, json};
 
@@ -27,7 +27,7 @@ fn to_json(metadata: &Metadata, key: &str) -> Json {
             } else if let Ok(v) = metadata.need::<Vec<bool>>(key) {
                 json!(v)
             } else {
-                json!(metadata.need::<&[String]>(key).unwrap())
+                json!(metadata.need::<&Strings>(key).unwrap().iter().collect::<Vec<_>>())
             }
         }
     }

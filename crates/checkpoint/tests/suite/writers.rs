@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use glimmer_checkpoint::gguf::{Array, GgufWriter, Metadata, Value};
+use glimmer_checkpoint::gguf::{Array, GgufWriter, Metadata, Strings, Value};
 use glimmer_checkpoint::safetensors::{SafetensorsFile, SafetensorsWriter};
 use glimmer_checkpoint::{Checkpoint, NewTensor};
 use glimmer_tensor::DType;
@@ -72,8 +72,8 @@ fn every_array_kind_round_trips() {
         Array::F32(vec![f32::MIN_POSITIVE]),
         Array::F64(vec![0.1, f64::MAX]),
         Array::Bool(vec![true, false]),
-        Array::Str(vec!["é".to_owned(), String::new()]),
-        Array::Str(Vec::new()),
+        Array::Str(["é", ""].iter().collect()),
+        Array::Str(Strings::default()),
     ];
     for (at, array) in arrays.into_iter().enumerate() {
         metadata.set(&format!("array.{at}"), Value::Array(array));

@@ -14,7 +14,7 @@ const UNUSED: i32 = 5;
 
 /// `tokenizer.json`; `prefix` are the ids that a plain call puts before text. `None` where the vocabulary is of another
 /// kind (SentencePiece has a format of its own).
-pub(in crate::commands) fn tokenizer_json(vocab: &GgufVocab, prefix: &[TokenId]) -> Option<Value> {
+pub(in crate::commands) fn tokenizer_json(vocab: &GgufVocab<'_>, prefix: &[TokenId]) -> Option<Value> {
     let pre = vocab.pre.as_deref().unwrap_or("");
     if vocab.model != "gpt2" || !GLM4_PRES.contains(&pre) {
         return None;
@@ -32,7 +32,7 @@ pub(in crate::commands) fn tokenizer_json(vocab: &GgufVocab, prefix: &[TokenId])
                 "special": kind == CONTROL,
             })),
             UNUSED => {}
-            _ => drop(tokens.insert(token.clone(), id.into())),
+            _ => drop(tokens.insert(token.to_string(), id.into())),
         }
     }
     let merges: Vec<Value> =
@@ -80,7 +80,7 @@ pub(in crate::commands) fn tokenizer_json(vocab: &GgufVocab, prefix: &[TokenId])
 }
 
 /// The post-processor that puts ids before text.
-fn template(vocab: &GgufVocab, prefix: &[TokenId]) -> Value {
+fn template(vocab: &GgufVocab<'_>, prefix: &[TokenId]) -> Value {
     let named: Vec<_> = prefix.iter().filter_map(|&id| Some((id, vocab.tokens.get(id as usize)?))).collect();
     let special = named.iter().map(|(_, name)| json!({"SpecialToken": {"id": name, "type_id": 0}}));
     let text = |name: &str, kind: u32| json!({"Sequence": {"id": name, "type_id": kind}});
@@ -88,13 +88,13 @@ fn template(vocab: &GgufVocab, prefix: &[TokenId]) -> Value {
     let pair: Vec<Value> = single.iter().cloned().chain([text("B", 1)]).collect();
     let ids: Map<String, Value> = named
         .iter()
-        .map(|(id, name)| ((*name).clone(), json!({"id": name, "ids": [id], "tokens": [name]})))
+        .map(|(id, name)| (name.to_string(), json!({"id": name, "ids": [id], "tokens": [name]})))
         .collect();
     json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": ids})
 }
 
 /// `tokenizer_config.json`, by which transformers finds the class.
-pub(in crate::commands) fn tokenizer_config(vocab: &GgufVocab, context: usize) -> Value {
+pub(in crate::commands) fn tokenizer_config(vocab: &GgufVocab<'_>, context: usize) -> Value {
     let token = |id: Option<TokenId>| id.and_then(|id| vocab.tokens.get(id as usize));
     json!({
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -1,7 +1,9 @@
 //! A directory's tokenizer and chat template as the key/values of a GGUF.
 
+use std::borrow::Cow;
+
 use anyhow::{Context, ensure};
-use glimmer_checkpoint::gguf::{Metadata, Value};
+use glimmer_checkpoint::gguf::{Metadata, Strings, Value};
 use glimmer_tokenizer::GgufVocab;
 
 use super::Job;
@@ -41,7 +43,7 @@ pub(super) fn add(metadata: &mut Metadata, job: &Job<'_>) -> anyhow::Result<()> 
 }
 
 /// Ids that end an answer beyond those the tokenizer names take the keys that are free: a GGUF has three.
-pub(in crate::commands) fn set_ends(vocab: &mut GgufVocab, ends: &[u32], rows: usize) {
+pub(in crate::commands) fn set_ends(vocab: &mut GgufVocab<'_>, ends: &[u32], rows: usize) {
     for &id in ends.iter().filter(|id| (**id as usize) < rows) {
         if [vocab.eos, vocab.eot, vocab.eom].contains(&Some(id)) {
             continue;
@@ -55,7 +57,7 @@ pub(in crate::commands) fn set_ends(vocab: &mut GgufVocab, ends: &[u32], rows: u
 }
 
 /// The vocabulary under its keys.
-pub(in crate::commands) fn set_keys(metadata: &mut Metadata, vocab: GgufVocab) {
+pub(in crate::commands) fn set_keys(metadata: &mut Metadata, vocab: GgufVocab<'_>) {
     let mut set = |key: &str, value: Option<Value>| {
         if let Some(value) = value {
             metadata.set(&format!("tokenizer.ggml.{key}"), value);
@@ -67,12 +69,15 @@ pub(in crate::commands) fn set_keys(metadata: &mut Metadata, vocab: GgufVocab) {
     {
         if values.is_empty() { None } else { Some(values.into()) }
     }
+    let texts = |texts: Vec<Cow<'_, str>>| {
+        (!texts.is_empty()).then(|| Value::from(texts.into_iter().collect::<Strings>()))
+    };
     set("model", Some(vocab.model.into()));
     set("pre", vocab.pre.map(Value::from));
-    set("tokens", list(vocab.tokens));
+    set("tokens", texts(vocab.tokens));
     set("token_type", list(vocab.token_types));
     set("scores", list(vocab.scores));
-    set("merges", list(vocab.merges));
+    set("merges", texts(vocab.merges));
     set("precompiled_charsmap", list(vocab.precompiled_charsmap));
     let ids = [
         ("bos", vocab.bos),

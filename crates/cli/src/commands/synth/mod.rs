@@ -169,7 +169,7 @@ impl Job<'_> {
         )
     }
 
-    fn vocabulary(&self) -> anyhow::Result<Option<GgufVocab>> {
+    fn vocabulary(&self) -> anyhow::Result<Option<GgufVocab<'static>>> {
         let family = self.understood.spec.family;
         let vocab = vocabulary::of(family)?;
         if vocab.is_none() {

@@ -12,7 +12,7 @@ const GLM4_RANKS: u32 = 151_329;
 const EDGE_RANKS: usize = 59_246;
 
 /// The vocabulary of a published model, or one in its place. `None` where there is nothing to make one from.
-pub(super) fn of(family: Family) -> anyhow::Result<Option<GgufVocab>> {
+pub(super) fn of(family: Family) -> anyhow::Result<Option<GgufVocab<'static>>> {
     let ranks = match family {
         Family::Glm4 | Family::Glm40414 => glm4_ranks()?,
         Family::GlmEdge => {
