@@ -167,7 +167,7 @@ impl Model {
     ) -> anyhow::Result<Engine> {
         let compute = device::compute(args, Compute::Auto);
         let kv_type = device::kv_type(args, compute);
-        let decoder = self.load(understood, device::open(args, compute)?, terminal)?;
+        let decoder = self.load(understood, device::open(args, compute, terminal)?, terminal)?;
         let Room { context, slots, rows, running, waiting } = room;
         let options = EngineOptions { context, slots, rows, running, waiting, kv_type };
         Ok(Engine::start(decoder, options)?)

@@ -10,13 +10,14 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate of the workspace may be built upon.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     (
         "glimmer",
         &[
             "glimmer-chat",
             "glimmer-checkpoint",
             "glimmer-cpu",
+            "glimmer-cuda",
             "glimmer-engine",
             "glimmer-models",
             "glimmer-server",
@@ -29,17 +30,20 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("glimmer-models", &["glimmer-checkpoint", "glimmer-tensor"]),
     ("glimmer-checkpoint", &["glimmer-tensor"]),
     ("glimmer-cpu", &["glimmer-tensor"]),
+    ("glimmer-cuda", &["glimmer-tensor"]),
     ("glimmer-chat", &["glimmer-tokenizer"]),
     ("glimmer-tokenizer", &[]),
     ("glimmer-tensor", &[]),
 ];
 
 /// What tests may use in addition: a decoder and an engine are tested on a real device.
-const ARROWS_OF_TESTS: [(&str, &[&str]); 2] =
-    [("glimmer-engine", &["glimmer-cpu", "glimmer-checkpoint"]), ("glimmer-models", &["glimmer-cpu"])];
+const ARROWS_OF_TESTS: [(&str, &[&str]); 2] = [
+    ("glimmer-engine", &["glimmer-cpu", "glimmer-checkpoint"]),
+    ("glimmer-models", &["glimmer-cpu", "glimmer-cuda"]),
+];
 
 /// The only places, below `crates/`, where the word `unsafe` may stand in code.
-const UNSAFE: [&str; 2] = ["cpu/", "checkpoint/src/map.rs"];
+const UNSAFE: [&str; 3] = ["cpu/", "cuda/", "checkpoint/src/map.rs"];
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

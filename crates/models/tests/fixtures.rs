@@ -234,6 +234,12 @@ macro_rules! fixtures {
             fn cpu_two_threads() {
                 super::Fixture::open($name, "cpu-f32-2").everything();
             }
+
+            #[cfg(any(feature = "emulate", feature = "cuda"))]
+            #[test]
+            fn cuda() {
+                super::Fixture::open($name, "cuda-f32").everything();
+            }
         }
     )*};
 }

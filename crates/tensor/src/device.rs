@@ -206,6 +206,9 @@ pub enum DeviceError {
         /// How much.
         bytes: usize,
     },
+    /// The machine itself failed: its driver, or a program that it ran.
+    #[error("the device failed: {0}")]
+    Failed(String),
 }
 
 /// Told of the rows of a matrix that a device has taken over and will not read again: once of each row, many rows at a

@@ -80,8 +80,9 @@ pub(crate) struct ModelArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Computation")]
 pub(crate) struct DeviceArgs {
-    /// What computes: `reference` is slow and plain, what the others are measured against
-    #[arg(long, value_name = "NAME", default_value = "cpu", value_parser = one_of(DEVICES))]
+    /// What computes: `cuda` is an NVIDIA card, `auto` that where there is one and otherwise the CPU; `reference` is slow
+    /// and plain, what the others are measured against
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_DEVICE, value_parser = one_of(DEVICES))]
     pub(crate) device: DeviceName,
 
     /// Threads to compute with [default: one per physical core]
@@ -135,11 +136,20 @@ pub(crate) fn command() -> Command {
 /// The names that `--device` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeviceName {
+    Auto,
     Cpu,
+    Cuda,
     Reference,
 }
 
-const DEVICES: [(DeviceName, &str); 2] = [(DeviceName::Cpu, "cpu"), (DeviceName::Reference, "reference")];
+const DEVICES: [(DeviceName, &str); 4] = [
+    (DeviceName::Auto, "auto"),
+    (DeviceName::Cpu, "cpu"),
+    (DeviceName::Cuda, "cuda"),
+    (DeviceName::Reference, "reference"),
+];
+/// A program that was built for cards uses one where it can.
+const DEFAULT_DEVICE: &str = if cfg!(feature = "cuda") { "auto" } else { "cpu" };
 const COMPUTES: [(Compute, &str); 2] = [(Compute::F32, "f32"), (Compute::Auto, "auto")];
 pub(crate) const KV_TYPES: [(KvType, &str); 3] =
     [(KvType::F32, "f32"), (KvType::F16, "f16"), (KvType::Q8_0, "q8_0")];

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &LogitsArgs, terminal: &Terminal) -> anyhow::Result<()> 
     let shape = vec![ids.len(), spec.vocab];
     let tensor = NewTensor { name: TENSOR.to_owned(), dtype: DType::F32, shape };
     let compute = device::compute(&args.device, Compute::F32);
-    let device = device::open(&args.device, compute)?;
+    let device = device::open(&args.device, compute, terminal)?;
     let source = format!("glimmer {}, {}", env!("CARGO_PKG_VERSION"), device.describe());
     let mut file = SafetensorsFile::create(&args.output, &[tensor], &[("source", &source)])?;
 

@@ -179,7 +179,7 @@ impl Answerer {
         ensure!(slots <= MAX_TOKENS, "a prompt of {slots} tokens is too long to verify with");
         let compute = device::compute(&args.device, Compute::F32);
         let kv_type = device::kv_type(&args.device, compute);
-        let device = device::open(&args.device, compute)?;
+        let device = device::open(&args.device, compute, terminal)?;
         let decoder = model.load(understood, device, terminal)?;
         let sequence = Sequence::plan(decoder, slots, most_rows, 1, kv_type)?;
         Ok(Answerer { sequence, rows: most_rows })

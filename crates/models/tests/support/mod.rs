@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use glimmer_checkpoint::Checkpoint;
 use glimmer_cpu::{CpuDevice, CpuOptions};
+#[cfg(any(feature = "emulate", feature = "cuda"))]
+use glimmer_cuda::{CudaDevice, CudaOptions};
 use glimmer_models::{Decoder, Family, PositionLayout, Stage, Understood, load, understand};
 use glimmer_tensor::{Batch, Capacity, Compute, Device, KvType, PAGE_SLOTS, PageId, ReferenceDevice};
 use safetensors::{Dtype, SafeTensors};
@@ -77,7 +79,7 @@ impl Stored {
     }
 }
 
-/// A device by name: `reference`, or `cpu-MODE-THREADS`.
+/// A device by name: `reference`, `cpu-MODE-THREADS`, or `cuda-MODE`.
 pub fn device(name: &str) -> Box<dyn Device> {
     match name {
         "reference" => Box::new(ReferenceDevice::new()),
@@ -85,12 +87,26 @@ pub fn device(name: &str) -> Box<dyn Device> {
         "cpu-f32-2" => cpu(Compute::F32, 2),
         "cpu-auto-1" => cpu(Compute::Auto, 1),
         "cpu-auto-2" => cpu(Compute::Auto, 2),
+        #[cfg(any(feature = "emulate", feature = "cuda"))]
+        "cuda-f32" => cuda(Compute::F32),
         _ => panic!("no device {name}"),
     }
 }
 
 pub fn cpu(compute: Compute, threads: usize) -> Box<dyn Device> {
     Box::new(CpuDevice::new(CpuOptions { threads: Some(threads), compute, isa: None }).unwrap())
+}
+
+/// A card.
+#[cfg(feature = "cuda")]
+pub fn cuda(compute: Compute) -> Box<dyn Device> {
+    Box::new(CudaDevice::new(CudaOptions { compute, ..Default::default() }).unwrap())
+}
+
+/// An emulated card.
+#[cfg(all(feature = "emulate", not(feature = "cuda")))]
+pub fn cuda(compute: Compute) -> Box<dyn Device> {
+    Box::new(CudaDevice::emulated(CudaOptions { compute, ..Default::default() }).unwrap())
 }
 
 /// Rows to append to one sequence in a step.

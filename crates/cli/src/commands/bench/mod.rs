@@ -43,7 +43,7 @@ pub(crate) fn run(args: &BenchArgs, terminal: &Terminal) -> anyhow::Result<()> {
     if args.stress {
         let (input, output) = (one(&args.n_prompt, 100_000, "-p")?, one(&args.n_gen, 128, "-n")?);
         let stress = stress::Stress { input, output, runs: args.repetitions.unwrap_or(3) };
-        let decoder = model.load(&understood, device::open(&args.device, compute)?, terminal)?;
+        let decoder = model.load(&understood, device::open(&args.device, compute, terminal)?, terminal)?;
         return stress.run(decoder, kv_type, args.output);
     }
     let bench = Bench { args, model: &model, understood: &understood, compute, kv_type, terminal };
@@ -85,7 +85,7 @@ impl Bench<'_> {
         let limits = Limits::measure(options, bytes)?;
         let sees_peak = process::forget_peak();
 
-        let mut decoder = model.load(understood, device::open(&args.device, compute)?, terminal)?;
+        let mut decoder = model.load(understood, device::open(&args.device, compute, terminal)?, terminal)?;
         let capacity = capacity(&cases, spec, args.ubatch_size)?;
         decoder.plan(capacity, kv_type)?;
         let steps = Steps { spec, capacity, random: Random::new(&[]) };

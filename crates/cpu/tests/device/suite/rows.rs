@@ -108,6 +108,12 @@ fn rows_of(device: &mut dyn glimmer_tensor::Device, rows: usize, width: usize) -
 /// Products with every weight type and every epilogue. In f32 mode within 2e-6 of the sum of the products' sizes; in
 /// auto mode quantized types add half a step of 8-bit activations, the step being at most twice `max |x| / 127`.
 pub(crate) fn linear(make: Make<'_>, compute: Compute) {
+    linear_within(make, compute, |_| 2e-6);
+}
+
+/// The same for devices whose auto mode rounds the operands of floating-point products: `rounding` of a type is what a
+/// product may be off, relative to its size.
+pub(crate) fn linear_within(make: Make<'_>, compute: Compute, rounding: impl Fn(DType) -> f32) {
     let mut rng = Random(3);
     let (cols, rows) = (256, 24);
     for dtype in DType::WEIGHTS {
@@ -125,7 +131,7 @@ pub(crate) fn linear(make: Make<'_>, compute: Compute) {
                     let w = &decoded[i % (2 * rows) * cols..][..cols];
                     let size: f32 = x.iter().zip(w).map(|(x, w)| (x * w).abs()).sum();
                     let step = if plain || compute == Compute::F32 { 0.0 } else { greatest / 127.0 };
-                    2e-6 * (size + 4.0) + step * w.iter().map(|w| w.abs()).sum::<f32>()
+                    rounding(dtype) * (size + 4.0) + step * w.iter().map(|w| w.abs()).sum::<f32>()
                 })
                 .collect();
             for (name, epilogue) in [
@@ -177,6 +183,12 @@ pub(crate) fn linear(make: Make<'_>, compute: Compute) {
 
 /// A residual whose other addend is a third buffer.
 pub(crate) fn residual_from_another(make: Make<'_>) {
+    // 64 products below 1 each, even in auto mode where f32 weights meet f32 activations.
+    residual_from_another_within(make, 1e-5);
+}
+
+/// The same with a tolerance of one's own.
+pub(crate) fn residual_from_another_within(make: Make<'_>, tolerance: f32) {
     let mut rng = Random(4);
     let w = Weights::random(&mut rng, DType::F32, 48, 64);
     let values = rng.normals(5 * 64);
@@ -194,8 +206,7 @@ pub(crate) fn residual_from_another(make: Make<'_>) {
         rig.device.linear(batch, x, w, Epilogue::Residual { from, scale: 0.5 }, out);
         rig.read(out, 5)
     });
-    // 64 products below 1 each, even in auto mode where f32 weights meet f32 activations.
-    close("residual from another buffer", &found, &expected, |_| 1e-5);
+    close("residual from another buffer", &found, &expected, |_| tolerance);
 }
 
 /// Both pairings, two axes, elements that pass through. Tolerance: three roundings of f32.

@@ -1,0 +1,126 @@
+// What kernels are called with: mirrors of the structs in src/args.rs and src/step.rs, field by field. Pointers are 64
+// bits there. Everything that changes from step to step lies in the uploaded batch, so that a step's launches can be
+// replayed as they are.
+
+#pragma once
+
+#include "machine.cuh"
+
+// Places in Step::counts.
+enum Count {
+    ROWS,
+    LOGITS_ROWS,
+    SEQUENCES,
+    // Where attention's schedule begins, counted in words from Step::pages.
+    WORK_FROM,
+    // What attention's schedule says in four numbers.
+    WORK,
+};
+
+// One sequence's part of a batch.
+struct Sequence {
+    uint32_t first_row;
+    uint32_t rows;
+    // Slots that hold keys and values once this step has written its own.
+    uint32_t kv_len;
+    // Slots before this are visible to every row.
+    uint32_t prefix_len;
+    // Its pages are Step::pages[first_page ..].
+    uint32_t first_page;
+};
+
+// An uploaded batch.
+struct Step {
+    // [8], see Count.
+    const uint32_t* counts;
+    // [rows]
+    const uint32_t* tokens;
+    // [rows]
+    const uint32_t* slots;
+    // [rows]: how many slots, counted from 0, each row sees.
+    const uint32_t* visible;
+    // [rows]: which of the sequences.
+    const uint32_t* sequence_of;
+    // [logits_rows]
+    const uint32_t* logits_rows;
+    const Sequence* sequences;
+    // The pages of all sequences, then attention's schedule.
+    const uint32_t* pages;
+};
+
+// kernels/embed.cu
+struct EmbedArgs {
+    // How many rows.
+    const uint32_t* rows;
+    // [rows]
+    const uint32_t* tokens;
+    // A run of the table's rows.
+    const uint8_t* weights;
+    // A scale per row of the run, or null (embed_rows only).
+    const uint16_t* scales;
+    // [rows, width]
+    float* out;
+    // Bytes of a row, or of a tile of rows.
+    uint64_t stride;
+    // The first token of the run and how many there are.
+    uint32_t first;
+    uint32_t count;
+    uint32_t width;
+    // A place in DType::WEIGHTS.
+    uint32_t type;
+};
+
+// kernels/norm.cu
+struct NormArgs {
+    // How many rows.
+    const uint32_t* rows;
+    // [rows, width]
+    const float* x;
+    float* out;
+    // [width]
+    const float* weight;
+    // [width], or null.
+    const float* bias;
+    uint32_t width;
+    float eps;
+    // Whether the mean is subtracted.
+    uint32_t centred;
+    // Whether the result is added to `out`.
+    uint32_t add;
+};
+
+// kernels/rope.cu
+struct RopeArgs {
+    const uint32_t* rows;
+    // [rows, row_width], whose first heads * head_dim elements are turned.
+    float* qkv;
+    // [rows, pairs]: cosine and sine.
+    const float2* cos_sin;
+    // [pairs]: the two elements of a head.
+    const uint2* pairs;
+    uint32_t row_width;
+    uint32_t heads;
+    uint32_t head_dim;
+    uint32_t pair_count;
+};
+
+// kernels/gather.cu
+struct GatherArgs {
+    const uint32_t* count;
+    // [count]: which row of `x`.
+    const uint32_t* from;
+    const float* x;
+    float* out;
+    uint32_t width;
+    uint32_t unused;
+};
+
+// kernels/finite.cu
+struct FiniteArgs {
+    const uint32_t* rows;
+    const float* x;
+    // Lowered to the place, shifted by 32, and the bits of a value that is not finite.
+    uint64_t* first;
+    uint32_t width;
+    uint32_t place;
+};

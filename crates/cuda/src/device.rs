@@ -1,0 +1,466 @@
+//! [`CudaDevice`]: the seam's operations as launches of kernels over planned buffers.
+
+use crate::args::{FiniteArgs, GatherArgs, NormArgs, RopeArgs};
+use crate::attention::Attention;
+use crate::driver::{Driver, DriverError, Memory, launch};
+use crate::linear::{Finish, Products};
+use crate::step::{Count, Step, bucket};
+use crate::weights::CardMatrix;
+use glimmer_tensor::{
+    Batch, BufferId, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Heads, MatrixId,
+    MatrixUse, MatrixView, Norm, NormKind, Place, Plan, Role, Rope, RopeId, RopePairs, Taken, VectorId,
+};
+
+/// How a [`CudaDevice`] is to work.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CudaOptions {
+    /// Which card, counted from 0 as the driver counts them.
+    pub card: usize,
+    /// Numeric mode.
+    pub compute: Compute,
+}
+
+/// Nothing that is not finite has been seen.
+const ALL_FINITE: u64 = u64::MAX;
+
+/// A planned buffer `[rows, width]`.
+#[derive(Clone, Copy)]
+struct Buffer {
+    role: Role,
+    width: usize,
+    values: Memory,
+}
+
+/// A vector of weights.
+#[derive(Clone, Copy)]
+struct Vector {
+    values: Memory,
+    len: usize,
+}
+
+/// The two elements of a head that each pair of a rope turns.
+struct Turned {
+    pairs: Memory,
+    /// All of them are below this.
+    below: usize,
+}
+
+/// What is made by [`Device::plan`].
+struct Planned {
+    plan: Plan,
+    attention: Attention,
+    products: Products,
+    steps: [Step; 2],
+    /// Which of the steps the next upload takes.
+    next: usize,
+}
+
+/// A [`Device`] that computes on a card, or on an emulated one.
+pub struct CudaDevice {
+    driver: Box<dyn Driver>,
+    compute: Compute,
+    matrices: Vec<CardMatrix>,
+    vectors: Vec<Vector>,
+    ropes: Vec<Rope>,
+    turned: Vec<Turned>,
+    planned: Option<Planned>,
+    buffers: Vec<Buffer>,
+    /// Bytes of all buffers.
+    buffer_bytes: usize,
+    /// Where kernels note the first value that is not finite; see `kernels/finite.cu`.
+    not_finite: Memory,
+    /// What went wrong where there was no way to say so.
+    failed: Option<DeviceError>,
+}
+
+impl CudaDevice {
+    /// Opens the driver and a card.
+    ///
+    /// # Errors
+    /// When there is no driver, no such card, or a card too old.
+    #[cfg(feature = "cuda")]
+    pub fn new(options: CudaOptions) -> Result<Self, DriverError> {
+        Self::on(Box::new(crate::card::Card::open(options.card)?), options.compute)
+    }
+
+    /// An emulated card: slow, for tests.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    #[cfg(feature = "emulate")]
+    pub fn emulated(options: CudaOptions) -> Result<Self, DriverError> {
+        Self::on(Box::new(crate::emulated::Emulated::default()), options.compute)
+    }
+
+    /// Bytes of the machine's memory that are free, and all.
+    pub fn free_memory(&self) -> (usize, usize) {
+        self.driver.memory()
+    }
+
+    fn on(mut driver: Box<dyn Driver>, compute: Compute) -> Result<Self, DriverError> {
+        let not_finite = driver.alloc(size_of::<u64>())?;
+        driver.copy_in(not_finite, 0, &ALL_FINITE.to_ne_bytes());
+        Ok(CudaDevice {
+            driver,
+            compute,
+            matrices: Vec::new(),
+            vectors: Vec::new(),
+            ropes: Vec::new(),
+            turned: Vec::new(),
+            planned: None,
+            buffers: Vec::new(),
+            buffer_bytes: 0,
+            not_finite,
+            failed: None,
+        })
+    }
+
+    fn planned(&self) -> &Planned {
+        self.planned.as_ref().expect("plan() comes before any step")
+    }
+
+    fn step(&self, batch: DeviceBatch) -> &Step {
+        &self.planned().steps[batch.0 as usize]
+    }
+
+    fn of(&self, buffer: BufferId) -> Buffer {
+        self.buffers[buffer.0 as usize]
+    }
+
+    /// The rows of `buffer` that `batch` uses: where their number lies, and a bucket that holds them.
+    fn rows(&self, batch: DeviceBatch, buffer: BufferId) -> Rows {
+        let step = self.step(batch);
+        if self.of(buffer).role.of_logits_rows() {
+            Rows { count: step.count(Count::LogitsRows), bucket: bucket(step.logits_rows()) }
+        } else {
+            Rows { count: step.count(Count::Rows), bucket: bucket(step.rows()) }
+        }
+    }
+
+    /// Brings values to the machine; when there is no memory left, [`Device::plan`] says so.
+    fn keep<T: bytemuck::NoUninit>(&mut self, values: &[T], what: &'static str) -> Memory {
+        match self.driver.alloc(size_of_val(values)) {
+            Ok(memory) => {
+                self.driver.copy_in(memory, 0, bytemuck::cast_slice(values));
+                memory
+            }
+            Err(error) => {
+                self.failed.get_or_insert(error.of(what));
+                Memory::NULL
+            }
+        }
+    }
+
+    fn norm_rows(&mut self, batch: DeviceBatch, x: BufferId, norm: &Norm, out: BufferId, add: bool) {
+        let rows = self.rows(batch, x);
+        let weight = self.vectors[norm.weight.0 as usize];
+        let bias = norm.bias.map(|bias| self.vectors[bias.0 as usize]);
+        let [x, out] = self.two(x, out);
+        let width = weight.len;
+        assert!(x.width == width && out.width == width, "a norm is as wide as its buffers");
+        assert!(bias.is_none_or(|bias| bias.len == width), "a norm's shift is as wide as its scale");
+        let args = NormArgs {
+            rows: rows.count,
+            x: x.values,
+            out: out.values,
+            weight: weight.values,
+            bias: bias.map_or(Memory::NULL, |bias| bias.values),
+            width: width as u32,
+            eps: norm.eps,
+            centred: u32::from(norm.kind == NormKind::Layer),
+            add: u32::from(add),
+        };
+        launch(self.driver.as_mut(), "norm_rows", rows.grid(), 256, 0, &args);
+    }
+
+    /// Two different buffers.
+    fn two(&self, x: BufferId, out: BufferId) -> [Buffer; 2] {
+        assert!(x != out, "an operation's buffers differ");
+        [self.of(x), self.of(out)]
+    }
+}
+
+/// How many rows an operation has: where the machine reads it, and the bucket that its grid is made for.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows {
+    pub(crate) count: Memory,
+    pub(crate) bucket: usize,
+}
+
+impl Rows {
+    /// A block per row.
+    fn grid(self) -> [u32; 3] {
+        [self.bucket as u32, 1, 1]
+    }
+}
+
+/// A place as a number that grows along the model.
+fn code_of(place: Place) -> u32 {
+    match place {
+        Place::Embedding => 0,
+        Place::Attention(layer) => 1 + 2 * layer as u32,
+        Place::FeedForward(layer) => 2 + 2 * layer as u32,
+        Place::Logits => u32::MAX,
+    }
+}
+
+/// The place of a number.
+fn place_of(code: u32) -> Place {
+    match code {
+        0 => Place::Embedding,
+        u32::MAX => Place::Logits,
+        code if code % 2 == 1 => Place::Attention(code as usize / 2),
+        code => Place::FeedForward(code as usize / 2 - 1),
+    }
+}
+
+impl Device for CudaDevice {
+    fn describe(&self) -> String {
+        self.driver.describe()
+    }
+
+    fn memory(&self) -> DeviceMemory {
+        let planned = self.planned.as_ref();
+        let turned: usize = self.ropes.iter().map(|rope| 8 * rope.pair_count()).sum();
+        DeviceMemory {
+            weights: self.matrices.iter().map(CardMatrix::bytes).sum::<usize>()
+                + self.vectors.iter().map(|v| 4 * v.len).sum::<usize>()
+                + turned,
+            kv: planned.map_or(0, |p| p.attention.cache_bytes()),
+            buffers: self.buffer_bytes
+                + planned.map_or(0, |p| {
+                    p.attention.scratch_bytes()
+                        + p.products.bytes()
+                        + p.steps.iter().map(Step::bytes).sum::<usize>()
+                }),
+        }
+    }
+
+    fn load_matrix(
+        &mut self,
+        parts: &[MatrixView<'_>],
+        bias: Option<&[f32]>,
+        used_for: MatrixUse,
+        taken: Taken<'_>,
+    ) -> Result<MatrixId, DeviceError> {
+        self.matrices.push(CardMatrix::load(self.driver.as_mut(), parts, bias, used_for, taken)?);
+        Ok(MatrixId(self.matrices.len() as u32 - 1))
+    }
+
+    fn load_vector(&mut self, values: &[f32]) -> VectorId {
+        let vector = Vector { values: self.keep(values, "a vector of weights"), len: values.len() };
+        self.vectors.push(vector);
+        VectorId(self.vectors.len() as u32 - 1)
+    }
+
+    fn load_rope(&mut self, rope: &Rope) -> RopeId {
+        let pairs: Vec<[u32; 2]> = rope
+            .sections
+            .iter()
+            .flat_map(|section| {
+                let n = section.inv_freq.len();
+                (0..n).map(move |i| match rope.pairs {
+                    RopePairs::Interleaved => [section.first_dim + 2 * i, section.first_dim + 2 * i + 1],
+                    RopePairs::Halves => [section.first_dim + i, section.first_dim + i + n],
+                })
+            })
+            .map(|pair| pair.map(|element| element as u32))
+            .collect();
+        let below = pairs.iter().flatten().map(|&element| element as usize + 1).max().unwrap_or(0);
+        let turned = Turned { pairs: self.keep(&pairs, "a rotary table"), below };
+        self.turned.push(turned);
+        self.ropes.push(rope.clone());
+        RopeId(self.ropes.len() as u32 - 1)
+    }
+
+    fn plan(&mut self, plan: &Plan) -> Result<(), DeviceError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let driver = self.driver.as_mut();
+        let attention = Attention::new(driver, plan, self.compute)?;
+        let rows = plan.capacity.rows.max(plan.capacity.logits_rows);
+        let products = Products::new(driver, rows, &self.matrices, self.compute)?;
+        let pages = plan.capacity.pages.saturating_add(plan.capacity.rows);
+        let mut step = || {
+            let step = Step::new(driver, plan.capacity.rows, pages, &self.ropes);
+            step.map_err(|e| e.of("uploaded batches"))
+        };
+        let steps = [step()?, step()?];
+        self.planned = Some(Planned { plan: plan.clone(), attention, products, steps, next: 0 });
+        Ok(())
+    }
+
+    fn buffer(&mut self, _layer: usize, role: Role, width: usize) -> Result<BufferId, DeviceError> {
+        if let Some(i) = self.buffers.iter().position(|b| b.role == role && b.width == width) {
+            return Ok(BufferId(i as u32));
+        }
+        let capacity = self.planned().plan.capacity;
+        let rows = if role.of_logits_rows() { capacity.logits_rows } else { capacity.rows };
+        let bytes = rows.saturating_mul(width).saturating_mul(4);
+        let values = self.driver.alloc(bytes).map_err(|e| e.of("an activation buffer"))?;
+        self.buffers.push(Buffer { role, width, values });
+        self.buffer_bytes += bytes;
+        Ok(BufferId(self.buffers.len() as u32 - 1))
+    }
+
+    fn upload(&mut self, batch: &Batch) -> Result<DeviceBatch, DeviceError> {
+        self.driver.end_step();
+        let Planned { plan, attention, steps, next, .. } =
+            self.planned.as_mut().expect("plan() comes before any step");
+        batch.check(plan.axes, plan.vocab, &plan.capacity)?;
+        let at = *next;
+        *next = 1 - at;
+        steps[at]
+            .load(self.driver.as_mut(), batch, plan.axes, &self.ropes, &|batch, words| {
+                attention.schedule(batch, words)
+            })
+            .map_err(|e| e.of("an uploaded batch"))?;
+        self.driver.begin_step();
+        Ok(DeviceBatch(at as u32))
+    }
+
+    fn embed(&mut self, batch: DeviceBatch, table: MatrixId, out: BufferId) {
+        let step = self.step(batch);
+        let (tokens, rows) = (step.args().tokens, self.rows(batch, out));
+        let table = &self.matrices[table.0 as usize];
+        let out = self.of(out);
+        assert_eq!(table.cols(), out.width, "an embedding is as wide as its buffer");
+        table.embed(self.driver.as_mut(), rows, tokens, out.values);
+    }
+
+    fn norm(&mut self, batch: DeviceBatch, x: BufferId, norm: &Norm, out: BufferId) {
+        self.norm_rows(batch, x, norm, out, false);
+    }
+
+    fn norm_add(&mut self, batch: DeviceBatch, x: BufferId, norm: &Norm, into: BufferId) {
+        self.norm_rows(batch, x, norm, into, true);
+    }
+
+    fn linear(&mut self, batch: DeviceBatch, x: BufferId, w: MatrixId, epilogue: Epilogue, out: BufferId) {
+        let rows = self.rows(batch, x);
+        let w = &self.matrices[w.0 as usize];
+        let [x, out] = self.two(x, out);
+        assert_eq!(x.width, w.cols(), "the matrix's columns are the buffer's width");
+        let results = if epilogue == Epilogue::SwiGlu { w.rows() / 2 } else { w.rows() };
+        assert_eq!(out.width, results, "the output's width fits the matrix and its epilogue");
+        let finish = match epilogue {
+            Epilogue::None => Finish::Store,
+            Epilogue::Residual { from, scale } => {
+                let from = self.of(from);
+                assert_eq!(from.width, out.width, "what is added is as wide as the output");
+                Finish::Residual { from: from.values, scale }
+            }
+            Epilogue::SwiGlu => Finish::SwiGlu,
+            Epilogue::Gelu => Finish::Gelu,
+        };
+        let products = &self.planned.as_ref().expect("plan() comes before any step").products;
+        products.linear(self.driver.as_mut(), rows, x.values, w, finish, out.values);
+    }
+
+    fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId) {
+        let (step, rows) = (self.step(batch), self.rows(batch, qkv));
+        let turned = &self.turned[rope.0 as usize];
+        let qkv = self.of(qkv);
+        assert_eq!(qkv.width, heads.qkv_width(), "the heads fill the buffer");
+        assert!(turned.below <= heads.head_dim, "a rope turns elements of a head");
+        let args = RopeArgs {
+            rows: rows.count,
+            qkv: qkv.values,
+            cos_sin: step.cos_sin(rope.0 as usize),
+            pairs: turned.pairs,
+            row_width: qkv.width as u32,
+            heads: (heads.heads + heads.kv_heads) as u32,
+            head_dim: heads.head_dim as u32,
+            pair_count: self.ropes[rope.0 as usize].pair_count() as u32,
+        };
+        let threads = args.pair_count.clamp(1, 128).next_multiple_of(32);
+        let grid = [rows.bucket as u32, args.heads, 1];
+        launch(self.driver.as_mut(), "rope", grid, threads, 0, &args);
+    }
+
+    fn kv_write(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads) {
+        let qkv = self.of(qkv);
+        let Planned { plan, attention, steps, .. } =
+            self.planned.as_ref().expect("plan() comes before any step");
+        assert_eq!(heads, plan.heads, "the heads are those of the plan");
+        assert_eq!(qkv.width, heads.qkv_width(), "the heads fill the buffer");
+        attention.write(self.driver.as_mut(), &steps[batch.0 as usize], layer, qkv.values);
+    }
+
+    fn attention(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads, out: BufferId) {
+        let [qkv, out] = self.two(qkv, out);
+        let Planned { plan, attention, steps, .. } =
+            self.planned.as_ref().expect("plan() comes before any step");
+        assert_eq!(heads, plan.heads, "the heads are those of the plan");
+        assert!(qkv.width == heads.qkv_width() && out.width == heads.q_width(), "the heads fill the buffers");
+        let step = &steps[batch.0 as usize];
+        attention.run(self.driver.as_mut(), step, layer, qkv.values, out.values);
+    }
+
+    fn gather(&mut self, batch: DeviceBatch, x: BufferId, out: BufferId) {
+        let step = self.step(batch);
+        let rows = Rows { count: step.count(Count::LogitsRows), bucket: bucket(step.logits_rows()) };
+        let from = step.args().logits_rows;
+        let [x, out] = self.two(x, out);
+        assert_eq!(x.width, out.width, "rows keep their width");
+        let args = GatherArgs {
+            count: rows.count,
+            from,
+            x: x.values,
+            out: out.values,
+            width: x.width as u32,
+            unused: 0,
+        };
+        launch(self.driver.as_mut(), "gather", rows.grid(), 256, 0, &args);
+    }
+
+    fn check_finite(&mut self, batch: DeviceBatch, x: BufferId, place: Place) {
+        let rows = self.rows(batch, x);
+        let x = self.of(x);
+        let (first, place_code) = (self.not_finite, code_of(place));
+        let args =
+            FiniteArgs { rows: rows.count, x: x.values, first, width: x.width as u32, place: place_code };
+        launch(self.driver.as_mut(), "check_finite", rows.grid(), 256, 0, &args);
+        if place == Place::Logits {
+            // Nothing comes after the logits: the machine may begin.
+            self.driver.end_step();
+        }
+    }
+
+    fn read(&mut self, x: BufferId, rows: usize, out: &mut Vec<f32>) -> Result<(), DeviceError> {
+        self.driver.end_step();
+        let mut first = ALL_FINITE.to_ne_bytes();
+        self.driver.copy_out(self.not_finite, 0, &mut first);
+        self.driver.synchronize().map_err(|e| e.of("a step"))?;
+        let first = u64::from_ne_bytes(first);
+        if first != ALL_FINITE {
+            self.driver.copy_in(self.not_finite, 0, &ALL_FINITE.to_ne_bytes());
+            let (place, value) = (place_of((first >> 32) as u32), f32::from_bits(first as u32));
+            return Err(DeviceError::NotFinite { place, value: value.to_string() });
+        }
+        let x = self.of(x);
+        let len = out.len();
+        out.resize(len + rows * x.width, 0.0);
+        self.driver.copy_out(x.values, 0, bytemuck::cast_slice_mut(&mut out[len..]));
+        let copied = self.driver.synchronize().map_err(|e| e.of("what a step computed"));
+        if copied.is_err() {
+            out.truncate(len);
+        }
+        copied
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_numbered_along_the_model() {
+        let mut places = vec![Place::Embedding];
+        (0..100).for_each(|layer| places.extend([Place::Attention(layer), Place::FeedForward(layer)]));
+        places.push(Place::Logits);
+        assert!(places.windows(2).all(|pair| code_of(pair[0]) < code_of(pair[1])));
+        assert!(places.iter().all(|&place| place_of(code_of(place)) == place));
+    }
+}
