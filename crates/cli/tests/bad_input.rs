@@ -102,6 +102,16 @@ fn an_ambiguous_generation_asks_for_the_family() {
     run(args!["logits", copy.path(), "--family", "chatglm3", "--ids", "1", "-o", out]).quiet_success();
 }
 
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_program_without_cuda() {
+    let model = fixture("glm-edge-1.5b-chat");
+    run(args!["verify", &model, "--device", "cuda"]).fails_saying(&["without CUDA", "--features cuda"]);
+    let ran = run(args!["verify", &model, "--device", "auto"]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("computing on the CPU"), "{}", ran.stderr);
+}
+
 #[test]
 fn ids_that_are_none() {
     let model = fixture("glm4-9b-0414");
