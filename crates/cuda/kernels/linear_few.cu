@@ -35,12 +35,13 @@ DEVICE unsigned unit_before(unsigned u, unsigned end) { return min(u, max(end, 1
 // last unit before it.
 template <class W, unsigned BLOCKS>
 DEVICE void read_part(Part<BLOCKS>& part, const uint8_t* tile, unsigned from, unsigned first, unsigned end, unsigned r) {
+    const auto unit = [&](unsigned i) { return W::unit(tile, unit_before(from + (first + i) / W::BLOCKS, end)); };
+    // The scales before the rest: the compiler sees then that some blocks have the same words.
 #pragma unroll
-    for (unsigned i = 0; i < BLOCKS; ++i) {
-        const uint8_t* unit = W::unit(tile, unit_before(from + (first + i) / W::BLOCKS, end));
-        part.bits[i] = W::row(unit, (first + i) % W::BLOCKS, r);
-        part.scales[i] = scale_bits_of<W>(tile, unit, (first + i) % W::BLOCKS, r);
-    }
+    for (unsigned i = 0; i < BLOCKS; ++i)
+        part.scales[i] = scale_bits_of<W>(tile, unit(i), (first + i) % W::BLOCKS, r);
+#pragma unroll
+    for (unsigned i = 0; i < BLOCKS; ++i) part.bits[i] = W::row(unit(i), (first + i) % W::BLOCKS, r);
 }
 
 // Integers: sixteen threads, one for each output of the tile, multiply a slice with N rows. Rows that are not there hold
@@ -50,7 +51,7 @@ DEVICE void linear_few(const LinearArgs& a) {
     using W = Weights<TYPE>;
     // Blocks that are read before the first of them is used. Of small units the next are read meanwhile.
     constexpr bool SMALL = W::BLOCKS == 1;
-    constexpr unsigned BLOCKS = SMALL || N >= 4 ? 4 : 8;
+    constexpr unsigned BLOCKS = W::KIND == BYTES && N >= 4 ? 2 : SMALL || N >= 4 ? 4 : 8;
     constexpr unsigned UNITS = SMALL ? BLOCKS : 1, PARTS = SMALL ? 1 : W::BLOCKS / BLOCKS;
     SHARED(float, sums, SLICES * N * TILE);
     const unsigned rows = min(*a.rows, N);
