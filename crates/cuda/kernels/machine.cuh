@@ -1,5 +1,5 @@
-// The words that kernels are written in. This is the only file that knows whether a kernel is compiled for a card (nvcc)
-// or for the emulation (a C++ compiler with -DEMULATED; see emulation.h). Both compute the same bits, but for the sums
+// The words that kernels are written in. Only this file, and fragments.cuh for matrices of f16, know whether a kernel is
+// compiled for a card (nvcc) or for the emulation (a C++ compiler with -DEMULATED; see emulation.h). Both compute the same bits, but for the sums
 // inside mma_bf16_16816 and mma_tf32_1688, whose order and rounding on a card nobody publishes.
 //
 // Neither compiler may contract a product and a sum: nvcc -fmad=false, g++ -ffp-contract=off. Blocks are rows of whole

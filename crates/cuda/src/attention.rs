@@ -485,7 +485,8 @@ mod tests {
         assert_eq!(items(&[(1, 1024, 0)]), [4, 0, 1, 0], "a tile of 16 heads for each of 4 chunks");
         assert_eq!(items(&[(2048, 2048, 0)]), [0, 512, 0, 0], "64 queries are 4 rows");
         assert_eq!(items(&[(2048, 2048, 0), (1, 1024, 0)]), [4, 512, 1, 0]);
-        assert!(items(&[(6, 100_000, 0)])[1] == 0, "a card with nothing else to do takes chunks");
+        assert_eq!(items(&[(8, 50_000, 0)])[1], 0, "a card with nothing else to do takes chunks");
+        assert_eq!(items(&[(8, 100_000, 0)])[0], 0, "without room for their states it does not");
     }
 
     #[test]
