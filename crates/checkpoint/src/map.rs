@@ -14,6 +14,9 @@ use memmap2::Mmap;
 
 use crate::error::CheckpointError;
 
+/// How far around a page that is touched Linux maps others that it has at hand (`fault_around_bytes`).
+const NEIGHBOURS: usize = 64 << 10;
+
 /// How every Git LFS pointer begins (<https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>).
 const LFS_PREFIX: &[u8] = b"version https://git-lfs.github.com/spec/";
 
@@ -83,11 +86,13 @@ impl FileBytes {
             && !range.is_empty()
             && range.end <= map.len()
         {
+            // Touching a page maps its neighbours, too, let go of or not.
+            let start = range.start - range.start % NEIGHBOURS;
             #[allow(unsafe_code)]
             // SAFETY: the mapping is a shared, read-only one of a file (see `map`), so a dropped page comes back from
             // the file with the same contents when it is touched again: no borrowed byte ever changes.
             let released = unsafe {
-                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, range.end - start)
             };
             // It is a hint: a system that ignores it only uses more memory.
             drop(released);
