@@ -170,10 +170,10 @@ impl Driver for Emulated {
         if wanted != args.len() {
             return self.fail(format!("{kernel} takes {wanted} bytes of arguments, not {}", args.len()));
         }
+        let (grid, args) = (grid.as_ptr(), args.as_ptr().cast());
         // SAFETY: grid has three numbers, args as many bytes as the kernel takes. That the kernel reads and writes only
         // memory it was given is what tests find out; fences notice part of it.
-        let message =
-            unsafe { emulation_launch(found, grid.as_ptr(), threads, shared, args.as_ptr().cast()) };
+        let message = unsafe { emulation_launch(found, grid, threads, shared, args) };
         if !message.is_null() {
             // SAFETY: the emulation's message, which lives until this thread's next launch.
             let message = unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned();

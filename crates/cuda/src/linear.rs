@@ -289,7 +289,7 @@ impl Products {
                 let grid = [segment.tiles as u32, rows.bucket.div_ceil(EXACT_ROWS) as u32, 1];
                 launch(driver, names.exact, grid, THREADS, 0, &args);
             } else if rows.bucket <= FEW {
-                let kernel = names.few[rows.bucket.next_power_of_two().ilog2() as usize];
+                let kernel = names.few[rows.bucket.ilog2() as usize];
                 launch(driver, kernel, [segment.tiles as u32, 1, 1], THREADS, 0, &args);
             } else {
                 let cut = rows.bucket <= MANY_ROWS && is_cut(segment);
