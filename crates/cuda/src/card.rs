@@ -339,12 +339,6 @@ impl Driver for Card {
         Limits { shared: self.most_shared as usize, processors: self.processors as usize }
     }
 
-    fn memory(&self) -> (usize, usize) {
-        // SAFETY: the context lives as long as the card.
-        let entered = unsafe { result::ctx::set_current(self.context) };
-        entered.and_then(|()| result::mem_get_info()).unwrap_or((0, 0))
-    }
-
     fn alloc(&mut self, bytes: usize) -> Result<Memory, DriverError> {
         if !self.enter() {
             return Err(DriverError::Failed(self.failed.clone().unwrap_or_default()));

@@ -92,11 +92,6 @@ impl CudaDevice {
         Self::on(Box::new(crate::emulated::Emulated::default()), options.compute)
     }
 
-    /// Bytes of the machine's memory that are free, and all.
-    pub fn free_memory(&self) -> (usize, usize) {
-        self.driver.memory()
-    }
-
     fn on(mut driver: Box<dyn Driver>, compute: Compute) -> Result<Self, DriverError> {
         let not_finite = driver.alloc(size_of::<u64>())?;
         driver.copy_in(not_finite, 0, &ALL_FINITE.to_ne_bytes());

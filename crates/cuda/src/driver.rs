@@ -62,9 +62,6 @@ pub(crate) trait Driver: Send {
     /// What kernels may use of it.
     fn limits(&self) -> Limits;
 
-    /// Free and total bytes of its memory.
-    fn memory(&self) -> (usize, usize);
-
     /// Zeroed memory, aligned to 256 bytes.
     fn alloc(&mut self, bytes: usize) -> Result<Memory, DriverError>;
 

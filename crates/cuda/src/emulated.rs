@@ -102,10 +102,6 @@ impl Driver for Emulated {
         Limits { shared: MOST_SHARED, processors: PROCESSORS }
     }
 
-    fn memory(&self) -> (usize, usize) {
-        (MOST - self.pieces.values().sum::<usize>().min(MOST), MOST)
-    }
-
     fn alloc(&mut self, bytes: usize) -> Result<Memory, DriverError> {
         if bytes > MOST {
             return Err(DriverError::OutOfMemory(bytes));
