@@ -8,7 +8,7 @@
 //! not see are never multiplied in: what lies there, even NaN, leaves no trace.
 
 use crate::isa::Isa;
-use crate::kv::{KvCache, Numbers};
+use crate::kv::{KvCache, Numbers, WIDENED_FROM};
 use crate::memory::{Parts, Slab};
 use crate::pool::Pool;
 use crate::schedule::{Item, Unit, unit_rows};
@@ -16,7 +16,6 @@ use crate::simd::{Kernel, Simd, dispatch, exp};
 use crate::step::Step;
 use crate::tiles;
 use glimmer_tensor::{CHUNK_SLOTS, DeviceError, Heads, PAGE_SLOTS, PageId, Plan};
-use half::f16;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -307,15 +306,29 @@ impl Inputs<'_> {
         let tile = |unit: &Unit, page| self.cache.tile(self.layer, page, unit.kv_head);
         let pages = self.pages(unit, chunk);
         let count = unit.rows.len() * group;
-        for (i, &page) in pages.iter().enumerate() {
-            let next = match pages.get(i + 1) {
-                Some(&page) => shape.key_bytes(tile(unit, page)),
-                None => shape.value_bytes(tile(unit, pages[0])),
+        // What is read one after the other: this chunk's keys, its values, the next one's keys.
+        let after = after.map(|(unit, chunk)| (unit, self.pages(unit, chunk)));
+        let upcoming = |at: usize| {
+            let bytes = if let Some(&page) = pages.get(at) {
+                shape.key_bytes(tile(unit, page))
+            } else if let Some(&page) = pages.get(at - pages.len()) {
+                shape.value_bytes(tile(unit, page))
+            } else if let Some((unit, after)) = after {
+                shape.key_bytes(tile(unit, after[(at - 2 * pages.len()).min(after.len() - 1)]))
+            } else {
+                // Near already.
+                shape.value_bytes(tile(unit, pages[pages.len() - 1]))
             };
-            let next = next.as_ptr().cast::<f16>();
+            bytes.as_ptr()
+        };
+        let next_of =
+            |at| tiles::Next { near: upcoming(at + 1), far: upcoming(at + 2), element: shape.element() };
+        for (i, &page) in pages.iter().enumerate() {
+            let next = next_of(i);
             let (queries, scores) = (&queries[..count * shape.dim], &mut scores[i * PAGE_SLOTS..]);
             match shape.keys(s, tile(unit, page), count, wide) {
-                Numbers::F32(keys) => tiles::scores(s, queries, keys, (), scores),
+                Numbers::F32(keys) if count >= WIDENED_FROM => tiles::scores(s, queries, keys, (), scores),
+                Numbers::F32(keys) => tiles::scores(s, queries, keys, next, scores),
                 Numbers::F16(keys) => tiles::scores(s, queries, keys, next, scores),
             }
         }
@@ -330,13 +343,7 @@ impl Inputs<'_> {
             }
         }
         for (i, &page) in pages.iter().enumerate() {
-            let next = match (pages.get(i + 1), after) {
-                (Some(&page), _) => shape.value_bytes(tile(unit, page)),
-                (None, Some((unit, chunk))) => shape.key_bytes(tile(unit, self.pages(unit, chunk)[0])),
-                // Near already.
-                (None, None) => shape.value_bytes(tile(unit, page)),
-            };
-            let next = next.as_ptr().cast::<f16>();
+            let next = next_of(pages.len() + i);
             let values = shape.values(s, tile(unit, page), count, wide);
             let from = first + i * PAGE_SLOTS;
             let mut row = unit.rows.start;
@@ -350,13 +357,16 @@ impl Inputs<'_> {
                 let q = (start - unit.rows.start) * group;
                 let weights = &scores[q * CHUNK_SLOTS + i * PAGE_SLOTS..];
                 let states = &mut states[q * stride..];
-                let (count, padded) = ((row - start) * group, shape.padded);
+                let (mixed, padded) = ((row - start) * group, shape.padded);
                 match values {
+                    Numbers::F32(values) if count >= WIDENED_FROM => {
+                        tiles::mix(s, weights, mixed, values, (), slots, padded, states, stride);
+                    }
                     Numbers::F32(values) => {
-                        tiles::mix(s, weights, count, values, (), slots, padded, states, stride);
+                        tiles::mix(s, weights, mixed, values, next, slots, padded, states, stride);
                     }
                     Numbers::F16(values) => {
-                        tiles::mix(s, weights, count, values, next, slots, padded, states, stride);
+                        tiles::mix(s, weights, mixed, values, next, slots, padded, states, stride);
                     }
                 }
             }

@@ -7,6 +7,7 @@ use crate::kv::KvCache;
 use crate::linear::{Activations, Finish, PackedMatrix, Packer, linear};
 use crate::memory::{Arena, Parts, Slab, share};
 use crate::norm::NormRows;
+use crate::os;
 use crate::pool::{MAX_THREADS, Pool};
 use crate::simd::dispatch;
 use crate::step::Step;
@@ -230,6 +231,8 @@ impl Device for CpuDevice {
     }
 
     fn plan(&mut self, plan: &Plan) -> Result<(), DeviceError> {
+        // What reading the model's files has freed.
+        os::give_back_freed();
         let threads = self.pool.threads();
         let cache = KvCache::new(plan)?;
         let attention = Attention::new(plan, &cache, threads)?;

@@ -31,8 +31,8 @@ pub(crate) enum Numbers<'a> {
     F16(&'a [f16]),
 }
 
-/// A tile that this many queries go over is widened first: fewer widen as they go, and memory is read meanwhile.
-const WIDENED_FROM: usize = 17;
+/// A tile of f16 that this many queries go over is widened first: fewer widen as they go, and memory is read meanwhile.
+pub(crate) const WIDENED_FROM: usize = 17;
 
 /// The pages of all layers.
 pub(crate) struct KvCache {
@@ -52,7 +52,7 @@ impl TileShape {
     }
 
     /// Bytes of an element, without scales.
-    fn element(&self) -> usize {
+    pub(crate) fn element(&self) -> usize {
         match self.kv_type {
             KvType::F32 => 4,
             KvType::F16 => 2,

@@ -79,8 +79,10 @@ pub(crate) trait Simd: Copy {
     /// `(bits << 23) + 1.0's bits` of each lane: see [`exp`].
     fn power_of_two(self, shifted: Self::F) -> Self::F;
 
-    /// Has a cache line brought near, if there is one.
-    fn prefetch<T>(self, line: *const T);
+    /// Has a cache line, if there is one, brought into the first cache.
+    fn prefetch_near<T>(self, line: *const T);
+    /// The same into the second cache.
+    fn prefetch_far<T>(self, line: *const T);
 
     /// The lanes as an array, the rest zero.
     #[inline(always)]
@@ -225,7 +227,9 @@ impl Simd for Plain {
         shifted.map(|x| f32::from_bits((x.to_bits() << 23).wrapping_add(1f32.to_bits())))
     }
     #[inline(always)]
-    fn prefetch<T>(self, _line: *const T) {}
+    fn prefetch_near<T>(self, _line: *const T) {}
+    #[inline(always)]
+    fn prefetch_far<T>(self, _line: *const T) {}
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -329,9 +333,14 @@ mod x86 {
             }
         }
         #[inline(always)]
-        fn prefetch<T>(self, line: *const T) {
+        fn prefetch_near<T>(self, line: *const T) {
             // SAFETY: a prefetch reads nothing, whatever the address.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
+        }
+        #[inline(always)]
+        fn prefetch_far<T>(self, line: *const T) {
+            // SAFETY: as above.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) }
         }
     }
 
@@ -408,9 +417,14 @@ mod x86 {
             }
         }
         #[inline(always)]
-        fn prefetch<T>(self, line: *const T) {
+        fn prefetch_near<T>(self, line: *const T) {
             // SAFETY: a prefetch reads nothing, whatever the address.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
+        }
+        #[inline(always)]
+        fn prefetch_far<T>(self, line: *const T) {
+            // SAFETY: as above.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) }
         }
     }
 }

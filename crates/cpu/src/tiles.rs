@@ -8,7 +8,7 @@ use glimmer_tensor::{CHUNK_SLOTS, PAGE_SLOTS};
 
 /// What will be read after a tile, brought near while the tile is computed.
 pub(crate) trait Ahead: Copy {
-    /// Brings the line near that holds element `at`.
+    /// Brings the lines near that hold elements `at` of them.
     fn bring<S: Simd>(self, s: S, at: usize);
 }
 
@@ -18,10 +18,20 @@ impl Ahead for () {
     fn bring<S: Simd>(self, _: S, _: usize) {}
 }
 
-impl<E> Ahead for *const E {
+/// The next tile as it is stored, brought into the first cache, and the one after it, brought into the second.
+#[derive(Clone, Copy)]
+pub(crate) struct Next {
+    pub(crate) near: *const u8,
+    pub(crate) far: *const u8,
+    /// Bytes of a stored element.
+    pub(crate) element: usize,
+}
+
+impl Ahead for Next {
     #[inline(always)]
     fn bring<S: Simd>(self, s: S, at: usize) {
-        s.prefetch(self.wrapping_add(at));
+        s.prefetch_far(self.far.wrapping_add(at * self.element));
+        s.prefetch_near(self.near.wrapping_add(at * self.element));
     }
 }
 
@@ -53,7 +63,7 @@ macro_rules! by_rows {
 }
 
 /// `scores[q * CHUNK_SLOTS + slot] = queries[q] . keys[slot]` for a page: `queries` is `[count, dim]`, `keys` is
-/// `[dim, PAGE_SLOTS]`. `next` is what will be read after `keys`, laid out alike.
+/// `[dim, PAGE_SLOTS]`. `next` is what will be read after `keys`.
 #[inline(always)]
 pub(crate) fn scores<S: Simd, E: Element, A: Ahead>(
     s: S,
@@ -167,7 +177,7 @@ pub(crate) fn softmax<S: Simd>(s: S, scores: &mut [f32], slots: usize, scale: f3
 
 /// Adds to the first `padded` elements of each of `count` states the page's values `[PAGE_SLOTS, padded]`, weighted:
 /// `state[q] += sum over slot < slots of weights[q * CHUNK_SLOTS + slot] * values[slot]`. `next` is
-/// what will be read after `values`, laid out alike.
+/// what will be read after `values`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "two matrices with their shapes")]
 pub(crate) fn mix<S: Simd, E: Element, A: Ahead>(
