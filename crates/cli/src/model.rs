@@ -20,9 +20,18 @@ use crate::{demo, device, input, vocabulary};
 /// The context that is planned for when nobody says how long it shall be.
 const DEFAULT_CONTEXT: usize = 8192;
 
-/// Tokens of a prompt that one step computes, unless something else is asked for: enough to keep the machine busy, few
-/// enough for what lies between the layers to stay small.
+/// Tokens that one step of a server computes, unless something else is asked for: enough to keep the machine busy.
 pub(crate) const STEP_TOKENS: usize = 256;
+
+/// Tokens of a prompt that one step computes when one person waits for it: few enough for what lies between the layers
+/// to stay small. Wide models keep the machine as busy with fewer of them.
+pub(crate) fn step_tokens(spec: &DecoderSpec) -> usize {
+    match spec.hidden {
+        0..3072 => STEP_TOKENS,
+        3072..4096 => STEP_TOKENS / 2,
+        _ => STEP_TOKENS / 4,
+    }
+}
 
 /// A model by its path.
 pub(crate) struct Model {

@@ -6,7 +6,6 @@ use clap::Args;
 
 use super::values::{Ids, above_zero, one_of, positive, sequences, tokens};
 use super::{DeviceArgs, ModelArgs};
-use crate::model::STEP_TOKENS;
 
 /// Write the logits of every position of a prompt
 #[derive(Debug, Args)]
@@ -106,9 +105,9 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1", value_parser = sequences())]
     pub(crate) parallel: Vec<usize>,
 
-    /// Tokens of one step while a prompt is read
-    #[arg(long, value_name = "N", default_value_t = STEP_TOKENS, value_parser = sequences())]
-    pub(crate) ubatch_size: usize,
+    /// Tokens of one step while a prompt is read [default: 256, of wide models 128 or 64]
+    #[arg(long, value_name = "N", value_parser = sequences())]
+    pub(crate) ubatch_size: Option<usize>,
 
     /// How often everything is measured [default: 5; with --stress 3]
     #[arg(long, short = 'r', value_name = "N", value_parser = positive())]

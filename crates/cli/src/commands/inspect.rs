@@ -11,7 +11,7 @@ use glimmer_tokenizer::{self as tokenizer, Tokenizer};
 use serde::Serialize;
 
 use crate::args::{InspectArgs, KV_TYPES};
-use crate::model::{Model, STEP_TOKENS, context};
+use crate::model::{Model, context, step_tokens};
 use crate::terminal::Terminal;
 use crate::{chat, output};
 
@@ -280,7 +280,7 @@ impl fmt::Display for Config {
 
 impl Memory {
     fn of(checkpoint: &Checkpoint, spec: &DecoderSpec, context: usize, kv_type: KvType) -> Self {
-        let needed = memory(checkpoint, spec, context, kv_type, STEP_TOKENS);
+        let needed = memory(checkpoint, spec, context, kv_type, step_tokens(spec));
         Memory {
             context,
             kv_type: KV_TYPES.iter().find(|(kv, _)| *kv == kv_type).map_or("", |(_, name)| name),

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::answer::{End, Progress, Timings, Usage, answer};
 use crate::args::{ContextLength, RunArgs};
 use crate::chat::{self, Speech};
-use crate::model::{Model, Room, STEP_TOKENS, check_ids, context, rows};
+use crate::model::{Model, Room, check_ids, context, rows, step_tokens};
 use crate::printer::Printer;
 use crate::sampling::{Shown, sampling};
 use crate::terminal::Terminal;
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let max_tokens = args.sampling.max_tokens.unwrap_or(usize::MAX);
     // No more slots than can be used.
     let slots = context.min(prompt.len().saturating_add(max_tokens));
-    let rows = rows(spec, &prompt, STEP_TOKENS)?;
+    let rows = rows(spec, &prompt, step_tokens(spec))?;
     let engine = model.engine(&understood, Room::for_one(slots, rows), &args.device, terminal)?;
 
     let sampling = sampling(&args.sampling, model.checkpoint()?, format);

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::args::VerifyArgs;
 use crate::golden::{self, Golden};
-use crate::model::{Model, STEP_TOKENS, check_ids, rows};
+use crate::model::{Model, check_ids, rows, step_tokens};
 use crate::sequence::Sequence;
 use crate::terminal::Terminal;
 use crate::{device, input, output};
@@ -173,7 +173,7 @@ impl Answerer {
         let mut most_rows = 1;
         for prompt in prompts {
             check_ids(prompt, spec)?;
-            most_rows = most_rows.max(rows(spec, prompt, STEP_TOKENS.min(prompt.len()))?);
+            most_rows = most_rows.max(rows(spec, prompt, step_tokens(spec).min(prompt.len()))?);
         }
         let slots = prompts.iter().map(|p| p.len()).max().unwrap_or(0) + new;
         ensure!(slots <= MAX_TOKENS, "a prompt of {slots} tokens is too long to verify with");

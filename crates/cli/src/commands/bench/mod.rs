@@ -23,7 +23,7 @@ use glimmer_tensor::{Batch, Compute, DType, KvType};
 use crate::WrongUsage;
 use crate::args::{BenchArgs, DeviceName, KV_TYPES};
 use crate::device;
-use crate::model::{Model, context};
+use crate::model::{Model, context, step_tokens};
 use crate::random::Random;
 use crate::terminal::Terminal;
 use case::{Case, Steps, capacity};
@@ -86,7 +86,7 @@ impl Bench<'_> {
         let sees_peak = process::forget_peak();
 
         let mut decoder = model.load(understood, device::open(&args.device, compute, terminal)?, terminal)?;
-        let capacity = capacity(&cases, spec, args.ubatch_size)?;
+        let capacity = capacity(&cases, spec, args.ubatch_size.unwrap_or(step_tokens(spec)))?;
         decoder.plan(capacity, kv_type)?;
         let steps = Steps { spec, capacity, random: Random::new(&[]) };
         let mut driver = Driver { decoder, steps, filled: None, logits: Vec::new() };
@@ -193,9 +193,13 @@ impl Bench<'_> {
         {
             return Ok(name.to_owned());
         }
+        let checkpoint = self.model.checkpoint()?;
         let mut totals = BTreeMap::<DType, usize>::new();
-        for tensor in self.model.checkpoint()?.tensors() {
-            *totals.entry(tensor.dtype).or_default() += tensor.bytes;
+        for tensor in checkpoint.tensors() {
+            // ChatGLM's packings are stored as signed bytes.
+            let packed = (tensor.dtype == DType::I8).then(|| checkpoint.matrix(&tensor.name).ok()).flatten();
+            let dtype = packed.map_or(tensor.dtype, |matrix| matrix.dtype);
+            *totals.entry(dtype).or_default() += tensor.bytes;
         }
         let most = totals.into_iter().max_by_key(|(_, bytes)| *bytes);
         Ok(most.map_or(String::new(), |(dtype, _)| dtype.name().to_owned()))

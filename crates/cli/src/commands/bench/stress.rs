@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::report::mean;
 use crate::args::Figures;
-use crate::model::STEP_TOKENS;
+use crate::model::step_tokens;
 use crate::output;
 use crate::random::Random;
 
@@ -53,7 +53,8 @@ impl Stress {
             "the stress test is GLM-4's: its ids go up to {ENDS}, this vocabulary has {vocab}"
         );
         let pages = (self.input + BEGINS.len() + 1 + self.output).div_ceil(PAGE_SLOTS);
-        decoder.plan(Capacity { rows: STEP_TOKENS, logits_rows: 1, pages }, kv_type)?;
+        let rows = step_tokens(decoder.spec());
+        decoder.plan(Capacity { rows, logits_rows: 1, pages }, kv_type)?;
         let runs =
             (0..self.runs).map(|run| self.once(&mut decoder, run)).collect::<anyhow::Result<Vec<_>>>()?;
         let average = |of: &dyn Fn(&Run) -> f64| mean(&runs.iter().map(of).collect::<Vec<_>>());
@@ -70,9 +71,9 @@ impl Stress {
         let mut sequence = Sequence { decoder, layout, len: 0, logits: Vec::new() };
 
         let begun = Instant::now();
-        let mut next = 0;
-        for (at, chunk) in prompt.chunks(STEP_TOKENS).enumerate() {
-            let is_last = (at + 1) * STEP_TOKENS >= prompt.len();
+        let (mut next, step) = (0, step_tokens(sequence.decoder.spec()));
+        for (at, chunk) in prompt.chunks(step).enumerate() {
+            let is_last = (at + 1) * step >= prompt.len();
             next = sequence.append(chunk, is_last)?;
         }
         let prefill_s = begun.elapsed().as_secs_f64();

@@ -17,7 +17,7 @@ use signal_hook::consts::SIGINT;
 use crate::answer::{End, Outcome, Progress, Timings, Usage, answer};
 use crate::args::{ChatArgs, OnFull};
 use crate::chat::{self, Prompt, Speech};
-use crate::model::{Model, Room, STEP_TOKENS, context, rows_of_any};
+use crate::model::{Model, Room, STEP_TOKENS, context, rows_of_any, step_tokens};
 use crate::printer::Printer;
 use crate::sampling::sampling;
 use crate::terminal::Terminal;
@@ -88,7 +88,8 @@ impl<'t> Chat<'t> {
         }
         let understood = model.understand(terminal)?;
         let context = context(args.ctx, &understood.spec, terminal);
-        let room = Room::for_one(context, rows_of_any(&understood.spec, context, STEP_TOKENS.min(context)));
+        let step = step_tokens(&understood.spec).min(context);
+        let room = Room::for_one(context, rows_of_any(&understood.spec, context, step));
         let engine = model.engine(&understood, room, &args.device, terminal)?;
         let sampling = sampling(&args.sampling, model.checkpoint()?, speech.template.format());
         let interrupt = Arc::new(AtomicBool::new(false));
