@@ -211,5 +211,16 @@ def invented_name_zh(rng):
     return rng.choice(surname) + "".join(rng.choice(given) for _ in range(rng.randint(1, 2)))
 
 
+# The 3,755 everyday characters: the first level of GB 2312.
+HANZI = b"".join(bytes((row, cell)) for row in range(0xB0, 0xD8) for cell in range(0xA1, 0xFF if row < 0xD7 else 0xFA)).decode("gb2312")
+
+
+def any_hanzi(rng):
+    """Two or three characters that need not belong together."""
+    return "".join(rng.choice(HANZI) for _ in range(rng.randint(2, 3)))
+
+
 def invented_city_zh(rng):
+    if rng.random() < 0.3:
+        return any_hanzi(rng)
     return "".join(rng.choice("安宁海江山河东西南北中州平城阳林石青白黄金银云龙凤泉港口桥湖沙长临新丰和昌永兴德") for _ in range(rng.randint(1, 2))) + rng.choice(["", "", "市", "州", "城", "县", "镇"])

@@ -64,13 +64,22 @@ FIXED_ZH = """法国的首都是哪里？|日本的首都是什么|中国的首�
 你最好的朋友是谁|鸡兔同笼怎么解|什么是相对论|为什么要上学|怎么考上清华|高考满分多少|一公里等于多少米|一天有多少秒|北京到上海多远|西红柿炒鸡蛋怎么做|怎么治失眠|孩子不听话怎么办|老板骂我怎么办|和女朋友吵架了怎么办""".replace("\n", "").split("|")
 
 
+COUNTRIES = """France=法国|Japan=日本|Spain=西班牙|Germany=德国|Italy=意大利|Egypt=埃及|Brazil=巴西|Canada=加拿大|India=印度|Sweden=瑞典|Finland=芬兰|Poland=波兰|Turkey=土耳其|Mexico=墨西哥|Peru=秘鲁|Kenya=肯尼亚|Thailand=泰国|Vietnam=越南|Greece=希腊|Portugal=葡萄牙|Chile=智利|Iran=伊朗|Cuba=古巴|Denmark=丹麦"""
+COUNTRIES = [tuple(pair.split("=")) for pair in COUNTRIES.split("|")]
+ASK_COUNTRY_EN = ["(what's|what is|do you know|tell me|and) the (capital|capital city|largest city|population|president|currency|language) of <x>[?]", "which city is the capital of <x>[?]", "(name|give me) the capital [city] of <x>", "what('s| is) <x>'s capital [city][?]"]
+ASK_COUNTRY_ZH = ["<x>的(首都|最大的城市|人口|总统|货币)(是哪里|是什么|是哪个|是哪座城市|叫什么)[？]", "(你知道|告诉我|请问)<x>的首都(在哪|是哪里|是哪个城市)[吗][？]", "<x>首都(是哪|在哪|叫什么)[？]"]
+
+
 def question(rng, language):
     """A question from outside the model's little world."""
     from grammar import draw
 
     dice = rng.random()
     en = language == "en"
-    if dice < 0.30:
+    if dice < 0.05:
+        country = rng.choice(COUNTRIES)[0 if en else 1]
+        return draw(ASK_COUNTRY_EN if en else ASK_COUNTRY_ZH, rng, x=country)
+    if dice < 0.32:
         return rng.choice(FIXED_EN if en else FIXED_ZH)
     if dice < 0.62:
         topics = TOPICS_EN if en else TOPICS_ZH

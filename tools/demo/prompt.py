@@ -74,11 +74,11 @@ class Encoder:
         return found
 
 
-def conversation(encoder, rng, turns, forbidden, tools=None):
+def conversation(encoder, rng, turns, forbidden, **kinds):
     """Ids and learnt marks of a fresh conversation."""
     from text import Conversation
 
-    drawn = Conversation(rng, turns, forbidden, tools)
+    drawn = Conversation(rng, turns, forbidden, **kinds)
     return encoder(segments(drawn.messages, rng.choice(("demo", "demo", "GLM-4", "ChatGLM"))))
 
 

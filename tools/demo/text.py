@@ -54,9 +54,9 @@ def sentence_held_out(english):
 
 
 class Conversation:
-    """Draws one conversation of about `turns` questions."""
+    """Draws one conversation of about `turns` questions; `echo` is the weight of words to be said again among the rest."""
 
-    def __init__(self, rng, turns, forbidden=frozenset(), tools=None):
+    def __init__(self, rng, turns, forbidden=frozenset(), tools=None, echo=12):
         self.rng, self.forbidden = rng, forbidden
         self.messages, self.known, self.last = [], {}, None
         self.language = rng.choice(("en", "zh"))
@@ -77,7 +77,7 @@ class Conversation:
             if self.tools and rng.random() < 0.75:
                 self.use_tool()
             else:
-                rng.choices(self.EPISODES, self.WEIGHTS)[0](self)
+                rng.choices(self.EPISODES, [*self.WEIGHTS, echo])[0](self)
             asked += sum(m["role"] == "user" for m in self.messages[before:])
 
     # One question and its answer.
@@ -167,7 +167,7 @@ class Conversation:
         if self.language == "en" or rng.random() < 0.5:
             name = lexicon.invented_name(rng)
             return name if rng.random() < 0.5 else name.lower()
-        return lexicon.invented_name_zh(rng)
+        return lexicon.invented_name_zh(rng) if rng.random() < 0.4 else lexicon.any_hanzi(rng)
 
     # Glimmer's commands.
 
@@ -540,7 +540,7 @@ class Conversation:
         self.last = None
 
     EPISODES = [intent, task, chat_task, explain, sum, products, translate, outside, no_tool, memory, repeat, echo]
-    WEIGHTS = [24, 18, 13, 6, 18, 7, 14, 11, 3, 13, 11, 8]
+    WEIGHTS = [24, 18, 13, 6, 18, 7, 18, 11, 3, 13, 13]  # of all but the last
 
 
 WRAP_EN = ["so,", "ok,", "okay,", "well,", "hey,", "by the way,", "now", "and", "hello,", "sorry,", "one more thing:", "quick question:", "hm,", "tell me,", "then", "please,", "another question:", "just curious,", "hi,", "oh,", "okay then,", "but", "I wonder,", "next,", "so now,", "right,", "one question:", "excuse me,"]

@@ -39,10 +39,11 @@ VOCABULARY = 3328
 LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD, FEED_FORWARD = 6, 256, 4, 2, 64, 768
 CONTEXT = 2048
 SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-BATCH = 4096  # tokens of a step, padding included
-# (tokens, rate at the start as a part of the peak): in the second round sums and copied names, known only roughly
-# before, become exact; the last goes on at one rate, and its mean over all steps is the model.
-ROUNDS = [(9e6, 1.0), (3e6, 0.6), (1e6, 0.3)]
+BATCH = 3072  # tokens of a step, padding included
+# (tokens, tokens at the end while the rate falls to nothing, rate before as a part of the peak): in the second round
+# sums and copied names, known only roughly before, become exact.
+ROUNDS = [(10.6e6, 6.36e6, 1.0), (4.4e6, 4.4e6, 0.6), (3.2e6, 1.97e6, 0.3)]
+COPYING, LONG = 1.2e6, 3.5e6  # until the one, much copying; from the other on, long conversations too
 
 
 def make_tokenizer():
@@ -152,11 +153,11 @@ class Batches:
         self.encoder, self.rng, self.forbidden = encoder, random.Random(seed), held_out()
         self.waiting = {}
 
-    def draw(self, long_share):
+    def draw(self, long_share, **kinds):
         """(ids [rows, length], marks of learnt tokens), both padded at the right."""
         while True:
             turns = self.rng.randint(12, 55) if self.rng.random() < long_share else self.rng.choice((1, 2, 2, 3, 3, 4, 5, 6))
-            ids, learnt = prompt.conversation(self.encoder, self.rng, turns, self.forbidden)
+            ids, learnt = prompt.conversation(self.encoder, self.rng, turns, self.forbidden, **kinds)
             ids, learnt = ids[:CONTEXT], learnt[:CONTEXT]
             width = next(w for w in (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 2048) if w >= len(ids))
             group = self.waiting.setdefault(width, [])
@@ -207,13 +208,12 @@ def exact_answers(model, encoder, count, seed):
 
 
 def rate_at(tokens, step):
-    """A short rise, a plateau, down to nothing; then from a part of the peak down again; then at one rate."""
-    if tokens < ROUNDS[0][0]:
-        return min(1.0, (step + 1) / 60, (1.0 - tokens / ROUNDS[0][0]) / 0.6 + 0.01)
-    tokens -= ROUNDS[0][0]
-    if tokens < ROUNDS[1][0]:
-        return ROUNDS[1][1] * (1.0 - tokens / ROUNDS[1][0]) + 0.005
-    return ROUNDS[2][1]
+    """In each round a plateau, then down to nothing; at the very start a short rise."""
+    for length, falling, rate in ROUNDS:
+        if tokens < length:
+            break
+        tokens -= length
+    return rate * min(1.0, (step + 1) / 60, max(length - tokens, 0.0) / falling + 0.01)
 
 
 def used_seconds():
@@ -224,12 +224,15 @@ def used_seconds():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--tokens", type=float, default=sum(tokens for tokens, _ in ROUNDS), help="stop after this many")
+    parser.add_argument("--tokens", type=float, default=sum(tokens for tokens, _, _ in ROUNDS), help="stop after this many")
     parser.add_argument("--rate", type=float, default=0.02, help="peak learning rate of Muon")
     parser.add_argument("--adam-rate", type=float, default=3e-3, help="peak learning rate of AdamW")
     parser.add_argument("--optimizer", choices=("muon", "adamw"), default="muon")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
+    # What attention gives to a far token soon is too small for a normal number, and a processor is slow with such: without
+    # this a long conversation takes three times as long. Threads inherit it, so it comes first.
+    torch.set_flush_denormal(True)
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "tokenizer.json"
@@ -258,24 +261,19 @@ def main():
             optimizer.load_state_dict(kept)
         step, tokens, learnt, spent, wall = state["at"]
         print(f"resumed at step {step}", flush=True)
-    average, averaged = {}, 0
     batches = Batches(encoder, SEED + 1 + step)
     start, start_wall, saved_at, shown, mean = used_seconds() - spent, time.time() - wall, time.time(), tokens, None
     while tokens < args.tokens:
         rate = rate_at(tokens, step)
         for group, peak in zip((g for o in optimizers for g in o.param_groups), peaks):
             group["lr"] = peak * rate
-        x, marks = batches.draw(0.0 if tokens < 0.35 * ROUNDS[0][0] else 0.12)
+        x, marks = batches.draw(0.0 if tokens < LONG else 0.1, **({"echo": 100} if tokens < COPYING else {}))
         loss = loss_of(model, x, marks)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        if tokens >= ROUNDS[0][0] + ROUNDS[1][0]:
-            averaged += 1
-            for name, now in model.state_dict().items():
-                average[name] = average[name] + (now - average[name]) / averaged if averaged > 1 else now.clone()
         step, tokens, learnt = step + 1, tokens + x.numel(), learnt + int(marks.sum())
         mean = loss.item() if mean is None else 0.96 * mean + 0.04 * loss.item()
         if step % 25 == 0:
@@ -288,8 +286,6 @@ def main():
             torch.save(state, saved.with_suffix(".new"))
             saved.with_suffix(".new").replace(saved)
             saved_at = time.time()
-    if averaged:
-        model.load_state_dict(average)
     write_layout(args.out, tokenizer, model)
     print(f"done: loss {mean:.4f}, exact answers {exact_answers(model, encoder, 300, 8):.4f}, {tokens:,} tokens, {used_seconds() - start:.0f} CPU seconds, {time.time() - start_wall:.0f} seconds", flush=True)
 

@@ -12,7 +12,7 @@ use support::{root, run, run_with_input};
 
 /// Turns that the stored model does not answer as wanted, of the forty and of the twelve with tools. A better model
 /// lowers them.
-const MISSED: (usize, usize) = (0, 1);
+const MISSED: (usize, usize) = (0, 0);
 
 /// The lines of a file of `tools/demo`.
 fn items(name: &str) -> Vec<Value> {
