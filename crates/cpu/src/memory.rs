@@ -16,8 +16,9 @@ pub(crate) const LINE: usize = 64;
 /// Slabs of at least this many bytes start at a multiple of it and ask for huge pages.
 const HUGE: usize = 2 << 20;
 
-/// What an [`Arena`] takes from the system at a time.
-const CHUNK: usize = 1 << 30;
+/// What an [`Arena`] takes from the system at a time, none of it before it is touched. The last huge page of a block is
+/// seldom full: few large blocks waste less.
+const CHUNK: usize = 4 << 30;
 
 /// Memory that slabs lie in, given back when the last of them is gone.
 struct Block {
