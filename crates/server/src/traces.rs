@@ -78,6 +78,7 @@ impl Traces {
 
     /// Hands on the spans of a request whose answer has just ended.
     pub(crate) fn answered(&self, request: &Answered<'_>) {
+        let times = Times::now();
         let mut attributes = vec![
             KeyValue::new("http.request.method", request.method.to_owned()),
             KeyValue::new("http.route", request.path.to_owned()),
@@ -91,7 +92,7 @@ impl Traces {
             .tracer
             .span_builder(format!("{} {}", request.method, request.path))
             .with_kind(SpanKind::Server)
-            .with_start_time(time_of(request.start))
+            .with_start_time(times.of(request.start))
             .with_attributes(attributes)
             .start_with_context(&self.tracer, request.caller);
         if error.is_some() {
@@ -99,12 +100,12 @@ impl Traces {
         }
         if let Some(spoken) = request.spoken {
             let within = Context::new().with_remote_span_context(span.span_context().clone());
-            self.spoken(request.path, spoken, &within);
+            self.spoken(request.path, spoken, &within, &times);
         }
-        span.end();
+        span.end_with_timestamp(times.day);
     }
 
-    fn spoken(&self, path: &str, spoken: &Spoken, within: &Context) {
+    fn spoken(&self, path: &str, spoken: &Spoken, within: &Context, times: &Times) {
         let operation = operation(path);
         let mut attributes = vec![
             KeyValue::new("gen_ai.operation.name", operation),
@@ -119,15 +120,15 @@ impl Traces {
             attributes
                 .push(KeyValue::new("gen_ai.response.finish_reasons", Value::Array(Array::String(finishes))));
         }
-        let first = spoken.first_token.map(|at| Event::new("first token", time_of(at), Vec::new(), 0));
+        let first = spoken.first_token.map(|at| Event::new("first token", times.of(at), Vec::new(), 0));
         self.tracer
             .span_builder(format!("{operation} {}", spoken.model))
             .with_kind(SpanKind::Internal)
-            .with_start_time(time_of(spoken.start))
+            .with_start_time(times.of(spoken.start))
             .with_attributes(attributes)
             .with_events(first.into_iter().collect())
             .start_with_context(&self.tracer, within)
-            .end();
+            .end_with_timestamp(times.day);
     }
 
     /// Spans that no collector took.
@@ -152,9 +153,22 @@ fn operation(path: &str) -> &'static str {
     }
 }
 
-/// The time of day of a moment.
-fn time_of(moment: Instant) -> SystemTime {
-    SystemTime::now() - moment.elapsed()
+/// Both clocks, read once for all spans of a request: read again for every moment, the time that passes between the two
+/// readings could turn around moments that lie close together.
+struct Times {
+    moment: Instant,
+    day: SystemTime,
+}
+
+impl Times {
+    fn now() -> Times {
+        Times { moment: Instant::now(), day: SystemTime::now() }
+    }
+
+    /// The time of day of a moment that has been.
+    fn of(&self, moment: Instant) -> SystemTime {
+        self.day - self.moment.saturating_duration_since(moment)
+    }
 }
 
 /// An exporter that counts what it could not send.
