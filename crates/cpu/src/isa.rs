@@ -1,6 +1,7 @@
 //! Which instructions the kernels may use, decided once when a device is made.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 /// An instruction set that kernels exist for, from the fastest to the one that every processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,30 @@ impl Isa {
             Isa::Portable => "portable",
         }
     }
+}
+
+/// The most runs of memory that a thread reads in turns.
+pub(crate) const RUNS: usize = 4;
+
+/// How many runs of memory a thread reads in turns where little but memory bounds it: one that is asked for far ahead, or
+/// [`RUNS`].
+///
+/// Of what memory gives at most, one run brings 95 % on Intel's Emerald Rapids, and several bring less. On AMD's Zen 3
+/// one that is asked for ahead brings 66 %, one left to the processor 75 %, and four 98 %.
+pub(crate) fn runs() -> usize {
+    static AMD: LazyLock<bool> = LazyLock::new(made_by_amd);
+    if *AMD { RUNS } else { 1 }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn made_by_amd() -> bool {
+    let std::arch::x86_64::CpuidResult { ebx, ecx, edx, .. } = std::arch::x86_64::__cpuid(0);
+    [ebx, edx, ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn made_by_amd() -> bool {
+    false
 }
 
 impl fmt::Display for Isa {

@@ -14,11 +14,11 @@
 //! block below 1e-36 everywhere counts as zero.
 //!
 //! Rows stand side by side in panels of `N`, quad after quad, as the kernels read them. Beside the integers lies what
-//! the weight type needs of their sums: where weights are stored `OFFSET` higher than they are, `-OFFSET * sum` of each
-//! sub-block, with which the kernels begin to sum; where they have minima, the sums that those are multiplied with. No
-//! type needs both.
+//! the weight type needs of their sums: where weights are stored `OFFSET` higher than they are, what the kernels begin to
+//! sum with in each sub-block ([`Lanes::start`], `-OFFSET * sum`); where they have minima, the sums that those are
+//! multiplied with. No type needs both.
 
-use super::lanes::{Line, Task, Wide};
+use super::lanes::{Integers, Lanes, Line, Task, Wide};
 
 /// How activations are quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub(super) enum Family {
 pub(super) struct Scheme {
     /// How they are quantized.
     pub(super) family: Family,
+    /// How large the weights' integers are.
+    pub(super) integers: Integers,
     /// How much higher weights are stored than they are.
     pub(super) offset: i32,
 }
@@ -47,14 +49,14 @@ pub(super) struct Scheme {
 pub(super) struct Block32<const N: usize> {
     /// The quads.
     pub(super) quads: [[i32; N]; 8],
-    /// `-OFFSET * sum`; without an offset, the bits of the sum of the integers times the scale.
+    /// What sums begin with; without an offset, the bits of the sum of the integers times the scale.
     sum: [i32; N],
     /// The scale.
     pub(super) scale: [f32; N],
 }
 
 impl<const N: usize> Block32<N> {
-    /// `-OFFSET * sum` of row `c`, for a type with an offset.
+    /// What the sums of row `c` begin with, for a type with an offset.
     #[inline(always)]
     pub(super) fn start(&self, c: usize) -> i32 {
         self.sum[c]
@@ -71,7 +73,7 @@ impl<const N: usize> Block32<N> {
 pub(super) trait Block256<const N: usize>: bytemuck::Pod {
     /// Quad `q` of columns `32 g..`.
     fn quad(&self, g: usize, q: usize) -> &[i32; N];
-    /// `-OFFSET * sum` of sub-block `h` of columns `32 g..`, 0 without an offset.
+    /// What the sums of sub-block `h` of columns `32 g..` begin with: 0 without an offset.
     fn start(&self, g: usize, h: usize) -> &[i32; N];
     /// The sums of sub-blocks `2 p` (low half) and `2 p + 1` (high half), 0 with an offset.
     fn pair(&self, p: usize) -> &[i32; N];
@@ -179,7 +181,7 @@ impl Scheme {
 /// Words that `cols` columns take for each row of a panel, whatever the scheme.
 pub(super) fn most_words(cols: usize) -> usize {
     [(Family::By32, 0), (Family::By256 { sub: 16 }, 1)]
-        .map(|(family, offset)| Scheme { family, offset }.words(cols))
+        .map(|(family, offset)| Scheme { family, integers: Integers::Narrow, offset }.words(cols))
         .into_iter()
         .fold(0, usize::max)
 }
@@ -204,15 +206,15 @@ impl<const N: usize> Task for Quantize<'_, N> {
             for (row, block) in rows.chunks_exact(cols.max(1)).zip(&mut blocks) {
                 let x = &row[columns.clone()];
                 match (scheme.family, x.as_array()) {
-                    (Family::By32, Some(x)) => quantize_32(x, scheme.offset, block),
+                    (Family::By32, Some(x)) => quantize_32(s, x, scheme, block),
                     (Family::By32, None) => {
                         let mut padded = [0f32; 32];
                         padded[..x.len()].copy_from_slice(x);
-                        quantize_32(&padded, scheme.offset, block);
+                        quantize_32(s, &padded, scheme, block);
                     }
                     (Family::By256 { sub }, _) => {
                         let x = x.as_array().expect("rows are whole blocks of 256");
-                        quantize_256(s, x, scheme.offset, sub, block);
+                        quantize_256(s, x, scheme, sub, block);
                     }
                 }
             }
@@ -227,22 +229,25 @@ impl<const N: usize> Task for Quantize<'_, N> {
 
 /// Quantizes a [`Block32`] of one row.
 #[inline(always)]
-fn quantize_32(x: &[f32; 32], offset: i32, out: &mut [u32; MOST_WORDS]) {
+fn quantize_32<S: Lanes>(s: S, x: &[f32; 32], scheme: Scheme, out: &mut [u32; MOST_WORDS]) {
     let (scale, inverse) = scales(greatest(x));
     let mut quants = [0i8; 32];
     quantize(x, inverse, &mut quants);
-    let sum: i32 = quants.iter().map(|&q| i32::from(q)).sum();
+    let halves = halves(&quants);
     for (word, quad) in out.iter_mut().zip(quants.as_chunks().0) {
         *word = u32::from_le_bytes(quad.map(i8::cast_unsigned));
     }
-    let with_offset = (-offset * sum).cast_unsigned();
-    out[8] = if offset == 0 { (scale * sum as f32).to_bits() } else { with_offset };
+    out[8] = if scheme.offset == 0 {
+        (scale * (halves[0] + halves[1]) as f32).to_bits()
+    } else {
+        s.start(scheme.integers, scheme.offset, halves).cast_unsigned()
+    };
     out[9] = scale.to_bits();
 }
 
 /// Quantizes a [`Block256`] of one row.
 #[inline(always)]
-fn quantize_256<S: Wide>(s: S, x: &[f32; 256], offset: i32, sub: usize, out: &mut [u32; MOST_WORDS]) {
+fn quantize_256<S: Wide>(s: S, x: &[f32; 256], scheme: Scheme, sub: usize, out: &mut [u32; MOST_WORDS]) {
     let (mut scale, mut inverse) = scales(greatest(x));
     let mut quants = [0i8; 256];
     quantize(x, inverse, &mut quants);
@@ -260,11 +265,10 @@ fn quantize_256<S: Wide>(s: S, x: &[f32; 256], offset: i32, sub: usize, out: &mu
     for (word, quad) in out.iter_mut().zip(quants.as_chunks().0) {
         *word = u32::from_le_bytes(quad.map(i8::cast_unsigned));
     }
-    if offset != 0 {
-        for (g, sums) in sums.as_chunks::<2>().0.iter().enumerate() {
-            let starts = if sub == 16 { *sums } else { [sums[0] + sums[1], 0] };
-            out[64 + 2 * g] = (-offset * starts[0]).cast_unsigned();
-            out[65 + 2 * g] = (-offset * starts[1]).cast_unsigned();
+    if scheme.offset != 0 {
+        let start = |quants| s.start(scheme.integers, scheme.offset, halves(quants)).cast_unsigned();
+        for (quants, out) in quants.as_chunks::<32>().0.iter().zip(out[64..].as_chunks_mut::<2>().0) {
+            *out = if sub == 16 { [start(&quants[..16]), start(&quants[16..])] } else { [start(quants), 0] };
         }
         out[80] = scale.to_bits();
         return;
@@ -312,6 +316,14 @@ fn quantize(x: &[f32], inverse: f32, out: &mut [i8]) {
     }
 }
 
+/// The sum of the integers of the first two columns of all quads, and that of the last two.
+#[inline(always)]
+fn halves(quants: &[i8]) -> [i32; 2] {
+    quants.as_chunks::<4>().0.iter().fold([0; 2], |[first, last], &[a, b, c, d]| {
+        [first + i32::from(a) + i32::from(b), last + i32::from(c) + i32::from(d)]
+    })
+}
+
 /// Sums of the integers, and of their magnitudes, over 16 columns.
 #[inline(always)]
 fn sums_by_16<S: Wide>(s: S, quants: &[i8; 256]) -> ([i32; 16], [i32; 16]) {
@@ -320,8 +332,8 @@ fn sums_by_16<S: Wide>(s: S, quants: &[i8; 256]) -> ([i32; 16], [i32; 16]) {
         // Dot products with ones add up four bytes each.
         let (bytes, magnitudes) = (Line(quants.map(i8::cast_unsigned)), Line(quants.map(i8::unsigned_abs)));
         let [mut by_4, mut sizes_by_4] = [Line::ZERO; 2];
-        s.store(s.dot::<false>(s.splat(0), s.bytes(1), s.load(&bytes)), &mut by_4);
-        s.store(s.dot::<false>(s.splat(0), s.load(&magnitudes), s.bytes(1)), &mut sizes_by_4);
+        s.store(s.dot(Integers::Wide, s.splat(0), s.bytes(1), s.load(&bytes)), &mut by_4);
+        s.store(s.dot(Integers::Wide, s.splat(0), s.load(&magnitudes), s.bytes(1)), &mut sizes_by_4);
         for (lines, out) in [(by_4, &mut sums), (sizes_by_4, &mut sizes)] {
             for (j, out) in out[4 * i..4 * i + 4].iter_mut().enumerate() {
                 *out = (0..4).map(|k| lines.word(4 * j + k).cast_signed()).sum();

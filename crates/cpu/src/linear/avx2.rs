@@ -1,6 +1,6 @@
 //! [`Lanes`] in AVX2 with FMA and F16C: two registers each, with AVX-VNNI's dot products where `VNNI`.
 
-use super::lanes::{Lanes, Line, Task, Wide};
+use super::lanes::{Integers, Lanes, Line, Task, Wide};
 use crate::isa::Isa;
 use std::arch::x86_64::*;
 
@@ -40,10 +40,10 @@ pub(super) struct F(__m256, __m256);
 
 /// Methods whose whole body needs the instructions and nothing else. `each` does the same to both halves.
 macro_rules! instructions {
-    ($(fn $name:ident $(<const $flag:ident: bool>)? ($($arg:ident: $type:ty),*) $(-> $out:ty)? $body:block)*) => {
+    ($(fn $name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)? $body:block)*) => {
         $(
             #[inline(always)]
-            fn $name $(<const $flag: bool>)? (self, $($arg: $type),*) $(-> $out)? {
+            fn $name(self, $($arg: $type),*) $(-> $out)? {
                 // SAFETY: `self` proves that the processor has these instructions, and those that touch memory stay
                 // within the line that they are given.
                 unsafe { $body }
@@ -52,20 +52,36 @@ macro_rules! instructions {
     };
 }
 
-/// The sum of four products of bytes. `maddubs` saturates at 16 bits, which two products of a byte below 128 never
-/// reach; a full byte is taken apart into its top bit and the rest.
+/// [`Lanes::dot`] without AVX-VNNI. `maddubs` adds two products each and saturates at 16 bits, which products of bytes
+/// below 128 with at most 127 never reach. So:
+///
+/// - Narrow: sums stay two of 16 bits to a lane for the whole sub-block. They may wrap on the way, as the offset is in
+///   them from the start; what they come to fits.
+/// - Wide: each pair is widened.
+/// - Full: the size of what the integer stands for, at most 128, times the activation with its sign.
 #[inline(always)]
-unsafe fn dot4<const FULL: bool>(acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
+unsafe fn dot4(integers: Integers, acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
     // SAFETY: the caller proves AVX2.
     unsafe {
-        let ones = _mm256_set1_epi16(1);
-        let low = if FULL { _mm256_and_si256(w, _mm256_set1_epi8(127)) } else { w };
-        let mut sum = _mm256_madd_epi16(_mm256_maddubs_epi16(low, x), ones);
-        if FULL {
-            let high = _mm256_and_si256(w, _mm256_set1_epi8(-128));
-            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(high, x), ones));
+        let widened = |pairs| _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+        match integers {
+            Integers::Narrow => _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x)),
+            Integers::Wide => widened(_mm256_maddubs_epi16(w, x)),
+            Integers::Full => {
+                let w = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
+                widened(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)))
+            }
         }
-        _mm256_add_epi32(acc, sum)
+    }
+}
+
+/// The low half of each lane in both halves.
+#[inline(always)]
+unsafe fn twice(x: __m256i) -> __m256i {
+    // SAFETY: the caller proves AVX2.
+    unsafe {
+        let both = _mm_setr_epi8(0, 1, 0, 1, 4, 5, 4, 5, 8, 9, 8, 9, 12, 13, 12, 13);
+        _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(both))
     }
 }
 
@@ -112,11 +128,11 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
             let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
             I(_mm256_shuffle_epi8(table, bytes.0), _mm256_shuffle_epi8(table, bytes.1))
         }
-        fn dot<const FULL: bool>(acc: I, w: I, x: I) -> I {
+        fn dot(integers: Integers, acc: I, w: I, x: I) -> I {
             if VNNI {
                 I(_mm256_dpbusd_avx_epi32(acc.0, w.0, x.0), _mm256_dpbusd_avx_epi32(acc.1, w.1, x.1))
             } else {
-                I(dot4::<FULL>(acc.0, w.0, x.0), dot4::<FULL>(acc.1, w.1, x.1))
+                I(dot4(integers, acc.0, w.0, x.0), dot4(integers, acc.1, w.1, x.1))
             }
         }
         fn dot2(acc: I, a: I, b: I) -> I {
@@ -141,6 +157,36 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
         fn fma(a: F, b: F, c: F) -> F { F(_mm256_fmadd_ps(a.0, b.0, c.0), _mm256_fmadd_ps(a.1, b.1, c.1)) }
         fn max_f(a: F, b: F) -> F { F(_mm256_max_ps(a.0, b.0), _mm256_max_ps(a.1, b.1)) }
         fn min_f(a: F, b: F) -> F { F(_mm256_min_ps(a.0, b.0), _mm256_min_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn start(self, integers: Integers, offset: i32, halves: [i32; 2]) -> i32 {
+        let [first, last] = halves.map(|sum| -offset * sum);
+        match integers {
+            Integers::Narrow if !VNNI => first & 0xffff | last << 16,
+            Integers::Full if !VNNI => 0,
+            _ => first + last,
+        }
+    }
+
+    #[inline(always)]
+    fn total(self, integers: Integers, sums: I) -> I {
+        if VNNI || integers != Integers::Narrow {
+            return sums;
+        }
+        self.dot2(self.splat(0), sums, self.splat(0x0001_0001))
+    }
+
+    #[inline(always)]
+    fn scale(self, integers: Integers, scale: I) -> I {
+        if integers != Integers::Narrow {
+            scale
+        } else if VNNI {
+            self.and(scale, self.splat(0xffff))
+        } else {
+            // SAFETY: `self` proves AVX2.
+            unsafe { I(twice(scale.0), twice(scale.1)) }
+        }
     }
 }
 

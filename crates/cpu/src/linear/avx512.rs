@@ -1,6 +1,6 @@
 //! [`Lanes`] in AVX-512 with VNNI: one register each.
 
-use super::lanes::{Lanes, Line, Task, Wide};
+use super::lanes::{Integers, Lanes, Line, Task, Wide};
 use crate::isa::Isa;
 use std::arch::x86_64::*;
 
@@ -27,10 +27,10 @@ fn run<T: Task>(proof: Avx512, task: T) {
 
 /// Methods whose whole body needs the instructions and nothing else.
 macro_rules! instructions {
-    ($(fn $name:ident $(<const $flag:ident: bool>)? ($($arg:ident: $type:ty),*) $(-> $out:ty)? $body:block)*) => {
+    ($(fn $name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)? $body:block)*) => {
         $(
             #[inline(always)]
-            fn $name $(<const $flag: bool>)? (self, $($arg: $type),*) $(-> $out)? {
+            fn $name(self, $($arg: $type),*) $(-> $out)? {
                 // SAFETY: `self` proves that the processor has these instructions, and those that touch memory stay
                 // within the line that they are given.
                 unsafe { $body }
@@ -65,7 +65,7 @@ impl Lanes for Avx512 {
             let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
             _mm512_shuffle_epi8(table, bytes)
         }
-        fn dot<const FULL: bool>(acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
+        fn dot(_integers: Integers, acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
             _mm512_dpbusd_epi32(acc, w, x)
         }
         // The saturating form, which nothing here comes near: LLVM takes the other one apart into two instructions.

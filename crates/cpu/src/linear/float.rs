@@ -7,7 +7,7 @@
 #![allow(clippy::needless_range_loop, reason = "a tile's rows and columns index several arrays at once")]
 
 use super::formats::{By32, By256, Floats, ForFormat, for_format, quads_by_sub};
-use super::integer::{ask, store};
+use super::integer::{Sums, ask, load, store};
 use super::lanes::{Lanes, Line, Task, Wide};
 use glimmer_tensor::DType;
 use std::marker::PhantomData;
@@ -265,11 +265,14 @@ impl<const N: usize> Task for Multiply<'_, N> {
     }
 }
 
-/// A tile of plain floats times few rows: what [`Multiply`] computes chunk by chunk, without the way through memory.
+/// Some tiles of plain floats times few rows: what [`Multiply`] computes chunk by chunk, without the way through memory.
+/// Tiles are read as those of [`super::integer::Few`] are.
 pub(super) struct FewFloats<'a, F, const N: usize> {
-    pub(super) tile: &'a [Line],
+    pub(super) tiles: &'a [&'a [Line]],
     pub(super) rows: [&'a [f32]; N],
+    /// For each tile `N` lines of group 0 and `N` of group 1, `stride` lines after those of the tile before.
     pub(super) sums: &'a mut [Line],
+    pub(super) stride: usize,
     pub(super) format: PhantomData<F>,
 }
 
@@ -279,32 +282,59 @@ impl<F: Floats, const N: usize> Task for FewFloats<'_, F, N> {
         if N > S::COLUMNS {
             unreachable!("panels are as wide as tiles at most");
         }
-        let cols = self.rows[0].len();
-        assert!(self.rows.iter().all(|row| row.len() == cols), "rows have the same columns");
-        assert_eq!(self.tile.len(), cols * F::UNIT, "a tile has as many columns as the rows");
+        let FewFloats { tiles, rows, sums: lines, stride, .. } = self;
+        let cols = rows[0].len();
+        assert!(rows.iter().all(|row| row.len() == cols), "rows have the same columns");
         let mut totals = [[s.splat_f(0.0); N]; 2];
-        for start in (0..cols).step_by(CHUNK) {
-            let mut sums = [[s.splat_f(0.0); N]; 2];
-            for k in start..cols.min(start + CHUNK) {
-                let unit = &self.tile[k * F::UNIT..][..F::UNIT];
-                for line in unit {
-                    ask(s, line);
-                }
-                let (first, second) = (F::values(s, unit, 0), F::values(s, unit, 1));
-                for c in 0..N {
-                    // SAFETY: `k` is below `cols`, which is the length of every row, as was just checked.
-                    let x = s.splat_f(unsafe { *self.rows[c].get_unchecked(k) });
-                    sums[0][c] = s.fma(first, x, sums[0][c]);
-                    sums[1][c] = s.fma(second, x, sums[1][c]);
-                }
+        if let [tile] = tiles {
+            for start in (0..cols).step_by(CHUNK) {
+                add_chunk::<S, F, N, true>(s, tile, rows, start, &mut totals);
             }
-            for r in 0..2 {
-                for c in 0..N {
-                    // The first sum itself, not zero plus it: zeros have signs.
-                    totals[r][c] = if start == 0 { sums[r][c] } else { s.add_f(totals[r][c], sums[r][c]) };
+            return store(s, &totals, lines);
+        }
+        for start in (0..cols.max(1)).step_by(CHUNK) {
+            for (tile, lines) in tiles.iter().zip(lines.chunks_mut(stride)) {
+                if start > 0 {
+                    totals = load(s, lines);
                 }
+                add_chunk::<S, F, N, false>(s, tile, rows, start, &mut totals);
+                store(s, &totals, lines);
             }
         }
-        store(s, &totals, self.sums);
+    }
+}
+
+/// The columns of a tile from `start` on, [`CHUNK`] at most, times rows of the same length.
+#[inline(always)]
+fn add_chunk<S: Wide, F: Floats, const N: usize, const AHEAD: bool>(
+    s: S,
+    tile: &[Line],
+    rows: [&[f32]; N],
+    start: usize,
+    totals: &mut Sums<S::F, N>,
+) {
+    let columns = start..rows[0].len().min(start + CHUNK);
+    let rows = rows.map(|row| &row[columns.clone()]);
+    let units = tile[columns.start * F::UNIT..].chunks_exact(F::UNIT);
+    let mut sums = [[s.splat_f(0.0); N]; 2];
+    for (k, unit) in units.take(columns.len()).enumerate() {
+        if AHEAD {
+            for line in unit {
+                ask(s, line);
+            }
+        }
+        let (first, second) = (F::values(s, unit, 0), F::values(s, unit, 1));
+        for c in 0..N {
+            // SAFETY: `k` is below the length that all rows have been cut to.
+            let x = s.splat_f(unsafe { *rows[c].get_unchecked(k) });
+            sums[0][c] = s.fma(first, x, sums[0][c]);
+            sums[1][c] = s.fma(second, x, sums[1][c]);
+        }
+    }
+    for r in 0..2 {
+        for c in 0..N {
+            // The first sum itself, not zero plus it: zeros have signs.
+            totals[r][c] = if start == 0 { sums[r][c] } else { s.add_f(totals[r][c], sums[r][c]) };
+        }
     }
 }

@@ -11,7 +11,7 @@
 use super::activations::Block256;
 #[cfg(doc)]
 use super::activations::{WithPairs, WithStarts};
-use super::lanes::{Lanes, Line};
+use super::lanes::{Integers, Lanes, Line};
 use super::{floats, iq4, kquants, legacy, rows};
 use glimmer_tensor::DType;
 
@@ -27,8 +27,8 @@ pub(super) trait By32 {
     const HEAD: usize = 0;
     /// Lines of a unit of 32 columns.
     const UNIT: usize;
-    /// Whether integers reach 128.
-    const FULL: bool = false;
+    /// How large the integers are.
+    const INTEGERS: Integers = Integers::Narrow;
     /// Whether there is a minimum.
     const MIN: bool = false;
     /// Subtracted from the integers.
@@ -72,12 +72,10 @@ pub(super) trait By256 {
     const UNIT: usize;
     /// Columns of a sub-block: 16 or 32.
     const SUB: usize;
-    /// Whether integers reach 128.
-    const FULL: bool = false;
+    /// How large the integers are.
+    const INTEGERS: Integers = Integers::Narrow;
     /// Whether there is a minimum.
     const MIN: bool = false;
-    /// Whether the product of a sub-block can leave 16 bits, for the activations that the quantizer makes.
-    const WIDE: bool = false;
     /// Subtracted from the integers.
     const OFFSET: i32;
     /// Activations as the type needs them: [`WithPairs`] without an offset, [`WithStarts`] with one.

@@ -10,7 +10,7 @@
 
 use super::activations::{Block32, Block256};
 use super::formats::{By32, By256, quads_by_sub};
-use super::lanes::{Lanes, Line, Task, Wide};
+use super::lanes::{Integers, Lanes, Line, Task, Wide};
 use std::marker::PhantomData;
 
 /// Accumulators of a tile.
@@ -18,7 +18,7 @@ pub(super) type Sums<F, const N: usize> = [[F; N]; 2];
 
 /// The 32 rows of a tile in a block of 32 columns.
 trait Rows32<S: Lanes>: Copy {
-    const FULL: bool;
+    const INTEGERS: Integers;
     const MIN: bool;
     const OFFSET: i32;
     fn quads(i: usize) -> [usize; 2];
@@ -29,10 +29,9 @@ trait Rows32<S: Lanes>: Copy {
 
 /// The 32 rows of a tile in a block of 256 columns.
 trait Rows256<S: Lanes>: Copy {
-    const FULL: bool;
+    const INTEGERS: Integers;
     const MIN: bool;
     const SUB: usize;
-    const WIDE: bool;
     /// What scales are made from.
     type Scales: Copy;
     fn quads(i: usize) -> [usize; 2];
@@ -59,7 +58,7 @@ fn step_32<S: Wide, W: Rows32<S>, const N: usize>(s: S, w: W, a: &Block32<N>, su
             for c in 0..N {
                 let x = s.splat(a.quads[W::quads(i)[half]][c]);
                 for r in 0..2 {
-                    dots[r][c] = dot(s, W::FULL, dots[r][c], integers[r][half], x);
+                    dots[r][c] = s.dot(W::INTEGERS, dots[r][c], integers[r][half], x);
                 }
             }
         }
@@ -67,7 +66,7 @@ fn step_32<S: Wide, W: Rows32<S>, const N: usize>(s: S, w: W, a: &Block32<N>, su
     for r in 0..2 {
         let scale = w.scale(s, r);
         for c in 0..N {
-            let scaled = s.mul_f(s.float(dots[r][c]), scale);
+            let scaled = s.mul_f(s.float(s.total(W::INTEGERS, dots[r][c])), scale);
             sums[r][c] = s.fma(scaled, s.splat_f(a.scale[c]), sums[r][c]);
         }
         if W::MIN {
@@ -77,11 +76,6 @@ fn step_32<S: Wide, W: Rows32<S>, const N: usize>(s: S, w: W, a: &Block32<N>, su
             }
         }
     }
-}
-
-#[inline(always)]
-fn dot<S: Lanes>(s: S, full: bool, acc: S::I, w: S::I, x: S::I) -> S::I {
-    if full { s.dot::<true>(acc, w, x) } else { s.dot::<false>(acc, w, x) }
 }
 
 /// `ahead` is called before the parts of 32 columns, to ask for memory.
@@ -111,7 +105,7 @@ fn step_256<S: Wide, W: Rows256<S>, A: Block256<N>, const N: usize>(
                     for c in 0..N {
                         let x = s.splat(a.quad(g, W::quads(i)[half])[c]);
                         for r in 0..2 {
-                            dots[r][c] = dot(s, W::FULL, dots[r][c], integers[r][half], x);
+                            dots[r][c] = s.dot(W::INTEGERS, dots[r][c], integers[r][half], x);
                         }
                     }
                 }
@@ -119,12 +113,7 @@ fn step_256<S: Wide, W: Rows256<S>, A: Block256<N>, const N: usize>(
             for r in 0..2 {
                 let scale = w.scale(s, r, &scales[r], g * subs + h);
                 for c in 0..N {
-                    totals[r][c] = if W::WIDE {
-                        s.add(totals[r][c], s.mul(dots[r][c], scale))
-                    } else {
-                        // The dot fits the low half of the lane, and the high half of the scale is zero.
-                        s.dot2(totals[r][c], dots[r][c], scale)
-                    };
+                    totals[r][c] = s.add_scaled(W::INTEGERS, totals[r][c], dots[r][c], scale);
                 }
             }
         }
@@ -208,7 +197,7 @@ impl<F> Clone for Packed<'_, F> {
 impl<F> Copy for Packed<'_, F> {}
 
 impl<S: Lanes, F: By32> Rows32<S> for Packed<'_, F> {
-    const FULL: bool = F::FULL;
+    const INTEGERS: Integers = F::INTEGERS;
     const MIN: bool = F::MIN;
     const OFFSET: i32 = F::OFFSET;
 
@@ -231,10 +220,9 @@ impl<S: Lanes, F: By32> Rows32<S> for Packed<'_, F> {
 }
 
 impl<S: Lanes, F: By256> Rows256<S> for Packed<'_, F> {
-    const FULL: bool = F::FULL;
+    const INTEGERS: Integers = F::INTEGERS;
     const MIN: bool = F::MIN;
     const SUB: usize = F::SUB;
-    const WIDE: bool = F::WIDE;
     type Scales = [S::I; 4];
 
     #[inline(always)]
@@ -259,8 +247,7 @@ impl<S: Lanes, F: By256> Rows256<S> for Packed<'_, F> {
     }
     #[inline(always)]
     fn scale(self, s: S, _r: usize, scales: &[S::I; 4], sub: usize) -> S::I {
-        let scale = F::scale(s, scales, sub);
-        if F::WIDE { scale } else { s.and(scale, s.splat(0xffff)) }
+        s.scale(F::INTEGERS, F::scale(s, scales, sub))
     }
     #[inline(always)]
     fn minima(self, s: S, _r: usize, scales: &[S::I; 4], p: usize) -> S::I {
@@ -268,14 +255,21 @@ impl<S: Lanes, F: By256> Rows256<S> for Packed<'_, F> {
     }
 }
 
-/// A tile times at most eight rows, by 32 columns. `sums` gets `N` lines of group 0 and `N` of group 1.
+/// Some tiles times at most eight rows, by 32 columns. One tile is read alone and asked for ahead; several are read in
+/// turns, as many runs of memory, and asked for just before they are needed.
 pub(super) struct Few32<'a, F, const N: usize> {
-    pub(super) tile: &'a [Line],
+    pub(super) tiles: &'a [&'a [Line]],
     pub(super) cols: usize,
     pub(super) panel: &'a [u32],
+    /// For each tile `N` lines of group 0 and `N` of group 1, `stride` lines after those of the tile before.
     pub(super) sums: &'a mut [Line],
+    pub(super) stride: usize,
     pub(super) format: PhantomData<F>,
 }
+
+/// Lines that are read of a tile before its turn is over, about, and by how many it is asked for then: few enough for the
+/// processor to read on in the other runs meanwhile.
+const TURN: usize = 16;
 
 impl<F: By32, const N: usize> Task for Few32<'_, F, N> {
     #[inline(always)]
@@ -283,19 +277,54 @@ impl<F: By32, const N: usize> Task for Few32<'_, F, N> {
         if N > S::COLUMNS {
             unreachable!("panels are as wide as tiles at most");
         }
-        let blocks: &[Block32<N>] = bytemuck::cast_slice(self.panel);
-        let (head, body) = self.tile.split_at(F::HEAD);
-        let mut sums = [[s.splat_f(0.0); N]; 2];
-        for (unit, a) in body.chunks_exact(F::UNIT).zip(&blocks[..self.cols / 32]) {
-            Stream(unit).all(s);
-            step_32(s, Packed::<F> { head, unit, format: PhantomData }, a, &mut sums);
+        let Few32 { tiles, cols, panel, sums: lines, stride, .. } = self;
+        let blocks: &[Block32<N>] = bytemuck::cast_slice(panel);
+        let whole = cols / 32;
+        if let [tile] = tiles {
+            let mut sums = [[s.splat_f(0.0); N]; 2];
+            let (head, body) = tile.split_at(F::HEAD);
+            for (unit, a) in body.chunks_exact(F::UNIT).zip(&blocks[..whole]) {
+                Stream(unit).all(s);
+                step_32(s, Packed::<F> { head, unit, format: PhantomData }, a, &mut sums);
+            }
+            last_32::<S, F, N>(s, tile, cols, blocks, &mut sums);
+            return store(s, &sums, lines);
         }
-        if !self.cols.is_multiple_of(32) {
-            let tail = F::tail(&body[self.cols / 32 * F::UNIT..], self.cols % 32);
-            let rows = Packed::<F> { head, unit: &tail, format: PhantomData };
-            step_32(s, rows, &blocks[self.cols / 32], &mut sums);
+        from_zero::<N>(tiles.len(), lines, stride);
+        let turn = TURN.div_ceil(F::UNIT);
+        for first in (0..whole.max(1)).step_by(turn) {
+            let end = whole.min(first + turn);
+            for (tile, lines) in tiles.iter().zip(lines.chunks_mut(stride)) {
+                let mut sums = load(s, lines);
+                let (head, body) = tile.split_at(F::HEAD);
+                for (unit, a) in body[first * F::UNIT..].chunks_exact(F::UNIT).zip(&blocks[first..end]) {
+                    for line in unit {
+                        s.prefetch_near((&raw const *line).wrapping_add(TURN));
+                    }
+                    step_32(s, Packed::<F> { head, unit, format: PhantomData }, a, &mut sums);
+                }
+                if end == whole {
+                    last_32::<S, F, N>(s, tile, cols, blocks, &mut sums);
+                }
+                store(s, &sums, lines);
+            }
         }
-        store(s, &sums, self.sums);
+    }
+}
+
+/// The columns after the last whole block.
+#[inline(always)]
+fn last_32<S: Wide, F: By32, const N: usize>(
+    s: S,
+    tile: &[Line],
+    cols: usize,
+    blocks: &[Block32<N>],
+    sums: &mut Sums<S::F, N>,
+) {
+    if !cols.is_multiple_of(32) {
+        let (head, body) = tile.split_at(F::HEAD);
+        let tail = F::tail(&body[cols / 32 * F::UNIT..], cols % 32);
+        step_32(s, Packed::<F> { head, unit: &tail, format: PhantomData }, &blocks[cols / 32], sums);
     }
 }
 
@@ -343,14 +372,16 @@ pub(super) fn store<S: Wide, const N: usize>(s: S, sums: &Sums<S::F, N>, lines: 
     }
 }
 
+/// Reads what [`store`] has written.
 #[inline(always)]
-fn load<S: Wide, const N: usize>(s: S, lines: &[Line], sums: &mut Sums<S::F, N>) {
+pub(super) fn load<S: Wide, const N: usize>(s: S, lines: &[Line]) -> Sums<S::F, N> {
     let lines = &lines[..2 * N];
-    for r in 0..2 {
-        for c in 0..N {
-            sums[r][c] = s.load_f(&lines[r * N + c]);
-        }
-    }
+    std::array::from_fn(|r| std::array::from_fn(|c| s.load_f(&lines[r * N + c])))
+}
+
+/// Sums of nothing, for tiles whose lines lie `stride` apart.
+fn from_zero<const N: usize>(tiles: usize, lines: &mut [Line], stride: usize) {
+    lines.chunks_mut(stride).take(tiles).for_each(|lines| lines[..2 * N].fill(Line::ZERO));
 }
 
 // ---- weights unpacked before ----
@@ -381,7 +412,7 @@ impl<F> Clone for Ready<'_, F> {
 impl<F> Copy for Ready<'_, F> {}
 
 impl<S: Lanes, F: By32> Rows32<S> for Ready<'_, F> {
-    const FULL: bool = F::FULL;
+    const INTEGERS: Integers = F::INTEGERS;
     const MIN: bool = F::MIN;
     const OFFSET: i32 = F::OFFSET;
 
@@ -405,10 +436,9 @@ impl<S: Lanes, F: By32> Rows32<S> for Ready<'_, F> {
 }
 
 impl<S: Lanes, F: By256> Rows256<S> for Ready<'_, F> {
-    const FULL: bool = F::FULL;
+    const INTEGERS: Integers = F::INTEGERS;
     const MIN: bool = F::MIN;
     const SUB: usize = F::SUB;
-    const WIDE: bool = F::WIDE;
     type Scales = ();
 
     #[inline(always)]
@@ -580,10 +610,7 @@ impl<F, const N: usize> Many<'_, F, N> {
             for line in next.next().unwrap_or_default() {
                 s.prefetch_far(line);
             }
-            let mut sums = [[s.splat_f(0.0); N]; 2];
-            if self.first > 0 {
-                load(s, lines, &mut sums);
-            }
+            let mut sums = if self.first > 0 { load(s, lines) } else { [[s.splat_f(0.0); N]; 2] };
             let blocks: &[B] = bytemuck::cast_slice(panel);
             multiply(&blocks[self.first..], self.ready, &mut sums);
             store(s, &sums, lines);

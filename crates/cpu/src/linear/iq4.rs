@@ -5,7 +5,7 @@
 
 use super::activations::WithStarts;
 use super::formats::{By32, By256, block, short};
-use super::lanes::{Lanes, Line};
+use super::lanes::{Integers, Lanes, Line};
 use super::legacy::{nibble_line, pack_words};
 use glimmer_tensor::quant::iq4 as file;
 
@@ -25,7 +25,7 @@ const TABLE: [u8; 16] = {
 
 impl By32 for Iq4Nl {
     const UNIT: usize = 9;
-    const FULL: bool = true;
+    const INTEGERS: Integers = Integers::Full;
     const OFFSET: i32 = 128;
 
     #[inline(always)]
@@ -47,8 +47,7 @@ impl By32 for Iq4Nl {
 impl By256 for Iq4Xs {
     const UNIT: usize = 68;
     const SUB: usize = 32;
-    const FULL: bool = true;
-    const WIDE: bool = true;
+    const INTEGERS: Integers = Integers::Full;
     const OFFSET: i32 = 128;
     type Columns<const N: usize> = WithStarts<N>;
 

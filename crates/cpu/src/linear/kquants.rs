@@ -10,7 +10,7 @@
 
 use super::activations::{WithPairs, WithStarts};
 use super::formats::{By256, block, short, word};
-use super::lanes::{Lanes, Line};
+use super::lanes::{Integers, Lanes, Line};
 use super::legacy::{five_bit_lines, nibble_line, pack_words};
 use glimmer_tensor::quant::kquants as file;
 
@@ -80,7 +80,7 @@ impl By256 for Q5K {
     const UNIT: usize = 88;
     const SUB: usize = 32;
     const MIN: bool = true;
-    const WIDE: bool = true;
+    const INTEGERS: Integers = Integers::Wide;
     const OFFSET: i32 = 0;
     type Columns<const N: usize> = WithPairs<N>;
 

@@ -58,6 +58,18 @@ unsafe impl bytemuck::Zeroable for Line {}
 // SAFETY: 64 bytes without padding, any of which are a value.
 unsafe impl bytemuck::Pod for Line {}
 
+/// How large the integers of a weight type are, and with them the sums of their products with activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Integers {
+    /// Below 64, and so few in a sub-block that its sum of products fits 16 bits, the first and the last two columns of
+    /// all quads taken apart (whatever the activations: at most 127 times as many integers, less the offset).
+    Narrow,
+    /// Below 128.
+    Wide,
+    /// Any byte, 128 above what it stands for.
+    Full,
+}
+
 /// Lanes of 32 bits, as integers (or four bytes each) and as floats.
 pub(super) trait Lanes: Copy {
     /// Integers, or four bytes each.
@@ -94,11 +106,40 @@ pub(super) trait Lanes: Copy {
     fn mul(self, a: Self::I, b: Self::I) -> Self::I;
     /// Each byte, below 16, replaced by what the table has for it.
     fn lookup(self, table: &[u8; 16], bytes: Self::I) -> Self::I;
-    /// `acc` plus the four products of unsigned bytes of `w` and signed bytes of `x`, exactly. Unless `FULL`, the
-    /// bytes of `w` are below 128.
-    fn dot<const FULL: bool>(self, acc: Self::I, w: Self::I, x: Self::I) -> Self::I;
+    /// The sums of a sub-block, `acc`, with the four products of integers `w` and activations `x`, signed bytes of at
+    /// most 127, added, exactly. Sums begin with [`Lanes::start`] or, of integers without an offset, with 0; what they
+    /// are, [`Lanes::total`] says.
+    fn dot(self, integers: Integers, acc: Self::I, w: Self::I, x: Self::I) -> Self::I;
     /// `acc` plus the two products of signed shorts of `a` and `b`, exactly where that fits.
     fn dot2(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
+
+    /// What the sums of a sub-block begin with, where integers are `offset` above what they stand for and the activations
+    /// of the first two columns of all quads have the sum `halves[0]`, those of the last two `halves[1]`.
+    #[inline(always)]
+    fn start(self, _integers: Integers, offset: i32, halves: [i32; 2]) -> i32 {
+        -offset * (halves[0] + halves[1])
+    }
+    /// The sums of a sub-block as integers.
+    #[inline(always)]
+    fn total(self, _integers: Integers, sums: Self::I) -> Self::I {
+        sums
+    }
+    /// A sub-block's scale, an integer of 16 bits with its sign, as [`Lanes::add_scaled`] takes it.
+    #[inline(always)]
+    fn scale(self, integers: Integers, scale: Self::I) -> Self::I {
+        if integers == Integers::Narrow { self.and(scale, self.splat(0xffff)) } else { scale }
+    }
+    /// `acc` plus the sums of a sub-block times its scale, exactly. Those of [`Integers::Narrow`] must fit 16 bits as a
+    /// whole, too, which the quantizer of activations sees to.
+    #[inline(always)]
+    fn add_scaled(self, integers: Integers, acc: Self::I, sums: Self::I, scale: Self::I) -> Self::I {
+        if integers == Integers::Narrow {
+            // The high half of the scale is zero.
+            self.dot2(acc, sums, scale)
+        } else {
+            self.add(acc, self.mul(sums, scale))
+        }
+    }
 
     /// The nearest float of each integer.
     fn float(self, a: Self::I) -> Self::F;

@@ -5,7 +5,7 @@
 //! nibbles, as the file has them; in the line of fifth bits, before the nibbles, bit `q` of each byte belongs to quad `q`.
 
 use super::formats::{By32, block, high_nibbles, low_nibbles, short, word};
-use super::lanes::{Lanes, Line};
+use super::lanes::{Integers, Lanes, Line};
 use glimmer_tensor::quant::legacy as file;
 
 pub(super) struct Q4_0;
@@ -88,6 +88,7 @@ impl By32 for Q5_0 {
 
 impl By32 for Q5_1 {
     const UNIT: usize = 12;
+    const INTEGERS: Integers = Integers::Wide;
     const MIN: bool = true;
     const OFFSET: i32 = 0;
 
@@ -120,7 +121,7 @@ impl By32 for Q5_1 {
 
 impl By32 for Q8_0 {
     const UNIT: usize = 17;
-    const FULL: bool = true;
+    const INTEGERS: Integers = Integers::Full;
     const OFFSET: i32 = 128;
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 //!
 //! Products and sums are rounded apart (`fma` is not one operation on every target). Integers are exact everywhere.
 
-use super::lanes::{Lanes, Line, Task, Wide};
+use super::lanes::{Integers, Lanes, Line, Task, Wide};
 use half::f16;
 use std::array::from_fn;
 
@@ -95,7 +95,7 @@ impl Lanes for One {
     fn lookup(self, table: &[u8; 16], bytes: u32) -> u32 {
         lane::lookup(table, bytes)
     }
-    fn dot<const FULL: bool>(self, acc: u32, w: u32, x: u32) -> u32 {
+    fn dot(self, _integers: Integers, acc: u32, w: u32, x: u32) -> u32 {
         lane::dot(acc, w, x)
     }
     fn dot2(self, acc: u32, a: u32, b: u32) -> u32 {
@@ -207,7 +207,7 @@ impl Lanes for Portable {
         I(bytes.0.map(|b| lane::lookup(table, b)))
     }
     #[inline(always)]
-    fn dot<const FULL: bool>(self, acc: I, w: I, x: I) -> I {
+    fn dot(self, _integers: Integers, acc: I, w: I, x: I) -> I {
         I(from_fn(|i| lane::dot(acc.0[i], w.0[i], x.0[i])))
     }
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Which thread multiplies what, when: the loops around the kernels.
 //!
 //! Few rows (a generation): every thread quantizes them for itself and then reads its share of the weights once, as one
-//! stream. Many rows (a prompt): rows are quantized into panels by all threads; then each thread takes tile after
+//! stream or as some side by side, whichever the processor is faster with. Many rows (a prompt): rows are quantized into panels by all threads; then each thread takes tile after
 //! tile, unpacks some columns into the first-level cache and multiplies them with one panel after the other.
 
 use super::activations::{Family, Quantize, Scheme, most_words};
@@ -11,7 +11,7 @@ use super::formats::{By32, By256, Floats, ForFormat, TILE, for_format};
 use super::integer::{Few32, Few256, Many, Many32, Many256, READY_32, READY_256, Unpack32, Unpack256};
 use super::lanes::{Kernels, Line, Wide, Work};
 use super::packed::{PackedMatrix, Segment, Tiles};
-use crate::isa::Isa;
+use crate::isa::{Isa, RUNS, runs};
 use crate::memory::{Parts, Slab, share};
 use crate::pool::Pool;
 use glimmer_tensor::{Compute, DType, DeviceError};
@@ -74,13 +74,14 @@ impl Activations {
         // As many as `rows_at_once` says of any number of columns.
         let floats = size(max_cols, FEWEST_ROWS)?.max(ROWS_BYTES / size_of::<f32>());
         let floats = floats.min(size(max_cols, max_rows)?).saturating_add(size(max_cols, WIDEST)?);
+        let sums = max_rows.min(ROWS).next_multiple_of(WIDEST).max(RUNS * WIDEST);
         let threads = (0..threads)
             .map(|_| {
                 Ok(Mutex::new(Scratch {
                     panel: Slab::zeroed(size(words, WIDEST)?, what)?,
                     floats: Slab::zeroed(floats, what)?,
                     ready: Slab::zeroed(READY, what)?,
-                    sums: Slab::zeroed(2 * 2 * max_rows.min(ROWS).next_multiple_of(WIDEST), what)?,
+                    sums: Slab::zeroed(2 * 2 * sums, what)?,
                 }))
             })
             .collect::<Result<_, DeviceError>>()?;
@@ -119,12 +120,13 @@ pub(crate) fn linear(
     scratch: &mut Activations,
     out: &mut [f32],
 ) {
-    multiply(Kernels::of(isa), pool, compute, x, m, w, finish, scratch, out);
+    multiply(Kernels::of(isa), runs(), pool, compute, x, m, w, finish, scratch, out);
 }
 
 #[allow(clippy::too_many_arguments, reason = "as for `linear`")]
 pub(super) fn multiply(
     kernels: Kernels,
+    runs: usize,
     pool: &Pool,
     compute: Compute,
     x: &[f32],
@@ -144,12 +146,14 @@ pub(super) fn multiply(
         assert_eq!(from.len(), m * width, "the residual's shape is the output's");
     }
     let out = Output::new(out, m, width);
-    kernels.work(Product { pool, compute, x, m, cols: w.cols(), tiles, finish, scratch, out });
+    kernels.work(Product { pool, runs, compute, x, m, cols: w.cols(), tiles, finish, scratch, out });
 }
 
 /// A product to be done.
 struct Product<'a> {
     pool: &'a Pool,
+    /// How many tiles a thread reads in turns, at most [`RUNS`].
+    runs: usize,
     compute: Compute,
     x: &'a [f32],
     m: usize,
@@ -164,12 +168,12 @@ impl Work for Product<'_> {
     type Output = ();
 
     fn work<S: Wide + Send + Sync>(self, s: S) {
-        let Product { pool, compute, x, m, cols, tiles, finish, scratch, out } = self;
+        let Product { pool, runs, compute, x, m, cols, tiles, finish, scratch, out } = self;
         if m == 0 {
             return;
         }
         let Activations { panels, threads, .. } = scratch;
-        let job = Job { s, x, m, cols, tiles, finish, out, threads: pool.threads() };
+        let job = Job { s, runs, x, m, cols, tiles, finish, out, threads: pool.threads() };
         let with_scratch = |thread: usize, body: &dyn Fn(&mut Scratch)| {
             body(&mut threads[thread].lock().unwrap_or_else(PoisonError::into_inner));
         };
@@ -180,6 +184,9 @@ impl Work for Product<'_> {
                     for segment in &tiles.segments {
                         match scheme(compute, segment) {
                             Some(scheme) => job.few(segment, scheme, &mut quantized, thread, scratch),
+                            None if segment.sides.iter().all(|side| scheme_of(side.dtype).is_none()) => {
+                                job.few_floats(segment, thread, scratch);
+                            }
                             None => job.floats(segment, thread, scratch),
                         }
                     }
@@ -224,10 +231,11 @@ pub(super) fn scheme_of(dtype: DType) -> Option<Scheme> {
     impl ForFormat for Of {
         type Output = Option<Scheme>;
         fn by32<F: By32>(self) -> Option<Scheme> {
-            Some(Scheme { family: Family::By32, offset: F::OFFSET })
+            Some(Scheme { family: Family::By32, integers: F::INTEGERS, offset: F::OFFSET })
         }
         fn by256<F: By256>(self) -> Option<Scheme> {
-            Some(Scheme { family: Family::By256 { sub: F::SUB }, offset: F::OFFSET })
+            let family = Family::By256 { sub: F::SUB };
+            Some(Scheme { family, integers: F::INTEGERS, offset: F::OFFSET })
         }
         fn floats<F: Floats>(self) -> Option<Scheme> {
             None
@@ -240,6 +248,7 @@ pub(super) fn scheme_of(dtype: DType) -> Option<Scheme> {
 #[derive(Clone, Copy)]
 struct Job<'a, S> {
     s: S,
+    runs: usize,
     x: &'a [f32],
     m: usize,
     cols: usize,
@@ -289,14 +298,52 @@ impl<S: Wide> Job<'_, S> {
             self.quantize_panel(scheme, self.x, width, panel);
             *quantized = Some(scheme);
         }
-        for tile in share(segment.tiles, self.threads, thread) {
+        self.by_turns(segment, width, thread, &mut scratch.sums, |dtype, tiles, sums, stride| {
+            let few = FewOf { s: self.s, width, tiles, cols: self.cols, panel, sums, stride };
+            for_format(dtype, few).expect("packed matrices hold weights");
+        });
+    }
+
+    /// This thread's share of a segment of plain floats times few rows.
+    fn few_floats(&self, segment: &Segment, thread: usize, scratch: &mut Scratch) {
+        let width = panel_width::<S>(self.m);
+        self.by_turns(segment, width, thread, &mut scratch.sums, |dtype, tiles, sums, stride| {
+            let few = FewFloatsOf { s: self.s, tiles, x: self.x, m: self.m, cols: self.cols, sums, stride };
+            for_format(dtype, few).expect("packed matrices hold weights");
+        });
+    }
+
+    /// Calls `multiply` for each side of this thread's share of a segment with a tile of each run, and with lines for
+    /// their sums, which lie so many lines apart; then finishes them. The runs are contiguous parts of the share: one, or
+    /// as many as the processor likes where weights have 8 bits or more.
+    fn by_turns(
+        &self,
+        segment: &Segment,
+        width: usize,
+        thread: usize,
+        sums: &mut [Line],
+        mut multiply: impl FnMut(DType, &[&[Line]], &mut [Line], usize),
+    ) {
+        let share = share(segment.tiles, self.threads, thread);
+        // Narrower weights are more work for each byte: the processor reads on in other runs too late.
+        let wide = |dtype: DType| dtype.block_bytes() >= dtype.block_len();
+        let runs = if segment.sides.iter().all(|side| wide(side.dtype)) { self.runs } else { 1 };
+        let rounds = share.len().div_ceil(runs);
+        let stride = 2 * width * segment.sides.len();
+        for round in 0..rounds {
+            let turn = (share.start + round..share.end).step_by(rounds);
             for (i, side) in segment.sides.iter().enumerate() {
-                let lines = self.tiles.tile(segment, tile, i);
-                let sums = &mut scratch.sums[2 * width * i..][..2 * width];
-                let few = Few { s: self.s, width, tile: lines, cols: self.cols, panel, sums };
-                for_format(side.dtype, few).expect("packed matrices hold weights");
+                let mut tiles = [&[][..]; RUNS];
+                let mut count = 0;
+                for (tile, lines) in turn.clone().zip(&mut tiles) {
+                    *lines = self.tiles.tile(segment, tile, i);
+                    count += 1;
+                }
+                multiply(side.dtype, &tiles[..count], &mut sums[2 * width * i..], stride);
             }
-            self.finish(segment, tile, 0..self.m, width, 2 * width, &scratch.sums);
+            for (tile, sums) in turn.zip(sums.chunks(stride)) {
+                self.finish(segment, tile, 0..self.m, width, 2 * width, sums);
+            }
         }
     }
 
@@ -341,21 +388,12 @@ impl<S: Wide> Job<'_, S> {
             let rows = first_row..self.m.min(first_row + step);
             let side_lines = 2 * rows.len().next_multiple_of(WIDEST);
             let panels = &mut scratch.floats[..rows.len().next_multiple_of(S::COLUMNS) * self.cols];
-            let few = self.m <= S::COLUMNS;
-            if !few || segment.sides.iter().any(|side| scheme_of(side.dtype).is_some()) {
-                let rows = &self.x[rows.start * self.cols..rows.end * self.cols];
-                stand_side_by_side(rows, self.cols, S::COLUMNS, panels);
-            }
+            let x = &self.x[rows.start * self.cols..rows.end * self.cols];
+            stand_side_by_side(x, self.cols, S::COLUMNS, panels);
             for tile in share(segment.tiles, self.threads, thread) {
                 for (i, side) in segment.sides.iter().enumerate() {
                     let lines = self.tiles.tile(segment, tile, i);
                     let sums = &mut scratch.sums[side_lines * i..][..side_lines];
-                    if few && scheme_of(side.dtype).is_none() {
-                        let few =
-                            FewRows { s: self.s, tile: lines, x: self.x, m: self.m, cols: self.cols, sums };
-                        for_format(side.dtype, few).expect("packed matrices hold weights");
-                        continue;
-                    }
                     if self.cols == 0 {
                         sums.fill(Line::ZERO);
                     }
@@ -441,38 +479,49 @@ fn panel_width<S: Wide>(rows: usize) -> usize {
     rows.next_power_of_two().min(S::COLUMNS)
 }
 
-/// A tile times few rows.
-struct Few<'a, S> {
+/// Some tiles of any type times few rows.
+struct FewOf<'a, S> {
     s: S,
     width: usize,
-    tile: &'a [Line],
+    tiles: &'a [&'a [Line]],
     cols: usize,
     panel: &'a [u32],
     sums: &'a mut [Line],
+    stride: usize,
 }
 
-impl<S: Wide> ForFormat for Few<'_, S> {
+impl<S: Wide> FewOf<'_, S> {
+    fn run_32<F: By32, const N: usize>(self) {
+        let FewOf { s, tiles, cols, panel, sums, stride, .. } = self;
+        s.run(Few32::<F, N> { tiles, cols, panel, sums, stride, format: PhantomData });
+    }
+
+    fn run_256<F: By256, const N: usize>(self) {
+        let FewOf { s, tiles, panel, sums, stride, .. } = self;
+        for (tile, sums) in tiles.iter().zip(sums.chunks_mut(stride)) {
+            s.run(Few256::<F, N> { tile, panel, sums, format: PhantomData });
+        }
+    }
+}
+
+impl<S: Wide> ForFormat for FewOf<'_, S> {
     type Output = ();
 
     fn by32<F: By32>(self) {
-        let Few { s, width, tile, cols, panel, sums } = self;
-        let format = PhantomData::<F>;
-        match width {
-            1 => s.run(Few32::<F, 1> { tile, cols, panel, sums, format }),
-            2 => s.run(Few32::<F, 2> { tile, cols, panel, sums, format }),
-            4 => s.run(Few32::<F, 4> { tile, cols, panel, sums, format }),
-            _ => s.run(Few32::<F, 8> { tile, cols, panel, sums, format }),
+        match self.width {
+            1 => self.run_32::<F, 1>(),
+            2 => self.run_32::<F, 2>(),
+            4 => self.run_32::<F, 4>(),
+            _ => self.run_32::<F, 8>(),
         }
     }
 
     fn by256<F: By256>(self) {
-        let Few { s, width, tile, panel, sums, .. } = self;
-        let format = PhantomData::<F>;
-        match width {
-            1 => s.run(Few256::<F, 1> { tile, panel, sums, format }),
-            2 => s.run(Few256::<F, 2> { tile, panel, sums, format }),
-            4 => s.run(Few256::<F, 4> { tile, panel, sums, format }),
-            _ => s.run(Few256::<F, 8> { tile, panel, sums, format }),
+        match self.width {
+            1 => self.run_256::<F, 1>(),
+            2 => self.run_256::<F, 2>(),
+            4 => self.run_256::<F, 4>(),
+            _ => self.run_256::<F, 8>(),
         }
     }
 
@@ -481,26 +530,27 @@ impl<S: Wide> ForFormat for Few<'_, S> {
     }
 }
 
-/// A tile of plain floats times few rows.
-struct FewRows<'a, S> {
+/// [`FewFloats`] of any type and number of rows.
+struct FewFloatsOf<'a, S> {
     s: S,
-    tile: &'a [Line],
+    tiles: &'a [&'a [Line]],
     x: &'a [f32],
     m: usize,
     cols: usize,
     sums: &'a mut [Line],
+    stride: usize,
 }
 
-impl<'a, S: Wide> FewRows<'a, S> {
+impl<S: Wide> FewFloatsOf<'_, S> {
     fn run<F: Floats, const N: usize>(self) {
         // A panel that lacks rows repeats its last one.
         let rows = std::array::from_fn(|c| &self.x[c.min(self.m - 1) * self.cols..][..self.cols]);
-        let (tile, sums) = (self.tile, &mut self.sums[..2 * N]);
-        self.s.run(FewFloats::<F, N> { tile, rows, sums, format: PhantomData });
+        let FewFloatsOf { s, tiles, sums, stride, .. } = self;
+        s.run(FewFloats::<F, N> { tiles, rows, sums, stride, format: PhantomData });
     }
 }
 
-impl<S: Wide> ForFormat for FewRows<'_, S> {
+impl<S: Wide> ForFormat for FewFloatsOf<'_, S> {
     type Output = ();
 
     fn by32<F: By32>(self) {

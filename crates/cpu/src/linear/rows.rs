@@ -6,7 +6,7 @@
 //! waste.
 
 use super::formats::{By32, high_nibbles, low_nibbles};
-use super::lanes::{Lanes, Line};
+use super::lanes::{Integers, Lanes, Line};
 
 pub(super) struct RowI8;
 pub(super) struct RowI4;
@@ -14,7 +14,7 @@ pub(super) struct RowI4;
 impl By32 for RowI8 {
     const HEAD: usize = 1;
     const UNIT: usize = 16;
-    const FULL: bool = true;
+    const INTEGERS: Integers = Integers::Full;
     const OFFSET: i32 = 128;
 
     fn tail_lines(columns: usize) -> usize {

@@ -6,7 +6,7 @@ use super::lanes::Kernels;
 use super::portable::Portable;
 use super::product::{multiply, scheme_of};
 use super::{Activations, Finish, PackedMatrix, Packer};
-use crate::isa::Isa;
+use crate::isa::{Isa, RUNS};
 use crate::memory::Arena;
 use crate::pool::Pool;
 use glimmer_tensor::quant::decode_matrix_rows;
@@ -176,7 +176,13 @@ fn product(
     let width = if matches!(finish, Finish::SwiGlu) { w.rows() / 2 } else { w.rows() };
     let mut out = vec![f32::NAN; m * width];
     let mut scratch = Activations::new(m, w.cols(), pool.threads()).unwrap();
-    multiply(kernels, pool, compute, x, m, w, finish, &mut scratch, &mut out);
+    multiply(kernels, 1, pool, compute, x, m, w, finish, &mut scratch, &mut out);
+    // How a thread reads changes no bit.
+    for runs in 2..=RUNS {
+        let mut other = vec![f32::NAN; m * width];
+        multiply(kernels, runs, pool, compute, x, m, w, finish, &mut scratch, &mut other);
+        assert!(out.iter().map(|v| v.to_bits()).eq(other.iter().map(|v| v.to_bits())), "{runs} runs");
+    }
     out
 }
 
@@ -561,7 +567,7 @@ fn every_way_to_finish_is_that_of_plain_loops() {
             let mut in_place = from.clone();
             let mut scratch = Activations::new(m, cols, 2).unwrap();
             let finish = Finish::Residual { from: None, scale: 1.5 };
-            multiply(kernels, &pool, Compute::F32, &x, m, &linear, finish, &mut scratch, &mut in_place);
+            multiply(kernels, 1, &pool, Compute::F32, &x, m, &linear, finish, &mut scratch, &mut in_place);
             assert_eq!(residual, in_place, "{kernels:?}");
             let gelu = run(&linear, Finish::Gelu);
             let swiglu = run(&gated, Finish::SwiGlu);
