@@ -266,7 +266,7 @@ impl<const N: usize> Task for Multiply<'_, N> {
 }
 
 /// Some tiles of plain floats times few rows: what [`Multiply`] computes chunk by chunk, without the way through memory.
-/// Tiles are read as those of [`super::integer::Few`] are.
+/// Tiles are read as those of [`super::integer::Few32`] are.
 pub(super) struct FewFloats<'a, F, const N: usize> {
     pub(super) tiles: &'a [&'a [Line]],
     pub(super) rows: [&'a [f32]; N],
