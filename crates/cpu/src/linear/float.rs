@@ -285,6 +285,9 @@ impl<F: Floats, const N: usize> Task for FewFloats<'_, F, N> {
         let FewFloats { tiles, rows, sums: lines, stride, .. } = self;
         let cols = rows[0].len();
         assert!(rows.iter().all(|row| row.len() == cols), "rows have the same columns");
+        for tile in tiles {
+            assert_eq!(tile.len(), cols * F::UNIT, "a tile has as many columns as the rows");
+        }
         let mut totals = [[s.splat_f(0.0); N]; 2];
         if let [tile] = tiles {
             for start in (0..cols).step_by(CHUNK) {

@@ -1,8 +1,9 @@
 //! Which thread multiplies what, when: the loops around the kernels.
 //!
 //! Few rows (a generation): every thread quantizes them for itself and then reads its share of the weights once, as one
-//! stream or as some side by side, whichever the processor is faster with. Many rows (a prompt): rows are quantized into panels by all threads; then each thread takes tile after
-//! tile, unpacks some columns into the first-level cache and multiplies them with one panel after the other.
+//! stream or as some in turns, whichever the processor is faster with. Many rows (a prompt): rows are quantized into
+//! panels by all threads; then each thread takes tile after tile, unpacks some columns into the first-level cache and
+//! multiplies them with one panel after the other.
 
 use super::activations::{Family, Quantize, Scheme, most_words};
 use super::epilogue::{Finish, Finishing, Output};
