@@ -37,10 +37,9 @@ pub(super) enum Family {
 pub(super) struct Scheme {
     /// How they are quantized.
     pub(super) family: Family,
-    /// How large the weights' integers are.
-    pub(super) integers: Integers,
-    /// How much higher weights are stored than they are.
-    pub(super) offset: i32,
+    /// How much higher weights are stored than they are, and how large the integers are then; `None` where they are stored
+    /// as they are, and their size makes no difference to the activations.
+    raised: Option<(i32, Integers)>,
 }
 
 /// 32 columns of `N` rows, [`Family::By32`].
@@ -154,6 +153,11 @@ unsafe impl<const N: usize> bytemuck::Pod for WithStarts<N> {}
 const MOST_WORDS: usize = size_of::<WithStarts<1>>() / 4;
 
 impl Scheme {
+    /// What weights want that are stored as `integers`, `offset` higher than they are.
+    pub(super) fn new(family: Family, integers: Integers, offset: i32) -> Self {
+        Scheme { family, raised: (offset != 0).then_some((offset, integers)) }
+    }
+
     /// Columns of a block.
     pub(super) fn columns(self) -> usize {
         match self.family {
@@ -166,7 +170,7 @@ impl Scheme {
     pub(super) fn block_words(self) -> usize {
         let bytes = match self.family {
             Family::By32 => size_of::<Block32<1>>(),
-            Family::By256 { .. } if self.offset == 0 => size_of::<WithPairs<1>>(),
+            Family::By256 { .. } if self.raised.is_none() => size_of::<WithPairs<1>>(),
             Family::By256 { .. } => size_of::<WithStarts<1>>(),
         };
         bytes / 4
@@ -181,7 +185,7 @@ impl Scheme {
 /// Words that `cols` columns take for each row of a panel, whatever the scheme.
 pub(super) fn most_words(cols: usize) -> usize {
     [(Family::By32, 0), (Family::By256 { sub: 16 }, 1)]
-        .map(|(family, offset)| Scheme { family, integers: Integers::Narrow, offset }.words(cols))
+        .map(|(family, offset)| Scheme::new(family, Integers::Narrow, offset).words(cols))
         .into_iter()
         .fold(0, usize::max)
 }
@@ -237,10 +241,9 @@ fn quantize_32<S: Lanes>(s: S, x: &[f32; 32], scheme: Scheme, out: &mut [u32; MO
     for (word, quad) in out.iter_mut().zip(quants.as_chunks().0) {
         *word = u32::from_le_bytes(quad.map(i8::cast_unsigned));
     }
-    out[8] = if scheme.offset == 0 {
-        (scale * (halves[0] + halves[1]) as f32).to_bits()
-    } else {
-        s.start(scheme.integers, scheme.offset, halves).cast_unsigned()
+    out[8] = match scheme.raised {
+        Some((offset, integers)) => s.start(integers, offset, halves).cast_unsigned(),
+        None => (scale * (halves[0] + halves[1]) as f32).to_bits(),
     };
     out[9] = scale.to_bits();
 }
@@ -265,8 +268,8 @@ fn quantize_256<S: Wide>(s: S, x: &[f32; 256], scheme: Scheme, sub: usize, out: 
     for (word, quad) in out.iter_mut().zip(quants.as_chunks().0) {
         *word = u32::from_le_bytes(quad.map(i8::cast_unsigned));
     }
-    if scheme.offset != 0 {
-        let start = |quants| s.start(scheme.integers, scheme.offset, halves(quants)).cast_unsigned();
+    if let Some((offset, integers)) = scheme.raised {
+        let start = |quants| s.start(integers, offset, halves(quants)).cast_unsigned();
         for (quants, out) in quants.as_chunks::<32>().0.iter().zip(out[64..].as_chunks_mut::<2>().0) {
             *out = if sub == 16 { [start(&quants[..16]), start(&quants[16..])] } else { [start(quants), 0] };
         }

@@ -265,14 +265,11 @@ impl<const N: usize> Task for Multiply<'_, N> {
     }
 }
 
-/// Some tiles of plain floats times few rows: what [`Multiply`] computes chunk by chunk, without the way through memory.
-/// Tiles are read as those of [`super::integer::Few32`] are.
+/// A tile of plain floats times few rows: what [`Multiply`] computes chunk by chunk, without the way through memory.
 pub(super) struct FewFloats<'a, F, const N: usize> {
-    pub(super) tiles: &'a [&'a [Line]],
+    pub(super) tile: &'a [Line],
     pub(super) rows: [&'a [f32]; N],
-    /// For each tile `N` lines of group 0 and `N` of group 1, `stride` lines after those of the tile before.
     pub(super) sums: &'a mut [Line],
-    pub(super) stride: usize,
     pub(super) format: PhantomData<F>,
 }
 
@@ -282,45 +279,69 @@ impl<F: Floats, const N: usize> Task for FewFloats<'_, F, N> {
         if N > S::COLUMNS {
             unreachable!("panels are as wide as tiles at most");
         }
-        let FewFloats { tiles, rows, sums: lines, stride, .. } = self;
-        let cols = rows[0].len();
-        assert!(rows.iter().all(|row| row.len() == cols), "rows have the same columns");
-        for tile in tiles {
-            assert_eq!(tile.len(), cols * F::UNIT, "a tile has as many columns as the rows");
-        }
+        let cols = columns_of::<F, N>(&self.rows, self.tile);
         let mut totals = [[s.splat_f(0.0); N]; 2];
-        if let [tile] = tiles {
-            for start in (0..cols).step_by(CHUNK) {
-                add_chunk::<S, F, N, true>(s, tile, rows, start, &mut totals);
-            }
-            return store(s, &totals, lines);
+        for start in (0..cols).step_by(CHUNK) {
+            add_chunk::<S, F, N, true>(s, self.tile, &self.rows, start..cols.min(start + CHUNK), &mut totals);
         }
+        store(s, &totals, self.sums);
+    }
+}
+
+/// What [`FewFloats`] computes for some tiles, which are read as those of [`super::integer::Turns32`] are.
+pub(super) struct TurnsFloats<'a, F, const N: usize> {
+    pub(super) tiles: &'a [&'a [Line]],
+    pub(super) rows: [&'a [f32]; N],
+    /// For each tile `N` lines of group 0 and `N` of group 1, `stride` lines after those of the tile before.
+    pub(super) sums: &'a mut [Line],
+    pub(super) stride: usize,
+    pub(super) format: PhantomData<F>,
+}
+
+impl<F: Floats, const N: usize> Task for TurnsFloats<'_, F, N> {
+    #[inline(always)]
+    fn run<S: Wide>(self, s: S) {
+        if N > S::COLUMNS {
+            unreachable!("panels are as wide as tiles at most");
+        }
+        let TurnsFloats { tiles, rows, sums: lines, stride, .. } = self;
+        let cols = tiles.iter().map(|tile| columns_of::<F, N>(&rows, tile)).min().unwrap_or(0);
         for start in (0..cols.max(1)).step_by(CHUNK) {
             for (tile, lines) in tiles.iter().zip(lines.chunks_mut(stride)) {
+                let mut totals = [[s.splat_f(0.0); N]; 2];
                 if start > 0 {
-                    totals = load(s, lines);
+                    load(s, lines, &mut totals);
                 }
-                add_chunk::<S, F, N, false>(s, tile, rows, start, &mut totals);
+                add_chunk::<S, F, N, false>(s, tile, &rows, start..cols.min(start + CHUNK), &mut totals);
                 store(s, &totals, lines);
             }
         }
     }
 }
 
-/// The columns of a tile from `start` on, [`CHUNK`] at most, times rows of the same length.
+/// The columns of rows and of the tile that they are multiplied with.
+#[inline(always)]
+fn columns_of<F: Floats, const N: usize>(rows: &[&[f32]; N], tile: &[Line]) -> usize {
+    let cols = rows[0].len();
+    assert!(rows.iter().all(|row| row.len() == cols), "rows have the same columns");
+    assert_eq!(tile.len(), cols * F::UNIT, "a tile has as many columns as the rows");
+    cols
+}
+
+/// Adds a chunk of columns of a tile times rows of the same columns. Only where `AHEAD` is what follows asked for.
 #[inline(always)]
 fn add_chunk<S: Wide, F: Floats, const N: usize, const AHEAD: bool>(
     s: S,
     tile: &[Line],
-    rows: [&[f32]; N],
-    start: usize,
+    rows: &[&[f32]; N],
+    columns: Range<usize>,
     totals: &mut Sums<S::F, N>,
 ) {
-    let columns = start..rows[0].len().min(start + CHUNK);
-    let rows = rows.map(|row| &row[columns.clone()]);
-    let units = tile[columns.start * F::UNIT..].chunks_exact(F::UNIT);
+    assert!(rows.iter().all(|row| columns.end <= row.len()), "rows have the columns");
+    let start = columns.start;
     let mut sums = [[s.splat_f(0.0); N]; 2];
-    for (k, unit) in units.take(columns.len()).enumerate() {
+    for k in columns {
+        let unit = &tile[k * F::UNIT..][..F::UNIT];
         if AHEAD {
             for line in unit {
                 ask(s, line);
@@ -328,7 +349,7 @@ fn add_chunk<S: Wide, F: Floats, const N: usize, const AHEAD: bool>(
         }
         let (first, second) = (F::values(s, unit, 0), F::values(s, unit, 1));
         for c in 0..N {
-            // SAFETY: `k` is below the length that all rows have been cut to.
+            // SAFETY: `k` is below the columns' end, which no row ends before, as was just checked.
             let x = s.splat_f(unsafe { *rows[c].get_unchecked(k) });
             sums[0][c] = s.fma(first, x, sums[0][c]);
             sums[1][c] = s.fma(second, x, sums[1][c]);

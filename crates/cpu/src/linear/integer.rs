@@ -255,9 +255,36 @@ impl<S: Lanes, F: By256> Rows256<S> for Packed<'_, F> {
     }
 }
 
-/// Some tiles times at most eight rows, by 32 columns. One tile is read alone and asked for ahead; several are read in
-/// turns, as many runs of memory, and asked for just before they are needed.
+/// A tile times at most eight rows, by 32 columns. `sums` gets `N` lines of group 0 and `N` of group 1.
 pub(super) struct Few32<'a, F, const N: usize> {
+    pub(super) tile: &'a [Line],
+    pub(super) cols: usize,
+    pub(super) panel: &'a [u32],
+    pub(super) sums: &'a mut [Line],
+    pub(super) format: PhantomData<F>,
+}
+
+impl<F: By32, const N: usize> Task for Few32<'_, F, N> {
+    #[inline(always)]
+    fn run<S: Wide>(self, s: S) {
+        if N > S::COLUMNS {
+            unreachable!("panels are as wide as tiles at most");
+        }
+        let blocks: &[Block32<N>] = bytemuck::cast_slice(self.panel);
+        let (head, body) = self.tile.split_at(F::HEAD);
+        let mut sums = [[s.splat_f(0.0); N]; 2];
+        for (unit, a) in body.chunks_exact(F::UNIT).zip(&blocks[..self.cols / 32]) {
+            Stream(unit).all(s);
+            step_32(s, Packed::<F> { head, unit, format: PhantomData }, a, &mut sums);
+        }
+        last_32::<S, F, N>(s, self.tile, self.cols, blocks, &mut sums);
+        store(s, &sums, self.sums);
+    }
+}
+
+/// What [`Few32`] computes for some tiles, which are read in turns, as many runs of memory, and asked for just before they
+/// are needed.
+pub(super) struct Turns32<'a, F, const N: usize> {
     pub(super) tiles: &'a [&'a [Line]],
     pub(super) cols: usize,
     pub(super) panel: &'a [u32],
@@ -271,31 +298,23 @@ pub(super) struct Few32<'a, F, const N: usize> {
 /// processor to read on in the other runs meanwhile.
 const TURN: usize = 16;
 
-impl<F: By32, const N: usize> Task for Few32<'_, F, N> {
+impl<F: By32, const N: usize> Task for Turns32<'_, F, N> {
     #[inline(always)]
     fn run<S: Wide>(self, s: S) {
         if N > S::COLUMNS {
             unreachable!("panels are as wide as tiles at most");
         }
-        let Few32 { tiles, cols, panel, sums: lines, stride, .. } = self;
+        let Turns32 { tiles, cols, panel, sums: lines, stride, .. } = self;
         let blocks: &[Block32<N>] = bytemuck::cast_slice(panel);
         let whole = cols / 32;
-        if let [tile] = tiles {
-            let mut sums = [[s.splat_f(0.0); N]; 2];
-            let (head, body) = tile.split_at(F::HEAD);
-            for (unit, a) in body.chunks_exact(F::UNIT).zip(&blocks[..whole]) {
-                Stream(unit).all(s);
-                step_32(s, Packed::<F> { head, unit, format: PhantomData }, a, &mut sums);
-            }
-            last_32::<S, F, N>(s, tile, cols, blocks, &mut sums);
-            return store(s, &sums, lines);
-        }
-        from_zero::<N>(tiles.len(), lines, stride);
         let turn = TURN.div_ceil(F::UNIT);
         for first in (0..whole.max(1)).step_by(turn) {
             let end = whole.min(first + turn);
             for (tile, lines) in tiles.iter().zip(lines.chunks_mut(stride)) {
-                let mut sums = load(s, lines);
+                let mut sums = [[s.splat_f(0.0); N]; 2];
+                if first > 0 {
+                    load(s, lines, &mut sums);
+                }
                 let (head, body) = tile.split_at(F::HEAD);
                 for (unit, a) in body[first * F::UNIT..].chunks_exact(F::UNIT).zip(&blocks[first..end]) {
                     for line in unit {
@@ -374,14 +393,13 @@ pub(super) fn store<S: Wide, const N: usize>(s: S, sums: &Sums<S::F, N>, lines: 
 
 /// Reads what [`store`] has written.
 #[inline(always)]
-pub(super) fn load<S: Wide, const N: usize>(s: S, lines: &[Line]) -> Sums<S::F, N> {
+pub(super) fn load<S: Wide, const N: usize>(s: S, lines: &[Line], sums: &mut Sums<S::F, N>) {
     let lines = &lines[..2 * N];
-    std::array::from_fn(|r| std::array::from_fn(|c| s.load_f(&lines[r * N + c])))
-}
-
-/// Sums of nothing, for tiles whose lines lie `stride` apart.
-fn from_zero<const N: usize>(tiles: usize, lines: &mut [Line], stride: usize) {
-    lines.chunks_mut(stride).take(tiles).for_each(|lines| lines[..2 * N].fill(Line::ZERO));
+    for r in 0..2 {
+        for c in 0..N {
+            sums[r][c] = s.load_f(&lines[r * N + c]);
+        }
+    }
 }
 
 // ---- weights unpacked before ----
@@ -610,7 +628,10 @@ impl<F, const N: usize> Many<'_, F, N> {
             for line in next.next().unwrap_or_default() {
                 s.prefetch_far(line);
             }
-            let mut sums = if self.first > 0 { load(s, lines) } else { [[s.splat_f(0.0); N]; 2] };
+            let mut sums = [[s.splat_f(0.0); N]; 2];
+            if self.first > 0 {
+                load(s, lines, &mut sums);
+            }
             let blocks: &[B] = bytemuck::cast_slice(panel);
             multiply(&blocks[self.first..], self.ready, &mut sums);
             store(s, &sums, lines);

@@ -51,24 +51,35 @@ struct Reading<'a> {
     lines: &'a [Line],
 }
 
+/// A loop that may be the fastest of its unit.
+#[derive(Clone, Copy)]
+enum Loop {
+    Dots(Integers),
+    Fmas,
+}
+
 impl Work for Peak<'_> {
     type Output = f64;
 
     fn work<S: Wide + Send + Sync>(self, s: S) -> f64 {
         let Peak { pool, unit } = self;
-        let run = |turns: usize| {
+        let loops: &[Loop] = match unit {
+            Unit::Int8 => &[Loop::Dots(Integers::Wide), Loop::Dots(Integers::Narrow)],
+            Unit::F32 => &[Loop::Fmas],
+        };
+        let run = |turns: usize, which: Loop| {
             let begun = Instant::now();
-            pool.run(&|_| match unit {
-                Unit::Int8 => s.run(Dots { turns }),
-                Unit::F32 => s.run(Fmas { turns }),
+            pool.run(&|_| match which {
+                Loop::Dots(integers) => s.run(Dots { turns, integers }),
+                Loop::Fmas => s.run(Fmas { turns }),
             });
             begun.elapsed()
         };
         let mut turns = 1 << 10;
-        while run(turns) < LEAST {
+        while run(turns, loops[0]) < LEAST {
             turns *= 2;
         }
-        let best = (0..RUNS).map(|_| run(turns)).min().unwrap_or(LEAST);
+        let best = (0..RUNS).flat_map(|_| loops).map(|&which| run(turns, which)).min().unwrap_or(LEAST);
         let per_turn = match unit {
             Unit::Int8 => QUADS * dot_sums::<S>() * 16 * 8,
             Unit::F32 => fma_sums::<S>() * 16 * 2,
@@ -109,40 +120,49 @@ const fn dot_sums<S: Wide>() -> usize {
 /// Quads of a sub-block: dot products that are added up before their sum joins the others.
 const QUADS: usize = 8;
 
+/// Dot products with weights of 7 or 4 bits. Where the processor has them as one instruction, it is fastest to add them all
+/// up; where it has not, to let those of a sub-block stand in halves of 16 bits, which weights of 8 bits do not fit.
 struct Dots {
     turns: usize,
+    integers: Integers,
 }
 
 impl Task for Dots {
     #[inline(always)]
     fn run<S: Wide>(self, s: S) {
         // A tile of weights and activations, as a product has it: every pair is another multiplication.
-        if S::COLUMNS > 4 { dots::<S, 4, 3>(s, self.turns) } else { dots::<S, 2, 2>(s, self.turns) }
+        match (S::COLUMNS > 4, self.integers == Integers::Narrow) {
+            (true, true) => dots::<S, 4, 3, true>(s, self.turns),
+            (true, false) => dots::<S, 4, 3, false>(s, self.turns),
+            (false, true) => dots::<S, 2, 2, true>(s, self.turns),
+            (false, false) => dots::<S, 2, 2, false>(s, self.turns),
+        }
     }
 }
 
 #[inline(always)]
 #[allow(clippy::needless_range_loop, reason = "rows and columns index several arrays at once")]
-fn dots<S: Wide, const ROWS: usize, const COLUMNS: usize>(s: S, turns: usize) {
-    // Sums of sub-blocks of 4-bit weights, which is what every instruction set adds up fastest. Without VNNI they stand in
-    // halves of 16 bits, and weights of 8 bits, which do not fit there, are twice the work.
+fn dots<S: Wide, const ROWS: usize, const COLUMNS: usize, const NARROW: bool>(s: S, turns: usize) {
+    let integers = if NARROW { Integers::Narrow } else { Integers::Wide };
     let operands = [[Line([1; 64]); 8]; QUADS];
     let mut totals = [[s.splat(0); COLUMNS]; ROWS];
     for _ in 0..turns {
         let operands = black_box(&operands);
-        let mut sums = [[s.splat(0); COLUMNS]; ROWS];
+        let mut sums = if NARROW { [[s.splat(0); COLUMNS]; ROWS] } else { totals };
         for operands in operands {
+            let x: [S::I; COLUMNS] =
+                std::array::from_fn(|c| s.splat(operands[ROWS + c].word(0).cast_signed()));
             for r in 0..ROWS {
                 let w = s.load(&operands[r]);
                 for c in 0..COLUMNS {
-                    let x = s.splat(operands[ROWS + c].word(0).cast_signed());
-                    sums[r][c] = s.dot(Integers::Narrow, sums[r][c], w, x);
+                    sums[r][c] = s.dot(integers, sums[r][c], w, x[c]);
                 }
             }
         }
         for r in 0..ROWS {
             for c in 0..COLUMNS {
-                totals[r][c] = s.add(totals[r][c], s.total(Integers::Narrow, sums[r][c]));
+                totals[r][c] =
+                    if NARROW { s.add(totals[r][c], s.total(integers, sums[r][c])) } else { sums[r][c] };
             }
         }
     }

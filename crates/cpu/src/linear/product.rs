@@ -7,9 +7,11 @@
 
 use super::activations::{Family, Quantize, Scheme, most_words};
 use super::epilogue::{Finish, Finishing, Output};
-use super::float::{DECODED, FewFloats, Multiply, READY_FLOATS, decode_columns};
+use super::float::{DECODED, FewFloats, Multiply, READY_FLOATS, TurnsFloats, decode_columns};
 use super::formats::{By32, By256, Floats, ForFormat, TILE, for_format};
-use super::integer::{Few32, Few256, Many, Many32, Many256, READY_32, READY_256, Unpack32, Unpack256};
+use super::integer::{
+    Few32, Few256, Many, Many32, Many256, READY_32, READY_256, Turns32, Unpack32, Unpack256,
+};
 use super::lanes::{Kernels, Line, Wide, Work};
 use super::packed::{PackedMatrix, Segment, Tiles};
 use crate::isa::{Isa, RUNS, runs};
@@ -232,11 +234,10 @@ pub(super) fn scheme_of(dtype: DType) -> Option<Scheme> {
     impl ForFormat for Of {
         type Output = Option<Scheme>;
         fn by32<F: By32>(self) -> Option<Scheme> {
-            Some(Scheme { family: Family::By32, integers: F::INTEGERS, offset: F::OFFSET })
+            Some(Scheme::new(Family::By32, F::INTEGERS, F::OFFSET))
         }
         fn by256<F: By256>(self) -> Option<Scheme> {
-            let family = Family::By256 { sub: F::SUB };
-            Some(Scheme { family, integers: F::INTEGERS, offset: F::OFFSET })
+            Some(Scheme::new(Family::By256 { sub: F::SUB }, F::INTEGERS, F::OFFSET))
         }
         fn floats<F: Floats>(self) -> Option<Scheme> {
             None
@@ -480,6 +481,9 @@ fn panel_width<S: Wide>(rows: usize) -> usize {
     rows.next_power_of_two().min(S::COLUMNS)
 }
 
+/// Lines of 32 columns of a tile with a byte for each weight.
+const BYTES_32: usize = TILE * 32 / size_of::<Line>();
+
 /// Some tiles of any type times few rows.
 struct FewOf<'a, S> {
     s: S,
@@ -494,7 +498,12 @@ struct FewOf<'a, S> {
 impl<S: Wide> FewOf<'_, S> {
     fn run_32<F: By32, const N: usize>(self) {
         let FewOf { s, tiles, cols, panel, sums, stride, .. } = self;
-        s.run(Few32::<F, N> { tiles, cols, panel, sums, stride, format: PhantomData });
+        let format = PhantomData;
+        match tiles {
+            [tile] => s.run(Few32::<F, N> { tile, cols, panel, sums, format }),
+            _ if F::UNIT >= BYTES_32 => s.run(Turns32::<F, N> { tiles, cols, panel, sums, stride, format }),
+            _ => unreachable!("narrower weights are read as one run"),
+        }
     }
 
     fn run_256<F: By256, const N: usize>(self) {
@@ -531,7 +540,7 @@ impl<S: Wide> ForFormat for FewOf<'_, S> {
     }
 }
 
-/// [`FewFloats`] of any type and number of rows.
+/// Some tiles of plain floats of any type times few rows.
 struct FewFloatsOf<'a, S> {
     s: S,
     tiles: &'a [&'a [Line]],
@@ -547,7 +556,11 @@ impl<S: Wide> FewFloatsOf<'_, S> {
         // A panel that lacks rows repeats its last one.
         let rows = std::array::from_fn(|c| &self.x[c.min(self.m - 1) * self.cols..][..self.cols]);
         let FewFloatsOf { s, tiles, sums, stride, .. } = self;
-        s.run(FewFloats::<F, N> { tiles, rows, sums, stride, format: PhantomData });
+        let format = PhantomData;
+        match tiles {
+            [tile] => s.run(FewFloats::<F, N> { tile, rows, sums, format }),
+            _ => s.run(TurnsFloats::<F, N> { tiles, rows, sums, stride, format }),
+        }
     }
 }
 

@@ -547,6 +547,13 @@ fn parts_of_different_types_are_one_matrix() {
 }
 
 #[test]
+fn types_that_are_mixed_want_the_same_activations() {
+    for (one, other) in [(DType::Q4_K, DType::Q5_K), (DType::Q4_1, DType::Q5_1)] {
+        assert_eq!(scheme_of(one), scheme_of(other), "{one} and {other} are quantized once");
+    }
+}
+
+#[test]
 fn every_way_to_finish_is_that_of_plain_loops() {
     let random = &mut Random(31);
     let pool = Pool::new(2);
