@@ -40,9 +40,7 @@ LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD, FEED_FORWARD = 6, 256, 4, 2, 64, 768
 CONTEXT = 2048
 SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 BATCH = 3072  # tokens of a step, padding included
-# (tokens, tokens at the end while the rate falls to nothing, rate before as a part of the peak): in the second round
-# sums and copied names, known only roughly before, become exact.
-ROUNDS = [(10.6e6, 6.36e6, 1.0), (4.4e6, 4.4e6, 0.6), (3.2e6, 1.97e6, 0.3)]
+TOKENS, FALLING = 15e6, 0.65  # all, and the share at the end while the rate falls to nothing
 COPYING, LONG = 1.2e6, 3.5e6  # until the one, much copying; from the other on, long conversations too
 
 
@@ -207,13 +205,9 @@ def exact_answers(model, encoder, count, seed):
     return right / max(total, 1)
 
 
-def rate_at(tokens, step):
-    """In each round a plateau, then down to nothing; at the very start a short rise."""
-    for length, falling, rate in ROUNDS:
-        if tokens < length:
-            break
-        tokens -= length
-    return rate * min(1.0, (step + 1) / 60, max(length - tokens, 0.0) / falling + 0.01)
+def rate_at(tokens, step, all_tokens):
+    """A short rise, a plateau, then down to nothing: in the fall sums and copied names, known roughly, become exact."""
+    return min(1.0, (step + 1) / 60, (1 - tokens / all_tokens) / FALLING + 0.002)
 
 
 def used_seconds():
@@ -224,7 +218,7 @@ def used_seconds():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--tokens", type=float, default=sum(tokens for tokens, _, _ in ROUNDS), help="stop after this many")
+    parser.add_argument("--tokens", type=float, default=TOKENS, help="as many in all")
     parser.add_argument("--rate", type=float, default=0.02, help="peak learning rate of Muon")
     parser.add_argument("--adam-rate", type=float, default=3e-3, help="peak learning rate of AdamW")
     parser.add_argument("--optimizer", choices=("muon", "adamw"), default="muon")
@@ -264,7 +258,7 @@ def main():
     batches = Batches(encoder, SEED + 1 + step)
     start, start_wall, saved_at, shown, mean = used_seconds() - spent, time.time() - wall, time.time(), tokens, None
     while tokens < args.tokens:
-        rate = rate_at(tokens, step)
+        rate = rate_at(tokens, step, args.tokens)
         for group, peak in zip((g for o in optimizers for g in o.param_groups), peaks):
             group["lr"] = peak * rate
         x, marks = batches.draw(0.0 if tokens < LONG else 0.1, **({"echo": 100} if tokens < COPYING else {}))
