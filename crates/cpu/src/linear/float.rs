@@ -265,7 +265,8 @@ impl<const N: usize> Task for Multiply<'_, N> {
     }
 }
 
-/// A tile of plain floats times few rows: what [`Multiply`] computes chunk by chunk, without the way through memory.
+/// A tile of plain floats times few rows: what [`Multiply`] computes chunk by chunk, without the way through memory. `sums`
+/// gets `N` lines of group 0 and `N` of group 1.
 pub(super) struct FewFloats<'a, F, const N: usize> {
     pub(super) tile: &'a [Line],
     pub(super) rows: [&'a [f32]; N],

@@ -481,7 +481,7 @@ fn panel_width<S: Wide>(rows: usize) -> usize {
     rows.next_power_of_two().min(S::COLUMNS)
 }
 
-/// Lines of 32 columns of a tile with a byte for each weight.
+/// Lines of 32 columns of a tile with a byte for each weight: with fewer, [`Job::by_turns`] gives one tile at a time.
 const BYTES_32: usize = TILE * 32 / size_of::<Line>();
 
 /// Some tiles of any type times few rows.
