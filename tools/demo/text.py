@@ -62,8 +62,10 @@ class Conversation:
         self.language = rng.choice(("en", "zh"))
         self.tools = {}
         if tools is None:
-            tools = rng.random() < 0.22
+            tools = rng.random() < 0.11
         if tools:
+            # A definition is long and nothing in it is learnt: some turns are to come of it.
+            turns = max(turns, rng.randint(4, 8))
             names = rng.sample(sorted(TOOLS), rng.choice((1, 1, 2, 2, 3)))
             self.tools = {name: tool_definition(rng, name) for name in names}
             self.messages.append({"role": "system", "tools": list(self.tools.values())})
@@ -331,8 +333,28 @@ class Conversation:
             a, b = rng.randint(0, top), rng.randint(0, top)
             if sign == "-" and a < b and rng.random() < 0.7:
                 a, b = b, a
-            if not sum_held_out(a, sign, b):
+            carried = a % 10 + b % 10 > 9 if sign == "+" else a % 10 < b % 10
+            if not sum_held_out(a, sign, b) and (carried or rng.random() < 0.6):
                 return a, sign, b
+
+    def several_sums(self):
+        """A few in one question: in so few words, many are seen."""
+        if self.tools.get("calculator"):
+            return
+        asked, answered = [], []
+        for _ in range(self.rng.randint(2, 5)):
+            a, sign, b = self.draw_sum()
+            shown = "×" if sign == "*" else sign
+            asked.append(f"{a}{sign}{b}" if self.rng.random() < 0.4 else f"{a} {shown} {b}")
+            result = {"+": a + b, "-": a - b, "*": a * b}[sign]
+            answered.append(f"{a} {shown} {b} = {result}")
+        dice = self.rng.random()
+        comma, last = (", ", " and ") if self.language == "en" else ("，", "和")
+        x = " ".join(asked) if dice < 0.15 else comma.join(asked) if dice < 0.5 else comma.join(asked[:-1]) + last + asked[-1]
+        question = self.pick(["(what is|what's|what are|how much is|how much are|calculate|compute|solve|work out|please calculate|tell me) <x>[ please][?]", "<x>[?]", "(and|now|ok,) <x>[?]"],
+                             ["<x>(等于多少|是多少|各是多少|分别等于多少|分别是多少|)[？]", "[请|帮我](计算|算一下|算|算算)[：| ]<x>"], x=x)
+        both = {"en": ", ".join(answered) + ".", "zh": "，".join(answered) + "。"}
+        self.say(question, both[written_in(question)], both=both)
 
     def ask_sum(self, a, sign, b):
         rng = self.rng
@@ -539,8 +561,8 @@ class Conversation:
         ]
         self.last = None
 
-    EPISODES = [intent, task, chat_task, explain, sum, products, translate, outside, no_tool, memory, repeat, echo]
-    WEIGHTS = [24, 18, 13, 6, 18, 7, 18, 11, 3, 13, 13]  # of all but the last
+    EPISODES = [intent, task, chat_task, explain, sum, several_sums, products, translate, outside, no_tool, memory, repeat, echo]
+    WEIGHTS = [24, 18, 13, 6, 18, 8, 7, 18, 11, 3, 13, 13]  # of all but the last
 
 
 WRAP_EN = ["so,", "ok,", "okay,", "well,", "hey,", "by the way,", "now", "and", "hello,", "sorry,", "one more thing:", "quick question:", "hm,", "tell me,", "then", "please,", "another question:", "just curious,", "hi,", "oh,", "okay then,", "but", "I wonder,", "next,", "so now,", "right,", "one question:", "excuse me,"]

@@ -31,6 +31,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import GlmConfig, GlmForCausalLM
 
 import prompt
+from evaluate import Transformers, acceptance
 from text import Conversation, held_out
 
 HERE = Path(__file__).parent
@@ -40,7 +41,8 @@ LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD, FEED_FORWARD = 6, 256, 4, 2, 64, 768
 CONTEXT = 2048
 SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 BATCH = 3072  # tokens of a step, padding included
-TOKENS, FALLING = 15e6, 0.65  # all, and the share at the end while the rate falls to nothing
+TOKENS, FALLING = 15e6, 0.65  # before it is first asked the acceptance conversations, and the share while the rate falls
+ROUND, ROUND_RATE, ROUNDS = 1.2e6, 0.3, 5  # tokens of one more fall if it misses a turn, from which rate, how many at most
 COPYING, LONG = 1.2e6, 3.5e6  # until the one, much copying; from the other on, long conversations too
 
 
@@ -205,9 +207,19 @@ def exact_answers(model, encoder, count, seed):
     return right / max(total, 1)
 
 
-def rate_at(tokens, step, all_tokens):
-    """A short rise, a plateau, then down to nothing: in the fall sums and copied names, known roughly, become exact."""
-    return min(1.0, (step + 1) / 60, (1 - tokens / all_tokens) / FALLING + 0.002)
+def rate_at(tokens, step, first):
+    """A short rise, a plateau, then down to nothing after `first` tokens: in the fall sums and copied names, known roughly,
+    become exact. Every round after that is one more, smaller fall."""
+    if tokens < first:
+        return min(1.0, (step + 1) / 60, (1 - tokens / first) / FALLING + 0.002)
+    return ROUND_RATE * (1 - (tokens - first) % ROUND / ROUND) + 0.002
+
+
+def missed(out):
+    """Turns of the acceptance conversations that the model written to `out` does not answer as wanted."""
+    model = Transformers(out)
+    scores = [acceptance(model, HERE / name, verbose=False) for name in ("acceptance.jsonl", "acceptance_tools.jsonl")]
+    return sum(total - right for right, total in scores)
 
 
 def used_seconds():
@@ -218,7 +230,7 @@ def used_seconds():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--tokens", type=float, default=TOKENS, help="as many in all")
+    parser.add_argument("--tokens", type=float, default=TOKENS, help="as many before the first check")
     parser.add_argument("--rate", type=float, default=0.02, help="peak learning rate of Muon")
     parser.add_argument("--adam-rate", type=float, default=3e-3, help="peak learning rate of AdamW")
     parser.add_argument("--optimizer", choices=("muon", "adamw"), default="muon")
@@ -256,8 +268,16 @@ def main():
         step, tokens, learnt, spent, wall = state["at"]
         print(f"resumed at step {step}", flush=True)
     batches = Batches(encoder, SEED + 1 + step)
-    start, start_wall, saved_at, shown, mean = used_seconds() - spent, time.time() - wall, time.time(), tokens, None
-    while tokens < args.tokens:
+    start, start_wall, saved_at, shown, mean = used_seconds() - spent, time.time() - wall, time.time(), tokens, math.nan
+    rounds = max(0, math.ceil((tokens - args.tokens) / ROUND))
+    while True:
+        if tokens >= args.tokens + rounds * ROUND:
+            write_layout(args.out, tokenizer, model)
+            turns = missed(args.out)
+            print(f"  {turns} turns of acceptance missed after {tokens:,} tokens", flush=True)
+            if turns == 0 or rounds == ROUNDS:
+                break
+            rounds += 1
         rate = rate_at(tokens, step, args.tokens)
         for group, peak in zip((g for o in optimizers for g in o.param_groups), peaks):
             group["lr"] = peak * rate
@@ -269,7 +289,7 @@ def main():
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         step, tokens, learnt = step + 1, tokens + x.numel(), learnt + int(marks.sum())
-        mean = loss.item() if mean is None else 0.96 * mean + 0.04 * loss.item()
+        mean = loss.item() if math.isnan(mean) else 0.96 * mean + 0.04 * loss.item()
         if step % 25 == 0:
             print(f"step {step} tokens {tokens / 1e6:.2f}M learnt {learnt / 1e6:.2f}M loss {mean:.4f} cpu {used_seconds() - start:.0f}s wall {time.time() - start_wall:.0f}s", flush=True)
         if tokens - shown > args.tokens / 5:
@@ -280,8 +300,9 @@ def main():
             torch.save(state, saved.with_suffix(".new"))
             saved.with_suffix(".new").replace(saved)
             saved_at = time.time()
-    write_layout(args.out, tokenizer, model)
     print(f"done: loss {mean:.4f}, exact answers {exact_answers(model, encoder, 300, 8):.4f}, {tokens:,} tokens, {used_seconds() - start:.0f} CPU seconds, {time.time() - start_wall:.0f} seconds", flush=True)
+    if turns:
+        sys.exit(f"{turns} turns of acceptance are still missed: not a model to ship")
 
 
 if __name__ == "__main__":
