@@ -1,6 +1,6 @@
 """Conversations as token ids, in GLM-4's chat format, and which of the tokens the model is to learn.
 
-`render` writes what chat_template.jinja writes; `train.py` checks one against the other.
+`render` writes what chat_template.jinja writes.
 """
 
 import json

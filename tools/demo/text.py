@@ -48,6 +48,16 @@ def sum_held_out(a, sign, b):
     return sign in "+-" and (a * 31 + b * 7 + (sign == "-") * 5) % 17 == 0
 
 
+def result_of(a, sign, b):
+    return {"+": a + b, "-": a - b, "*": a * b}[sign]
+
+
+def stated(*sums):
+    """Sums (a, sign, b) with their results, as an answer in both languages."""
+    worked = [f"{a} {'×' if sign == '*' else sign} {b} = {result_of(a, sign, b)}" for a, sign, b in sums]
+    return {"en": ", ".join(worked) + ".", "zh": "，".join(worked) + "。"}
+
+
 def sentence_held_out(english):
     """Nor is one composed sentence in twelve."""
     return sum(map(ord, english)) % 12 == 0
@@ -287,14 +297,12 @@ class Conversation:
         else:
             a_said, b_said = a, b
         for _ in range(rng.choices((1, 2, 3), (52, 31, 17))[0]):
-            result = {"+": a + b, "-": a - b, "*": a * b}[sign]
             question = self.ask_sum(a_said, sign, b_said) if a_said is not None else self.ask_more(sign, b)
-            shown = {"*": "×"}.get(sign, sign)
-            answer = f"{a} {shown} {b} = {result}" + ("." if written_in(question) == "en" else "。")
-            if not self.say(question, answer, both={"en": f"{a} {shown} {b} = {result}.", "zh": f"{a} {shown} {b} = {result}。"}):
+            both = stated((a, sign, b))
+            if not self.say(question, both[written_in(question)], both=both):
                 return
             # "And plus 5?": from the result on, while it stays small.
-            a, a_said = result, None
+            a, a_said = result_of(a, sign, b), None
             sign = rng.choice("++--*")
             b = rng.randint(1, 9) if rng.random() < 0.7 else rng.randint(1, 20)
             if sign == "*":
@@ -309,14 +317,13 @@ class Conversation:
         for _ in range(self.rng.randint(2, 4)):
             a, b = (self.rng.choice((self.rng.randint(0, 12), self.rng.randint(6, 12))) for _ in range(2))
             question = self.ask_sum(a, "*", b)
-            both = {"en": f"{a} × {b} = {a * b}.", "zh": f"{a} × {b} = {a * b}。"}
+            both = stated((a, "*", b))
             if not self.say(question, both[written_in(question)], both=both):
                 continue
             sign, c = self.rng.choice("+-"), self.rng.randint(1, 12)
             if self.rng.random() < 0.4 and not sum_held_out(a * b, sign, c):
                 question = self.ask_more(sign, c)
-                result = a * b + c if sign == "+" else a * b - c
-                both = {"en": f"{a * b} {sign} {c} = {result}.", "zh": f"{a * b} {sign} {c} = {result}。"}
+                both = stated((a * b, sign, c))
                 self.say(question, both[written_in(question)], both=both)
 
     def draw_sum(self):
@@ -341,19 +348,17 @@ class Conversation:
         """A few in one question: in so few words, many are seen."""
         if self.tools.get("calculator"):
             return
-        asked, answered = [], []
+        sums, asked = [], []
         for _ in range(self.rng.randint(2, 5)):
             a, sign, b = self.draw_sum()
-            shown = "×" if sign == "*" else sign
-            asked.append(f"{a}{sign}{b}" if self.rng.random() < 0.4 else f"{a} {shown} {b}")
-            result = {"+": a + b, "-": a - b, "*": a * b}[sign]
-            answered.append(f"{a} {shown} {b} = {result}")
+            sums.append((a, sign, b))
+            asked.append(f"{a}{sign}{b}" if self.rng.random() < 0.4 else f"{a} {'×' if sign == '*' else sign} {b}")
         dice = self.rng.random()
         comma, last = (", ", " and ") if self.language == "en" else ("，", "和")
         x = " ".join(asked) if dice < 0.15 else comma.join(asked) if dice < 0.5 else comma.join(asked[:-1]) + last + asked[-1]
         question = self.pick(["(what is|what's|what are|how much is|how much are|calculate|compute|solve|work out|please calculate|tell me) <x>[ please][?]", "<x>[?]", "(and|now|ok,) <x>[?]"],
                              ["<x>(等于多少|是多少|各是多少|分别等于多少|分别是多少|)[？]", "[请|帮我](计算|算一下|算|算算)[：| ]<x>"], x=x)
-        both = {"en": ", ".join(answered) + ".", "zh": "，".join(answered) + "。"}
+        both = stated(*sums)
         self.say(question, both[written_in(question)], both=both)
 
     def ask_sum(self, a, sign, b):
