@@ -66,7 +66,7 @@ def sentence_held_out(english):
 class Conversation:
     """Draws one conversation of about `turns` questions; `echo` is the weight of words to be said again among the rest."""
 
-    def __init__(self, rng, turns, forbidden=frozenset(), tools=None, echo=12):
+    def __init__(self, rng, turns, forbidden=frozenset(), tools=None, echo=16):
         self.rng, self.forbidden = rng, forbidden
         self.messages, self.known, self.last = [], {}, None
         self.language = rng.choice(("en", "zh"))
@@ -185,7 +185,7 @@ class Conversation:
 
     def model_name(self):
         dice = self.rng.random()
-        if dice < 0.5:
+        if dice < 0.4:
             return self.rng.choice(lexicon.MODELS)
         name = lexicon.invented_name(self.rng)
         name = name.lower() if self.rng.random() < 0.7 else name
@@ -202,7 +202,7 @@ class Conversation:
             typed = t.lower()
         slots, kept, said = {"t": typed, "sh": "my shell" if en else "终端"}, [], {}
         given = "MODEL"
-        if "<m>" in goal and rng.random() < 0.55:
+        if "<m>" in goal and rng.random() < 0.65:
             given = self.model_name()
             if name == "convert":
                 while re.search(r"\.Q\d", given):
@@ -292,7 +292,7 @@ class Conversation:
         a, sign, b = self.draw_sum()
         if self.tools.get("calculator"):
             return self.calculate()
-        if rng.random() < 0.12 and max(a, b) <= 20:
+        if rng.random() < 0.2 and max(a, b) <= 20:
             a_said, b_said = (number_word(a, self.language), number_word(b, self.language))
         else:
             a_said, b_said = a, b

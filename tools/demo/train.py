@@ -37,13 +37,14 @@ from text import Conversation, held_out
 HERE = Path(__file__).parent
 SEED = 20250
 VOCABULARY = 3328
-LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD, FEED_FORWARD = 6, 256, 4, 2, 64, 768
+LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD, FEED_FORWARD = 4, 256, 4, 2, 64, 768
 CONTEXT = 2048
 SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+POOL = 512  # conversations
 BATCH = 3072  # tokens of a step, padding included
-TOKENS, FALLING = 15e6, 0.65  # before it is first asked the acceptance conversations, and the share while the rate falls
-ROUND, ROUND_RATE, ROUNDS = 1.2e6, 0.3, 5  # tokens of one more fall if it misses a turn, from which rate, how many at most
-COPYING, LONG = 1.2e6, 3.5e6  # until the one, much copying; from the other on, long conversations too
+TOKENS, FALLING = 10e6, 0.65  # before it is first asked the acceptance conversations, and the share while the rate falls
+ROUND, ROUND_RATE, ROUNDS = 0.7e6, 0.3, 6  # tokens of one more fall if it misses a turn, from which rate, how many at most
+COPYING, LONG = 1.2e6, 3e6  # until the one, much copying; from the other on, long conversations too
 
 
 def make_tokenizer():
@@ -147,45 +148,89 @@ def orthogonal(x):
 
 
 class Batches:
-    """Endless fresh conversations, grouped by length so that little is padding. The state is the random generator's."""
+    """Endless fresh conversations, of which a pool is sorted by length and cut, so that little is padding."""
 
     def __init__(self, encoder, seed):
         self.encoder, self.rng, self.forbidden = encoder, random.Random(seed), held_out()
-        self.waiting = {}
+        self.pool, self.cut = [], []
 
     def draw(self, long_share, **kinds):
         """(ids [rows, length], marks of learnt tokens), both padded at the right."""
-        while True:
+        if not self.cut:
+            self.fill(long_share, kinds)
+        rows = self.cut.pop()
+        x = torch.zeros((len(rows), max(len(ids) for ids, _ in rows)), dtype=torch.long)
+        marks = torch.zeros_like(x, dtype=torch.bool)
+        for row, (ids, learnt) in enumerate(rows):
+            x[row, : len(ids)] = torch.tensor(ids)
+            marks[row, : len(ids)] = torch.tensor(learnt)
+        return x, marks
+
+    def fill(self, long_share, kinds):
+        while len(self.pool) < POOL:
             turns = self.rng.randint(12, 55) if self.rng.random() < long_share else self.rng.choice((1, 2, 2, 3, 3, 4, 5, 6))
             ids, learnt = prompt.conversation(self.encoder, self.rng, turns, self.forbidden, **kinds)
-            ids, learnt = ids[:CONTEXT], learnt[:CONTEXT]
-            width = next(w for w in (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 2048) if w >= len(ids))
-            group = self.waiting.setdefault(width, [])
-            group.append((ids, learnt))
-            if len(group) * width >= BATCH - width // 2:
-                del self.waiting[width]
-                x = torch.zeros((len(group), max(len(i) for i, _ in group)), dtype=torch.long)
-                marks = torch.zeros_like(x, dtype=torch.bool)
-                for row, (ids, learnt) in enumerate(group):
-                    x[row, : len(ids)] = torch.tensor(ids)
-                    marks[row, : len(ids)] = torch.tensor(learnt)
-                return x, marks
+            self.pool.append((ids[:CONTEXT], learnt[:CONTEXT]))
+        self.pool.sort(key=lambda drawn: len(drawn[0]))
+        # The longest first. What does not fill a batch waits for the next pool.
+        while self.pool and (rows := BATCH // len(self.pool[-1][0])) <= len(self.pool):
+            self.cut.append(self.pool[-rows:])
+            del self.pool[-rows:]
+        self.rng.shuffle(self.cut)
+
+
+class Norm(torch.autograd.Function):
+    """RMS norm of x [rows, length, hidden], the gradient written out: half the time of the recorded steps."""
+
+    @staticmethod
+    def forward(context, x, weight, eps):
+        scale = x.pow(2).mean(-1, keepdim=True).add_(eps).rsqrt_()
+        unit = x * scale
+        context.save_for_backward(unit, scale, weight)
+        return unit * weight
+
+    @staticmethod
+    def backward(context, grad):
+        unit, scale, weight = context.saved_tensors
+        along = grad * unit
+        of_weight = along.sum(tuple(range(along.dim() - 1)))
+        along = (along @ weight)[..., None] / len(weight)
+        return (grad * weight).addcmul_(unit, along, value=-1).mul_(scale), of_weight, None
+
+
+def norm(module, x):
+    return Norm.apply(x, module.weight, module.variance_epsilon)
+
+
+def rotation_of(model, length):
+    """cos + i sin of every position and pair of a head, [length, 1, HEAD / 2]: 1 for the pairs that are not rotated."""
+    frequencies = F.pad(model.model.rotary_emb.inv_freq, (0, HEAD // 2 - len(model.model.rotary_emb.inv_freq)))
+    angles = torch.outer(torch.arange(length), frequencies)
+    return torch.polar(torch.ones_like(angles), angles)[:, None]
+
+
+def attention(block, x, rotation):
+    """GlmAttention of x [rows, length, hidden]; GLM rotates neighbours, which are complex numbers as they lie."""
+    rows, length, _ = x.shape
+    heads = [project(x).view(rows, length, -1, HEAD) for project in (block.q_proj, block.k_proj, block.v_proj)]
+    query, key = (torch.view_as_real(torch.view_as_complex(h.unflatten(-1, (-1, 2))) * rotation).flatten(-2) for h in heads[:2])
+    query, key, value = (h.transpose(1, 2) for h in (query, key, heads[2]))
+    mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+    return block.o_proj(mixed.transpose(1, 2).flatten(2))
 
 
 def loss_of(model, x, marks):
     """Mean cross-entropy over learnt tokens, which alone go on from the last attention. Padding lies at the right, where
-    a causal model does not see it."""
+    a causal model does not see it. GlmForCausalLM's own forward gives the same in a twentieth more time."""
     body, marks = model.model, marks[:, 1:]
     hidden = body.embed_tokens(x[:, :-1])
-    positions = torch.arange(hidden.shape[1])[None]
-    seen = {"position_embeddings": body.rotary_emb(hidden, positions), "attention_mask": None}
-    *layers, last = body.layers
-    for layer in layers:
-        hidden = layer(hidden, **seen)
-    attended, _ = last.self_attn(last.input_layernorm(hidden), **seen)
-    hidden = (hidden + attended)[marks]
-    hidden = hidden + last.mlp(last.post_attention_layernorm(hidden))
-    return F.cross_entropy(model.lm_head(body.norm(hidden)), x[:, 1:][marks])
+    rotation = rotation_of(model, hidden.shape[1])
+    for layer in body.layers:
+        hidden = hidden + attention(layer.self_attn, norm(layer.input_layernorm, hidden), rotation)
+        if layer is body.layers[-1]:
+            hidden = hidden[marks]
+        hidden = hidden + layer.mlp(norm(layer.post_attention_layernorm, hidden))
+    return F.cross_entropy(model.lm_head(norm(body.norm, hidden)), x[:, 1:][marks])
 
 
 @torch.no_grad()
@@ -209,7 +254,7 @@ def exact_answers(model, encoder, count, seed):
 
 def rate_at(tokens, step, first):
     """A short rise, a plateau, then down to nothing after `first` tokens: in the fall sums and copied names, known roughly,
-    become exact. Every round after that is one more, smaller fall."""
+    become exact. Every round after that is one more, smaller fall, whose end is another good model to take the mean of."""
     if tokens < first:
         return min(1.0, (step + 1) / 60, (1 - tokens / first) / FALLING + 0.002)
     return ROUND_RATE * (1 - (tokens - first) % ROUND / ROUND) + 0.002
@@ -257,7 +302,9 @@ def main():
     else:
         optimizers = [torch.optim.AdamW(matrices + others, lr=args.adam_rate, betas=(0.9, 0.95), weight_decay=0.05)]
     peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
-    step = tokens = learnt = 0
+    # The mean of the weights at the ends of the falls: it answers more exactly than any of them.
+    average = make_model(tokenizer)
+    step = tokens = learnt = rounds = 0
     spent, wall = 0.0, 0.0
     saved = args.out / "resume.pt"
     if saved.exists():
@@ -265,14 +312,17 @@ def main():
         model.load_state_dict(state["model"])
         for optimizer, kept in zip(optimizers, state["optimizers"]):
             optimizer.load_state_dict(kept)
-        step, tokens, learnt, spent, wall = state["at"]
+        average.load_state_dict(state["average"])
+        step, tokens, learnt, rounds, spent, wall = state["at"]
         print(f"resumed at step {step}", flush=True)
     batches = Batches(encoder, SEED + 1 + step)
     start, start_wall, saved_at, shown, mean = used_seconds() - spent, time.time() - wall, time.time(), tokens, math.nan
-    rounds = max(0, math.ceil((tokens - args.tokens) / ROUND))
     while True:
         if tokens >= args.tokens + rounds * ROUND:
-            write_layout(args.out, tokenizer, model)
+            with torch.no_grad():
+                for mean_of_ends, end in zip(average.parameters(), model.parameters()):
+                    mean_of_ends.lerp_(end, 1 / (rounds + 1))
+            write_layout(args.out, tokenizer, average)
             turns = missed(args.out)
             print(f"  {turns} turns of acceptance missed after {tokens:,} tokens", flush=True)
             if turns == 0 or rounds == ROUNDS:
@@ -296,11 +346,14 @@ def main():
             shown = tokens
             print(f"  exact answers {exact_answers(model, encoder, 60, 7):.3f}", flush=True)
         if time.time() - saved_at > 240:
-            state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "at": (step, tokens, learnt, used_seconds() - start, time.time() - start_wall)}
+            state = {
+                "model": model.state_dict(), "average": average.state_dict(), "optimizers": [o.state_dict() for o in optimizers],
+                "at": (step, tokens, learnt, rounds, used_seconds() - start, time.time() - start_wall),
+            }
             torch.save(state, saved.with_suffix(".new"))
             saved.with_suffix(".new").replace(saved)
             saved_at = time.time()
-    print(f"done: loss {mean:.4f}, exact answers {exact_answers(model, encoder, 300, 8):.4f}, {tokens:,} tokens, {used_seconds() - start:.0f} CPU seconds, {time.time() - start_wall:.0f} seconds", flush=True)
+    print(f"done: loss {mean:.4f}, exact answers {exact_answers(average, encoder, 300, 8):.4f}, {tokens:,} tokens, {used_seconds() - start:.0f} CPU seconds, {time.time() - start_wall:.0f} seconds", flush=True)
     if turns:
         sys.exit(f"{turns} turns of acceptance are still missed: not a model to ship")
 
