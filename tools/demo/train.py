@@ -204,8 +204,8 @@ def norm(module, x):
 
 def rotation_of(model, length):
     """cos + i sin of every position and pair of a head, [length, 1, HEAD / 2]: 1 for the pairs that are not rotated."""
-    frequencies = F.pad(model.model.rotary_emb.inv_freq, (0, HEAD // 2 - len(model.model.rotary_emb.inv_freq)))
-    angles = torch.outer(torch.arange(length), frequencies)
+    rotated = model.model.rotary_emb.inv_freq
+    angles = torch.outer(torch.arange(length), F.pad(rotated, (0, HEAD // 2 - len(rotated))))
     return torch.polar(torch.ones_like(angles), angles)[:, None]
 
 
