@@ -162,12 +162,21 @@ class Conversation:
     def echo(self):
         """Words in no list, said after the user: what copying letter by letter is learnt from."""
         rng = self.rng
+        if rng.random() < 0.3:
+            return self.echo_twice()
         words = [self.anything() for _ in range(rng.choice((1, 2, 2, 3, 4, 6)))]
         x = " ".join(words) if self.language == "en" else rng.choice(("", " ", "、")).join(words)
         quotes = rng.choice((('"', '"'), ("“", "”"), ("", ""), ("", "")))
         question = self.pick(["(repeat|say|write|type) (after me|this|this after me)[, please]: <x>", "(repeat|say|copy|echo|write) <x>", "(can|could) you (say|repeat|write|copy) <x>[?]"],
                              ["[请](跟我说|跟我念|重复|照着写|照抄|跟着我说)[一遍]：<x>", "[请](说|写|念)(出|一下|一遍)[：]<x>"], x=quotes[0] + x + quotes[1])
         self.say(question, x, kept=(quotes[0] + x + quotes[1],))
+
+    def echo_twice(self):
+        """As `glimmer convert` has a name twice."""
+        x, space = self.anything(), self.rng.choice(("", " "))
+        question = self.pick(["(say|repeat|write|type|copy) <x> (twice|two times|two times over)", "(say|repeat|write) twice(: | )<x>"],
+                             ["[请]把<x>(说|写|念|重复)两(遍|次)", "[请](说|写|念|重复)两(遍|次)[：]<x>"], x=x if self.language == "en" else space + x + space)
+        self.say(question, f"{x} {x}", kept=(x,))
 
     def anything(self):
         """A word, an invented name or a number."""
@@ -572,8 +581,8 @@ class Conversation:
 
 WRAP_EN = ["so,", "ok,", "okay,", "well,", "hey,", "by the way,", "now", "and", "hello,", "sorry,", "one more thing:", "quick question:", "hm,", "tell me,", "then", "please,", "another question:", "just curious,", "hi,", "oh,", "okay then,", "but", "I wonder,", "next,", "so now,", "right,", "one question:", "excuse me,"]
 WRAP_ZH = ["那", "嗯，", "对了，", "请问", "那么", "顺便问一下，", "我想问一下，", "你好，", "不好意思，", "再问一下，", "话说，", "好，", "接下来，", "我问你，", "另外，", "还有，", "哦，", "现在", "最后问一下，", "问一下，", "喂，", "我想知道，", "好的，那", "麻烦问下，"]
-INTENT_WEIGHTS = {"who": 3, "real": 2, "hello": 2, "can": 2, "thanks": 1.5, "bye": 1.5, "glimmer": 1.5}
-TASK_WEIGHTS = {"convert": 2.5, "chat": 1.5, "quantize": 1.5, "run": 1.5}
+INTENT_WEIGHTS = {"who": 3, "real": 2, "hello": 2, "can": 2, "needs": 2, "thanks": 1.5, "bye": 1.5, "glimmer": 1.5}
+TASK_WEIGHTS = {"convert": 3, "chat": 1.5, "bench": 1.5, "quantize": 1.5, "run": 1.5}
 SYSTEM_PROMPTS = ["You are a helpful assistant.", "You are a helpful assistant. Answer briefly.", "Answer in one sentence.", "Be brief.", "You are Glimmer's demo.", "Follow the user's instructions carefully.",
                   "你是一个有用的助手。", "你是一个乐于助人的人工智能助手。", "请简短回答。", "你是 Glimmer 的演示模型。", "请用一句话回答。", "请认真回答用户的问题。"]
 NUMBER_EN = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty".split()

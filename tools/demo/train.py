@@ -44,6 +44,7 @@ POOL = 512  # conversations
 BATCH = 3072  # tokens of a step, padding included
 TOKENS, FALLING = 10e6, 0.65  # before it is first asked the acceptance conversations, and the share while the rate falls
 ROUND, ROUND_RATE, ROUNDS = 0.7e6, 0.3, 6  # tokens of one more fall if it misses a turn, from which rate, how many at most
+ENDS = 4  # of falls, the mean of whose weights is asked and written
 COPYING, LONG = 1.2e6, 3e6  # until the one, much copying; from the other on, long conversations too
 
 
@@ -302,8 +303,8 @@ def main():
     else:
         optimizers = [torch.optim.AdamW(matrices + others, lr=args.adam_rate, betas=(0.9, 0.95), weight_decay=0.05)]
     peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
-    # The mean of the weights at the ends of the falls: it answers more exactly than any of them.
-    average = make_model(tokenizer)
+    # Weights at the ends of the last falls: their mean answers more exactly than any of them.
+    ends, average = [], make_model(tokenizer)
     step = tokens = learnt = rounds = 0
     spent, wall = 0.0, 0.0
     saved = args.out / "resume.pt"
@@ -312,16 +313,16 @@ def main():
         model.load_state_dict(state["model"])
         for optimizer, kept in zip(optimizers, state["optimizers"]):
             optimizer.load_state_dict(kept)
-        average.load_state_dict(state["average"])
+        ends = state["ends"]
         step, tokens, learnt, rounds, spent, wall = state["at"]
         print(f"resumed at step {step}", flush=True)
     batches = Batches(encoder, SEED + 1 + step)
     start, start_wall, saved_at, shown, mean = used_seconds() - spent, time.time() - wall, time.time(), tokens, math.nan
     while True:
         if tokens >= args.tokens + rounds * ROUND:
-            with torch.no_grad():
-                for mean_of_ends, end in zip(average.parameters(), model.parameters()):
-                    mean_of_ends.lerp_(end, 1 / (rounds + 1))
+            ends.append({name: weight.clone() for name, weight in model.state_dict().items()})
+            ends = ends[-ENDS:]
+            average.load_state_dict({name: sum(end[name] for end in ends) / len(ends) for name in ends[0]})
             write_layout(args.out, tokenizer, average)
             turns = missed(args.out)
             print(f"  {turns} turns of acceptance missed after {tokens:,} tokens", flush=True)
@@ -347,7 +348,7 @@ def main():
             print(f"  exact answers {exact_answers(model, encoder, 60, 7):.3f}", flush=True)
         if time.time() - saved_at > 240:
             state = {
-                "model": model.state_dict(), "average": average.state_dict(), "optimizers": [o.state_dict() for o in optimizers],
+                "model": model.state_dict(), "ends": ends, "optimizers": [o.state_dict() for o in optimizers],
                 "at": (step, tokens, learnt, rounds, used_seconds() - start, time.time() - start_wall),
             }
             torch.save(state, saved.with_suffix(".new"))
