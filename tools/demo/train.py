@@ -320,8 +320,7 @@ def main():
     start, start_wall, saved_at, shown, mean = used_seconds() - spent, time.time() - wall, time.time(), tokens, math.nan
     while True:
         if tokens >= args.tokens + rounds * ROUND:
-            ends.append({name: weight.clone() for name, weight in model.state_dict().items()})
-            ends = ends[-ENDS:]
+            ends = [*ends, {name: weight.clone() for name, weight in model.state_dict().items()}][-ENDS:]
             average.load_state_dict({name: sum(end[name] for end in ends) / len(ends) for name in ends[0]})
             write_layout(args.out, tokenizer, average)
             turns = missed(args.out)
