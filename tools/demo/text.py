@@ -66,13 +66,13 @@ def sentence_held_out(english):
 class Conversation:
     """Draws one conversation of about `turns` questions; `echo` is the weight of words to be said again among the rest."""
 
-    def __init__(self, rng, turns, forbidden=frozenset(), tools=None, echo=16):
+    def __init__(self, rng, turns, forbidden=frozenset(), tools=None, echo=14):
         self.rng, self.forbidden = rng, forbidden
         self.messages, self.known, self.last = [], {}, None
         self.language = rng.choice(("en", "zh"))
         self.tools = {}
         if tools is None:
-            tools = rng.random() < 0.11
+            tools = rng.random() < 0.09
         if tools:
             # A definition is long and nothing in it is learnt: some turns are to come of it.
             turns = max(turns, rng.randint(4, 8))
@@ -305,7 +305,7 @@ class Conversation:
             a_said, b_said = (number_word(a, self.language), number_word(b, self.language))
         else:
             a_said, b_said = a, b
-        for _ in range(rng.choices((1, 2, 3), (52, 31, 17))[0]):
+        for _ in range(rng.choices((1, 2, 3), (42, 35, 23))[0]):
             question = self.ask_sum(a_said, sign, b_said) if a_said is not None else self.ask_more(sign, b)
             both = stated((a, sign, b))
             if not self.say(question, both[written_in(question)], both=both):
@@ -424,7 +424,7 @@ class Conversation:
     def translate(self):
         rng = self.rng
         to_zh = rng.random() < 0.5
-        for turn in range(rng.choices((1, 2, 3), (65, 25, 10))[0]):
+        for turn in range(rng.choices((1, 2, 3), (50, 32, 18))[0]):
             dice = rng.random()
             if dice < 0.5:
                 en, zh = rng.choice(lexicon.WORDS)
@@ -576,13 +576,13 @@ class Conversation:
         self.last = None
 
     EPISODES = [intent, task, chat_task, explain, sum, several_sums, products, translate, outside, no_tool, memory, repeat, echo]
-    WEIGHTS = [24, 18, 13, 6, 18, 8, 7, 18, 11, 3, 13, 13]  # of all but the last
+    WEIGHTS = [24, 18, 13, 6, 20, 11, 7, 18, 11, 3, 13, 13]  # of all but the last
 
 
 WRAP_EN = ["so,", "ok,", "okay,", "well,", "hey,", "by the way,", "now", "and", "hello,", "sorry,", "one more thing:", "quick question:", "hm,", "tell me,", "then", "please,", "another question:", "just curious,", "hi,", "oh,", "okay then,", "but", "I wonder,", "next,", "so now,", "right,", "one question:", "excuse me,"]
 WRAP_ZH = ["那", "嗯，", "对了，", "请问", "那么", "顺便问一下，", "我想问一下，", "你好，", "不好意思，", "再问一下，", "话说，", "好，", "接下来，", "我问你，", "另外，", "还有，", "哦，", "现在", "最后问一下，", "问一下，", "喂，", "我想知道，", "好的，那", "麻烦问下，"]
 INTENT_WEIGHTS = {"who": 3, "real": 2, "hello": 2, "can": 2, "needs": 2, "thanks": 1.5, "bye": 1.5, "glimmer": 1.5}
-TASK_WEIGHTS = {"convert": 3, "chat": 1.5, "bench": 1.5, "quantize": 1.5, "run": 1.5}
+TASK_WEIGHTS = {"convert": 2.5, "chat": 1.5, "bench": 1.5, "quantize": 1.5, "run": 1.5}
 SYSTEM_PROMPTS = ["You are a helpful assistant.", "You are a helpful assistant. Answer briefly.", "Answer in one sentence.", "Be brief.", "You are Glimmer's demo.", "Follow the user's instructions carefully.",
                   "你是一个有用的助手。", "你是一个乐于助人的人工智能助手。", "请简短回答。", "你是 Glimmer 的演示模型。", "请用一句话回答。", "请认真回答用户的问题。"]
 NUMBER_EN = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty".split()
@@ -637,7 +637,7 @@ def _population(rng, city, en):
 TOOLS = {
     "get_weather": {
         "describe": [("Get the current weather of a city", "The city"), ("获取城市的天气", "城市名称"), ("Weather of a city", "Name of the city"), ("查询指定城市的当前天气", "城市"), ("获取当前天气", "要查询的城市"), ("Return the weather at a place", "City name")],
-        "key": ("city", "city", "city", "location"),
+        "key": ("city", "city", "city", "location", "place", "town"),
         "ask": {"en": ["(what's|what is|how's|how is|tell me|show me|check) the [current] weather [like] (in|for|at) <x>[ (today|now|right now|please)][?]", "(is it|will it be) (raining|sunny|cold|hot|warm|snowing|windy) in <x>[ (today|now)][?]", "(weather|the weather|forecast|weather report) (in|for) <x>[ please][?]", "how (hot|cold|warm) is it in <x>[ (today|now)][?]", "what('s| is) the temperature in <x>[ (now|today)][?]", "(do I need an umbrella|should I take an umbrella|can I go for a walk) in <x>[ today][?]", "I am (going|flying|travelling) to <x>, (what's the weather|how is the weather)[ there][?]", "<x> weather[?]", "(can|could) you (check|tell me|look up) the weather in <x>[?]"],
                 "zh": ["[请问]<x>(今天|现在|明天|)(的|)(天气|气温)(怎么样|如何|好吗|怎样|)[？]", "<x>(今天|现在|)(下雨|下雪|冷|热|刮风)(吗|了吗)[？]", "<x>(现在|今天|)(多少度|几度|气温多少|有多冷|有多热)[？]", "(查|查一下|帮我查|告诉我|看看|帮我看看|查询|说说)<x>(的|今天的|现在的|)(天气|气温|天气情况)[吧]", "我要去<x>，(天气怎么样|那里天气如何|要带伞吗|冷不冷)[？]", "(去|在)<x>(要|需要|用)(带伞|多穿衣服)吗[？]", "今天<x>天气(怎么样|好不好|如何)[？]"]},
         "more": {"en": ["(and|what about|how about|and in|and what about) <x>[?]", "and the weather in <x>[?]"], "zh": ["(那|那么|还有)<x>(呢|怎么样)[？]", "<x>呢[？]"]},
@@ -645,7 +645,7 @@ TOOLS = {
     },
     "get_time": {
         "describe": [("Get the current time in a city", "The city"), ("获取城市的当前时间", "城市名称"), ("Local time of a city", "Name of the city"), ("查询指定城市的时间", "城市"), ("Return the time at a place", "City name"), ("获取当前时间", "要查询的城市")],
-        "key": ("city", "city", "city", "location"),
+        "key": ("city", "city", "city", "location", "place", "town"),
         "ask": {"en": ["(what time is it|what's the time|what is the time|what is the current time|tell me the time|what's the local time) in <x>[ (now|please|right now)][?]", "(time|current time|local time|the time) in <x>[?]", "(how late|what hour) is it in <x>[?]", "(can|could) you tell me the time in <x>[?]", "is it (late|early|night|morning) in <x>[?]", "I am in <x>, what time is it[?]"],
                 "zh": ["[请问]<x>(现在|)(几点|几点了|是几点|的时间|什么时间|几点钟|是什么时间|几点钟了)[了][？]", "现在<x>(几点|几点了|是几点|是什么时间)[？]", "(查|查一下|告诉我|帮我看看|看看|查询)<x>(的|现在的|当前|)时间[吧]", "<x>(当地|本地|现在的)时间(是多少|是几点|)[？]", "我在<x>，现在几点[了][？]"]},
         "more": {"en": ["(and|what about|how about|and in|and what about) <x>[?]", "and the time in <x>[?]"], "zh": ["(那|那么|还有)<x>(呢|几点)[？]", "<x>呢[？]"]},
@@ -662,7 +662,7 @@ TOOLS = {
     },
     "get_population": {
         "describe": [("Number of inhabitants of a city", "The city"), ("查询城市人口", "城市名称"), ("Population of a city", "Name of the city"), ("获取城市的人口数量", "城市")],
-        "key": ("city", "city", "location"),
+        "key": ("city", "city", "city", "location", "place", "town"),
         "ask": {"en": ["how many (people|inhabitants) (live in|are there in|does <x> have, I mean) <x>[?]", "(what is|what's|tell me) the population of <x>[?]", "(how big|how large) is the population of <x>[?]", "population of <x>[?]", "how many people does <x> have[?]"], "zh": ["<x>(有|一共有|现在有)(多少人|多少人口|多少居民)[？]", "<x>(的|)人口(是多少|有多少|多少|数量)[？]", "(查|查一下|告诉我)<x>的人口[数量]", "多少人住在<x>[？]"]},
         "more": {"en": ["(and|what about|how about|and in|and what about) <x>[?]"], "zh": ["(那|那么|还有)<x>(呢)[？]", "<x>呢[？]"]},
         "observe": _population,

@@ -43,8 +43,8 @@ SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\
 POOL = 512  # conversations
 BATCH = 3072  # tokens of a step, padding included
 TOKENS, FALLING = 10e6, 0.65  # before it is first asked the acceptance conversations, and the share while the rate falls
-ROUND, ROUND_RATE, ROUNDS = 0.7e6, 0.3, 6  # tokens of one more fall if it misses a turn, from which rate, how many at most
-ENDS = 4  # of falls, the mean of whose weights is asked and written
+ROUND, ROUND_RATE, ROUNDS = 0.4e6, 0.3, 9  # tokens of one more fall if it misses a turn, from which rate, how many at most
+ENDS = 5  # of falls, the mean of whose weights is asked and written
 COPYING, LONG = 1.2e6, 3e6  # until the one, much copying; from the other on, long conversations too
 
 
