@@ -634,10 +634,12 @@ def _population(rng, city, en):
     return observed, f"{city} has {people} inhabitants." if en else f"{city}有 {people} 人。"
 
 
+# What a city is called among a tool's arguments: seldom enough the same that it has to be read.
+CITY_KEYS = ("city", "city", "city", "location", "place", "town")
 TOOLS = {
     "get_weather": {
         "describe": [("Get the current weather of a city", "The city"), ("获取城市的天气", "城市名称"), ("Weather of a city", "Name of the city"), ("查询指定城市的当前天气", "城市"), ("获取当前天气", "要查询的城市"), ("Return the weather at a place", "City name")],
-        "key": ("city", "city", "city", "location", "place", "town"),
+        "key": CITY_KEYS,
         "ask": {"en": ["(what's|what is|how's|how is|tell me|show me|check) the [current] weather [like] (in|for|at) <x>[ (today|now|right now|please)][?]", "(is it|will it be) (raining|sunny|cold|hot|warm|snowing|windy) in <x>[ (today|now)][?]", "(weather|the weather|forecast|weather report) (in|for) <x>[ please][?]", "how (hot|cold|warm) is it in <x>[ (today|now)][?]", "what('s| is) the temperature in <x>[ (now|today)][?]", "(do I need an umbrella|should I take an umbrella|can I go for a walk) in <x>[ today][?]", "I am (going|flying|travelling) to <x>, (what's the weather|how is the weather)[ there][?]", "<x> weather[?]", "(can|could) you (check|tell me|look up) the weather in <x>[?]"],
                 "zh": ["[请问]<x>(今天|现在|明天|)(的|)(天气|气温)(怎么样|如何|好吗|怎样|)[？]", "<x>(今天|现在|)(下雨|下雪|冷|热|刮风)(吗|了吗)[？]", "<x>(现在|今天|)(多少度|几度|气温多少|有多冷|有多热)[？]", "(查|查一下|帮我查|告诉我|看看|帮我看看|查询|说说)<x>(的|今天的|现在的|)(天气|气温|天气情况)[吧]", "我要去<x>，(天气怎么样|那里天气如何|要带伞吗|冷不冷)[？]", "(去|在)<x>(要|需要|用)(带伞|多穿衣服)吗[？]", "今天<x>天气(怎么样|好不好|如何)[？]"]},
         "more": {"en": ["(and|what about|how about|and in|and what about) <x>[?]", "and the weather in <x>[?]"], "zh": ["(那|那么|还有)<x>(呢|怎么样)[？]", "<x>呢[？]"]},
@@ -645,7 +647,7 @@ TOOLS = {
     },
     "get_time": {
         "describe": [("Get the current time in a city", "The city"), ("获取城市的当前时间", "城市名称"), ("Local time of a city", "Name of the city"), ("查询指定城市的时间", "城市"), ("Return the time at a place", "City name"), ("获取当前时间", "要查询的城市")],
-        "key": ("city", "city", "city", "location", "place", "town"),
+        "key": CITY_KEYS,
         "ask": {"en": ["(what time is it|what's the time|what is the time|what is the current time|tell me the time|what's the local time) in <x>[ (now|please|right now)][?]", "(time|current time|local time|the time) in <x>[?]", "(how late|what hour) is it in <x>[?]", "(can|could) you tell me the time in <x>[?]", "is it (late|early|night|morning) in <x>[?]", "I am in <x>, what time is it[?]"],
                 "zh": ["[请问]<x>(现在|)(几点|几点了|是几点|的时间|什么时间|几点钟|是什么时间|几点钟了)[了][？]", "现在<x>(几点|几点了|是几点|是什么时间)[？]", "(查|查一下|告诉我|帮我看看|看看|查询)<x>(的|现在的|当前|)时间[吧]", "<x>(当地|本地|现在的)时间(是多少|是几点|)[？]", "我在<x>，现在几点[了][？]"]},
         "more": {"en": ["(and|what about|how about|and in|and what about) <x>[?]", "and the time in <x>[?]"], "zh": ["(那|那么|还有)<x>(呢|几点)[？]", "<x>呢[？]"]},
@@ -662,7 +664,7 @@ TOOLS = {
     },
     "get_population": {
         "describe": [("Number of inhabitants of a city", "The city"), ("查询城市人口", "城市名称"), ("Population of a city", "Name of the city"), ("获取城市的人口数量", "城市")],
-        "key": ("city", "city", "city", "location", "place", "town"),
+        "key": CITY_KEYS,
         "ask": {"en": ["how many (people|inhabitants) (live in|are there in|does <x> have, I mean) <x>[?]", "(what is|what's|tell me) the population of <x>[?]", "(how big|how large) is the population of <x>[?]", "population of <x>[?]", "how many people does <x> have[?]"], "zh": ["<x>(有|一共有|现在有)(多少人|多少人口|多少居民)[？]", "<x>(的|)人口(是多少|有多少|多少|数量)[？]", "(查|查一下|告诉我)<x>的人口[数量]", "多少人住在<x>[？]"]},
         "more": {"en": ["(and|what about|how about|and in|and what about) <x>[?]"], "zh": ["(那|那么|还有)<x>(呢)[？]", "<x>呢[？]"]},
         "observe": _population,

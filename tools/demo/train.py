@@ -3,7 +3,7 @@
     python -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.23.0 tokenizers==0.23.3 safetensors==0.8.0
     venv/bin/python tools/demo/train.py OUT_DIR
 
-Python 3.11 or later, CPU only, two cores, no network. OUT_DIR gets the Hugging Face layout; run again to resume. See README.md.
+Python 3.11, CPU only, two cores, no network. OUT_DIR gets the Hugging Face layout; run again to resume. See README.md.
 """
 
 import os
