@@ -235,11 +235,11 @@ impl Device for CpuDevice {
         os::give_back_freed();
         let threads = self.pool.threads();
         let cache = KvCache::new(plan)?;
-        let attention = Attention::new(plan, &cache, threads)?;
+        let attention = Attention::new(plan, threads)?;
         let cols = self.matrices.iter().map(PackedMatrix::cols).max().unwrap_or(0);
         let rows = plan.capacity.rows.max(plan.capacity.logits_rows);
         let activations = Activations::new(rows, cols, threads)?;
-        let steps = [(); 2].map(|()| Step::with_capacity(plan, attention.room()));
+        let steps = [(); 2].map(|()| Step::with_capacity(plan, |heads| attention.room(heads)));
         self.planned = Some(Planned { plan: plan.clone(), cache, attention, activations, steps, next: 0 });
         Ok(())
     }
@@ -262,7 +262,7 @@ impl Device for CpuDevice {
         let at = *next;
         *next = 1 - at;
         steps[at].load(batch, plan, &self.ropes);
-        steps[at].plan_attention(&plan.heads, self.pool.threads(), attention.room());
+        steps[at].plan_attention(self.pool.threads(), |heads| attention.room(heads));
         Ok(DeviceBatch(at as u32))
     }
 
@@ -315,7 +315,7 @@ impl Device for CpuDevice {
         let qkv = &mut self.buffers[qkv.0 as usize];
         let (width, pairs) = (heads.qkv_width(), rope.pair_count());
         assert_eq!(qkv.width, width, "the heads fill the buffer");
-        let rotated = heads.q_width() + heads.kv_width();
+        let rotated = heads.q_width() + heads.k_width();
         each_row(&self.pool, step.rows(), width, &mut qkv.values, |rows, out| {
             for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
                 let cos_sin = &table[row * pairs..(row + 1) * pairs];
@@ -327,21 +327,21 @@ impl Device for CpuDevice {
     }
 
     fn kv_write(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads) {
-        let Planned { plan, cache, steps, .. } = self.planned.as_mut().expect("plan() comes before any step");
-        assert_eq!(heads, plan.heads, "the heads are those of the plan");
+        let Planned { cache, steps, .. } = self.planned.as_mut().expect("plan() comes before any step");
         let qkv = &self.buffers[qkv.0 as usize];
         assert_eq!(qkv.width, heads.qkv_width(), "the heads fill the buffer");
-        cache.write(&self.pool, self.isa, &steps[batch.0 as usize], layer, &qkv.values);
+        let layer = cache.layer(layer, heads);
+        layer.write(&self.pool, self.isa, &steps[batch.0 as usize], &qkv.values);
     }
 
     fn attention(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads, out: BufferId) {
         let planned = self.planned.as_mut().expect("plan() comes before any step");
-        let Planned { plan, cache, attention, steps, .. } = planned;
-        assert_eq!(heads, plan.heads, "the heads are those of the plan");
+        let Planned { cache, attention, steps, .. } = planned;
         let [qkv, out] = two(&mut self.buffers, qkv, out);
-        assert!(qkv.width == heads.qkv_width() && out.width == heads.q_width(), "the heads fill the buffers");
-        let step = &steps[batch.0 as usize];
-        attention.run(&self.pool, self.isa, step, cache, layer, &qkv.values, &mut out.values);
+        let widths = [heads.qkv_width(), heads.attended_width()];
+        assert_eq!([qkv.width, out.width], widths, "the heads fill the buffers");
+        let (step, layer) = (&steps[batch.0 as usize], cache.layer(layer, heads));
+        attention.run(&self.pool, self.isa, step, layer, &qkv.values, &mut out.values);
     }
 
     fn gather(&mut self, batch: DeviceBatch, x: BufferId, out: BufferId) {

@@ -278,7 +278,8 @@ impl Device for CudaDevice {
         let products = Products::new(driver, rows, &self.matrices, self.compute)?;
         let pages = plan.capacity.pages.saturating_add(plan.capacity.rows);
         let mut step = || {
-            let step = Step::new(driver, plan.capacity.rows, pages, &self.ropes);
+            let kinds = plan.distinct_heads().len();
+            let step = Step::new(driver, plan.capacity.rows, pages, kinds, &self.ropes);
             step.map_err(|e| e.of("uploaded batches"))
         };
         let steps = [step()?, step()?];
@@ -307,8 +308,8 @@ impl Device for CudaDevice {
         let at = *next;
         *next = 1 - at;
         steps[at]
-            .load(self.driver.as_mut(), batch, plan.axes, &self.ropes, &|batch, words| {
-                attention.schedule(batch, words)
+            .load(self.driver.as_mut(), batch, plan.axes, &self.ropes, &|kind, batch, words| {
+                attention.schedule(kind, batch, words)
             })
             .map_err(|e| e.of("an uploaded batch"))?;
         self.driver.begin_step();
@@ -376,21 +377,18 @@ impl Device for CudaDevice {
 
     fn kv_write(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads) {
         let qkv = self.of(qkv);
-        let Planned { plan, attention, steps, .. } =
-            self.planned.as_ref().expect("plan() comes before any step");
-        assert_eq!(heads, plan.heads, "the heads are those of the plan");
+        let Planned { attention, steps, .. } = self.planned.as_ref().expect("plan() comes before any step");
         assert_eq!(qkv.width, heads.qkv_width(), "the heads fill the buffer");
-        attention.write(self.driver.as_mut(), &steps[batch.0 as usize], layer, qkv.values);
+        attention.write(self.driver.as_mut(), &steps[batch.0 as usize], layer, heads, qkv.values);
     }
 
     fn attention(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads, out: BufferId) {
         let [qkv, out] = self.two(qkv, out);
-        let Planned { plan, attention, steps, .. } =
-            self.planned.as_ref().expect("plan() comes before any step");
-        assert_eq!(heads, plan.heads, "the heads are those of the plan");
-        assert!(qkv.width == heads.qkv_width() && out.width == heads.q_width(), "the heads fill the buffers");
+        let Planned { attention, steps, .. } = self.planned.as_ref().expect("plan() comes before any step");
+        let widths = [heads.qkv_width(), heads.attended_width()];
+        assert_eq!([qkv.width, out.width], widths, "the heads fill the buffers");
         let step = &steps[batch.0 as usize];
-        attention.run(self.driver.as_mut(), step, layer, qkv.values, out.values);
+        attention.run(self.driver.as_mut(), step, layer, heads, qkv.values, out.values);
     }
 
     fn gather(&mut self, batch: DeviceBatch, x: BufferId, out: BufferId) {

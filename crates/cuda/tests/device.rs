@@ -123,18 +123,27 @@ fn attention_is_the_reference_s() {
     }
 }
 
-/// On tensor cores weights are rounded to 11 bits before they mix values below 6, and keys of Q8_0 to 11 bits before they
-/// make scores below 10 or so.
+/// What attention may be off. On tensor cores weights are rounded to 11 bits before they mix values below 6, and keys of
+/// Q8_0 to 11 bits before they make scores below 10 or so.
+fn attention_rounding(compute: Compute) -> impl Fn(KvType) -> f32 {
+    move |kv_type| match (compute, kv_type) {
+        (Compute::F32, _) | (_, KvType::F32) => 4e-6,
+        (_, KvType::F16) => 6.0 * 2f32.powi(-11),
+        (_, KvType::Q8_0) => 6.0 * 11.0 * 2f32.powi(-11),
+    }
+}
+
 #[test]
 fn attention_in_auto_mode_is_near_the_reference_s() {
     for machine in machines() {
         let auto: Make<'_> = &|| device(machine, Compute::Auto);
-        attention::prompts_and_generation_within(&[vec![auto]], |kv_type| match kv_type {
-            KvType::F32 => 4e-6,
-            KvType::F16 => 6.0 * 2f32.powi(-11),
-            KvType::Q8_0 => 6.0 * 11.0 * 2f32.powi(-11),
-        });
+        attention::prompts_and_generation_within(&[vec![auto]], attention_rounding(Compute::Auto));
     }
+}
+
+#[test]
+fn layers_of_different_heads() {
+    everywhere(|make, compute| attention::layers_of_different_heads(make, attention_rounding(compute)));
 }
 
 /// The same sequences in other steps: each cut at random places, the pieces of different sequences thrown together.
@@ -167,9 +176,9 @@ fn attention_of_a_row_does_not_depend_on_its_company() {
     for machine in machines() {
         let mut rng = Random(31);
         for (heads, compute) in [
-            (Heads { heads: 4, kv_heads: 2, head_dim: 64 }, Compute::Auto),
-            (Heads { heads: 16, kv_heads: 1, head_dim: 128 }, Compute::Auto),
-            (Heads { heads: 5, kv_heads: 1, head_dim: 33 }, Compute::F32),
+            (Heads::new(4, 2, 64), Compute::Auto),
+            (Heads::new(16, 1, 128), Compute::Auto),
+            (Heads::new(5, 1, 33), Compute::F32),
         ] {
             for kv_type in KV_TYPES {
                 let mut story = Story::new(&mut rng, heads, kv_type, &[(330, 40), (70, 0), (1, 0)]);
@@ -193,19 +202,25 @@ fn later_rows_leave_no_trace() {
         for (kv_type, compute) in
             [(KvType::F16, Compute::Auto), (KvType::Q8_0, Compute::Auto), (KvType::F32, Compute::F32)]
         {
-            let heads = Heads { heads: 6, kv_heads: 2, head_dim: 24 };
+            let heads = Heads::new(6, 2, 24);
             let mut story = Story::new(&mut Random(21), heads, kv_type, &[(300, 40), (70, 0)]);
             let clean = story.play(&|| device(machine, compute));
             for from in [299, 257, 256, 40] {
-                let (width, q_width) = (heads.qkv_width(), heads.q_width());
+                let (width, attended_width) = (heads.qkv_width(), heads.attended_width());
                 story.values[from * width..300 * width].fill(f32::NAN);
                 let found = story.play(&|| device(machine, compute));
                 assert!(
-                    bits(&found[..from * q_width]) == bits(&clean[..from * q_width]),
+                    bits(&found[..from * attended_width]) == bits(&clean[..from * attended_width]),
                     "{kv_type:?} {from}"
                 );
-                assert!(found[from * q_width..300 * q_width].iter().all(|v| v.is_nan()), "NaN is not hidden");
-                assert!(bits(&found[300 * q_width..]) == bits(&clean[300 * q_width..]), "other sequence");
+                assert!(
+                    found[from * attended_width..300 * attended_width].iter().all(|v| v.is_nan()),
+                    "NaN is not hidden"
+                );
+                assert!(
+                    bits(&found[300 * attended_width..]) == bits(&clean[300 * attended_width..]),
+                    "other sequence"
+                );
             }
         }
     }
@@ -223,7 +238,7 @@ fn a_row_s_bits_do_not_depend_on_its_company() {
             let addend = rng.normals(count * outputs);
             let seed = rng.bits();
             let (mut rig, (input, addend, w, norm)) =
-                Rig::new(make, count, count.div_ceil(32), NO_HEADS, KvType::F32, 1, |device| {
+                Rig::new(make, count, count.div_ceil(32), &[NO_HEADS], KvType::F32, 1, |device| {
                     let w = device.load_matrix(&[weights.view()], None, MatrixUse::Linear, &|_| ()).unwrap();
                     let addend = Rig::input(device, count, outputs, &addend);
                     let norm = norm(&mut Random(seed), device, NormKind::Layer, cols);
@@ -263,14 +278,8 @@ fn a_row_s_bits_do_not_depend_on_its_company() {
 fn memory_that_cannot_be_had_is_an_error() {
     let mut device = device(Machine::Emulated, Compute::F32);
     let capacity = glimmer_tensor::Capacity { rows: 4, logits_rows: 4, pages: 1 };
-    let plan = glimmer_tensor::Plan {
-        capacity,
-        vocab: 1,
-        layers: 1,
-        heads: NO_HEADS,
-        kv_type: KvType::F16,
-        axes: 1,
-    };
+    let plan =
+        glimmer_tensor::Plan { capacity, vocab: 1, layers: vec![NO_HEADS], kv_type: KvType::F16, axes: 1 };
     device.plan(&plan).unwrap();
     let error = device.buffer(0, Role::Logits, 1 << 40).unwrap_err();
     assert!(matches!(error, glimmer_tensor::DeviceError::OutOfMemory { .. }), "{error}");

@@ -75,7 +75,7 @@ fn check(understood: &Understood, checkpoint: &Checkpoint) -> Result<(), ModelEr
             return refuse(format!("{what} is {value}; between 1 and {most} is possible"));
         }
     }
-    let Heads { heads, kv_heads, head_dim } = spec.heads;
+    let Heads { heads, kv_heads, head_dim, .. } = spec.heads;
     if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
         return refuse(format!("{heads} attention heads cannot share {kv_heads} key/value heads"));
     }
@@ -220,7 +220,7 @@ fn chatglm_6b(keys: &Keys<'_>) -> Result<Understood, ModelError> {
         hidden,
         ffn: keys.size("inner_hidden_size")?,
         vocab: keys.size("vocab_size")?,
-        heads: Heads { heads, kv_heads: heads, head_dim },
+        heads: Heads::new(heads, heads, head_dim),
         block: Block::ScaledNormed { alpha: 56f32.sqrt() },
         norm: NormKind::Layer,
         eps: keys.float("layernorm_epsilon", 1e-5)? as f32,
@@ -265,7 +265,7 @@ fn chatglm(keys: &Keys<'_>, detected: family::Detected) -> Result<Understood, Mo
         hidden,
         ffn: keys.size("ffn_hidden_size")?,
         vocab: keys.size("padded_vocab_size")?,
-        heads: Heads { heads, kv_heads, head_dim },
+        heads: Heads::new(heads, kv_heads, head_dim),
         block: Block::PreNorm,
         norm: NormKind::Rms,
         eps: keys.float("layernorm_epsilon", 1e-5)? as f32,
@@ -328,7 +328,7 @@ fn hf(keys: &Keys<'_>, config: &Value, family: Family, block: Block) -> Result<U
         hidden,
         ffn: keys.size("intermediate_size")?,
         vocab: keys.size("vocab_size")?,
-        heads: Heads { heads, kv_heads: keys.optional("num_key_value_heads")?.unwrap_or(heads), head_dim },
+        heads: Heads::new(heads, keys.optional("num_key_value_heads")?.unwrap_or(heads), head_dim),
         block,
         norm: NormKind::Rms,
         eps: keys.float("rms_norm_eps", 1.5625e-7)? as f32,
@@ -392,11 +392,7 @@ fn from_gguf(
         hidden,
         ffn: keys.size(&key("feed_forward_length"))?,
         vocab,
-        heads: Heads {
-            heads,
-            kv_heads: keys.optional(&key("attention.head_count_kv"))?.unwrap_or(heads),
-            head_dim,
-        },
+        heads: Heads::new(heads, keys.optional(&key("attention.head_count_kv"))?.unwrap_or(heads), head_dim),
         block,
         norm: NormKind::Rms,
         eps: 0.0,

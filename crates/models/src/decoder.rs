@@ -17,7 +17,7 @@ pub(crate) struct BlockWeights {
     pub(crate) attention_norm: Norm,
     /// `[qkv_width, hidden]`
     pub(crate) qkv: MatrixId,
-    /// `[hidden, q_width]`
+    /// `[hidden, attended_width]`
     pub(crate) attention_out: MatrixId,
     /// `[hidden]`, sandwich blocks only
     pub(crate) attention_post_norm: Option<Norm>,
@@ -113,8 +113,7 @@ impl Decoder {
         self.device.plan(&Plan {
             capacity,
             vocab: spec.vocab,
-            layers: spec.layers,
-            heads: spec.heads,
+            layers: vec![spec.heads; spec.layers],
             kv_type,
             axes: spec.rope.axes(),
         })?;
@@ -128,7 +127,11 @@ impl Decoder {
                 hidden,
                 normed,
                 qkv: buffer(Role::Qkv, spec.heads.qkv_width())?,
-                attended: if in_place { normed } else { buffer(Role::Attended, spec.heads.q_width())? },
+                attended: if in_place {
+                    normed
+                } else {
+                    buffer(Role::Attended, spec.heads.attended_width())?
+                },
                 branch: if sandwich { buffer(Role::Branch, spec.hidden)? } else { hidden },
                 inner: buffer(Role::Inner, spec.ffn)?,
             });

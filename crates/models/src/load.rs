@@ -87,7 +87,13 @@ impl<'a> Loader<'a, '_> {
             attention_out: {
                 let bias = self.bias(&names.attention_out, spec.hidden, bias)?;
                 let name = &names.attention_out;
-                self.matrix(name, spec.hidden, spec.heads.q_width(), bias.as_deref(), MatrixUse::Linear)?
+                self.matrix(
+                    name,
+                    spec.hidden,
+                    spec.heads.attended_width(),
+                    bias.as_deref(),
+                    MatrixUse::Linear,
+                )?
             },
             attention_post_norm: post(self, &names.attention_post_norm)?,
             ffn_norm: self.norm(&names.ffn_norm)?,
@@ -108,7 +114,7 @@ impl<'a> Loader<'a, '_> {
         let spec = self.spec;
         let heads = spec.heads;
         let apart = apart.filter(|_| !self.has(&format!("{fused}.weight")));
-        let widths = [heads.q_width(), heads.kv_width(), heads.kv_width()];
+        let widths = [heads.q_width(), heads.k_width(), heads.v_width()];
         let mut bias = Vec::new();
         let mut views = Vec::new();
         match apart {

@@ -32,7 +32,7 @@ pub fn memory(
     rows: usize,
 ) -> Memory {
     let slots = context.next_multiple_of(PAGE_SLOTS) as u64;
-    let attended = if spec.attends_in_place() { 0 } else { spec.heads.q_width() };
+    let attended = if spec.attends_in_place() { 0 } else { spec.heads.attended_width() };
     let branch = if spec.block == Block::Sandwich { spec.hidden } else { 0 };
     let row = 2 * spec.hidden + spec.heads.qkv_width() + attended + branch + spec.ffn;
     Memory {

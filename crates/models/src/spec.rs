@@ -132,12 +132,12 @@ impl DecoderSpec {
     /// Whether what attention returns may lie where its normed input lay: that is as wide, and not needed again unless
     /// it is the residual stream.
     pub(crate) fn attends_in_place(&self) -> bool {
-        !matches!(self.block, Block::ScaledNormed { .. }) && self.heads.q_width() == self.hidden
+        !matches!(self.block, Block::ScaledNormed { .. }) && self.heads.attended_width() == self.hidden
     }
 
     /// Parameters of all blocks (the operations of a prompt token are twice this), norms and biases left out.
     pub fn block_parameters(&self) -> u64 {
-        let attention = self.hidden * (self.heads.qkv_width() + self.heads.q_width());
+        let attention = self.hidden * (self.heads.qkv_width() + self.heads.attended_width());
         let up = match self.mlp {
             Mlp::SwiGlu => 2 * self.ffn,
             Mlp::Gelu => self.ffn,

@@ -51,7 +51,7 @@ pub enum Role {
     Normed,
     /// Queries, keys and values `[rows, qkv_width]`.
     Qkv,
-    /// What attention returns `[rows, q_width]`.
+    /// What attention returns `[rows, attended_width]`.
     Attended,
     /// What a block adds when it is normed before the addition `[rows, hidden]`.
     Branch,
@@ -129,10 +129,8 @@ pub struct Plan {
     pub capacity: Capacity,
     /// Token ids are below this.
     pub vocab: usize,
-    /// Layers that keep keys and values.
-    pub layers: usize,
-    /// The heads of each layer.
-    pub heads: Heads,
+    /// The heads of each layer; they say what it keeps in the cache.
+    pub layers: Vec<Heads>,
     /// Precision of the cache.
     pub kv_type: KvType,
     /// Rotary positions per row.
@@ -142,7 +140,19 @@ pub struct Plan {
 impl Plan {
     /// Bytes of the key/value pool.
     pub fn kv_bytes(&self) -> usize {
-        self.capacity.pages * crate::PAGE_SLOTS * self.layers * self.heads.kv_bytes(self.kv_type)
+        let slot: usize = self.layers.iter().map(|heads| heads.kv_bytes(self.kv_type)).sum();
+        self.capacity.pages * crate::PAGE_SLOTS * slot
+    }
+
+    /// The heads that layers have, each once.
+    pub fn distinct_heads(&self) -> Vec<Heads> {
+        let mut distinct = Vec::new();
+        for heads in &self.layers {
+            if !distinct.contains(heads) {
+                distinct.push(*heads);
+            }
+        }
+        distinct
     }
 }
 
@@ -249,7 +259,8 @@ pub trait Device: Send {
     /// before [`Device::buffer`].
     ///
     /// # Errors
-    /// [`DeviceError::OutOfMemory`].
+    /// [`DeviceError::OutOfMemory`], or [`DeviceError::Failed`] when a layer's heads are none that the device has kernels
+    /// for.
     fn plan(&mut self, plan: &Plan) -> Result<(), DeviceError>;
 
     /// A buffer for `role` in `layer`, `width` wide, with a row per row (or logits row) of the plan.
@@ -281,10 +292,11 @@ pub trait Device: Send {
     /// Rotates the queries and keys of `qkv` in place.
     fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId);
 
-    /// Stores the keys and values of `qkv` in `layer`'s pages, at each row's slot.
+    /// Stores the keys and values of `qkv` in `layer`'s pages, at each row's slot. `heads` are those of the plan.
     fn kv_write(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads);
 
-    /// `out = softmax(q k^T / sqrt(head_dim)) v` over the visible slots of each row's sequence.
+    /// `out = softmax(q k^T / sqrt(head_dim)) v` over the visible slots of each row's sequence. `heads` are those of the
+    /// plan.
     fn attention(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads, out: BufferId);
 
     /// `out[i] = x[logits_rows[i]]`.

@@ -27,7 +27,7 @@ struct Uploaded {
     cos_sin: Vec<Vec<(f32, f32)>>,
 }
 
-/// Keys and values of one layer, `[pages * PAGE_SLOTS, kv_width]` each, rounded to the cache's precision.
+/// Keys `[pages * PAGE_SLOTS, k_width]` and values `[.., v_width]` of one layer, rounded to the cache's precision.
 struct LayerCache {
     keys: Vec<f32>,
     values: Vec<f32>,
@@ -151,9 +151,10 @@ impl Device for ReferenceDevice {
 
     fn plan(&mut self, plan: &Plan) -> Result<(), DeviceError> {
         let slots = plan.capacity.pages * PAGE_SLOTS;
-        let len = slots * plan.heads.kv_width();
-        self.cache =
-            (0..plan.layers).map(|_| LayerCache { keys: vec![0.0; len], values: vec![0.0; len] }).collect();
+        let zeros = |width| vec![0.0; slots * width];
+        let layer =
+            |heads: &Heads| LayerCache { keys: zeros(heads.k_width()), values: zeros(heads.v_width()) };
+        self.cache = plan.layers.iter().map(layer).collect();
         self.plan = Some(plan.clone());
         Ok(())
     }
@@ -261,49 +262,53 @@ impl Device for ReferenceDevice {
         let qkv = &mut self.buffers[qkv.0 as usize];
         let pairs = rope.pair_count();
         for (r, row) in qkv.values.chunks_exact_mut(heads.qkv_width()).take(rows).enumerate() {
-            for head in row[..heads.q_width() + heads.kv_width()].chunks_exact_mut(heads.head_dim) {
+            for head in row[..heads.q_width() + heads.k_width()].chunks_exact_mut(heads.head_dim) {
                 rope.rotate(head, &table[r * pairs..(r + 1) * pairs]);
             }
         }
     }
 
     fn kv_write(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads) {
-        let kv_type = self.plan_ref().kv_type;
+        let plan = self.plan_ref();
+        assert_eq!(heads, plan.layers[layer], "the heads are those of the plan");
+        let kv_type = plan.kv_type;
         let batch = &self.uploads[batch.0 as usize].batch;
         let qkv = &self.buffers[qkv.0 as usize];
         let cache = &mut self.cache[layer];
-        let width = heads.kv_width();
         for sequence in &batch.sequences {
             for r in sequence.row_range() {
                 let row = &qkv.values[r * heads.qkv_width()..(r + 1) * heads.qkv_width()];
-                let at = width * pool_slot(&sequence.pages, batch.slots[r] as usize);
+                let slot = pool_slot(&sequence.pages, batch.slots[r] as usize);
                 let (_, kv) = row.split_at(heads.q_width());
-                let (key, value) = kv.split_at(width);
-                for (cached, new) in [(&mut cache.keys, key), (&mut cache.values, value)] {
-                    let cached = &mut cached[at..at + width];
+                let (key, value) = kv.split_at(heads.k_width());
+                for (cached, new, dim) in
+                    [(&mut cache.keys, key, heads.head_dim), (&mut cache.values, value, heads.value_dim)]
+                {
+                    let cached = &mut cached[slot * new.len()..(slot + 1) * new.len()];
                     cached.copy_from_slice(new);
-                    cached.chunks_exact_mut(heads.head_dim).for_each(|head| kv_type.round(head));
+                    cached.chunks_exact_mut(dim).for_each(|head| kv_type.round(head));
                 }
             }
         }
     }
 
     fn attention(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads, out: BufferId) {
+        assert_eq!(heads, self.plan_ref().layers[layer], "the heads are those of the plan");
         let batch = &self.uploads[batch.0 as usize].batch;
         let cache = &self.cache[layer];
-        let dim = heads.head_dim;
-        let mut result = vec![0f32; batch.rows() * heads.q_width()];
+        let (dim, value_dim) = (heads.head_dim, heads.value_dim);
+        let mut result = vec![0f32; batch.rows() * heads.attended_width()];
         let qkv = &self.buffers[qkv.0 as usize].values;
         for sequence in &batch.sequences {
             for r in sequence.row_range() {
                 let visible = sequence.visible(batch.slots[r]);
                 for h in 0..heads.heads {
                     let q = &qkv[r * heads.qkv_width() + h * dim..][..dim];
-                    let kv_head = h / heads.group();
-                    let at = |slot| heads.kv_width() * pool_slot(&sequence.pages, slot) + kv_head * dim;
+                    // Which of the pool's vectors, one per slot and key/value head.
+                    let at = |slot| heads.kv_heads * pool_slot(&sequence.pages, slot) + h / heads.group();
                     let scores: Vec<f64> = (0..visible)
                         .map(|slot| {
-                            let key = &cache.keys[at(slot)..][..dim];
+                            let key = &cache.keys[at(slot) * dim..][..dim];
                             let dot: f64 =
                                 q.iter().zip(key).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
                             dot / (dim as f64).sqrt()
@@ -311,13 +316,13 @@ impl Device for ReferenceDevice {
                         .collect();
                     let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                     let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
-                    let mut mixed = vec![0f64; dim];
+                    let mut mixed = vec![0f64; value_dim];
                     for (slot, score) in scores.iter().enumerate() {
                         let p = (score - max).exp() / sum;
-                        let value = &cache.values[at(slot)..][..dim];
+                        let value = &cache.values[at(slot) * value_dim..][..value_dim];
                         mixed.iter_mut().zip(value).for_each(|(m, &v)| *m += p * f64::from(v));
                     }
-                    let to = &mut result[r * heads.q_width() + h * dim..][..dim];
+                    let to = &mut result[r * heads.attended_width() + h * value_dim..][..value_dim];
                     to.iter_mut().zip(mixed).for_each(|(t, m)| *t = m as f32);
                 }
             }

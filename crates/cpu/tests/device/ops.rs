@@ -70,6 +70,11 @@ fn attention_is_the_reference_s_and_equal_on_any_number_of_threads() {
 }
 
 #[test]
+fn layers_of_different_heads() {
+    everywhere(|make, _| attention::layers_of_different_heads(make, |_| 4e-6));
+}
+
+#[test]
 fn a_device_says_what_it_is() {
     let options = CpuOptions { threads: Some(1), ..CpuOptions::default() };
     let text = CpuDevice::new(options).expect("a device").describe();

@@ -87,7 +87,7 @@ pub fn gguf_metadata(
         metadata.set(&format!("{arch}.{key}"), value);
     };
     let size = |n: usize| Gguf::U32(n as u32);
-    let Heads { heads, kv_heads, head_dim } = spec.heads;
+    let Heads { heads, kv_heads, head_dim, value_dim } = spec.heads;
     set("vocab_size", size(spec.vocab));
     set("context_length", size(spec.context));
     set("embedding_length", size(spec.hidden));
@@ -96,7 +96,7 @@ pub fn gguf_metadata(
     set("attention.head_count", size(heads));
     set("attention.head_count_kv", size(kv_heads));
     set("attention.key_length", size(head_dim));
-    set("attention.value_length", size(head_dim));
+    set("attention.value_length", size(value_dim));
     match spec.positions {
         Positions::ChatGlm6b { gmask, mask, sop } => {
             set("attention.layer_norm_epsilon", spec.eps.into());

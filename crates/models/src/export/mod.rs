@@ -180,7 +180,7 @@ impl<'a> Walk<'a> {
         let sandwich = spec.block == Block::Sandwich;
         self.norm(layer, &from.attention_norm, &to.attention_norm)?;
         self.attention_in(layer)?;
-        let size = [spec.hidden, spec.heads.q_width()];
+        let size = [spec.hidden, spec.heads.attended_width()];
         self.linear(Part::AttentionOut, layer, &from.attention_out, &to.attention_out, size)?;
         if sandwich {
             self.norm(layer, &from.attention_post_norm, &to.attention_post_norm)?;
@@ -229,8 +229,8 @@ impl<'a> Walk<'a> {
         let [q, k, v] = names;
         Ok([
             self.read(&format!("{q}.{suffix}"), heads.q_width())?,
-            self.read(&format!("{k}.{suffix}"), heads.kv_width())?,
-            self.read(&format!("{v}.{suffix}"), heads.kv_width())?,
+            self.read(&format!("{k}.{suffix}"), heads.k_width())?,
+            self.read(&format!("{v}.{suffix}"), heads.v_width())?,
         ])
     }
 
@@ -247,7 +247,7 @@ impl<'a> Walk<'a> {
                 }))
             }));
         }
-        let (q, k) = (heads.q_width(), heads.q_width() + heads.kv_width());
+        let (q, k) = (heads.q_width(), heads.q_width() + heads.k_width());
         Ok([whole.slice(0..q), whole.slice(q..k), whole.slice(k..heads.qkv_width())])
     }
 

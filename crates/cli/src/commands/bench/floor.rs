@@ -88,7 +88,7 @@ impl Costs {
             slot_bytes: (spec.layers * spec.heads.kv_bytes(kv_type)) as f64,
             block: Operations { int8: 2.0 * (all - float_weights), f32: 2.0 * float_weights },
             head: on(2.0 * head_weights, head.is_some_and(|info| is_int8(info.dtype))),
-            key: (4 * spec.layers * spec.heads.q_width()) as f64,
+            key: (2 * spec.layers * (spec.heads.q_width() + spec.heads.attended_width())) as f64,
         }
     }
 

@@ -55,8 +55,8 @@ fn warn_of_llamacpp(job: &Job<'_>) {
         Block::ScaledNormed { .. } => {
             job.terminal.warn("llama.cpp does not know ChatGLM-6B; only Glimmer reads this file");
         }
-        Block::PreNorm if spec.heads.q_width() != spec.hidden => {
-            let (width, hidden) = (spec.heads.q_width(), spec.hidden);
+        Block::PreNorm if spec.heads.attended_width() != spec.hidden => {
+            let (width, hidden) = (spec.heads.attended_width(), spec.hidden);
             job.terminal.warn(&format!(
                 "llama.cpp loads this architecture only where all heads together are as wide as the model; here they \
                  are {width} and {hidden}"

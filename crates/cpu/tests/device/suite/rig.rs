@@ -46,7 +46,7 @@ impl Random {
 }
 
 /// The heads of a plan for which attention does not matter.
-pub(crate) const NO_HEADS: Heads = Heads { heads: 1, kv_heads: 1, head_dim: 16 };
+pub(crate) const NO_HEADS: Heads = Heads::new(1, 1, 16);
 
 /// A matrix of random bytes with sane scales.
 pub(crate) struct Weights {
@@ -121,7 +121,7 @@ impl Rig {
         make: Make<'_>,
         rows: usize,
         pages: usize,
-        heads: Heads,
+        layers: &[Heads],
         kv_type: KvType,
         axes: usize,
         load: impl FnOnce(&mut dyn Device) -> T,
@@ -129,7 +129,7 @@ impl Rig {
         let mut device = make();
         let loaded = load(device.as_mut());
         let capacity = Capacity { rows, logits_rows: rows, pages };
-        let plan = Plan { capacity, vocab: rows + 1, layers: 2, heads, kv_type, axes };
+        let plan = Plan { capacity, vocab: rows + 1, layers: layers.to_vec(), kv_type, axes };
         device.plan(&plan).expect("memory for a small plan");
         (Rig { device, capacity, axes }, loaded)
     }

@@ -26,11 +26,12 @@ pub(crate) fn embed(make: Make<'_>) {
             let parts = [7, 1, 25].map(|rows| Weights::random(&mut rng, dtype, rows, 512));
             let tokens: Vec<u32> = (0..33).rev().collect();
             let found = [make, &reference].map(|make| {
-                let (mut rig, (input, table)) = Rig::new(make, 33, 2, NO_HEADS, KvType::F32, 1, |device| {
-                    let views: Vec<_> = parts.iter().map(Weights::view).collect();
-                    let input = Rig::input(device, 33, 512, &vec![0.0; 33 * 512]);
-                    (input, device.load_matrix(&views, None, used_for, &|_| ()).unwrap())
-                });
+                let (mut rig, (input, table)) =
+                    Rig::new(make, 33, 2, &[NO_HEADS], KvType::F32, 1, |device| {
+                        let views: Vec<_> = parts.iter().map(Weights::view).collect();
+                        let input = Rig::input(device, 33, 512, &vec![0.0; 33 * 512]);
+                        (input, device.load_matrix(&views, None, used_for, &|_| ()).unwrap())
+                    });
                 let out = rig.buffer(Role::Hidden, 512);
                 rig.poison(input, out);
                 let batch = rig.rows(&tokens);
@@ -53,7 +54,7 @@ fn both<T>(
     [make, &reference].map(|make| {
         let pages = rows.div_ceil(32);
         let (mut rig, (input, poison, loaded)) =
-            Rig::new(make, rows, pages, NO_HEADS, KvType::F32, 1, |device| {
+            Rig::new(make, rows, pages, &[NO_HEADS], KvType::F32, 1, |device| {
                 let loaded = load(device);
                 let poison = Rig::input(device, rows, out_width, &vec![0.0; rows * out_width]);
                 (Rig::input(device, rows, width, values), poison, loaded)
@@ -193,7 +194,7 @@ pub(crate) fn residual_from_another_within(make: Make<'_>, tolerance: f32) {
     let w = Weights::random(&mut rng, DType::F32, 48, 64);
     let values = rng.normals(5 * 64);
     let [found, expected] = [make, &reference].map(|make| {
-        let (mut rig, (x_rows, from_rows, w)) = Rig::new(make, 5, 1, NO_HEADS, KvType::F32, 1, |device| {
+        let (mut rig, (x_rows, from_rows, w)) = Rig::new(make, 5, 1, &[NO_HEADS], KvType::F32, 1, |device| {
             let w = device.load_matrix(&[w.view()], None, MatrixUse::Linear, &|_| ()).unwrap();
             (Rig::input(device, 5, 64, &values), rows_of(device, 5, 48), w)
         });
@@ -211,7 +212,7 @@ pub(crate) fn residual_from_another_within(make: Make<'_>, tolerance: f32) {
 
 /// Both pairings, two axes, elements that pass through. Tolerance: three roundings of f32.
 pub(crate) fn rope(make: Make<'_>) {
-    let heads = Heads { heads: 6, kv_heads: 2, head_dim: 20 };
+    let heads = Heads { value_dim: 24, ..Heads::new(6, 2, 20) };
     let width = heads.qkv_width();
     let section = |axis, first_dim, n: usize| RopeSection {
         axis,
@@ -232,7 +233,7 @@ pub(crate) fn rope(make: Make<'_>) {
                 let [found, expected] = [make, &reference].map(|make| {
                     let rope = Rope { pairs, sections: sections.clone(), magnitude: *magnitude };
                     let (mut rig, (input, ropes)) =
-                        Rig::new(make, rows, rows.div_ceil(32), heads, KvType::F32, 2, |device| {
+                        Rig::new(make, rows, rows.div_ceil(32), &[heads], KvType::F32, 2, |device| {
                             // The second of two tables is used.
                             let other = Rope { magnitude: 3.0, ..rope.clone() };
                             let ropes = [device.load_rope(&other), device.load_rope(&rope)];
@@ -257,7 +258,7 @@ pub(crate) fn gather(make: Make<'_>) {
     let values = rng.normals(9 * 40);
     let found = [make, &reference].map(|make| {
         let (mut rig, input) =
-            Rig::new(make, 9, 3, NO_HEADS, KvType::F32, 1, |device| Rig::input(device, 9, 40, &values));
+            Rig::new(make, 9, 3, &[NO_HEADS], KvType::F32, 1, |device| Rig::input(device, 9, 40, &values));
         let (x, out) = (rig.buffer(Role::Hidden, 40), rig.buffer(Role::Last, 40));
         rig.poison(input, out);
         let mut batch = glimmer_tensor::Batch::default();
@@ -278,7 +279,7 @@ pub(crate) fn check_finite(make: Make<'_>) {
         for width in [8, 40_000] {
             let mut values = vec![1f32; 4 * width];
             values[3 * width - 1] = bad;
-            let (mut rig, input) = Rig::new(make, 4, 1, NO_HEADS, KvType::F32, 1, |device| {
+            let (mut rig, input) = Rig::new(make, 4, 1, &[NO_HEADS], KvType::F32, 1, |device| {
                 Rig::input(device, 4, width, &values)
             });
             let x = rig.buffer(Role::Hidden, width);
@@ -302,7 +303,7 @@ pub(crate) fn check_finite(make: Make<'_>) {
 
 /// Bad batches, weights that do not fit together and impossible plans are errors.
 pub(crate) fn refusals(make: Make<'_>) {
-    let (mut rig, _) = Rig::new(make, 4, 2, NO_HEADS, KvType::F32, 1, |_| ());
+    let (mut rig, _) = Rig::new(make, 4, 2, &[NO_HEADS], KvType::F32, 1, |_| ());
     let mut refuse = |token: u32, slot: usize, page: u32| {
         let mut batch = glimmer_tensor::Batch::default();
         batch.push(&[token], slot..slot + 1, &[0.0], 0, vec![page], [0]);
@@ -321,7 +322,7 @@ pub(crate) fn refusals(make: Make<'_>) {
     let error = device.load_matrix(&[narrow.view()], Some(&[0.0]), MatrixUse::Linear, &|_| ()).unwrap_err();
     assert!(matches!(error, DeviceError::Weight(_)), "{error}");
     let capacity = Capacity { rows: 1, logits_rows: 1, pages: 1 << 50 };
-    let plan = Plan { capacity, vocab: 1, layers: 1, heads: NO_HEADS, kv_type: KvType::F32, axes: 1 };
+    let plan = Plan { capacity, vocab: 1, layers: vec![NO_HEADS], kv_type: KvType::F32, axes: 1 };
     let error = device.plan(&plan).unwrap_err();
     assert!(matches!(error, DeviceError::OutOfMemory { .. }), "{error}");
 }
