@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate of the workspace may be built upon.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     (
         "glimmer",
         &[
@@ -31,13 +31,16 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("glimmer-checkpoint", &["glimmer-tensor"]),
     ("glimmer-cpu", &["glimmer-tensor"]),
     ("glimmer-cuda", &["glimmer-tensor"]),
+    ("glimmer-device-suite", &["glimmer-tensor"]),
     ("glimmer-chat", &["glimmer-tokenizer"]),
     ("glimmer-tokenizer", &[]),
     ("glimmer-tensor", &[]),
 ];
 
-/// What tests may use in addition: a decoder and an engine are tested on a real device.
-const ARROWS_OF_TESTS: [(&str, &[&str]); 2] = [
+/// What tests may use in addition: a decoder and an engine are tested on a real device, and devices by their suite.
+const ARROWS_OF_TESTS: [(&str, &[&str]); 4] = [
+    ("glimmer-cpu", &["glimmer-device-suite"]),
+    ("glimmer-cuda", &["glimmer-device-suite"]),
     ("glimmer-engine", &["glimmer-cpu", "glimmer-checkpoint"]),
     ("glimmer-models", &["glimmer-cpu", "glimmer-cuda"]),
 ];
@@ -137,6 +140,7 @@ fn every_safe_crate_forbids_unsafe_code() {
         ("chat/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("checkpoint/src/lib.rs", "#![deny(unsafe_code)]"),
         ("cli/src/main.rs", "#![forbid(unsafe_code)]"),
+        ("device-suite/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("engine/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("models/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("server/src/lib.rs", "#![forbid(unsafe_code)]"),

@@ -11,6 +11,8 @@
 enum Count {
     ROWS,
     LOGITS_ROWS,
+    // 64 bits, see finite.cu.
+    NOT_FINITE,
 };
 
 // One sequence's part of a batch.

@@ -39,7 +39,12 @@ pub(crate) enum Count {
     Rows,
     /// Rows that want logits.
     LogitsRows,
+    /// Two words: the step's first value that is not finite, with its place; see `kernels/finite.cu`.
+    NotFinite,
 }
+
+/// The step has had no value that is not finite.
+pub(crate) const ALL_FINITE: u64 = u64::MAX;
 
 /// Where among the counts attention's schedule for a kind of layer is described in four words: where it begins, in words
 /// from the pages, and the three numbers that its kernels and grids go by.
@@ -163,6 +168,7 @@ impl Step {
         }
         self.words[Count::Rows as usize] = batch.rows() as u32;
         self.words[Count::LogitsRows as usize] = batch.logits_rows.len() as u32;
+        self.words[Count::NotFinite as usize..][..2].copy_from_slice(bytemuck::cast_slice(&[ALL_FINITE]));
 
         if self.words.len() > self.room {
             let room = self.words.len().next_power_of_two();
@@ -211,6 +217,11 @@ impl Step {
     /// Where one of the counts lies.
     pub(crate) fn count(&self, count: Count) -> Memory {
         self.memory.at(4 * count as usize)
+    }
+
+    /// Where kernels note the step's first value that is not finite.
+    pub(crate) fn not_finite(&self) -> Memory {
+        self.count(Count::NotFinite)
     }
 
     /// Bytes of the block.

@@ -73,7 +73,7 @@ pub enum Stage {
 }
 
 /// What looks at the buffers of a step as they are filled.
-type Observer<'a> = dyn FnMut(&mut dyn Device, Stage, BufferId) -> Result<(), ModelError> + 'a;
+type Observer<'a> = dyn FnMut(&mut dyn Device, DeviceBatch, Stage, BufferId) -> Result<(), ModelError> + 'a;
 
 /// A loaded model.
 pub struct Decoder {
@@ -82,11 +82,13 @@ pub struct Decoder {
     weights: Weights,
     buffers: Vec<Buffers>,
     head_buffers: Option<HeadBuffers>,
+    /// The step whose logits are there.
+    last: Option<DeviceBatch>,
 }
 
 impl Decoder {
     pub(crate) fn new(spec: DecoderSpec, device: Box<dyn Device>, weights: Weights) -> Self {
-        Decoder { spec, device, weights, buffers: Vec::new(), head_buffers: None }
+        Decoder { spec, device, weights, buffers: Vec::new(), head_buffers: None, last: None }
     }
 
     /// The model's facts.
@@ -150,7 +152,7 @@ impl Decoder {
     /// # Errors
     /// When the batch does not fit the plan.
     pub fn forward(&mut self, batch: &Batch) -> Result<(), ModelError> {
-        self.observe(batch, &mut |_, _, _| Ok(()))
+        self.observe(batch, &mut |_, _, _, _| Ok(()))
     }
 
     /// Gives the batch's rows keys and values in every layer without computing the layers: all get those of the first
@@ -178,7 +180,8 @@ impl Decoder {
     /// When a value on the way was not finite; the message names the layer.
     pub fn logits(&mut self, logits_rows: usize, out: &mut Vec<f32>) -> Result<(), ModelError> {
         let logits = self.head_buffers.expect("plan() comes before any step").logits;
-        Ok(self.device.read(logits, logits_rows, out)?)
+        let last = self.last.expect("a step comes before its logits");
+        Ok(self.device.read(last, logits, logits_rows, out)?)
     }
 
     /// [`Decoder::forward`] that also hands over every hidden state: stage, values `[rows, hidden]`.
@@ -191,10 +194,10 @@ impl Decoder {
         observer: &mut dyn FnMut(Stage, &[f32]),
     ) -> Result<(), ModelError> {
         let mut values = Vec::new();
-        self.observe(batch, &mut |device, stage, buffer| {
+        self.observe(batch, &mut |device, step, stage, buffer| {
             let rows = if stage == Stage::Final { batch.logits_rows.len() } else { batch.rows() };
             values.clear();
-            device.read(buffer, rows, &mut values)?;
+            device.read(step, buffer, rows, &mut values)?;
             observer(stage, &values);
             Ok(())
         })
@@ -205,22 +208,23 @@ impl Decoder {
         let wants_logits = !batch.logits_rows.is_empty();
         let device = self.device.as_mut();
         let batch = device.upload(batch)?;
+        self.last = Some(batch);
         let mut hidden = self.buffers[0].hidden;
         device.embed(batch, self.weights.embedding, hidden);
         device.check_finite(batch, hidden, Place::Embedding);
-        observer(device, Stage::Hidden(0), hidden)?;
+        observer(device, batch, Stage::Hidden(0), hidden)?;
         for (layer, (weights, buffers)) in self.weights.blocks.iter().zip(&self.buffers).enumerate() {
             let step =
                 BlockStep { spec: &self.spec, batch, layer, rope: self.weights.rope, weights, buffers };
             step.attention(device);
             step.feed_forward(device);
             hidden = buffers.hidden;
-            observer(device, Stage::Hidden(layer + 1), hidden)?;
+            observer(device, batch, Stage::Hidden(layer + 1), hidden)?;
         }
         if wants_logits {
             device.gather(batch, hidden, head.last);
             device.norm(batch, head.last, &self.weights.final_norm, head.last_normed);
-            observer(device, Stage::Final, head.last_normed)?;
+            observer(device, batch, Stage::Final, head.last_normed)?;
             device.linear(batch, head.last_normed, self.weights.head, Epilogue::None, head.logits);
             device.check_finite(batch, head.logits, Place::Logits);
         }

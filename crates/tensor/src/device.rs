@@ -3,33 +3,15 @@
 //! A decoder loads its weights, plans its buffers once, and then describes each step as a short sequence of coarse
 //! operations over a [`Batch`]. Everything lives on the device and is named by small handles, so that an operation
 //! can be queued, captured in a graph or recorded on a tape: operations return nothing and may run later;
-//! [`Device::read`] is the only wait, and it reports what went wrong before it.
+//! [`Device::read`] is the only wait, and it reports what went wrong in its step.
 //!
 //! Handles of one device mean nothing to another. Passing a wrong handle or mismatched widths is a bug of the caller
 //! and panics; anything that depends on outside data is an error.
 
-use crate::{Batch, BatchError, Capacity, Heads, KvType, MatrixView, Rope};
-
-/// A weight matrix on the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MatrixId(pub u32);
-
-/// A vector of weights (a norm's scale or shift) on the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VectorId(pub u32);
-
-/// A planned activation buffer `[rows, width]` of f32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BufferId(pub u32);
-
-/// A rotary table on the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RopeId(pub u32);
-
-/// An uploaded [`Batch`]. It stays valid until the second [`Device::upload`] after its own, so that the next step
-/// can be prepared while this one runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeviceBatch(pub u32);
+use crate::{
+    Batch, BatchError, BufferId, Capacity, DeviceBatch, Heads, KvType, MatrixId, MatrixView, Role, Rope,
+    RopeId, VectorId,
+};
 
 /// What a matrix will be used for; the device chooses its layout by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,36 +22,6 @@ pub enum MatrixUse {
     Gated,
     /// `embed` only: single rows are looked up.
     Rows,
-}
-
-/// What a buffer is for. Inference gives all layers the same memory for a role; a tape will not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// The residual stream `[rows, hidden]`.
-    Hidden,
-    /// A normed copy of it `[rows, hidden]`.
-    Normed,
-    /// Queries, keys and values `[rows, qkv_width]`.
-    Qkv,
-    /// What attention returns `[rows, attended_width]`.
-    Attended,
-    /// What a block adds when it is normed before the addition `[rows, hidden]`.
-    Branch,
-    /// The feed-forward's inner activations `[rows, ffn]`.
-    Inner,
-    /// The final hidden state of the rows that want logits `[logits_rows, hidden]`.
-    Last,
-    /// The same, normed `[logits_rows, hidden]`.
-    LastNormed,
-    /// Logits `[logits_rows, vocab]`.
-    Logits,
-}
-
-impl Role {
-    /// Whether the buffer has a row for each logits row rather than for each row of the batch.
-    pub const fn of_logits_rows(self) -> bool {
-        matches!(self, Role::Last | Role::LastNormed | Role::Logits)
-    }
 }
 
 /// Which statistics a norm divides by.
@@ -110,6 +62,13 @@ pub enum Epilogue {
     SwiGlu,
     /// `out = gelu(y)` in its tanh form, as ChatGLM-6B computes it.
     Gelu,
+}
+
+impl Epilogue {
+    /// Width of what becomes of a product with a matrix of `rows` rows.
+    pub fn width(self, rows: usize) -> usize {
+        if self == Epilogue::SwiGlu { rows / 2 } else { rows }
+    }
 }
 
 /// Numeric mode.
@@ -302,12 +261,20 @@ pub trait Device: Send {
     /// `out[i] = x[logits_rows[i]]`.
     fn gather(&mut self, batch: DeviceBatch, x: BufferId, out: BufferId);
 
-    /// Remembers `place` when a value of `x` is not finite; the next [`Device::read`] reports the first such place.
+    /// Remembers `place` when a value of `x` is not finite. A check belongs to its batch: [`Device::read`] of this one
+    /// reports it, and of no other.
     fn check_finite(&mut self, batch: DeviceBatch, x: BufferId, place: Place);
 
-    /// Waits for the queued operations and appends the first `rows` rows of `x` to `out`.
+    /// Waits for the queued operations and appends the first `rows` rows of `x`, which `batch` has filled, to `out`.
     ///
     /// # Errors
-    /// [`DeviceError::NotFinite`] when a check before it failed.
-    fn read(&mut self, x: BufferId, rows: usize, out: &mut Vec<f32>) -> Result<(), DeviceError>;
+    /// [`DeviceError::NotFinite`], once, when a check of `batch` failed: the first of them along the model. A check is kept
+    /// until it is reported or its batch is no longer valid, so a step that was given up blames no later one.
+    fn read(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        rows: usize,
+        out: &mut Vec<f32>,
+    ) -> Result<(), DeviceError>;
 }

@@ -1,12 +1,13 @@
 //! The operations on single rows: embed, norm, linear, rope, gather, and the finite check.
 
-use super::rig::{Make, NO_HEADS, Random, Rig, Weights, bits, norm};
+use crate::rig::{NO_HEADS, Random, Rig, Weights, bits, norm};
+use crate::{Candidate, Make};
 use glimmer_tensor::{
-    BufferId, Capacity, Compute, DType, DeviceBatch, DeviceError, Epilogue, Heads, KvType, MatrixId,
-    MatrixUse, NormKind, Place, Plan, ReferenceDevice, Role, Rope, RopePairs, RopeSection,
+    Batch, BufferId, Capacity, Compute, DType, Device, DeviceBatch, DeviceError, Epilogue, Heads, KvType,
+    MatrixId, MatrixUse, NormKind, Place, Plan, ReferenceDevice, Role, Rope, RopePairs, RopeSection,
 };
 
-fn reference() -> Box<dyn glimmer_tensor::Device> {
+fn reference() -> Box<dyn Device> {
     Box::new(ReferenceDevice::new())
 }
 
@@ -19,13 +20,14 @@ fn close(what: &str, found: &[f32], expected: &[f32], tolerance: impl Fn(usize) 
 }
 
 /// Looks up every row of tables of every type: equal to the reference to the bit.
-pub(crate) fn embed(make: Make<'_>) {
+pub fn embed(candidate: &Candidate) {
+    let make = candidate.make();
     let mut rng = Random(1);
     for dtype in DType::WEIGHTS {
         for used_for in [MatrixUse::Rows, MatrixUse::Linear] {
             let parts = [7, 1, 25].map(|rows| Weights::random(&mut rng, dtype, rows, 512));
             let tokens: Vec<u32> = (0..33).rev().collect();
-            let found = [make, &reference].map(|make| {
+            let found = [make, &reference].map(|make: Make<'_>| {
                 let (mut rig, (input, table)) =
                     Rig::new(make, 33, 2, &[NO_HEADS], KvType::F32, 1, |device| {
                         let views: Vec<_> = parts.iter().map(Weights::view).collect();
@@ -48,10 +50,10 @@ fn both<T>(
     make: Make<'_>,
     [rows, width, out_width]: [usize; 3],
     values: &[f32],
-    load: impl Fn(&mut dyn glimmer_tensor::Device) -> T,
-    op: impl Fn(&mut dyn glimmer_tensor::Device, DeviceBatch, &T, BufferId, BufferId),
+    load: impl Fn(&mut dyn Device) -> T,
+    op: impl Fn(&mut dyn Device, DeviceBatch, &T, BufferId, BufferId),
 ) -> [Vec<f32>; 2] {
-    [make, &reference].map(|make| {
+    [make, &reference].map(|make: Make<'_>| {
         let pages = rows.div_ceil(32);
         let (mut rig, (input, poison, loaded)) =
             Rig::new(make, rows, pages, &[NO_HEADS], KvType::F32, 1, |device| {
@@ -71,7 +73,8 @@ fn both<T>(
 }
 
 /// Both norms, stored and added, on widths around the vectors'. Tolerance: 2e-6 of the greatest element.
-pub(crate) fn norms(make: Make<'_>) {
+pub fn norms(candidate: &Candidate) {
+    let make = candidate.make();
     for width in [1, 3, 15, 16, 17, 48, 127, 512, 4096] {
         for rows in [1, 2, 5, 33] {
             for kind in [NormKind::Rms, NormKind::Layer] {
@@ -102,19 +105,14 @@ pub(crate) fn norms(make: Make<'_>) {
 }
 
 /// A table of random rows, the same for every device.
-fn rows_of(device: &mut dyn glimmer_tensor::Device, rows: usize, width: usize) -> MatrixId {
+fn rows_of(device: &mut dyn Device, rows: usize, width: usize) -> MatrixId {
     Rig::input(device, rows, width, &Random(rows as u64).normals(rows * width))
 }
 
-/// Products with every weight type and every epilogue. In f32 mode within 2e-6 of the sum of the products' sizes; in
+/// Products with every weight type and every epilogue, within the candidate's tolerance of the sum of the terms' sizes; in
 /// auto mode quantized types add half a step of 8-bit activations, the step being at most twice `max |x| / 127`.
-pub(crate) fn linear(make: Make<'_>, compute: Compute) {
-    linear_within(make, compute, |_| 2e-6);
-}
-
-/// The same for devices whose auto mode rounds the operands of floating-point products: `rounding` of a type is what a
-/// product may be off, relative to its size.
-pub(crate) fn linear_within(make: Make<'_>, compute: Compute, rounding: impl Fn(DType) -> f32) {
+pub fn linear(candidate: &Candidate) {
+    let (make, compute, rounding) = (candidate.make(), candidate.compute, candidate.tolerances.product);
     let mut rng = Random(3);
     let (cols, rows) = (256, 24);
     for dtype in DType::WEIGHTS {
@@ -183,17 +181,14 @@ pub(crate) fn linear_within(make: Make<'_>, compute: Compute, rounding: impl Fn(
 }
 
 /// A residual whose other addend is a third buffer.
-pub(crate) fn residual_from_another(make: Make<'_>) {
-    // 64 products below 1 each, even in auto mode where f32 weights meet f32 activations.
-    residual_from_another_within(make, 1e-5);
-}
-
-/// The same with a tolerance of one's own.
-pub(crate) fn residual_from_another_within(make: Make<'_>, tolerance: f32) {
+pub fn residual_from_another(candidate: &Candidate) {
+    let make = candidate.make();
+    // 64 products of about 0.1 each add up to 5 or so.
+    let tolerance = 5.0 * (candidate.tolerances.product)(DType::F32);
     let mut rng = Random(4);
     let w = Weights::random(&mut rng, DType::F32, 48, 64);
     let values = rng.normals(5 * 64);
-    let [found, expected] = [make, &reference].map(|make| {
+    let [found, expected] = [make, &reference].map(|make: Make<'_>| {
         let (mut rig, (x_rows, from_rows, w)) = Rig::new(make, 5, 1, &[NO_HEADS], KvType::F32, 1, |device| {
             let w = device.load_matrix(&[w.view()], None, MatrixUse::Linear, &|_| ()).unwrap();
             (Rig::input(device, 5, 64, &values), rows_of(device, 5, 48), w)
@@ -211,7 +206,8 @@ pub(crate) fn residual_from_another_within(make: Make<'_>, tolerance: f32) {
 }
 
 /// Both pairings, two axes, elements that pass through. Tolerance: three roundings of f32.
-pub(crate) fn rope(make: Make<'_>) {
+pub fn rope(candidate: &Candidate) {
+    let make = candidate.make();
     let heads = Heads { value_dim: 24, ..Heads::new(6, 2, 20) };
     let width = heads.qkv_width();
     let section = |axis, first_dim, n: usize| RopeSection {
@@ -230,7 +226,7 @@ pub(crate) fn rope(make: Make<'_>) {
                 let mut rng = Random(5);
                 let values = rng.normals(rows * width);
                 let positions: Vec<f32> = (0..rows * 2).map(|_| rng.below(100_000) as f32).collect();
-                let [found, expected] = [make, &reference].map(|make| {
+                let [found, expected] = [make, &reference].map(|make: Make<'_>| {
                     let rope = Rope { pairs, sections: sections.clone(), magnitude: *magnitude };
                     let (mut rig, (input, ropes)) =
                         Rig::new(make, rows, rows.div_ceil(32), &[heads], KvType::F32, 2, |device| {
@@ -253,19 +249,20 @@ pub(crate) fn rope(make: Make<'_>) {
 }
 
 /// Picks the rows that want logits, out of a batch of several sequences.
-pub(crate) fn gather(make: Make<'_>) {
+pub fn gather(candidate: &Candidate) {
+    let make = candidate.make();
     let mut rng = Random(6);
     let values = rng.normals(9 * 40);
-    let found = [make, &reference].map(|make| {
+    let found = [make, &reference].map(|make: Make<'_>| {
         let (mut rig, input) =
             Rig::new(make, 9, 3, &[NO_HEADS], KvType::F32, 1, |device| Rig::input(device, 9, 40, &values));
         let (x, out) = (rig.buffer(Role::Hidden, 40), rig.buffer(Role::Last, 40));
         rig.poison(input, out);
-        let mut batch = glimmer_tensor::Batch::default();
+        let mut batch = Batch::default();
         batch.push(&[0, 1, 2, 3], 0..4, &[0.0; 4], 0, vec![2], [1, 3]);
         batch.push(&[4], 0..1, &[0.0; 1], 0, vec![0], []);
         batch.push(&[5, 6, 7, 8], 0..4, &[0.0; 4], 0, vec![1], [0, 3]);
-        let batch = rig.device.upload(&batch).unwrap();
+        let batch = rig.upload(&batch);
         rig.device.embed(batch, input, x);
         rig.device.gather(batch, x, out);
         rig.read(out, 4)
@@ -274,7 +271,8 @@ pub(crate) fn gather(make: Make<'_>) {
 }
 
 /// The first place that is not finite is named, once, and values beyond the batch's rows do not count.
-pub(crate) fn check_finite(make: Make<'_>) {
+pub fn check_finite(candidate: &Candidate) {
+    let make = candidate.make();
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for width in [8, 40_000] {
             let mut values = vec![1f32; 4 * width];
@@ -288,24 +286,62 @@ pub(crate) fn check_finite(make: Make<'_>) {
             rig.device.embed(batch, input, x);
             let fewer = rig.rows(&[0, 1]);
             rig.device.check_finite(fewer, x, Place::Embedding);
-            rig.device.read(x, 2, &mut out).unwrap();
+            rig.device.read(fewer, x, 2, &mut out).unwrap();
             let batch = rig.rows(&[0, 1, 2, 3]);
             rig.device.check_finite(batch, x, Place::FeedForward(3));
             rig.device.check_finite(batch, x, Place::Logits);
-            let error = rig.device.read(x, 4, &mut out).unwrap_err();
+            let error = rig.device.read(batch, x, 4, &mut out).unwrap_err();
             let expected = DeviceError::NotFinite { place: Place::FeedForward(3), value: bad.to_string() };
             assert_eq!(error, expected);
             assert_eq!(out.len(), 2 * width, "nothing is appended after a failed check");
-            rig.device.read(x, 4, &mut out).unwrap();
+            rig.device.read(batch, x, 4, &mut out).unwrap();
         }
     }
 }
 
+/// A check that failed is reported by the read of its own step, however late, and by no other: not when two steps are under
+/// way, and not when a step was given up before it was read.
+pub fn checks_belong_to_their_step(candidate: &Candidate) {
+    let values = [1.0, 1.0, f32::NAN, 1.0];
+    let (mut rig, input) = Rig::new(candidate.make(), 2, 1, &[NO_HEADS], KvType::F32, 1, |device| {
+        Rig::input(device, 2, 2, &values)
+    });
+    let x = rig.buffer(Role::Hidden, 2);
+    let check = |rig: &mut Rig, batch, place| {
+        rig.device.embed(batch, input, x);
+        rig.device.check_finite(batch, x, place);
+    };
+    let not_finite = |place| Err(DeviceError::NotFinite { place, value: "NaN".to_owned() });
+    let mut out = Vec::new();
+    let mut read = |rig: &mut Rig, batch| rig.device.read(batch, x, 1, &mut out);
+
+    let bad = rig.rows(&[1]);
+    check(&mut rig, bad, Place::Attention(1));
+    let good = rig.rows(&[0]);
+    check(&mut rig, good, Place::Embedding);
+    assert_eq!(read(&mut rig, good), Ok(()), "the failed check is another step's");
+    assert_eq!(read(&mut rig, bad), not_finite(Place::Attention(1)), "an upload forgets no check");
+    assert_eq!(read(&mut rig, bad), Ok(()), "it is reported once");
+    for step in 0..4 {
+        let given_up = rig.rows(&[1]);
+        check(&mut rig, given_up, Place::FeedForward(step));
+        for _ in 0..=step {
+            let next = rig.rows(&[0]);
+            check(&mut rig, next, Place::Logits);
+            assert_eq!(read(&mut rig, next), Ok(()), "a step that was given up is nobody else's fault");
+        }
+    }
+    let last = rig.rows(&[1]);
+    check(&mut rig, last, Place::Logits);
+    assert_eq!(read(&mut rig, last), not_finite(Place::Logits));
+}
+
 /// Bad batches, weights that do not fit together and impossible plans are errors.
-pub(crate) fn refusals(make: Make<'_>) {
+pub fn refusals(candidate: &Candidate) {
+    let make = candidate.make();
     let (mut rig, _) = Rig::new(make, 4, 2, &[NO_HEADS], KvType::F32, 1, |_| ());
     let mut refuse = |token: u32, slot: usize, page: u32| {
-        let mut batch = glimmer_tensor::Batch::default();
+        let mut batch = Batch::default();
         batch.push(&[token], slot..slot + 1, &[0.0], 0, vec![page], [0]);
         rig.device.upload(&batch).unwrap_err()
     };
@@ -325,4 +361,44 @@ pub(crate) fn refusals(make: Make<'_>) {
     let plan = Plan { capacity, vocab: 1, layers: vec![NO_HEADS], kv_type: KvType::F32, axes: 1 };
     let error = device.plan(&plan).unwrap_err();
     assert!(matches!(error, DeviceError::OutOfMemory { .. }), "{error}");
+}
+
+/// Norms and products: rows in a batch of any size against the same rows in others.
+pub fn a_row_does_not_depend_on_its_company(candidate: &Candidate) {
+    let mut rng = Random(41);
+    for dtype in DType::WEIGHTS {
+        let (count, outputs, cols) = (70, 40, 512);
+        let weights = Weights::random(&mut rng, dtype, outputs, cols);
+        let values = rng.normals(count * cols);
+        let addend = rng.normals(count * outputs);
+        let seed = rng.bits();
+        let (mut rig, (input, addend, w, norm)) =
+            Rig::new(candidate.make(), count, count.div_ceil(32), &[NO_HEADS], KvType::F32, 1, |device| {
+                let w = device.load_matrix(&[weights.view()], None, MatrixUse::Linear, &|_| ()).unwrap();
+                let addend = Rig::input(device, count, outputs, &addend);
+                let norm = norm(&mut Random(seed), device, NormKind::Layer, cols);
+                (Rig::input(device, count, cols, &values), addend, w, norm)
+            });
+        let (x, normed) = (rig.buffer(Role::Hidden, cols), rig.buffer(Role::Normed, cols));
+        let out = rig.buffer(Role::Branch, outputs);
+        let mut compute_rows = |rows: &[u32]| {
+            rig.poison(input, normed);
+            rig.poison(addend, out);
+            let batch = rig.rows(rows);
+            rig.device.embed(batch, input, x);
+            rig.device.embed(batch, addend, out);
+            rig.device.norm(batch, x, &norm, normed);
+            rig.device.linear(batch, normed, w, Epilogue::Residual { from: out, scale: 1.5 }, out);
+            (bits(&rig.read(normed, rows.len())), bits(&rig.read(out, rows.len())))
+        };
+        let all: Vec<u32> = (0..count as u32).collect();
+        let (norms, products) = compute_rows(&all);
+        for part in [&all[..1], &all[7..9], &all[20..25], &all[30..38], &all[11..20], &all[3..68]] {
+            let (part_norms, part_products) = compute_rows(part);
+            let (from, to) = (part[0] as usize, part[0] as usize + part.len());
+            assert!(part_norms == norms[from * cols..to * cols], "{dtype} norms {from}..{to}");
+            let expected = &products[from * outputs..to * outputs];
+            assert!(part_products == expected, "{dtype} products {from}..{to}");
+        }
+    }
 }

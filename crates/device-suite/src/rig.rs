@@ -1,20 +1,19 @@
 //! A device set up for one operation: inputs get into buffers through an embedding table of f32 rows, whose last row is
 //! poison.
 
+use crate::Make;
 use glimmer_tensor::{
     Batch, BufferId, Capacity, DType, Device, DeviceBatch, Heads, KvType, MatrixId, MatrixUse, MatrixView,
     Norm, NormKind, PAGE_SLOTS, PageId, Plan, Role,
 };
 
-/// Makes devices of one kind.
-pub(crate) type Make<'a> = &'a dyn Fn() -> Box<dyn Device>;
-
 /// Numbers that are the same in every run (SplitMix64; Steele et al., 2014).
-pub(crate) struct Random(pub(crate) u64);
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
 
 impl Random {
     /// 64 bits.
-    pub(crate) fn bits(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,22 +22,22 @@ impl Random {
     }
 
     /// Below `n`.
-    pub(crate) fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         (self.bits() % n as u64) as usize
     }
 
     /// About normal: the sum of twelve uniform numbers.
-    pub(crate) fn normal(&mut self) -> f32 {
+    pub fn normal(&mut self) -> f32 {
         (0..12).map(|_| (self.bits() >> 40) as f32 / (1u64 << 24) as f32).sum::<f32>() - 6.0
     }
 
     /// `n` normal numbers.
-    pub(crate) fn normals(&mut self, n: usize) -> Vec<f32> {
+    pub fn normals(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| self.normal()).collect()
     }
 
     /// The numbers below `n` in any order.
-    pub(crate) fn shuffled(&mut self, n: usize) -> Vec<PageId> {
+    pub fn shuffled(&mut self, n: usize) -> Vec<PageId> {
         let mut all: Vec<PageId> = (0..n as PageId).collect();
         (1..n).rev().for_each(|i| all.swap(i, self.below(i + 1)));
         all
@@ -46,20 +45,20 @@ impl Random {
 }
 
 /// The heads of a plan for which attention does not matter.
-pub(crate) const NO_HEADS: Heads = Heads::new(1, 1, 16);
+pub const NO_HEADS: Heads = Heads::new(1, 1, 16);
 
 /// A matrix of random bytes with sane scales.
-pub(crate) struct Weights {
-    pub(crate) dtype: DType,
-    pub(crate) rows: usize,
-    pub(crate) cols: usize,
+pub struct Weights {
+    dtype: DType,
+    rows: usize,
+    cols: usize,
     data: Vec<u8>,
     row_scale: Option<Vec<u8>>,
 }
 
 impl Weights {
     /// Weights of about the size of 0.1.
-    pub(crate) fn random(rng: &mut Random, dtype: DType, rows: usize, cols: usize) -> Weights {
+    pub fn random(rng: &mut Random, dtype: DType, rows: usize, cols: usize) -> Weights {
         let mut half = |size: f32| half::f16::from_f32(size * (1.0 + rng.normal().abs())).to_le_bytes();
         // The f16 fields of a block: offset and ten times the size.
         let fields: &[(usize, f32)] = match dtype {
@@ -101,23 +100,26 @@ impl Weights {
     }
 
     /// As a device takes it.
-    pub(crate) fn view(&self) -> MatrixView<'_> {
+    pub fn view(&self) -> MatrixView<'_> {
         MatrixView::new(self.dtype, self.rows, self.cols, &self.data, self.row_scale.as_deref())
             .expect("a well-formed matrix")
     }
 }
 
 /// A device with a plan.
-pub(crate) struct Rig {
-    pub(crate) device: Box<dyn Device>,
+pub struct Rig {
+    /// The device.
+    pub device: Box<dyn Device>,
     capacity: Capacity,
     axes: usize,
+    /// What was uploaded last.
+    last: Option<DeviceBatch>,
 }
 
 impl Rig {
     /// A device whose inputs have at most `rows` rows, with a pool of `pages`. `load` loads what else is needed before
     /// the plan.
-    pub(crate) fn new<T>(
+    pub fn new<T>(
         make: Make<'_>,
         rows: usize,
         pages: usize,
@@ -131,11 +133,11 @@ impl Rig {
         let capacity = Capacity { rows, logits_rows: rows, pages };
         let plan = Plan { capacity, vocab: rows + 1, layers: layers.to_vec(), kv_type, axes };
         device.plan(&plan).expect("memory for a small plan");
-        (Rig { device, capacity, axes }, loaded)
+        (Rig { device, capacity, axes, last: None }, loaded)
     }
 
     /// Loads values for the planned number of rows, with a row of poison after them.
-    pub(crate) fn input(device: &mut dyn Device, rows: usize, width: usize, values: &[f32]) -> MatrixId {
+    pub fn input(device: &mut dyn Device, rows: usize, width: usize, values: &[f32]) -> MatrixId {
         let mut bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         assert_eq!(bytes.len(), rows * width * 4);
         bytes.extend((0..width).flat_map(|_| f32::NAN.to_le_bytes()));
@@ -144,45 +146,51 @@ impl Rig {
     }
 
     /// A buffer.
-    pub(crate) fn buffer(&mut self, role: Role, width: usize) -> BufferId {
+    pub fn buffer(&mut self, role: Role, width: usize) -> BufferId {
         self.device.buffer(0, role, width).expect("memory for a small buffer")
     }
 
     /// A batch of one sequence whose rows take the rows `tokens` of an input.
-    pub(crate) fn rows(&mut self, tokens: &[u32]) -> DeviceBatch {
+    pub fn rows(&mut self, tokens: &[u32]) -> DeviceBatch {
         self.rows_at(tokens, &vec![0.0; tokens.len() * self.axes])
     }
 
     /// The same, with rotary positions.
-    pub(crate) fn rows_at(&mut self, tokens: &[u32], rope_pos: &[f32]) -> DeviceBatch {
+    pub fn rows_at(&mut self, tokens: &[u32], rope_pos: &[f32]) -> DeviceBatch {
         let mut batch = Batch::default();
         let pages = (0..tokens.len().div_ceil(PAGE_SLOTS) as PageId).collect();
         batch.push(tokens, 0..tokens.len(), rope_pos, 0, pages, 0..tokens.len());
-        self.device.upload(&batch).expect("a batch within the plan")
+        self.upload(&batch)
+    }
+
+    /// Any batch.
+    pub fn upload(&mut self, batch: &Batch) -> DeviceBatch {
+        *self.last.insert(self.device.upload(batch).expect("a batch within the plan"))
     }
 
     /// Fills all planned rows of a buffer with NaN. `table` is any input of the buffer's width.
-    pub(crate) fn poison(&mut self, table: MatrixId, buffer: BufferId) {
+    pub fn poison(&mut self, table: MatrixId, buffer: BufferId) {
         let batch = self.rows(&vec![self.capacity.rows as u32; self.capacity.rows]);
         self.device.embed(batch, table, buffer);
     }
 
-    /// The first `rows` rows of a buffer.
-    pub(crate) fn read(&mut self, buffer: BufferId, rows: usize) -> Vec<f32> {
+    /// The first `rows` rows of a buffer as the last step left them.
+    pub fn read(&mut self, buffer: BufferId, rows: usize) -> Vec<f32> {
         let mut out = Vec::new();
-        self.device.read(buffer, rows, &mut out).expect("no check failed");
+        let last = self.last.expect("a step before what it computes is read");
+        self.device.read(last, buffer, rows, &mut out).expect("no check failed");
         out
     }
 }
 
 /// A norm with random weights.
-pub(crate) fn norm(rng: &mut Random, device: &mut dyn Device, kind: NormKind, width: usize) -> Norm {
+pub fn norm(rng: &mut Random, device: &mut dyn Device, kind: NormKind, width: usize) -> Norm {
     let weight = device.load_vector(&rng.normals(width));
     let bias = (kind == NormKind::Layer).then(|| device.load_vector(&rng.normals(width)));
     Norm { kind, weight, bias, eps: 1e-5 }
 }
 
 /// The bits of a slice, for comparisons that know no equal zeros and unequal NaN.
-pub(crate) fn bits(values: &[f32]) -> Vec<u32> {
+pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
