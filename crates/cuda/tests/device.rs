@@ -4,7 +4,7 @@
 
 use glimmer_cuda::{CudaDevice, CudaOptions};
 use glimmer_device_suite::{Candidate, Tolerances};
-use glimmer_tensor::{Compute, DType, Device, KvType};
+use glimmer_tensor::{Capacity, Compute, DType, Device, DeviceError, Heads, KvType, Plan};
 
 glimmer_device_suite::suite!(candidates);
 
@@ -90,13 +90,25 @@ fn the_emulation_works() {
 #[cfg(feature = "emulate")]
 #[test]
 fn memory_that_cannot_be_had_is_an_error() {
-    use glimmer_tensor::{Capacity, DeviceError, Heads, Plan, Role};
     let mut device = device(Machine::Emulated, Compute::F32);
     let capacity = Capacity { rows: 4, logits_rows: 4, pages: 1 };
     let plan = Plan { capacity, vocab: 1, layers: vec![Heads::new(1, 1, 16)], kv_type: KvType::F16, axes: 1 };
     device.plan(&plan).expect("memory for a small plan");
-    let error = device.buffer(0, Role::Logits, 1 << 40).unwrap_err();
+    let error = device.buffer(0, glimmer_tensor::Role::Logits, 1 << 40).unwrap_err();
     assert!(matches!(error, DeviceError::OutOfMemory { .. }), "{error}");
+}
+
+#[test]
+fn heads_wider_than_any_kernel_are_refused() {
+    let capacity = Capacity { rows: 4, logits_rows: 4, pages: 1 };
+    for heads in [Heads::new(1, 1, 257), Heads { value_dim: 300, ..Heads::new(1, 1, 16) }] {
+        let layers = vec![Heads::new(1, 1, 16), heads];
+        let plan = Plan { capacity, vocab: 1, layers, kv_type: KvType::F16, axes: 1 };
+        for candidate in candidates() {
+            let error = candidate.make()().plan(&plan).unwrap_err();
+            assert!(matches!(error, DeviceError::Failed(_)), "{error}");
+        }
+    }
 }
 
 #[test]
