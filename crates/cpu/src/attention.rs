@@ -9,10 +9,10 @@
 
 use crate::isa::Isa;
 use crate::kv::{KvCache, Numbers, WIDENED_FROM};
+use crate::lanes::{Kernel, Lanes, dispatch, exp};
 use crate::memory::{Parts, Slab};
 use crate::pool::Pool;
 use crate::schedule::{Item, Unit, unit_rows};
-use crate::simd::{Kernel, Simd, dispatch, exp};
 use crate::step::Step;
 use crate::tiles;
 use glimmer_tensor::{CHUNK_SLOTS, DeviceError, Heads, PAGE_SLOTS, PageId, Plan};
@@ -158,7 +158,7 @@ impl Kernel for WholeUnits<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Lanes>(self, s: S) {
         let Inputs { step, heads, stride, .. } = *self.inputs;
         while let Some((unit, item)) = claim(step, self.next) {
             let scratch = &mut *self.scratch;
@@ -198,7 +198,7 @@ impl Kernel for SingleChunks<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Lanes>(self, s: S) {
         let Inputs { step, heads, stride, .. } = *self.inputs;
         while let Some((unit, item)) = claim(step, self.next) {
             let scratch = &mut *self.scratch;
@@ -232,7 +232,7 @@ impl Kernel for MergeChunks<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Lanes>(self, s: S) {
         let Inputs { step, heads, stride, .. } = *self.inputs;
         let mut turn = 0;
         for unit in &step.schedule.units {
@@ -286,7 +286,7 @@ impl Inputs<'_> {
     /// `after` is what will be computed next.
     #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "three of them are scratch")]
-    fn attend<S: Simd>(
+    fn attend<S: Lanes>(
         &self,
         s: S,
         unit: &Unit,
@@ -387,7 +387,7 @@ impl Inputs<'_> {
 
 /// Merges the state of the next chunk into that of the chunks before it.
 #[inline(always)]
-fn merge<S: Simd>(s: S, running: &mut [f32], chunk: &[f32]) {
+fn merge<S: Lanes>(s: S, running: &mut [f32], chunk: &[f32]) {
     let padded = running.len() - STATE_TAIL;
     let (best, next) = (running[padded], chunk[padded]);
     let greatest = if best > next { best } else { next };

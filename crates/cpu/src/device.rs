@@ -4,12 +4,12 @@ use crate::attention::Attention;
 use crate::finite::first_not_finite;
 use crate::isa::{Isa, IsaError};
 use crate::kv::KvCache;
+use crate::lanes::dispatch;
 use crate::linear::{Activations, Finish, PackedMatrix, Packer, linear};
 use crate::memory::{Arena, Parts, Slab, share};
 use crate::norm::NormRows;
 use crate::os;
 use crate::pool::{MAX_THREADS, Pool};
-use crate::simd::dispatch;
 use crate::step::Step;
 use crate::topology::Topology;
 use glimmer_tensor::{
@@ -270,11 +270,11 @@ impl Device for CpuDevice {
         let step = &self.planned.as_ref().expect("plan() comes before any step").steps[batch.0 as usize];
         let table = &self.matrices[table.0 as usize];
         let out = &mut self.buffers[out.0 as usize];
-        let width = table.cols();
+        let (isa, width) = (self.isa, table.cols());
         assert_eq!(width, out.width, "an embedding is as wide as its buffer");
         each_row(&self.pool, step.rows(), width, &mut out.values, |rows, out| {
             for (&token, out) in step.tokens[rows].iter().zip(out.chunks_exact_mut(width)) {
-                table.decode_row(token as usize, out);
+                table.decode_row(isa, token as usize, out);
             }
         });
     }

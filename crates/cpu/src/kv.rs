@@ -6,9 +6,9 @@
 //! `[blocks][slots]`, for values `[slots][blocks]`. Rounding is that of [`glimmer_tensor::KvType::round`].
 
 use crate::isa::Isa;
+use crate::lanes::{Kernel, Lanes, dispatch};
 use crate::memory::{LINE, Parts, Slab};
 use crate::pool::Pool;
-use crate::simd::{Kernel, Simd, dispatch};
 use crate::step::Step;
 use glimmer_tensor::{DeviceError, Heads, KV_BLOCK, KvType, PAGE_SLOTS, PageId, Plan, q8_scale};
 use half::f16;
@@ -93,7 +93,7 @@ impl TileShape {
 
     /// The keys of a tile `[dim][slots]`, for this many queries: the tile's own, or widened into `wide`.
     #[inline(always)]
-    pub(crate) fn keys<'a, S: Simd>(
+    pub(crate) fn keys<'a, S: Lanes>(
         &self,
         s: S,
         tile: &'a [u8],
@@ -130,7 +130,7 @@ impl TileShape {
 
     /// The values of a tile `[slots][padded]`, in the same way.
     #[inline(always)]
-    pub(crate) fn values<'a, S: Simd>(
+    pub(crate) fn values<'a, S: Lanes>(
         &self,
         s: S,
         tile: &'a [u8],
@@ -225,7 +225,7 @@ fn q8_block(block: &[f32]) -> (f16, [i8; KV_BLOCK]) {
 
 /// Widens a whole number of 16 elements.
 #[inline(always)]
-fn widen_f16<S: Simd>(s: S, from: &[f16], to: &mut [f32]) {
+fn widen_f16<S: Lanes>(s: S, from: &[f16], to: &mut [f32]) {
     for (from, to) in from.chunks_exact(S::LANES).zip(to.chunks_exact_mut(S::LANES)) {
         // SAFETY: both chunks hold LANES elements.
         unsafe { s.store(s.load_f16(from.as_ptr()), to.as_mut_ptr()) };
@@ -293,7 +293,7 @@ impl Kernel for WriteTiles<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Lanes>(self, _: S) {
         let WriteTiles { heads, shape, step, qkv, tiles, .. } = self;
         let (dim, bytes) = (heads.head_dim, shape.bytes());
         for sequence in &step.sequences {
@@ -327,7 +327,7 @@ mod tests {
         type Output = [Vec<f32>; 2];
 
         #[inline(always)]
-        fn run<S: Simd>(self, s: S) -> [Vec<f32>; 2] {
+        fn run<S: Lanes>(self, s: S) -> [Vec<f32>; 2] {
             let mut wide = vec![f32::NAN; PAGE_SLOTS * self.0.padded];
             let own = |numbers: Numbers<'_>| match numbers {
                 Numbers::F32(numbers) => numbers.to_vec(),
