@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use glimmer_checkpoint::Checkpoint;
-use glimmer_models::export::{Mix, WeightTypes, directory_layout, promised};
-use glimmer_models::names::Layout;
+use glimmer_models::export::{Mix, WeightTypes, directory_naming, promised};
+use glimmer_models::names::TensorNaming;
 use glimmer_models::{Understood, published_config, published_name, published_names, understand};
 
 fn understood(name: &str) -> Understood {
@@ -35,10 +35,10 @@ fn parameters_are_those_of_the_models() {
         ("chatglm-6b", 6_707_929_088),
     ] {
         let understood = understood(name);
-        for layout in [Layout::Gguf, directory_layout(&understood.spec)] {
-            let tensors = promised(&understood, layout).unwrap();
+        for naming in [TensorNaming::Gguf, directory_naming(&understood.spec)] {
+            let tensors = promised(&understood, naming).unwrap();
             let found: usize = tensors.iter().map(|t| t.shape.iter().product::<usize>()).sum();
-            assert_eq!(found as u64, parameters, "{name}, {layout:?}");
+            assert_eq!(found as u64, parameters, "{name}, {naming:?}");
         }
     }
 }
@@ -49,7 +49,7 @@ fn parameters_are_those_of_the_models() {
 fn files_have_the_published_sizes() {
     for (name, published) in [("glm-edge-1.5b-chat", 980_470_144u64), ("glm-edge-4b-chat", 2_627_489_280)] {
         let understood = understood(name);
-        let tensors = promised(&understood, Layout::Gguf).unwrap();
+        let tensors = promised(&understood, TensorNaming::Gguf).unwrap();
         let types = WeightTypes::Mix(Mix::Q4_K_M).choose(&understood.spec, &tensors);
         let bytes = |(tensor, dtype): (&glimmer_models::export::Outgoing<'_>, &glimmer_tensor::DType)| {
             dtype.bytes_for(tensor.shape.iter().product()).unwrap() as u64

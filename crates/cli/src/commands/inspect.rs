@@ -5,7 +5,10 @@ use std::fmt;
 
 use glimmer_chat::{ChatError, Format};
 use glimmer_checkpoint::{Checkpoint, Kind, TensorInfo};
-use glimmer_models::{Block, DecoderSpec, Mlp, Positions, memory, published_name};
+use glimmer_models::{
+    Activation, Attention, DecoderSpec, FeedForward, Positions, Residual, Understood, WeightRole, memory,
+    published_name,
+};
 use glimmer_tensor::{DType, KvType, NormKind};
 use glimmer_tokenizer::{self as tokenizer, Tokenizer};
 use serde::Serialize;
@@ -152,7 +155,7 @@ impl Report {
             let spec = &understood.spec;
             report.family = Some(spec.family.name());
             report.published = published_name(spec);
-            report.config = Some(Config::of(spec, checkpoint, understood.layout.head()));
+            report.config = Some(Config::of(&understood, checkpoint));
             let context = context(args.ctx, spec, terminal);
             report.memory = Some(Memory::of(checkpoint, spec, context, args.kv_type));
             report.warnings = understood.warnings;
@@ -205,45 +208,50 @@ impl fmt::Display for Report {
 }
 
 impl Config {
-    fn of(spec: &DecoderSpec, checkpoint: &Checkpoint, head: &str) -> Self {
+    fn of(understood: &Understood, checkpoint: &Checkpoint) -> Self {
+        let spec = &understood.spec;
+        // The published generations' layers are all alike.
+        let layer = &spec.layers[0];
+        let Attention::Heads { heads, qkv_bias, out_bias } = layer.attention;
+        let FeedForward::Dense { inner, activation, .. } = layer.feed_forward;
         let (positions, divisor) = match spec.positions {
             Positions::Sequential { divisor } => ("in order", divisor),
             Positions::ChatGlm6b { .. } => ("two per token, context seen both ways", 1.0),
         };
         let stored_head = match checkpoint.kind() {
             Kind::None => !spec.tied,
-            _ => checkpoint.info(&format!("{head}.weight")).is_some(),
+            _ => understood.stored(checkpoint, WeightRole::Head).is_some(),
         };
         Config {
-            layers: spec.layers,
+            layers: spec.layers.len(),
             hidden: spec.hidden,
-            ffn: spec.ffn,
+            ffn: inner,
             vocab: spec.vocab,
-            heads: spec.heads.heads,
-            kv_heads: spec.heads.kv_heads,
-            head_dim: spec.heads.head_dim,
+            heads: heads.heads,
+            kv_heads: heads.kv_heads,
+            head_dim: heads.head_dim,
             context: spec.context,
-            norm: match spec.norm {
+            norm: match layer.norm.kind {
                 NormKind::Rms => "RMSNorm",
                 NormKind::Layer => "LayerNorm",
             },
-            eps: spec.eps,
-            mlp: match spec.mlp {
-                Mlp::SwiGlu => "SwiGLU",
-                Mlp::Gelu => "GELU",
+            eps: layer.norm.eps,
+            mlp: match activation {
+                Activation::SwiGlu => "SwiGLU",
+                Activation::Gelu => "GELU",
             },
-            block: match spec.block {
-                Block::PreNorm => "norm before each part",
-                Block::Sandwich => "norms before and after each part",
-                Block::ScaledNormed { .. } => "residual from the norm, scaled",
+            block: match layer.residual {
+                Residual::PreNorm => "norm before each part",
+                Residual::Sandwich => "norms before and after each part",
+                Residual::ScaledNormed { .. } => "residual from the norm, scaled",
             },
             rope_base: spec.rope_base,
             rope_dims: spec.rope.sections.iter().map(|section| 2 * section.inv_freq.len()).sum(),
             rope_divisor: divisor,
             rope_magnitude: spec.rope.magnitude,
             positions,
-            qkv_bias: spec.qkv_bias,
-            linear_bias: spec.linear_bias,
+            qkv_bias,
+            linear_bias: out_bias,
             head: if stored_head { "stored" } else { "the embedding" },
         }
     }

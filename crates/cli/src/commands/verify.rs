@@ -54,7 +54,7 @@ fn compare(args: &VerifyArgs, model: &Model, path: &Path, terminal: &Terminal) -
             path.display()
         );
     }
-    let states = 0..=spec.layers;
+    let states = 0..=spec.layers.len();
     if let Some(state) = golden.hidden.keys().find(|state| !states.contains(state)) {
         bail!("{}: `hidden.{state}` is of a layer that the model does not have", path.display());
     }

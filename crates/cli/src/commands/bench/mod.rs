@@ -17,7 +17,7 @@ use std::time::Instant;
 use anyhow::{bail, ensure};
 use glimmer_cpu::{CpuOptions, Limits};
 use glimmer_models::export::file_type_name;
-use glimmer_models::{Decoder, Positions, Understood};
+use glimmer_models::{Decoder, Positions, Understood, WeightRole};
 use glimmer_tensor::{Batch, Compute, DType, KvType};
 
 use crate::WrongUsage;
@@ -206,11 +206,11 @@ impl Bench<'_> {
     }
 
     fn parameters(&self) -> u64 {
-        let Understood { spec, layout, .. } = self.understood;
-        let stored_head =
-            self.model.checkpoint().is_ok_and(|c| c.info(&format!("{}.weight", layout.head())).is_some());
+        let spec = &self.understood.spec;
+        let stored = |checkpoint| self.understood.stored(checkpoint, WeightRole::Head).is_some();
+        let stored_head = self.model.checkpoint().is_ok_and(stored);
         let matrices = if stored_head { 2 } else { 1 };
-        spec.block_parameters() + (matrices * spec.vocab * spec.hidden) as u64
+        spec.layer_parameters() + (matrices * spec.vocab * spec.hidden) as u64
     }
 }
 

@@ -8,9 +8,9 @@ use anyhow::{Context, bail, ensure};
 use glimmer_checkpoint::gguf::Metadata;
 use glimmer_checkpoint::safetensors::SafetensorsWriter;
 use glimmer_models::export::{
-    Outgoing, WeightTypes, config_json, directory_layout, generation_config_json, outgoing,
+    Outgoing, WeightTypes, config_json, directory_naming, generation_config_json, outgoing,
 };
-use glimmer_models::names::Layout;
+use glimmer_models::names::TensorNaming;
 use glimmer_tensor::DType;
 use serde_json::Value;
 
@@ -54,8 +54,8 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
         )),
     };
     let place = Place::choose(&args.output, args.force)?;
-    let layout = directory_layout(&job.understood.spec);
-    let (tensors, unused) = outgoing(job.checkpoint, job.understood, layout)?;
+    let naming = directory_naming(&job.understood.spec);
+    let (tensors, unused) = outgoing(job.checkpoint, job.understood, naming)?;
     job.warn_of_unused(&unused);
     let types: Vec<DType> = tensors.iter().map(|tensor| asked.unwrap_or(plain(tensor))).collect();
     let announced: Vec<_> =
@@ -68,7 +68,7 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
     if let Some(config) = generation_config_json(job.checkpoint) {
         directory.add_file("generation_config.json", &pretty(&config))?;
     }
-    add_small_files(job, layout, &mut directory)?;
+    add_small_files(job, naming, &mut directory)?;
     job.write_tensors(&tensors, &types, |name, bytes| directory.write(name, bytes))?;
     directory.finish()?;
     place.take()
@@ -141,14 +141,18 @@ fn refuse_precious(out: &Path, force: bool) -> anyhow::Result<bool> {
 }
 
 /// The tokenizer, or what a GGUF has of it.
-fn add_small_files(job: &Job<'_>, layout: Layout, directory: &mut SafetensorsWriter) -> anyhow::Result<()> {
+fn add_small_files(
+    job: &Job<'_>,
+    naming: TensorNaming,
+    directory: &mut SafetensorsWriter,
+) -> anyhow::Result<()> {
     if let Some(metadata) = job.checkpoint.metadata() {
         if let Some(template) = metadata.get::<&str>("tokenizer.chat_template")? {
             directory.add_file("chat_template.jinja", template.as_bytes())?;
         }
         return add_tokenizer_of_gguf(job, metadata, directory);
     }
-    let code: &[&str] = if layout == Layout::ChatGlm6b { &CODE } else { &[] };
+    let code: &[&str] = if naming == TensorNaming::ChatGlm6b { &CODE } else { &[] };
     for name in SMALL_FILES.iter().chain(code) {
         let path = job.model.directory().join(name);
         let size = match fs::metadata(&path) {
