@@ -1,6 +1,7 @@
 //! The published models' configurations are understood as what they are, and promise the tensors that were published.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use glimmer_checkpoint::Checkpoint;
@@ -39,6 +40,38 @@ fn parameters_are_those_of_the_models() {
             let tensors = promised(&understood, naming).unwrap();
             let found: usize = tensors.iter().map(|t| t.shape.iter().product::<usize>()).sum();
             assert_eq!(found as u64, parameters, "{name}, {naming:?}");
+        }
+    }
+}
+
+/// A layer and a role name one weight, and one tensor of the source.
+#[test]
+fn every_weight_has_an_address_and_a_name() {
+    for name in published_names() {
+        let Understood { spec, naming, .. } = understood(name);
+        let parts = spec.parts(true);
+        let addresses: HashSet<_> = parts.iter().map(|part| (part.layer, part.role)).collect();
+        let names: HashSet<_> =
+            parts.iter().map(|part| naming.name(part.layer, part.role).unwrap()).collect();
+        assert_eq!((addresses.len(), names.len()), (parts.len(), parts.len()), "{name}");
+    }
+}
+
+/// Before a list of layers or frequencies is made that is as long.
+#[test]
+fn absurd_sizes_are_refused() {
+    for (name, key) in [
+        ("chatglm-6b", "num_layers"),
+        ("chatglm3-6b", "num_layers"),
+        ("chatglm3-6b", "kv_channels"),
+        ("glm-4-9b-0414", "num_hidden_layers"),
+        ("glm-4-9b-0414", "head_dim"),
+    ] {
+        for size in [0, u32::MAX] {
+            let mut config = published_config(name).unwrap();
+            config[key] = size.into();
+            let error = understand(&Checkpoint::without_weights(Path::new(name), config), None).unwrap_err();
+            assert!(error.to_string().contains("is possible"), "{name}, {key}: {error}");
         }
     }
 }
