@@ -1,4 +1,4 @@
-//! The thread that owns the decoder: take what has arrived, plan, forward, choose, tell.
+//! The thread that owns the decoder: accept what has arrived, plan, forward, choose, tell.
 //!
 //! Whatever goes wrong in one request's path, a panic of its sink included, ends that request and no other. A step that
 //! fails is repeated for each of its requests alone, so that only those fail that fail by themselves.
@@ -16,7 +16,7 @@ use glimmer_tensor::Batch;
 use crate::request::{Event, Finish, Prompt, Request, Score, Sink, Speculation, Token};
 use crate::scheduler::{Appended, Limits, Piece, Refusal, Scheduler, Sequence, SequenceId};
 use crate::speculation::{Drafter, MOST, StepCosts};
-use crate::{EngineError, Sampler, Statistics, log_probabilities};
+use crate::{EngineError, PageListener, Sampler, Statistics, log_probabilities};
 
 /// What reaches the worker: a request, to be answered once per sink.
 pub(crate) struct Submission {
@@ -57,6 +57,7 @@ pub(crate) struct Worker {
     costs: StepCosts,
     statistics: Statistics,
     shared: Arc<Mutex<Statistics>>,
+    listener: Option<PageListener>,
 }
 
 /// Turns a panic into an error.
@@ -83,10 +84,12 @@ impl Worker {
         pages: usize,
         inbox: Receiver<Submission>,
         shared: Arc<Mutex<Statistics>>,
+        listener: Option<PageListener>,
     ) -> Self {
+        let scheduler = Scheduler::new(limits, pages);
         Worker {
             decoder,
-            scheduler: Scheduler::new(limits, pages),
+            scheduler: if listener.is_some() { scheduler.with_page_events() } else { scheduler },
             limits,
             inbox,
             answers: HashMap::new(),
@@ -95,6 +98,7 @@ impl Worker {
             costs: StepCosts::default(),
             statistics: Statistics { pages, ..Statistics::default() },
             shared,
+            listener,
         }
     }
 
@@ -105,11 +109,12 @@ impl Worker {
             let plan = self.scheduler.plan();
             self.announce();
             let forward = self.step(&plan);
+            self.report_pages();
             self.note(&plan, begin.elapsed(), forward);
         }
     }
 
-    /// Takes what has arrived, and waits for it when there is nothing else to do. Answers when the work began; `None`
+    /// Accepts what has arrived, and waits for it when there is nothing else to do. Returns when the work began; `None`
     /// when there is none and never will be.
     fn drain(&mut self) -> Option<Instant> {
         let first = if self.scheduler.is_idle() { Some(self.inbox.recv().ok()?) } else { None };
@@ -231,7 +236,7 @@ impl Worker {
         }
     }
 
-    /// Computes a plan and tells everybody what came of it. Answers the time in the model.
+    /// Computes a plan and tells everybody what came of it. Returns the time in the model.
     fn step(&mut self, plan: &[Piece]) -> Duration {
         let begin = Instant::now();
         let result = guarded(|| self.forward(plan)).flatten();
@@ -294,7 +299,7 @@ impl Worker {
         self.logits = logits;
     }
 
-    /// Takes note of a computed piece: progress of a prompt, the next token, or several that had been guessed.
+    /// Records a computed piece: progress of a prompt, the next token, or several that had been guessed.
     fn advance(&mut self, piece: &Piece, logits: &[f32], vocab: usize) {
         self.scheduler.computed(piece);
         let Some(answer) = self.answers.get(&piece.id) else { return };
@@ -383,7 +388,7 @@ impl Worker {
         }
     }
 
-    /// Hands an event over; ends the request when nobody takes it, or when who does cannot.
+    /// Hands an event over; ends the request when nobody wants it, or when the sink panics.
     fn tell(&mut self, id: SequenceId, event: Event) -> ControlFlow<()> {
         let Some(answer) = self.answers.get_mut(&id) else { return ControlFlow::Break(()) };
         match guarded(|| (answer.sink)(event)) {
@@ -411,7 +416,7 @@ impl Worker {
         ControlFlow::Break(())
     }
 
-    /// Takes note of a step's cost.
+    /// Records a step's cost.
     fn note(&mut self, plan: &[Piece], whole: Duration, forward: Duration) {
         let rows = plan.iter().map(|piece| piece.slots.len()).sum();
         if !plan.is_empty() && plan.iter().all(|piece| piece.slots.len() == piece.drafts + 1) {
@@ -421,6 +426,17 @@ impl Worker {
         self.statistics.forward += forward;
         self.statistics.outside += whole - forward;
         self.publish_statistics();
+    }
+
+    /// Tells the listener what happened to pages. One that panics has missed an event and is not told of others.
+    fn report_pages(&mut self) {
+        let events = self.scheduler.page_events();
+        if let Some(listener) = &mut self.listener
+            && guarded(|| events.into_iter().for_each(listener)).is_err()
+        {
+            // Dropping it may run its owner's code.
+            let _ = guarded(|| self.listener = None);
+        }
     }
 
     fn publish_statistics(&mut self) {

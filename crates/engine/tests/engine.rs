@@ -6,14 +6,16 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use glimmer_checkpoint::Checkpoint;
 use glimmer_cpu::{CpuDevice, CpuOptions};
 use glimmer_engine::{
-    Engine, EngineError, EngineOptions, Event, Finish, Request, Sampling, Score, Speculation, Statistics,
+    Engine, EngineError, EngineOptions, Event, Finish, PageEvent, PageKey, Request, Sampling, Score,
+    Speculation, Statistics,
 };
-use glimmer_models::{load, understand};
+use glimmer_models::{Decoder, load, understand};
 use glimmer_tensor::{Compute, KvType};
 
 fn fixture(name: &str) -> PathBuf {
@@ -32,11 +34,14 @@ fn engine(name: &str, options: EngineOptions) -> Engine {
 }
 
 fn engine_of(directory: &Path, compute: Compute, options: EngineOptions) -> Engine {
+    Engine::start(decoder(directory, compute), options).unwrap()
+}
+
+fn decoder(directory: &Path, compute: Compute) -> Decoder {
     let checkpoint = Checkpoint::open(directory).unwrap();
     let understood = understand(&checkpoint, None).unwrap();
     let device = CpuDevice::new(CpuOptions { threads: Some(1), compute, isa: None }).unwrap();
-    let decoder = load(&checkpoint, &understood, Box::new(device), &mut |_, _| {}).unwrap();
-    Engine::start(decoder, options).unwrap()
+    load(&checkpoint, &understood, Box::new(device), &mut |_, _| {}).unwrap()
 }
 
 const OPTIONS: EngineOptions =
@@ -137,6 +142,53 @@ fn an_equal_beginning_is_reused_and_changes_nothing() {
     let next: Vec<u32> =
         first.iter().chain(&cold.tokens).copied().chain([9, 8, 7, 6, 5, 4, 3, 9, 8, 7]).collect();
     assert_eq!(hear(&engine.answer(greedy(next, 4))).cached, 96);
+}
+
+#[test]
+fn a_listener_can_follow_what_is_remembered() {
+    let told = || {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let sender = Arc::clone(&events);
+        let listener = Box::new(move |event| sender.lock().unwrap().push(event));
+        let decoder = decoder(&fixture("glm-edge-1.5b-chat"), Compute::F32);
+        let options = EngineOptions { context: 128, slots: 128, ..OPTIONS };
+        let engine = Engine::start_with_listener(decoder, options, listener).unwrap();
+        for first in [3, 53, 103, 3] {
+            hear(&engine.answer(greedy((first..first + 70).collect(), 4)));
+        }
+        let remembered = at_rest(&engine).pages_cached;
+        drop(engine);
+        (Arc::into_inner(events).unwrap().into_inner().unwrap(), remembered)
+    };
+    let (events, remembered) = told();
+    let mut stored = std::collections::HashSet::new();
+    for event in &events {
+        match *event {
+            PageEvent::Stored { key, parent, ids } => {
+                assert_eq!(key, PageKey::new(parent, &ids, &[]));
+                assert!(stored.insert(key));
+            }
+            PageEvent::Removed { key } => assert!(stored.remove(&key)),
+        }
+    }
+    assert_eq!(stored.len(), remembered);
+    assert!(events.len() > 6, "something had to go: {events:?}");
+    assert_eq!((events, remembered), told(), "another run has the same keys");
+}
+
+#[test]
+fn a_listener_that_panics_harms_no_request() {
+    let name = "glm-edge-1.5b-chat";
+    let listener = Box::new(|_| panic!("injected"));
+    let decoder = decoder(&fixture(name), Compute::F32);
+    let engine = Engine::start_with_listener(decoder, OPTIONS, listener).unwrap();
+    let (prompt, expected) = (ids(name, "gen.input_ids"), ids(name, "gen.new_ids"));
+    let long = greedy((3..103).collect(), 2);
+    for _ in 0..2 {
+        assert_eq!(hear(&engine.answer(long.clone())).end, Ok(Finish::Length));
+        assert_eq!(hear(&engine.answer(greedy(prompt.clone(), 16))).tokens, expected);
+    }
+    assert_eq!(at_rest(&engine).failed, 0);
 }
 
 #[test]
