@@ -5,7 +5,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use glimmer_engine::{Engine, Event, Finish, Prompt, Request, Token};
+use glimmer_engine::{Engine, Event, Finish, PromptProgress, Request, Token};
 use serde::Serialize;
 
 /// How often somebody who waits is asked whether he still does.
@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// What happens while an answer is made.
 pub(crate) enum Progress {
     /// A part of the prompt was read.
-    Prompt(Prompt),
+    Prompt(PromptProgress),
     /// A token was chosen.
     Token(Token),
     /// Nothing, for [`PATIENCE`].

@@ -68,7 +68,7 @@ pub enum Speculation {
 #[derive(Debug)]
 pub enum Event {
     /// A chunk of the prompt was computed.
-    Prompt(Prompt),
+    Prompt(PromptProgress),
     /// A token was chosen.
     Token(Token),
     /// A stop id was chosen, which is no part of the answer: told where log-probabilities are asked for.
@@ -81,7 +81,7 @@ pub enum Event {
 
 /// How far a prompt is. The first report comes when the request is admitted, before anything is computed.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Prompt {
+pub struct PromptProgress {
     /// Tokens computed or found remembered.
     pub done: usize,
     /// Tokens in all.

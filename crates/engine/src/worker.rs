@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use glimmer_models::{Decoder, PositionLayout};
 use glimmer_tensor::Batch;
 
-use crate::request::{Event, Finish, Prompt, Request, Score, Sink, Speculation, Token};
+use crate::request::{Event, Finish, PromptProgress, Request, Score, Sink, Speculation, Token};
 use crate::scheduler::{Appended, Limits, Piece, Refusal, Scheduler, Sequence, SequenceId};
 use crate::speculation::{Drafter, MOST, StepCosts};
 use crate::{EngineError, PageListener, Sampler, Statistics, log_probabilities};
@@ -327,7 +327,7 @@ impl Worker {
         let Some(answer) = self.answers.get(&id) else { return ControlFlow::Break(()) };
         let total = answer.way.prompt_len;
         let done = if answer.chosen > 0 { total } else { done.min(total) };
-        self.tell(id, Event::Prompt(Prompt { done, total, cached, scores }))
+        self.tell(id, Event::Prompt(PromptProgress { done, total, cached, scores }))
     }
 
     /// The log-probabilities of the prompt's tokens that a piece's logits are about.
