@@ -15,6 +15,8 @@ mod worker;
 pub use engine::{Engine, EngineOptions};
 pub use page_key::{Extra, PageKey};
 pub use pages::{PageEvent, PageListener};
-pub use request::{EngineError, Event, Finish, PromptProgress, Request, Score, Sink, Speculation, Token};
+pub use request::{
+    EngineError, Event, Finish, PromptProgress, Request, Score, Sink, Speculation, Token, room_for_answer,
+};
 pub use sampling::{Sampler, Sampling, log_probabilities};
 pub use statistics::Statistics;

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use glimmer_models::{Decoder, PositionLayout};
 use glimmer_tensor::Batch;
 
-use crate::request::{Event, Finish, PromptProgress, Request, Score, Sink, Speculation, Token};
+use crate::request::{
+    Event, Finish, PromptProgress, Request, Score, Sink, Speculation, Token, room_for_answer,
+};
 use crate::scheduler::{Appended, Limits, Piece, Refusal, Scheduler, Sequence, SequenceId};
 use crate::speculation::{Drafter, MOST, StepCosts};
 use crate::{EngineError, PageListener, Sampler, Statistics, log_probabilities};
@@ -43,6 +45,8 @@ struct Way {
     logprobs: Option<usize>,
     prompt_logprobs: Option<usize>,
     max_tokens: usize,
+    /// Why the answer ends when it has `max_tokens`.
+    at_most: Finish,
     prompt_len: usize,
 }
 
@@ -178,6 +182,8 @@ impl Worker {
         if prefix_len > self.limits.rows {
             return Err(EngineError::Indivisible { context: prefix_len, rows: self.limits.rows });
         }
+        let max_tokens = room_for_answer(prompt.len(), request.max_tokens, self.limits.context)?;
+        let at_most = if max_tokens < request.max_tokens { Finish::ContextFull } else { Finish::Length };
         let mut sampling = request.sampling.clone();
         sampling.seed = sampling.seed.wrapping_add(copy as u64);
         let way = Way {
@@ -189,7 +195,8 @@ impl Worker {
             logprobs: request.logprobs,
             // The copies would only say what the first one says.
             prompt_logprobs: request.prompt_logprobs.filter(|_| copy == 0),
-            max_tokens: request.max_tokens,
+            max_tokens,
+            at_most,
             prompt_len: prompt.len(),
         };
         self.next_id += 1;
@@ -372,11 +379,11 @@ impl Worker {
             return self.end(id, Event::Finished(Finish::Stop(token)));
         }
         answer.chosen += 1;
-        let complete = answer.chosen == way.max_tokens;
+        let complete = (answer.chosen == way.max_tokens).then_some(way.at_most);
         self.statistics.generated_tokens += 1;
         self.tell(id, Event::Token(Token { id: token, at: Instant::now(), logprob, top }))?;
-        if complete {
-            return self.end(id, Event::Finished(Finish::Length));
+        if let Some(finish) = complete {
+            return self.end(id, Event::Finished(finish));
         }
         match self.scheduler.append(id, token) {
             Appended::ContextFull => self.end(id, Event::Finished(Finish::ContextFull)),

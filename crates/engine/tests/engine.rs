@@ -216,7 +216,7 @@ fn requests_that_cannot_be_served_are_told_so_and_harm_nobody() {
     let long: Vec<u32> = (10..60).chain([281, 284]).collect();
     assert_eq!(failed(long), "a bidirectional context of 51 tokens does not fit a step of 32 rows");
     let too_long: Vec<u32> = [10, 281, 284].into_iter().chain((0..100).map(|i| i + 10)).collect();
-    assert_eq!(failed(too_long), "the prompt has 103 tokens, the context 100");
+    assert_eq!(failed(too_long), "the prompt has 103 tokens, the context 100: no room for an answer");
     let outside = failed(vec![10, 281, 284, 300]);
     assert!(outside.contains("token id 300 is outside the vocabulary of 300"), "{outside}");
     let mad = Sampling { temperature: f32::NAN, ..Sampling::default() };
@@ -237,7 +237,32 @@ fn stop_ids_end_an_answer_and_the_context_does() {
     let heard = hear(&engine.answer(request));
     assert_eq!((heard.tokens.as_slice(), heard.end), (&expected[..first], Ok(Finish::Stop(stop))));
     let heard = hear(&engine.answer(greedy(prompt.clone(), 1000)));
-    assert_eq!((heard.tokens.len(), heard.end), (40 - prompt.len() + 1, Ok(Finish::ContextFull)));
+    assert_eq!((heard.tokens.len(), heard.end), (40 - prompt.len(), Ok(Finish::ContextFull)));
+}
+
+#[test]
+fn prompt_and_answer_are_at_most_the_context() {
+    let engine = engine("glm4-9b-orig", EngineOptions { context: 70, slots: 128, ..OPTIONS });
+    let ask = |prompt: u32, max_tokens, speculation| {
+        let request = Request { speculation, ..greedy((3..3 + prompt).collect(), max_tokens) };
+        let heard = hear(&engine.answer(request));
+        (heard.tokens.len(), heard.end)
+    };
+    for speculation in [Speculation::Off, Speculation::Always] {
+        for prompt in [1, 30, 31, 32, 33, 63, 64, 65, 68, 69] {
+            let room = 70 - prompt as usize;
+            assert_eq!(ask(prompt, usize::MAX, speculation), (room, Ok(Finish::ContextFull)));
+            assert_eq!(ask(prompt, room + 1, speculation), (room, Ok(Finish::ContextFull)));
+            assert_eq!(ask(prompt, room, speculation), (room, Ok(Finish::Length)));
+        }
+        let refusal =
+            |prompt| Err(format!("the prompt has {prompt} tokens, the context 70: no room for an answer"));
+        assert_eq!(ask(70, 1, speculation), (0, refusal(70)));
+        assert_eq!(ask(71, 0, speculation), (0, refusal(71)));
+        // Nothing but the prompt is wanted.
+        assert_eq!(ask(70, 0, speculation), (0, Ok(Finish::Length)));
+    }
+    at_rest(&engine);
 }
 
 #[test]
@@ -582,7 +607,10 @@ fn sixty_four_of_all_kinds_at_once_are_each_as_alone() {
             for (copy, events) in answers.iter().flatten().enumerate() {
                 let heard = hear(events);
                 if i % 8 == 6 {
-                    assert_eq!(heard.end, Err("the prompt has 300 tokens, the context 256".to_owned()));
+                    assert_eq!(
+                        heard.end,
+                        Err("the prompt has 300 tokens, the context 256: no room for an answer".to_owned())
+                    );
                     continue;
                 }
                 let mut alone = request(i as u64);

@@ -55,12 +55,10 @@ impl ApiError {
         error
     }
 
-    /// 400: the prompt leaves no room.
-    pub(crate) fn too_long(prompt: usize, context: usize) -> Self {
-        ApiError::invalid(format!(
-            "the context of this model is {context} tokens here, and the prompt alone has {prompt}"
-        ))
-        .coded("context_length_exceeded")
+    /// 400: a text of more tokens than the model reads at once.
+    pub(crate) fn too_long(text: usize, most: usize) -> Self {
+        ApiError::invalid(format!("a text has {text} tokens, and this model reads at most {most}"))
+            .coded("context_length_exceeded")
     }
 
     /// 401.
@@ -190,8 +188,7 @@ impl ApiError {
             EngineError::EmptyPrompt
             | EngineError::OutsideVocabulary { .. }
             | EngineError::Sampling { .. } => ApiError::invalid(error.to_string()),
-            EngineError::TooLong { prompt, context } => ApiError::too_long(*prompt, *context),
-            EngineError::Indivisible { .. } => {
+            EngineError::TooLong { .. } | EngineError::Indivisible { .. } => {
                 ApiError::invalid(error.to_string()).coded("context_length_exceeded")
             }
             EngineError::QueueFull { waiting } => ApiError::busy(*waiting, retry_after),

@@ -8,6 +8,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use glimmer_engine::{Request, room_for_answer};
 use serde_json::{Value, json};
 
 use crate::access::Entry;
@@ -126,18 +127,17 @@ impl Question {
         let prompt: Prompt = conversation::prompt(&model, conversation).await?;
         let length = prompt.ids.len();
         let context = model.served.engine.context().min(self.max_length);
-        if length >= context {
-            return Err(ApiError::too_long(length, context));
-        }
+        let max_tokens = room_for_answer(length, app.options.limits.answer_tokens, context)
+            .map_err(|error| ApiError::from_engine(&error, 0))?;
         let mut sampling = chat.sampling.clone();
         (sampling.temperature, sampling.top_p, sampling.seed) = (self.temperature, self.top_p, app.random());
         let decoding = prompt.decoding(&model, &[])?;
-        let request = glimmer_engine::Request {
-            max_tokens: (context - length).min(app.options.limits.answer_tokens),
+        let request = Request {
+            max_tokens,
             stop_ids: chat.stop_ids.clone(),
             sampling,
             prompt: prompt.ids,
-            ..glimmer_engine::Request::default()
+            ..Request::default()
         };
         let shown = Shown { prompt_tokens: model.served.tokenizer.encode(&self.prompt).len() };
         Ok((

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use glimmer_engine::{Request, Sampling};
+use glimmer_engine::{Request, Sampling, room_for_answer};
 use serde_json::Value;
 
 use crate::app::App;
@@ -92,7 +92,7 @@ impl Wanted {
     pub(crate) fn request(&self, prompt: Vec<u32>, stop_ids: &[u32], logprobs: Option<usize>) -> Request {
         let own = if self.ignore_eos { &[][..] } else { stop_ids };
         Request {
-            max_tokens: self.max_new(&prompt),
+            max_tokens: self.max_tokens(),
             stop_ids: [own, &self.stop_ids].concat(),
             sampling: self.sampling.clone(),
             logprobs,
@@ -102,23 +102,21 @@ impl Wanted {
         }
     }
 
-    /// The most tokens that an answer to this prompt can have.
-    fn max_new(&self, prompt: &[u32]) -> usize {
-        let room = self.model.served.engine.context().saturating_sub(prompt.len());
-        // The last token needs no place of its own.
-        self.max_tokens.unwrap_or(self.limit).min(room + 1)
+    /// The most new tokens that are wanted, whether they fit or not.
+    fn max_tokens(&self) -> usize {
+        self.max_tokens.unwrap_or(self.limit)
     }
 
     /// Refuses a prompt that leaves no room for an answer.
     pub(crate) fn check_length(&self, prompt: &[u32]) -> Result<(), ApiError> {
-        let context = self.model.served.engine.context();
         if prompt.is_empty() {
             return Err(ApiError::invalid("the prompt is empty"));
         }
-        if prompt.len() > context || prompt.len() == context && self.max_tokens != Some(0) {
-            return Err(ApiError::too_long(prompt.len(), context));
+        let context = self.model.served.engine.context();
+        match room_for_answer(prompt.len(), self.max_tokens(), context) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(ApiError::from_engine(&error, 0)),
         }
-        Ok(())
     }
 }
 

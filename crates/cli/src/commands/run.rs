@@ -3,10 +3,10 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use anyhow::{bail, ensure};
+use anyhow::{anyhow, ensure};
 use glimmer_chat::reply::{Decoding, Event, Reply};
 use glimmer_chat::{Conversation, Format, Message, Role};
-use glimmer_engine::{Request, Token};
+use glimmer_engine::{Request, Token, room_for_answer};
 use glimmer_tokenizer::Tokenizer;
 use serde::Serialize;
 use serde_json::Value;
@@ -29,14 +29,14 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let spec = &understood.spec;
     check_ids(&prompt, spec)?;
     let context = context(args.ctx, spec, terminal);
-    if prompt.len() > context {
+    let max_tokens = args.sampling.max_tokens.unwrap_or(usize::MAX);
+    let room = room_for_answer(prompt.len(), max_tokens, context).map_err(|error| {
         let advice =
             if args.ctx == Some(ContextLength::Trained) { "" } else { "; --ctx N makes room for more" };
-        bail!("the prompt has {} tokens, the context {context}{advice}", prompt.len());
-    }
-    let max_tokens = args.sampling.max_tokens.unwrap_or(usize::MAX);
+        anyhow!("{error}{advice}")
+    })?;
     // No more slots than can be used.
-    let slots = context.min(prompt.len().saturating_add(max_tokens));
+    let slots = prompt.len() + room;
     let rows = rows(spec, &prompt, step_tokens(spec))?;
     let engine = model.engine(&understood, Room::for_one(slots, rows), &args.device, terminal)?;
 

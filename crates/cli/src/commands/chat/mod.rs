@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail, ensure};
 use glimmer_chat::reply::{Reply, ReplyParser};
-use glimmer_engine::{Engine, Request};
+use glimmer_engine::{Engine, Request, room_for_answer};
 use signal_hook::consts::SIGINT;
 
 use crate::answer::{End, Outcome, Progress, Timings, Usage, answer};
@@ -282,7 +282,8 @@ impl<'t> Chat<'t> {
             let used = prompt.ids.len() + begun;
             // Not to slide again at every token, a quarter is made free.
             let enough = if forgotten > 0 || begun > 0 { context - context / 4 } else { context };
-            if used < enough || self.on_full == OnFull::Stop && used <= context {
+            let room = room_for_answer(used, usize::MAX, context);
+            if used < enough || self.on_full == OnFull::Stop && room.is_ok() {
                 self.report_forgotten(forgotten);
                 return Ok(prompt);
             }
@@ -291,14 +292,12 @@ impl<'t> Chat<'t> {
                 continue;
             }
             self.report_forgotten(forgotten);
-            if used <= context {
-                return Ok(prompt);
-            }
+            let Err(error) = room else { return Ok(prompt) };
             let advice = match self.on_full {
                 OnFull::Stop => "; `clear`, or start with --on-full slide or a larger --ctx",
                 OnFull::Slide => "; start with a larger --ctx",
             };
-            bail!("the conversation has {used} tokens, the context {context}{advice}");
+            bail!("{error}{advice}");
         }
     }
 
