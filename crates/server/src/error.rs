@@ -1,8 +1,7 @@
 //! What clients are told when something is wrong, in the shape of the OpenAI API:
 //! `{"error": {"message", "type", "param", "code"}}`.
 
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use glimmer_chat::ChatError;
 use glimmer_engine::EngineError;
 use serde_json::{Value, json};
@@ -149,25 +148,16 @@ impl ApiError {
         self.status
     }
 
+    /// Seconds after which asking again may help.
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        self.retry_after
+    }
+
     /// The body.
     pub(crate) fn json(&self) -> Value {
         json!({
             "error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
         })
-    }
-}
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let mut response = crate::body::json(self.status, &self.json());
-        let headers = response.headers_mut();
-        if let Some(seconds) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        response
     }
 }
 
@@ -242,6 +232,9 @@ pub enum ServerError {
     /// A value that cannot be used.
     #[error("{0}")]
     Option(String),
+    /// A thread or a task of the server has panicked.
+    #[error("{0}")]
+    Panic(String),
     /// The operating system.
     #[error(transparent)]
     Io(#[from] std::io::Error),

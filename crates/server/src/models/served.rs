@@ -6,9 +6,9 @@ use glimmer_chat::ChatTemplate;
 use glimmer_engine::{Engine, Sampling};
 use glimmer_tokenizer::Tokenizer;
 
-use crate::embeddings::{Embedder, Encoder};
 use crate::error::ApiError;
-use crate::metrics::ModelMetrics;
+use crate::models::encoder::{Embedder, Encoder};
+use crate::record::metrics::{ModelFigures, ModelMetrics};
 
 /// A model, ready to answer.
 pub struct Served {
@@ -89,6 +89,16 @@ impl Models {
     /// All of them.
     pub(crate) fn all(&self) -> &[Arc<Model>] {
         &self.models
+    }
+
+    /// What `/metrics` shows of each.
+    pub(crate) fn figures<'a>(&'a self) -> Vec<ModelFigures<'a>> {
+        let figures = |model: &'a Arc<Model>| ModelFigures {
+            name: model.name(),
+            metrics: &model.metrics,
+            statistics: model.served.engine.statistics(),
+        };
+        self.models.iter().map(figures).collect()
     }
 
     /// The one that requests mean that cannot say which.

@@ -1,6 +1,5 @@
-//! The APIs that ChatGLM-6B was first served by: "GLM API" (`/chat`, `/chat-stream`; its `/tokenize` and
-//! `/embedding` stand in `tokens` and `embeddings`) and the
-//! model's own `api.py` (`POST /`). They know one model, the first, and no errors beyond a status.
+//! The APIs that ChatGLM-6B was first served by: "GLM API" (`/chat`, `/chat-stream`, `/embedding`; its `/tokenize` stands in
+//! `tokens`) and the model's own `api.py` (`POST /`). They know one model, the first, and no errors beyond a status.
 
 use std::sync::Arc;
 
@@ -10,18 +9,23 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use crate::access::Entry;
+use crate::api::conversation::{self, Prompt};
+use crate::api::openai::chat as chat_completions;
+use crate::api::openai::embeddings::TEXTS;
 use crate::app::App;
-use crate::body;
-use crate::conversation::{self, Prompt};
+use crate::clock::{date_and_time, now};
 use crate::error::ApiError;
-use crate::log::{date_and_time, now};
-use crate::params::Params;
-use crate::speaking::{Ask, Speaking};
-use crate::sse::{self, Script};
+use crate::http::params::{Params, wrong};
+use crate::http::response;
+use crate::http::sse::{self, Script};
+use crate::models::blocking::blocking;
+use crate::models::generation::{Ask, Generations};
+use crate::record::entry::Entry;
 
 /// What the first server of this API called its model, whichever it was.
 const NAME: &str = "glm-60B";
+/// What it called its encoder.
+const ENCODER_NAME: &str = "text2vec-large-chinese";
 
 /// `POST /chat`.
 pub(crate) async fn chat(
@@ -34,12 +38,12 @@ pub(crate) async fn chat(
     }
     let question = Question::take(&mut params, 4096)?;
     params.done()?;
-    let (mut speaking, shown) = question.ask(&app, &entry, false).await?;
+    let (mut generations, shown) = question.ask(&app, &entry, false).await?;
     let mut content = String::new();
-    while let Some(delta) = speaking.next().await {
+    while let Some(delta) = generations.next().await {
         content.push_str(&delta?.text);
     }
-    Ok(body::json(StatusCode::OK, &shown.reply(&content, speaking.usage().completion)))
+    Ok(response::json(StatusCode::OK, &shown.reply(&content, generations.usage().completion)))
 }
 
 /// `POST /chat` as later versions of the API have it: the OpenAI API's messages and answers, of whichever model; `chunk:
@@ -49,7 +53,7 @@ async fn messages(app: &Arc<App>, entry: &Entry, mut params: Params) -> Result<R
     params.put("model", app.models()?.first()?.name().into());
     let chunk = params.boolean("chunk")?.unwrap_or(true);
     params.only("return_function_call", false)?;
-    crate::chat::answer(app, entry, params, !chunk).await
+    chat_completions::respond(app, entry, params, !chunk).await
 }
 
 /// `POST /chat-stream`: the same object again and again, with the whole answer so far; with `--glm-api-deltas`, as later
@@ -61,10 +65,10 @@ pub(crate) async fn chat_stream(
 ) -> Result<Response, ApiError> {
     let question = Question::take(&mut params, 4096)?;
     params.done()?;
-    let (mut speaking, shown) = question.ask(&app, &entry, true).await?;
-    speaking.taken().await?;
+    let (mut generations, shown) = question.ask(&app, &entry, true).await?;
+    generations.admitted().await?;
     let deltas = app.options.glm_api_deltas;
-    Ok(sse::respond(Stream { speaking, shown, content: String::new(), deltas, is_over: false }))
+    Ok(sse::respond(Stream { generations, shown, content: String::new(), deltas, is_over: false }))
 }
 
 /// `POST /`: `api.py` of ChatGLM-6B and its successors.
@@ -76,9 +80,9 @@ pub(crate) async fn root(
     let question = Question::take(&mut params, 2048)?;
     params.done()?;
     let (asked, mut history) = (question.prompt.clone(), question.history.clone());
-    let (mut speaking, _) = question.ask(&app, &entry, false).await?;
+    let (mut generations, _) = question.ask(&app, &entry, false).await?;
     let mut response = String::new();
-    while let Some(delta) = speaking.next().await {
+    while let Some(delta) = generations.next().await {
         response.push_str(&delta?.text);
     }
     history.push(json!([asked, response]));
@@ -86,7 +90,49 @@ pub(crate) async fn root(
     let value = json!({
         "response": response, "history": history, "status": 200, "time": format!("{date} {time}")
     });
-    Ok(body::json(StatusCode::OK, &value))
+    Ok(response::json(StatusCode::OK, &value))
+}
+
+/// `POST /embedding`: long texts are cut, as the encoder of that server did.
+pub(crate) async fn embedding(
+    State(app): State<Arc<App>>,
+    Extension(entry): Extension<Entry>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    let encoder = app.models()?.encoder(None)?.clone();
+    let fault = || wrong("prompt", "a list of texts");
+    let prompt = match params.need("prompt")? {
+        Value::String(text) => vec![Value::String(text)],
+        Value::Array(texts) if texts.len() <= TEXTS => texts,
+        _ => return Err(fault()),
+    };
+    params.done()?;
+    let shared = encoder.clone();
+    let texts = blocking(move || {
+        let one = |text: Value| match text {
+            Value::String(text) => {
+                Ok(cut(shared.embedder.tokenizer.encode(&text), shared.embedder.max_tokens))
+            }
+            _ => Err(fault()),
+        };
+        prompt.into_iter().map(one).collect::<Result<Vec<_>, _>>()
+    });
+    let vectors = encoder.compute(&entry, texts.await?, app.options.limits.answer_time).await?;
+    Ok(response::json(
+        StatusCode::OK,
+        &json!({"data": vectors, "model": ENCODER_NAME, "object": "embedding"}),
+    ))
+}
+
+/// The beginning of a text, and its last token, which says that it ends.
+fn cut(mut text: Vec<u32>, most: usize) -> Vec<u32> {
+    if text.len() > most
+        && let Some(last) = text.pop()
+    {
+        text.truncate(most.saturating_sub(1));
+        text.push(last);
+    }
+    text
 }
 
 /// What these APIs are asked.
@@ -119,7 +165,12 @@ impl Question {
         })
     }
 
-    async fn ask(self, app: &Arc<App>, entry: &Entry, stream: bool) -> Result<(Speaking, Shown), ApiError> {
+    async fn ask(
+        self,
+        app: &Arc<App>,
+        entry: &Entry,
+        stream: bool,
+    ) -> Result<(Generations, Shown), ApiError> {
         let model = app.models()?.first()?.clone();
         let chat = model.chat()?;
         let conversation = conversation::of_rounds(&self.history, self.prompt.clone())?;
@@ -141,7 +192,13 @@ impl Question {
         };
         let shown = Shown { prompt_tokens: model.served.tokenizer.encode(&self.prompt).len() };
         Ok((
-            Speaking::start(app, &model, entry, vec![Ask { request, copies: vec![decoding] }], stream),
+            Generations::start(
+                &app.options.limits,
+                &model,
+                entry,
+                vec![Ask { request, copies: vec![decoding] }],
+                stream,
+            ),
             shown,
         ))
     }
@@ -167,7 +224,7 @@ impl Shown {
 }
 
 struct Stream {
-    speaking: Speaking,
+    generations: Generations,
     shown: Shown,
     content: String,
     deltas: bool,
@@ -177,12 +234,12 @@ struct Stream {
 impl Script for Stream {
     async fn next(&mut self) -> Option<String> {
         while !self.is_over {
-            match self.speaking.next().await? {
+            match self.generations.next().await? {
                 Ok(delta) if delta.text.is_empty() => {}
                 Ok(delta) => {
                     self.content.push_str(&delta.text);
                     let content = if self.deltas { &delta.text } else { &self.content };
-                    return Some(self.shown.reply(content, self.speaking.usage().completion).to_string());
+                    return Some(self.shown.reply(content, self.generations.usage().completion).to_string());
                 }
                 Err(error) => {
                     self.is_over = true;
@@ -191,5 +248,14 @@ impl Script for Stream {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_cut_text_still_ends() {
+        assert_eq!(super::cut(vec![1, 5, 6, 7, 2], 3), [1, 5, 2]);
+        assert_eq!(super::cut(vec![1, 5, 2], 3), [1, 5, 2]);
     }
 }

@@ -12,18 +12,18 @@ use glimmer_engine::{Score, Token};
 use glimmer_tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
-use crate::access::Entry;
+use crate::api::generation_params::GenerationParams;
+use crate::api::openai::object::{fingerprint, usage};
 use crate::app::App;
-use crate::body;
-use crate::chat::{fingerprint, usage};
-use crate::conversation::aside;
+use crate::clock::now;
 use crate::error::ApiError;
-use crate::log::now;
-use crate::params::{Params, ids, wrong};
-use crate::served::Model;
-use crate::speaking::{Ask, Delta, Speaking};
-use crate::sse::{self, ChunkStream, Chunks};
-use crate::wanted::Wanted;
+use crate::http::params::{Params, ids, wrong};
+use crate::http::response;
+use crate::http::sse::{self, ChunkStream, Chunks};
+use crate::models::blocking::blocking;
+use crate::models::generation::{Ask, Delta, Generations};
+use crate::models::served::Model;
+use crate::record::entry::Entry;
 
 /// New tokens where the request says nothing, as the OpenAI API has it.
 const DEFAULT_TOKENS: usize = 16;
@@ -34,53 +34,54 @@ pub(crate) async fn complete(
     Extension(entry): Extension<Entry>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
-    let mut wanted = Wanted::take(&app, &mut params, |model| Ok(model.served.text.sampling.clone()))?;
-    wanted.max_tokens = wanted.max_tokens.or(Some(DEFAULT_TOKENS.min(app.options.limits.answer_tokens)));
-    let own = Own::take(&mut params, &wanted)?;
+    let mut settings =
+        GenerationParams::take(&app, &mut params, |model| Ok(model.served.text.sampling.clone()))?;
+    settings.max_tokens = settings.max_tokens.or(Some(DEFAULT_TOKENS.min(app.options.limits.answer_tokens)));
+    let only = CompletionParams::take(&mut params, &settings)?;
     let prompt = params.need("prompt")?;
     params.done()?;
 
-    let model = wanted.model.clone();
+    let model = settings.model.clone();
     let vocab = model.served.engine.spec().vocab;
-    let (wraps, parses) = (own.wraps, own.parses);
-    let prompts = aside(move || prompts(prompt, &model.served.tokenizer, vocab, wraps, parses)).await?;
-    if prompts.len().saturating_mul(wanted.n) > app.options.limits.choices {
+    let (wraps, parses) = (only.wraps, only.parses);
+    let prompts = blocking(move || prompts(prompt, &model.served.tokenizer, vocab, wraps, parses)).await?;
+    if prompts.len().saturating_mul(settings.n) > app.options.limits.choices {
         let most = app.options.limits.choices;
         return Err(wrong("prompt", &format!("at most {most} answers together with `n`")));
     }
     for prompt in &prompts {
-        wanted.check_length(&prompt.ids)?;
+        settings.check_length(&prompt.ids)?;
     }
-    let model = &wanted.model;
+    let model = &settings.model;
     let mut asks = Vec::new();
     let mut writers = Vec::new();
     for prompt in prompts {
-        let mut request = wanted.request(prompt.ids.clone(), &model.served.text.stop_ids, own.logprobs);
-        request.prompt_logprobs = own.logprobs.filter(|_| own.echo);
-        let copy = |_| decoding(&model.served.tokenizer, &wanted.stop, own.skips_special);
-        asks.push(Ask { request, copies: (0..wanted.n).map(copy).collect() });
-        let echo = own.echo.then(|| Arc::new(Echo { text: prompt.text, ids: prompt.ids }));
-        writers.extend((0..wanted.n).map(|_| Writer { echo: echo.clone(), offset: 0 }));
+        let mut request = settings.request(prompt.ids.clone(), &model.served.text.stop_ids, only.logprobs);
+        request.prompt_logprobs = only.logprobs.filter(|_| only.echo);
+        let copy = |_| decoding(&model.served.tokenizer, &settings.stop, only.skips_special);
+        asks.push(Ask { request, copies: (0..settings.n).map(copy).collect() });
+        let echo = only.echo.then(|| Arc::new(Echo { text: prompt.text, ids: prompt.ids }));
+        writers.extend((0..settings.n).map(|_| Writer { echo: echo.clone(), offset: 0 }));
     }
-    let mut speaking = Speaking::start(&app, model, &entry, asks, wanted.stream);
+    let mut generations = Generations::start(&app.options.limits, model, &entry, asks, settings.stream);
     let frame = Frame {
         id: format!("cmpl-{:016x}", app.random()),
         created: now(),
-        name: wanted.name.clone(),
-        has_logprobs: own.logprobs.is_some(),
-        copies: wanted.n,
+        name: settings.name.clone(),
+        has_logprobs: only.logprobs.is_some(),
+        copies: settings.n,
         writers,
     };
-    if wanted.stream {
-        speaking.taken().await?;
-        let answers = Stream { speaking, wanted, frame, has_echoed: false, early: VecDeque::new() };
+    if settings.stream {
+        generations.admitted().await?;
+        let answers = Stream { generations, settings, frame, has_echoed: false, early: VecDeque::new() };
         return Ok(sse::respond(ChunkStream::new(answers)));
     }
-    whole(speaking, wanted, frame).await
+    whole(generations, settings, frame).await
 }
 
 /// The parameters that only this endpoint has.
-struct Own {
+struct CompletionParams {
     echo: bool,
     logprobs: Option<usize>,
     wraps: bool,
@@ -88,8 +89,8 @@ struct Own {
     skips_special: bool,
 }
 
-impl Own {
-    fn take(params: &mut Params, wanted: &Wanted) -> Result<Self, ApiError> {
+impl CompletionParams {
+    fn take(params: &mut Params, settings: &GenerationParams) -> Result<Self, ApiError> {
         let echo = params.boolean("echo")?.unwrap_or(false);
         let logprobs = match params.take("logprobs") {
             None | Some(Value::Bool(false)) => None,
@@ -99,12 +100,12 @@ impl Own {
             }
         };
         params.not_yet("suffix")?;
-        if params.integer("best_of", 1..=1000)?.is_some_and(|best_of| best_of != wanted.n as i64) {
+        if params.integer("best_of", 1..=1000)?.is_some_and(|best_of| best_of != settings.n as i64) {
             return Err(ApiError::unsupported("best_of", "`best_of` can only be as large as `n`"));
         }
         params.not_yet("prompt_logprobs")?;
         params.not_yet("response_format")?;
-        Ok(Own {
+        Ok(CompletionParams {
             echo,
             logprobs,
             wraps: params.boolean("add_special_tokens")?.unwrap_or(true),
@@ -279,7 +280,11 @@ fn spelling(tokenizer: &Tokenizer, id: u32) -> String {
     }
 }
 
-async fn whole(mut speaking: Speaking, wanted: Wanted, mut frame: Frame) -> Result<Response, ApiError> {
+async fn whole(
+    mut generations: Generations,
+    settings: GenerationParams,
+    mut frame: Frame,
+) -> Result<Response, ApiError> {
     #[derive(Default)]
     struct Answer {
         text: String,
@@ -288,7 +293,7 @@ async fn whole(mut speaking: Speaking, wanted: Wanted, mut frame: Frame) -> Resu
     }
     let mut answers: Vec<Answer> = frame.writers.iter().map(|_| Answer::default()).collect();
     let mut scores = vec![Vec::new(); frame.writers.len() / frame.copies];
-    while let Some(delta) = speaking.next().await {
+    while let Some(delta) = generations.next().await {
         let delta = delta?;
         if let Some(told) = delta.scores {
             scores[delta.index / frame.copies] = told;
@@ -302,8 +307,8 @@ async fn whole(mut speaking: Speaking, wanted: Wanted, mut frame: Frame) -> Resu
     let mut choices = Vec::new();
     for (index, answer) in answers.into_iter().enumerate() {
         let mut lists = Lists::default();
-        let echo = frame.echo(index, &scores[index / frame.copies], &mut lists, &wanted.model);
-        frame.logprobs(index, &answer.tokens, &mut lists, &wanted.model);
+        let echo = frame.echo(index, &scores[index / frame.copies], &mut lists, &settings.model);
+        frame.logprobs(index, &answer.tokens, &mut lists, &settings.model);
         choices.push(json!({
             "index": index,
             "text": echo + &answer.text,
@@ -312,13 +317,13 @@ async fn whole(mut speaking: Speaking, wanted: Wanted, mut frame: Frame) -> Resu
         }));
     }
     let mut value = frame.object(&choices.into());
-    value["usage"] = usage(speaking.usage());
-    Ok(body::json(StatusCode::OK, &value))
+    value["usage"] = usage(generations.usage());
+    Ok(response::json(StatusCode::OK, &value))
 }
 
 struct Stream {
-    speaking: Speaking,
-    wanted: Wanted,
+    generations: Generations,
+    settings: GenerationParams,
     frame: Frame,
     /// Whether the prompts were told, if they are wanted.
     has_echoed: bool,
@@ -334,7 +339,7 @@ impl Stream {
         let wants_scores =
             self.frame.has_logprobs && self.frame.writers.iter().any(|writer| writer.echo.is_some());
         while wants_scores && scores.iter().any(Option::is_none) {
-            let Some(delta) = self.speaking.next().await else { break };
+            let Some(delta) = self.generations.next().await else { break };
             let mut delta = delta?;
             if let Some(told) = delta.scores.take() {
                 scores[delta.index / self.frame.copies] = Some(told);
@@ -346,7 +351,7 @@ impl Stream {
             if self.frame.writers[index].echo.is_some() {
                 let scores = scores[index / self.frame.copies].as_deref().unwrap_or_default();
                 let mut lists = Lists::default();
-                let text = self.frame.echo(index, scores, &mut lists, &self.wanted.model);
+                let text = self.frame.echo(index, scores, &mut lists, &self.settings.model);
                 let logprobs = self.frame.shown(lists);
                 ready.push_back(self.chunk(index, &text, logprobs, None));
             }
@@ -357,14 +362,14 @@ impl Stream {
     async fn delta(&mut self) -> Option<Result<Delta, ApiError>> {
         match self.early.pop_front() {
             Some(delta) => Some(Ok(delta)),
-            None => self.speaking.next().await,
+            None => self.generations.next().await,
         }
     }
 
     fn chunk(&self, index: usize, text: &str, logprobs: Value, finish: Option<&str>) -> Value {
         let choice = json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish});
         let mut chunk = self.frame.object(&json!([choice]));
-        if self.wanted.stream_usage {
+        if self.settings.stream_usage {
             chunk["usage"] = Value::Null;
         }
         chunk
@@ -382,16 +387,16 @@ impl Chunks for Stream {
         };
         delta.tokens.extend(delta.stop.take());
         let mut lists = Lists::default();
-        self.frame.logprobs(delta.index, &delta.tokens, &mut lists, &self.wanted.model);
+        self.frame.logprobs(delta.index, &delta.tokens, &mut lists, &self.settings.model);
         let logprobs = if delta.tokens.is_empty() { Value::Null } else { self.frame.shown(lists) };
         ready.push_back(self.chunk(delta.index, &delta.text, logprobs, delta.finish));
         Some(Ok(()))
     }
 
     fn usage(&self) -> Option<Value> {
-        self.wanted.stream_usage.then(|| {
+        self.settings.stream_usage.then(|| {
             let mut chunk = self.frame.object(&json!([]));
-            chunk["usage"] = usage(self.speaking.usage());
+            chunk["usage"] = usage(self.generations.usage());
             chunk
         })
     }

@@ -9,18 +9,19 @@ use axum::response::Response;
 use glimmer_tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
+use crate::api::{conversation, generation_params};
 use crate::app::App;
-use crate::conversation::{self, aside};
 use crate::error::ApiError;
-use crate::params::{Params, ids, wrong};
-use crate::served::Model;
-use crate::{body, wanted};
+use crate::http::params::{Params, ids, wrong};
+use crate::http::response;
+use crate::models::blocking::blocking;
+use crate::models::served::Model;
 
 /// `POST /tokenize`.
 pub(crate) async fn tokenize(State(app): State<Arc<App>>, mut params: Params) -> Result<Response, ApiError> {
     let by_vllm = params.has("model") || params.has("messages");
     let by_llamacpp = params.has("content") && !params.has("messages");
-    let (model, _) = wanted::model(app.models()?, &mut params)?;
+    let (model, _) = generation_params::model(app.models()?, &mut params)?;
     let value = if by_llamacpp {
         as_llamacpp(model, params).await?
     } else if by_vllm {
@@ -28,7 +29,7 @@ pub(crate) async fn tokenize(State(app): State<Arc<App>>, mut params: Params) ->
     } else {
         as_glm_api(model, params).await?
     };
-    Ok(body::json(StatusCode::OK, &value))
+    Ok(response::json(StatusCode::OK, &value))
 }
 
 async fn as_llamacpp(model: Arc<Model>, mut params: Params) -> Result<Value, ApiError> {
@@ -37,7 +38,7 @@ async fn as_llamacpp(model: Arc<Model>, mut params: Params) -> Result<Value, Api
     let parses = params.boolean("parse_special")?.unwrap_or(true);
     let with_pieces = params.boolean("with_pieces")?.unwrap_or(false);
     params.done()?;
-    aside(move || {
+    blocking(move || {
         let tokenizer = &model.served.tokenizer;
         let ids = encode(tokenizer, &content, wraps, parses);
         if !with_pieces {
@@ -69,7 +70,7 @@ async fn as_vllm(model: Arc<Model>, mut params: Params) -> Result<Value, ApiErro
         let wraps = params.boolean("add_special_tokens")?.unwrap_or(true);
         params.done()?;
         let shared = model.clone();
-        (aside(move || Ok(encode(&shared.served.tokenizer, &prompt, wraps, false))).await?, model)
+        (blocking(move || Ok(encode(&shared.served.tokenizer, &prompt, wraps, false))).await?, model)
     };
     let tokenizer = &model.served.tokenizer;
     let strings = with_strings.then(|| ids.iter().map(|&id| tokenizer.token_text(id)).collect::<Vec<_>>());
@@ -82,7 +83,7 @@ async fn as_glm_api(model: Arc<Model>, mut params: Params) -> Result<Value, ApiE
     let prompt = params.string("prompt")?.ok_or_else(|| wrong("prompt", "a string"))?;
     let max_length = params.integer("max_length", 0..=i64::from(i32::MAX))?.unwrap_or(4096) as usize;
     params.done()?;
-    aside(move || {
+    blocking(move || {
         let tokenizer = &model.served.tokenizer;
         let encoded = tokenizer.encode(&prompt);
         let tokens: Vec<String> = encoded.iter().map(|&id| tokenizer.token_text(id)).collect();
@@ -106,14 +107,14 @@ pub(crate) async fn detokenize(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let name = if params.has("model") { "prompt" } else { "content" };
-    let (model, _) = wanted::model(app.models()?, &mut params)?;
+    let (model, _) = generation_params::model(app.models()?, &mut params)?;
     let tokens = params.list("tokens")?.ok_or_else(|| wrong("tokens", "a list of token ids"))?;
     params.done()?;
-    let text = aside(move || {
+    let text = blocking(move || {
         let tokenizer = &model.served.tokenizer;
         Ok(tokenizer.decode(&ids("tokens", &tokens, tokenizer.len().max(model.served.engine.spec().vocab))?))
     });
-    Ok(body::json(StatusCode::OK, &json!({ name: text.await? })))
+    Ok(response::json(StatusCode::OK, &json!({ name: text.await? })))
 }
 
 /// `POST /apply-template`: llama.cpp's, a conversation as the text that the model reads.
@@ -121,10 +122,10 @@ pub(crate) async fn apply_template(
     State(app): State<Arc<App>>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
-    let (model, _) = wanted::model(app.models()?, &mut params)?;
+    let (model, _) = generation_params::model(app.models()?, &mut params)?;
     params.not_yet("tools")?;
     let conversation = conversation::take(&mut params)?;
     params.done()?;
-    let prompt = aside(move || Ok(conversation::render(&model, &conversation)?.prompt())).await?;
-    Ok(body::json(StatusCode::OK, &json!({"prompt": prompt})))
+    let prompt = blocking(move || Ok(conversation::render(&model, &conversation)?.prompt())).await?;
+    Ok(response::json(StatusCode::OK, &json!({"prompt": prompt})))
 }

@@ -10,8 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use glimmer_engine::Statistics;
 
-use crate::served::Models;
-use crate::speaking::Usage;
+use crate::record::usage::Usage;
 
 /// A number that goes up and down.
 #[derive(Debug, Default)]
@@ -138,6 +137,13 @@ impl ModelMetrics {
     }
 }
 
+/// What the page shows of one model.
+pub(crate) struct ModelFigures<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) metrics: &'a ModelMetrics,
+    pub(crate) statistics: Statistics,
+}
+
 /// The server's figures.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -155,7 +161,7 @@ impl Metrics {
     /// Everything, as text.
     pub(crate) fn text(
         &self,
-        models: Option<&Models>,
+        models: Option<&[ModelFigures<'_>]>,
         vllm: bool,
         lost_lines: u64,
         lost_spans: Option<u64>,
@@ -317,13 +323,13 @@ impl Page {
         if self.vllm { format!("model_name=\"{name}\",engine=\"0\"") } else { format!("model=\"{name}\"") }
     }
 
-    fn models(&mut self, models: &Models) {
+    fn models(&mut self, models: &[ModelFigures<'_>]) {
         for (own, theirs, kind, help, value) in FIGURES {
             let Some(name) = (if self.vllm { theirs } else { Some(own) }) else { continue };
             self.head(name, kind, help);
-            for model in models.all() {
-                let value = value(&model.metrics, &model.served.engine.statistics());
-                self.line(name, &self.label(model.name()), &value);
+            for model in models {
+                let value = value(model.metrics, &model.statistics);
+                self.line(name, &self.label(model.name), &value);
             }
         }
         let (name, label) = if self.vllm {
@@ -332,17 +338,17 @@ impl Page {
             ("glimmer_answers_total", "end")
         };
         self.head(name, "counter", "Answers, by why they ended.");
-        for model in models.all() {
+        for model in models {
             for (end, ended) in ENDS.iter().zip(&model.metrics.ends) {
-                let labels = format!("{},{label}=\"{end}\"", self.label(model.name()));
+                let labels = format!("{},{label}=\"{end}\"", self.label(model.name));
                 self.line(name, &labels, &count(ended));
             }
         }
         for (own, theirs, help, histogram) in SPREADS {
             let name = if self.vllm { theirs } else { own };
             self.head(name, "histogram", help);
-            for model in models.all() {
-                self.histogram(name, &self.label(model.name()), histogram(&model.metrics));
+            for model in models {
+                self.histogram(name, &self.label(model.name), histogram(model.metrics));
             }
         }
     }

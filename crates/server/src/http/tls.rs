@@ -1,17 +1,33 @@
 //! TLS by rustls, with cryptography that needs no C compiler (graviola: Rust and formally verified assembly).
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::error::ServerError;
+use crate::options::Options;
 
-/// Reads certificates and key.
-pub(crate) fn acceptor(certificates: &Path, key: &Path) -> Result<TlsAcceptor, ServerError> {
+/// What turns a connection into an encrypted one.
+pub(crate) type Tls = TlsAcceptor;
+
+/// Reads certificates and key, where the options name them.
+pub(crate) fn open(options: &Options) -> Result<Option<Tls>, ServerError> {
+    options.tls.as_ref().map(|(certificates, key)| acceptor(certificates, key)).transpose()
+}
+
+/// Agrees with a client on encryption.
+pub(crate) async fn accept(tls: Tls, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    tls.accept(stream).await
+}
+
+fn acceptor(certificates: &Path, key: &Path) -> Result<Tls, ServerError> {
     check_processor()?;
     let fault = |path: &Path, what: String| ServerError::File { path: path.display().to_string(), what };
     let chain = CertificateDer::pem_file_iter(certificates)

@@ -1,28 +1,28 @@
-//! Bodies in and out: JSON that came in time and is not too large, JSON that goes.
+//! A request's body: JSON that came in time and is not too large.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::Response;
+use axum::extract::{FromRef, FromRequest, Request};
+use axum::http::header;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde_json::Value;
 
-use crate::app::App;
 use crate::error::ApiError;
-use crate::params::Params;
+use crate::http::params::Params;
+use crate::options::Limits;
 
-impl FromRequest<Arc<App>> for Params {
+impl<S: Send + Sync> FromRequest<S> for Params
+where
+    Limits: FromRef<S>,
+{
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         // A page in a browser can send anything but this type to a server on the same machine without being asked.
         if !is_json(&request) {
             return Err(ApiError::not_json());
         }
-        let limits = &app.options.limits;
+        let limits = Limits::from_ref(state);
         let bytes = read(request.into_body(), limits.body, limits.body_time).await?;
         Params::parse(&bytes)
     }
@@ -42,17 +42,4 @@ async fn read(body: Body, limit: usize, time: Duration) -> Result<Bytes, ApiErro
         Ok(Err(_)) => Err(ApiError::invalid("the request's body broke off")),
         Ok(Ok(body)) => Ok(body.to_bytes()),
     }
-}
-
-/// A response with a JSON body.
-pub(crate) fn json(status: StatusCode, value: &Value) -> Response {
-    typed(status, "application/json", value.to_string())
-}
-
-/// A response with a body of this type.
-pub(crate) fn typed(status: StatusCode, kind: &'static str, text: impl Into<Body>) -> Response {
-    let mut response = Response::new(text.into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
 }

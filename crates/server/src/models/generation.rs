@@ -2,24 +2,25 @@
 //!
 //! The engine's thread must never wait for a client. Each request has one bounded channel from that thread to the
 //! connection's task; a client that falls further behind than the channel is long loses its answer, and is told so.
-//! Dropping a [`Speaking`] closes the channel, which is how the engine learns that nobody listens any more.
+//! Dropping [`Generations`] closes the channel, which is how the engine learns that nobody listens any more.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use glimmer_chat::reply::{Decoding, Event as Said};
+use glimmer_chat::reply::{Decoding, Event as ReplyEvent};
 use glimmer_engine::{Event, Finish, Request, Score, Sink, Token};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout_at;
 
-use crate::access::{Entry, Spoken};
-use crate::app::App;
 use crate::error::ApiError;
-use crate::metrics::Ended;
-use crate::served::Model;
+use crate::models::served::Model;
+use crate::options::Limits;
+use crate::record::entry::Entry;
+use crate::record::metrics::Ended;
+use crate::record::usage::{ModelUse, Usage};
 
 /// A prompt and the answers that are to be made to it.
 pub(crate) struct Ask {
@@ -46,15 +47,6 @@ pub(crate) struct Delta {
     pub(crate) finish: Option<&'static str>,
 }
 
-/// Tokens of a request.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Usage {
-    pub(crate) prompt: usize,
-    pub(crate) cached: usize,
-    pub(crate) completion: usize,
-    pub(crate) reasoning: usize,
-}
-
 struct Choice {
     decoding: Option<Decoding>,
     prompt: usize,
@@ -68,7 +60,7 @@ struct Choice {
     scores: Option<Vec<Option<Score>>>,
     /// What ended it, until that is told.
     stop: Option<Token>,
-    has_spoken: bool,
+    has_text: bool,
     finish: Option<&'static str>,
     first: Option<Instant>,
     last: Option<Instant>,
@@ -77,8 +69,8 @@ struct Choice {
 }
 
 /// Answers being made.
-pub(crate) struct Speaking {
-    app: Arc<App>,
+pub(crate) struct Generations {
+    limits: Limits,
     model: Arc<Model>,
     entry: Entry,
     events: Receiver<(usize, Event)>,
@@ -92,11 +84,11 @@ pub(crate) struct Speaking {
     waiting: Option<(usize, Event)>,
 }
 
-impl Speaking {
+impl Generations {
     /// Hands the requests to the engine. A whole answer is waited for here, a stream by its client: only the second
     /// can fall behind.
     pub(crate) fn start(
-        app: &Arc<App>,
+        limits: &Limits,
         model: &Arc<Model>,
         entry: &Entry,
         asks: Vec<Ask>,
@@ -104,7 +96,7 @@ impl Speaking {
     ) -> Self {
         let copies: usize = asks.iter().map(|ask| ask.copies.len()).sum();
         let behind = if stream {
-            app.options.limits.behind.saturating_mul(copies)
+            limits.behind.saturating_mul(copies)
         } else {
             let events = |ask: &Ask| {
                 let own = ask.request.prompt.len().saturating_add(ask.request.max_tokens).saturating_add(3);
@@ -132,7 +124,7 @@ impl Speaking {
                     held: Vec::new(),
                     scores: is_scored.then(|| vec![None; ask.request.prompt.len()]),
                     stop: None,
-                    has_spoken: false,
+                    has_text: false,
                     finish: None,
                     first: None,
                     last: None,
@@ -141,8 +133,8 @@ impl Speaking {
             }
             model.served.engine.submit_copies(ask.request, sinks);
         }
-        Speaking {
-            app: app.clone(),
+        Generations {
+            limits: *limits,
             model: model.clone(),
             entry: entry.clone(),
             events,
@@ -151,14 +143,14 @@ impl Speaking {
             open: choices.len(),
             choices,
             start: Instant::now(),
-            deadline: tokio::time::Instant::now() + app.options.limits.answer_time,
+            deadline: tokio::time::Instant::now() + limits.answer_time,
             waiting: None,
         }
     }
 
     /// Waits until the engine has taken the request or refused it, but not for long: what can be refused with a status
     /// should be, and a client should not wait for the head of an answer because others are before it.
-    pub(crate) async fn taken(&mut self) -> Result<(), ApiError> {
+    pub(crate) async fn admitted(&mut self) -> Result<(), ApiError> {
         let soon = tokio::time::Instant::now() + std::time::Duration::from_secs(1);
         match timeout_at(soon, self.events.recv()).await {
             Ok(Some((_, Event::Failed(error)))) => Err(self.refused(&error)),
@@ -178,7 +170,7 @@ impl Speaking {
     pub(crate) async fn next(&mut self) -> Option<Result<Delta, ApiError>> {
         while self.open > 0 {
             match self.event().await {
-                Ok((index, event)) => match self.hear(index, event) {
+                Ok((index, event)) => match self.read(index, event) {
                     Ok(Some(delta)) => return Some(Ok(delta)),
                     Ok(None) => {}
                     Err(error) => return Some(Err(self.fail(error))),
@@ -200,23 +192,23 @@ impl Speaking {
         match event {
             Ok(Some(event)) => Ok(event),
             Ok(None) => Err(ApiError::internal("the engine has stopped")),
-            Err(_) => Err(ApiError::timeout(self.app.options.limits.answer_time.as_secs())),
+            Err(_) => Err(ApiError::timeout(self.limits.answer_time.as_secs())),
         }
     }
 
     fn fail(&mut self, error: ApiError) -> ApiError {
         self.open = 0;
         self.events.close();
-        self.entry.failed(&error);
+        self.entry.failed(error.status());
         error
     }
 
-    fn hear(&mut self, index: usize, event: Event) -> Result<Option<Delta>, ApiError> {
+    fn read(&mut self, index: usize, event: Event) -> Result<Option<Delta>, ApiError> {
         let metrics = &self.model.metrics;
         let choice = &mut self.choices[index];
         // What was on its way when a stop string was found.
         let Some(decoding) = &mut choice.decoding else { return Ok(None) };
-        let (said, ended) = match event {
+        let (events, ended) = match event {
             Event::Prompt(prompt) => {
                 choice.cached = prompt.cached;
                 let Some(scores) = &mut choice.scores else { return Ok(None) };
@@ -247,11 +239,11 @@ impl Speaking {
                     }
                 }
                 choice.last = Some(token.at);
-                let said = decoding.push(token.id);
+                let events = decoding.push(token.id);
                 if token.logprob.is_some() {
                     choice.held.push(token);
                 }
-                (said, decoding.stopped().is_some().then_some("stop"))
+                (events, decoding.stopped().is_some().then_some("stop"))
             }
             Event::Stop(token) => {
                 choice.stop = Some(token);
@@ -262,29 +254,31 @@ impl Speaking {
             Event::Failed(error) => return Err(self.refused(&error)),
         };
         let mut delta = Delta { index, ..Delta::default() };
-        let mut say = |said: Vec<Said>, choice: &mut Choice| {
-            for one in said {
-                match one {
-                    Said::Reasoning(text) => delta.reasoning.push_str(&text),
-                    Said::Text(text) | Said::ToolCallArguments(text) => delta.text.push_str(&text),
+        let mut push = |events: Vec<ReplyEvent>, choice: &mut Choice| {
+            for event in events {
+                match event {
+                    ReplyEvent::Reasoning(text) => delta.reasoning.push_str(&text),
+                    ReplyEvent::Text(text) | ReplyEvent::ToolCallArguments(text) => {
+                        delta.text.push_str(&text)
+                    }
                     // Nobody has given the model tools; what looks like a call is what it wrote.
-                    Said::ToolCallStart { name } => {
+                    ReplyEvent::ToolCallStart { name } => {
                         delta.text.push_str(&name);
                         delta.text.push('\n');
                     }
-                    Said::ToolCallEnd => {}
+                    ReplyEvent::ToolCallEnd => {}
                 }
             }
-            choice.has_spoken |= !delta.text.is_empty();
-            if !delta.reasoning.is_empty() && !choice.has_spoken {
+            choice.has_text |= !delta.text.is_empty();
+            if !delta.reasoning.is_empty() && !choice.has_text {
                 choice.reasoning = choice.tokens;
             }
         };
-        say(said, choice);
+        push(events, choice);
         if let Some(reason) = ended {
             choice.cancelled.store(true, Ordering::Relaxed);
             let (rest, stopped) = choice.decoding.take().map(Decoding::finish).unwrap_or_default();
-            say(rest, choice);
+            push(rest, choice);
             choice.finish = Some(if stopped.is_some() { "stop" } else { reason });
             delta.finish = choice.finish;
             delta.stop = choice.stop.take();
@@ -316,7 +310,7 @@ impl Speaking {
     }
 }
 
-impl Drop for Speaking {
+impl Drop for Generations {
     fn drop(&mut self) {
         let metrics = &self.model.metrics;
         for choice in &self.choices {
@@ -326,7 +320,7 @@ impl Drop for Speaking {
         }
         let usage = self.usage();
         metrics.used(usage);
-        self.entry.spoke(Spoken {
+        self.entry.used(ModelUse {
             model: self.model.name().to_owned(),
             usage,
             start: self.start,

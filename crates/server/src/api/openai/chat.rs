@@ -11,16 +11,18 @@ use glimmer_engine::Token;
 use glimmer_tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
-use crate::access::Entry;
+use crate::api::conversation;
+use crate::api::generation_params::GenerationParams;
+use crate::api::openai::object::{fingerprint, usage};
 use crate::app::App;
+use crate::clock::now;
 use crate::error::ApiError;
-use crate::log::now;
-use crate::params::Params;
-use crate::served::Model;
-use crate::speaking::{Ask, Speaking, Usage};
-use crate::sse::{self, ChunkStream, Chunks};
-use crate::wanted::Wanted;
-use crate::{body, conversation};
+use crate::http::params::Params;
+use crate::http::response;
+use crate::http::sse::{self, ChunkStream, Chunks};
+use crate::models::generation::{Ask, Generations};
+use crate::models::served::Model;
+use crate::record::entry::Entry;
 
 /// Answers.
 pub(crate) async fn complete(
@@ -28,44 +30,44 @@ pub(crate) async fn complete(
     Extension(entry): Extension<Entry>,
     params: Params,
 ) -> Result<Response, ApiError> {
-    answer(&app, &entry, params, false).await
+    respond(&app, &entry, params, false).await
 }
 
 /// Answers; a `cumulative` stream has the whole text so far in every chunk.
-pub(crate) async fn answer(
+pub(crate) async fn respond(
     app: &Arc<App>,
     entry: &Entry,
     mut params: Params,
     cumulative: bool,
 ) -> Result<Response, ApiError> {
-    let wanted = Wanted::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone()))?;
+    let settings = GenerationParams::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone()))?;
     let logprobs = logprobs(&mut params)?;
     let shows_reasoning = params.boolean("include_reasoning")?.unwrap_or(true);
     refuse_tools(&mut params)?;
     let conversation = conversation::take(&mut params)?;
     params.done()?;
 
-    let model = &wanted.model;
+    let model = &settings.model;
     let prompt = conversation::prompt(model, conversation).await?;
-    wanted.check_length(&prompt.ids)?;
+    settings.check_length(&prompt.ids)?;
     let stop_ids = &model.chat()?.stop_ids;
-    let copies = (0..wanted.n).map(|_| prompt.decoding(model, &wanted.stop)).collect::<Result<_, _>>()?;
-    let ask = Ask { request: wanted.request(prompt.ids, stop_ids, logprobs), copies };
-    let mut speaking = Speaking::start(app, model, entry, vec![ask], wanted.stream);
+    let copies = (0..settings.n).map(|_| prompt.decoding(model, &settings.stop)).collect::<Result<_, _>>()?;
+    let ask = Ask { request: settings.request(prompt.ids, stop_ids, logprobs), copies };
+    let mut generations = Generations::start(&app.options.limits, model, entry, vec![ask], settings.stream);
     let frame = Frame {
         id: format!("chatcmpl-{:016x}", app.random()),
         created: now(),
-        name: wanted.name.clone(),
+        name: settings.name.clone(),
         has_logprobs: logprobs.is_some(),
         shows_reasoning,
     };
-    if wanted.stream {
-        speaking.taken().await?;
-        let whole = cumulative.then(|| vec![String::new(); wanted.n]);
-        let answers = Stream { speaking, wanted, frame, has_begun: false, whole };
+    if settings.stream {
+        generations.admitted().await?;
+        let whole = cumulative.then(|| vec![String::new(); settings.n]);
+        let answers = Stream { generations, settings, frame, has_begun: false, whole };
         return Ok(sse::respond(ChunkStream::new(answers)));
     }
-    whole(speaking, &wanted, &frame).await
+    whole(generations, &settings, &frame).await
 }
 
 fn logprobs(params: &mut Params) -> Result<Option<usize>, ApiError> {
@@ -160,29 +162,17 @@ impl Frame {
     }
 }
 
-/// What this server and its arithmetic are: with the same seed, the same answer.
-pub(crate) fn fingerprint() -> String {
-    format!("glimmer-{}", env!("CARGO_PKG_VERSION"))
-}
-
 fn shown_token(tokenizer: &Tokenizer, id: u32, logprob: f32) -> Value {
     let bytes = tokenizer.token_bytes(id).unwrap_or_default();
     json!({"token": String::from_utf8_lossy(&bytes), "logprob": logprob, "bytes": bytes})
 }
 
-/// Numbers of tokens as the OpenAI API gives them.
-pub(crate) fn usage(usage: Usage) -> Value {
-    json!({
-        "prompt_tokens": usage.prompt,
-        "completion_tokens": usage.completion,
-        "total_tokens": usage.prompt + usage.completion,
-        "prompt_tokens_details": {"cached_tokens": usage.cached},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
-    })
-}
-
 /// The whole answer at once.
-async fn whole(mut speaking: Speaking, wanted: &Wanted, frame: &Frame) -> Result<Response, ApiError> {
+async fn whole(
+    mut generations: Generations,
+    settings: &GenerationParams,
+    frame: &Frame,
+) -> Result<Response, ApiError> {
     #[derive(Clone, Default)]
     struct Answer {
         text: String,
@@ -190,8 +180,8 @@ async fn whole(mut speaking: Speaking, wanted: &Wanted, frame: &Frame) -> Result
         tokens: Vec<Token>,
         finish: &'static str,
     }
-    let mut answers = vec![Answer::default(); wanted.n];
-    while let Some(delta) = speaking.next().await {
+    let mut answers = vec![Answer::default(); settings.n];
+    while let Some(delta) = generations.next().await {
         let delta = delta?;
         let answer = &mut answers[delta.index];
         answer.text.push_str(&delta.text);
@@ -207,7 +197,7 @@ async fn whole(mut speaking: Speaking, wanted: &Wanted, frame: &Frame) -> Result
         json!({
             "index": index,
             "message": message,
-            "logprobs": frame.logprobs(&answer.tokens, &wanted.model),
+            "logprobs": frame.logprobs(&answer.tokens, &settings.model),
             "finish_reason": answer.finish,
         })
     };
@@ -218,15 +208,15 @@ async fn whole(mut speaking: Speaking, wanted: &Wanted, frame: &Frame) -> Result
         "model": frame.name,
         "system_fingerprint": fingerprint(),
         "choices": answers.iter().enumerate().map(choice).collect::<Vec<_>>(),
-        "usage": usage(speaking.usage()),
+        "usage": usage(generations.usage()),
     });
-    Ok(body::json(StatusCode::OK, &value))
+    Ok(response::json(StatusCode::OK, &value))
 }
 
 /// An answer as it comes.
 struct Stream {
-    speaking: Speaking,
-    wanted: Wanted,
+    generations: Generations,
+    settings: GenerationParams,
     frame: Frame,
     /// Whether it was told who speaks, of each answer.
     has_begun: bool,
@@ -237,10 +227,10 @@ struct Stream {
 impl Stream {
     fn chunk(&self, index: usize, delta: &Value, tokens: &[Token], finish: Option<&str>) -> Value {
         let logprobs =
-            if tokens.is_empty() { Value::Null } else { self.frame.logprobs(tokens, &self.wanted.model) };
+            if tokens.is_empty() { Value::Null } else { self.frame.logprobs(tokens, &self.settings.model) };
         let choice = json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish});
         let mut chunk = self.frame.chunk(&json!([choice]));
-        if self.wanted.stream_usage {
+        if self.settings.stream_usage {
             chunk["usage"] = Value::Null;
         }
         chunk
@@ -251,10 +241,10 @@ impl Chunks for Stream {
     async fn more(&mut self, ready: &mut VecDeque<Value>) -> Option<Result<(), ApiError>> {
         if !std::mem::replace(&mut self.has_begun, true) {
             let role = json!({"role": "assistant", "content": ""});
-            ready.extend((0..self.wanted.n).map(|index| self.chunk(index, &role, &[], None)));
+            ready.extend((0..self.settings.n).map(|index| self.chunk(index, &role, &[], None)));
             return Some(Ok(()));
         }
-        let delta = match self.speaking.next().await? {
+        let delta = match self.generations.next().await? {
             Ok(delta) => delta,
             Err(error) => return Some(Err(error)),
         };
@@ -282,9 +272,9 @@ impl Chunks for Stream {
     }
 
     fn usage(&self) -> Option<Value> {
-        self.wanted.stream_usage.then(|| {
+        self.settings.stream_usage.then(|| {
             let mut chunk = self.frame.chunk(&json!([]));
-            chunk["usage"] = usage(self.speaking.usage());
+            chunk["usage"] = usage(self.generations.usage());
             chunk
         })
     }

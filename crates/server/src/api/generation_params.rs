@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::params::{Params, ids, wrong};
-use crate::served::{Model, Models};
+use crate::http::params::{Params, ids, wrong};
+use crate::models::served::{Model, Models};
 
 /// Stop strings of one request, and bytes of one of them.
 const STOPS: usize = 16;
@@ -16,7 +16,7 @@ const STOP_BYTES: usize = 1024;
 
 /// What a client wants of an answer, whatever it is an answer to.
 #[derive(Clone)]
-pub(crate) struct Wanted {
+pub(crate) struct GenerationParams {
     pub(crate) model: Arc<Model>,
     /// The model's name as the client wrote it.
     pub(crate) name: String,
@@ -37,8 +37,8 @@ pub(crate) struct Wanted {
     limit: usize,
 }
 
-impl Wanted {
-    /// Takes the parameters; `defaults` answers what the model's own way of choosing tokens is.
+impl GenerationParams {
+    /// Takes the parameters; `defaults` returns what the model's own way of choosing tokens is.
     pub(crate) fn take(
         app: &App,
         params: &mut Params,
@@ -70,7 +70,7 @@ impl Wanted {
         let stop_ids = params.list("stop_token_ids")?.unwrap_or_default();
         // In vLLM's API a smaller number goes first; in the engine a larger one.
         let priority = params.integer("priority", -1_000_000..=1_000_000)?.unwrap_or(0) as i32;
-        let wanted = Wanted {
+        let taken = GenerationParams {
             sampling,
             max_tokens,
             stop: stop_strings(params)?,
@@ -85,7 +85,7 @@ impl Wanted {
             name,
         };
         refuse_the_rest(params)?;
-        Ok(wanted)
+        Ok(taken)
     }
 
     /// The request to the engine for answers to a prompt that is known to fit.

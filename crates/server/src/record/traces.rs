@@ -1,5 +1,5 @@
-//! Traces for an OpenTelemetry collector, by OTLP over HTTP: a span for each request, and within it one for what a model
-//! said. Names are those of OpenTelemetry's semantic conventions for HTTP and for generative AI; no text of prompts or
+//! Traces for an OpenTelemetry collector, by OTLP over HTTP: a span for each request, and within it one for what a
+//! model computed. Names are those of OpenTelemetry's semantic conventions for HTTP and for generative AI; no text of prompts or
 //! answers is in any of them.
 //!
 //! The SDK's own thread sends them in batches, so that a collector that is slow or away delays nobody. What it does not
@@ -23,8 +23,8 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData};
 
-use crate::access::Spoken;
 use crate::error::ServerError;
+use crate::record::usage::ModelUse;
 
 /// Where spans go.
 pub(crate) struct Traces {
@@ -44,7 +44,7 @@ pub(crate) struct Answered<'a> {
     /// Why an answer broke off that had begun well.
     pub(crate) error: Option<&'static str>,
     pub(crate) start: Instant,
-    pub(crate) spoken: Option<&'a Spoken>,
+    pub(crate) model_use: Option<&'a ModelUse>,
 }
 
 impl Traces {
@@ -98,33 +98,33 @@ impl Traces {
         if error.is_some() {
             span.set_status(Status::error(""));
         }
-        if let Some(spoken) = request.spoken {
+        if let Some(model_use) = request.model_use {
             let within = Context::new().with_remote_span_context(span.span_context().clone());
-            self.spoken(request.path, spoken, &within, &times);
+            self.model_used(request.path, model_use, &within, &times);
         }
         span.end_with_timestamp(times.day);
     }
 
-    fn spoken(&self, path: &str, spoken: &Spoken, within: &Context, times: &Times) {
+    fn model_used(&self, path: &str, model_use: &ModelUse, within: &Context, times: &Times) {
         let operation = operation(path);
         let mut attributes = vec![
             KeyValue::new("gen_ai.operation.name", operation),
-            KeyValue::new("gen_ai.request.model", spoken.model.clone()),
-            KeyValue::new("gen_ai.response.model", spoken.model.clone()),
-            KeyValue::new("gen_ai.usage.input_tokens", spoken.usage.prompt as i64),
-            KeyValue::new("gen_ai.usage.cache_read.input_tokens", spoken.usage.cached as i64),
-            KeyValue::new("gen_ai.usage.output_tokens", spoken.usage.completion as i64),
+            KeyValue::new("gen_ai.request.model", model_use.model.clone()),
+            KeyValue::new("gen_ai.response.model", model_use.model.clone()),
+            KeyValue::new("gen_ai.usage.input_tokens", model_use.usage.prompt as i64),
+            KeyValue::new("gen_ai.usage.cache_read.input_tokens", model_use.usage.cached as i64),
+            KeyValue::new("gen_ai.usage.output_tokens", model_use.usage.completion as i64),
         ];
-        if !spoken.finishes.is_empty() {
-            let finishes: Vec<StringValue> = spoken.finishes.iter().map(|&finish| finish.into()).collect();
+        if !model_use.finishes.is_empty() {
+            let finishes: Vec<StringValue> = model_use.finishes.iter().map(|&finish| finish.into()).collect();
             attributes
                 .push(KeyValue::new("gen_ai.response.finish_reasons", Value::Array(Array::String(finishes))));
         }
-        let first = spoken.first_token.map(|at| Event::new("first token", times.of(at), Vec::new(), 0));
+        let first = model_use.first_token.map(|at| Event::new("first token", times.of(at), Vec::new(), 0));
         self.tracer
-            .span_builder(format!("{operation} {}", spoken.model))
+            .span_builder(format!("{operation} {}", model_use.model))
             .with_kind(SpanKind::Internal)
-            .with_start_time(times.of(spoken.start))
+            .with_start_time(times.of(model_use.start))
             .with_attributes(attributes)
             .with_events(first.into_iter().collect())
             .start_with_context(&self.tracer, within)

@@ -7,8 +7,9 @@ use glimmer_chat::{Conversation, Message, Rendered};
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
-use crate::params::{Params, wrong};
-use crate::served::Model;
+use crate::http::params::{Params, wrong};
+use crate::models::blocking::blocking;
+use crate::models::served::Model;
 
 /// Fields that a message may have. Those after the first line say nothing that a model could read.
 const FIELDS: [&str; 13] = [
@@ -183,20 +184,10 @@ pub(crate) fn render(model: &Model, conversation: &Conversation) -> Result<Rende
 /// Renders and encodes a conversation. Long ones take a while: this runs where others do not wait for it.
 pub(crate) async fn prompt(model: &Arc<Model>, conversation: Conversation) -> Result<Prompt, ApiError> {
     let model = model.clone();
-    aside(move || {
+    blocking(move || {
         let rendered = render(&model, &conversation)?;
         let ids = rendered.ids(&model.served.tokenizer)?;
         Ok(Prompt { ids, opens_reasoning: rendered.opens_reasoning() })
     })
     .await
-}
-
-/// Computes on a thread for things that take long.
-pub(crate) async fn aside<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    // The panic itself is on standard error.
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Err(ApiError::internal("the request could not be read")))
 }

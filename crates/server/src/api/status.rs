@@ -8,16 +8,13 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::app::App;
-use crate::body::{json as json_response, typed};
 use crate::error::ApiError;
-use crate::traces::Traces;
-
-/// The paths that `--public-status` opens.
-pub(crate) const PATHS: [&str; 6] = ["/health", "/livez", "/ping", "/readyz", "/version", "/metrics"];
+use crate::http::response::{self, typed};
+use crate::models::served::Models;
 
 /// The description of every path, for clients and for `/docs`.
-pub(crate) const OPENAPI: &str = include_str!("../assets/openapi.json");
-const DOCS: &str = include_str!("../assets/docs.html");
+pub(crate) const OPENAPI: &str = include_str!("../../assets/openapi.json");
+const DOCS: &str = include_str!("../../assets/docs.html");
 
 /// `GET /health` and `/readyz`: whether a request would be answered now.
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
@@ -25,25 +22,25 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
         return ApiError::loading().into_response();
     }
     if app.is_draining() {
-        return json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "stopping"}));
+        return response::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "stopping"}));
     }
-    json_response(StatusCode::OK, &json!({"status": "ok"}))
+    response::json(StatusCode::OK, &json!({"status": "ok"}))
 }
 
 /// `GET /livez`: whether the server lives.
 pub(crate) async fn live() -> Response {
-    json_response(StatusCode::OK, &json!({"status": "ok"}))
+    response::json(StatusCode::OK, &json!({"status": "ok"}))
 }
 
 /// `GET /version`.
 pub(crate) async fn version() -> Response {
-    json_response(StatusCode::OK, &json!({"version": env!("CARGO_PKG_VERSION")}))
+    response::json(StatusCode::OK, &json!({"version": env!("CARGO_PKG_VERSION")}))
 }
 
 /// `GET /metrics`.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let lost_spans = app.traces.as_ref().map(Traces::lost);
-    let text = app.metrics.text(app.models().ok(), app.options.vllm_metrics, app.log.lost(), lost_spans);
+    let models = app.models().ok().map(Models::figures);
+    let text = app.record.figures(models.as_deref(), app.options.vllm_metrics);
     typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }
 
