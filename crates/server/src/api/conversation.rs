@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use glimmer_chat::reply::{Decoding, ReplyOptions, ReplyParser};
-use glimmer_chat::{Conversation, Message, Rendered};
+use glimmer_chat::{Conversation, Message, Rendered, Role};
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
@@ -125,39 +125,12 @@ fn thinks(params: &mut Params) -> Result<Option<bool>, ApiError> {
     Ok(direct.or(kind).or(effort))
 }
 
-/// A conversation from the oldest API: questions and answers before, then a question. The history is a list of pairs; its
-/// published clients send questions and answers in turn as one list within it, and others the plain list.
+/// A conversation from the oldest API: questions and answers before, then a question.
 pub(crate) fn of_rounds(history: &[Value], question: String) -> Result<Conversation, ApiError> {
-    use glimmer_chat::Role::{Assistant, User};
-    let mut texts = Vec::new();
-    if !flatten(history, 3, &mut texts) {
-        return Err(wrong("history", "a list of pairs [question, answer]"));
-    }
-    let turns = texts.into_iter().enumerate();
-    let mut messages: Vec<Message> =
-        turns.map(|(at, text)| Message::new(if at % 2 == 0 { User } else { Assistant }, text)).collect();
-    messages.push(Message::new(User, question));
+    let rounds = glimmer_chat::rounds(history);
+    let mut messages = rounds.map_err(|_| wrong("history", "a list of pairs [question, answer]"))?;
+    messages.push(Message::new(Role::User, question));
     Ok(Conversation::new(messages))
-}
-
-/// Collects the texts of lists within lists; whether each list has them in pairs, and nothing else.
-fn flatten(values: &[Value], depth: usize, texts: &mut Vec<String>) -> bool {
-    let mut own = 0;
-    for value in values {
-        match value {
-            Value::String(text) => {
-                own += 1;
-                texts.push(text.clone());
-            }
-            Value::Array(inner) if depth > 1 && own % 2 == 0 => {
-                if !flatten(inner, depth - 1, texts) {
-                    return false;
-                }
-            }
-            _ => return false,
-        }
-    }
-    own % 2 == 0
 }
 
 /// A prompt and how to read its answers.
