@@ -4,8 +4,8 @@
 //! whether the format or a person wrote them; its ids follow in a safe and in the official way. Formats that are
 //! known by heart are rendered natively, any other by the checkpoint's own Jinja.
 //!
-//! This crate knows no model and no wire protocol: ids come from `glimmer-tokenizer`, JSON shapes of requests stay
-//! with the server.
+//! Conversations are read from JSON and written to it here alone (`wire`). This crate knows no model and no HTTP: ids come
+//! from `glimmer-tokenizer`, and what stands around a conversation in requests and answers is the server's.
 #![forbid(unsafe_code)]
 
 mod detect;
@@ -20,6 +20,7 @@ mod python;
 mod rendered;
 pub mod reply;
 mod template;
+mod wire;
 
 pub use detect::Hints;
 pub use error::ChatError;
@@ -27,3 +28,4 @@ pub use format::{Format, SamplingDefaults, stop_ids};
 pub use message::{Conversation, Message, Role, ToolCall};
 pub use rendered::{Rendered, Segment};
 pub use template::ChatTemplate;
+pub use wire::rounds;

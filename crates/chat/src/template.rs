@@ -5,9 +5,9 @@ use crate::error::ChatError;
 use crate::format::Format;
 use crate::formats;
 use crate::jinja::{Template, Variable};
-use crate::message::{Conversation, Message, Role};
+use crate::message::Conversation;
 use crate::rendered::{Prompt, Rendered};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// The name that GLM-4's tools block gives the model, where nothing else is said.
@@ -106,7 +106,7 @@ impl ChatTemplate {
 impl Jinja {
     fn render(&self, conversation: &Conversation) -> Result<Rendered, ChatError> {
         let messages: Vec<Value> =
-            conversation.messages.iter().map(|message| message_json(message, self.tool_role)).collect();
+            conversation.messages.iter().map(|message| message.for_template(self.tool_role)).collect();
         let tools = Value::Array(conversation.tools.clone());
         let mut variables = vec![
             ("messages", Variable::Messages(&messages)),
@@ -139,33 +139,4 @@ impl Jinja {
         }
         Ok(Rendered::from_template(prompt))
     }
-}
-
-/// A message as templates expect it: OpenAI's shape, with tool arguments as objects, and GLM's `metadata`.
-fn message_json(message: &Message, tool_role: &str) -> Value {
-    let role = if message.role == Role::Observation { tool_role } else { message.role.name() };
-    let content = match &message.parts {
-        Some(parts) => Value::Array(parts.clone()),
-        None if !message.results.is_empty() => json!(message.results),
-        None => json!(message.content),
-    };
-    let mut fields = Map::from_iter([("role".to_owned(), json!(role)), ("content".to_owned(), content)]);
-    let mut add =
-        |name: &str, value: Option<Value>| fields.extend(value.map(|value| (name.to_owned(), value)));
-    add("metadata", message.metadata.as_ref().map(|text| json!(text)));
-    add("reasoning_content", message.reasoning.as_ref().map(|text| json!(text)));
-    add("tool_call_id", message.tool_call_id.as_ref().map(|text| json!(text)));
-    add("tools", message.tools.as_ref().map(|tools| json!(tools)));
-    let calls = message.tool_calls.iter().map(|call| {
-        let arguments = call.arguments_object().map_or_else(|| call.arguments.clone(), Value::Object);
-        let mut fields = Map::from_iter([
-            ("type".to_owned(), json!("function")),
-            ("function".to_owned(), json!({"name": call.name, "arguments": arguments})),
-        ]);
-        fields.extend(call.id.as_ref().map(|id| ("id".to_owned(), json!(id))));
-        Value::Object(fields)
-    });
-    let calls: Vec<Value> = calls.collect();
-    add("tool_calls", (!calls.is_empty()).then_some(Value::Array(calls)));
-    Value::Object(fields)
 }

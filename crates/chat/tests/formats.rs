@@ -289,6 +289,38 @@ fn published_defaults() {
 }
 
 #[test]
+fn what_is_written_as_json_is_read_again_as_the_same() {
+    for json in [
+        json!([{"role": "system", "content": "s"}, {"role": "user", "content": "u", "metadata": "m"}]),
+        json!({"history": ["q0", "a0", "q1", "a1"], "query": "q2", "language": "Rust", "year": 2026}),
+        json!({
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "t"}, {"type": "image_url", "image_url": {"url": "u"}}],
+                 "image": "i"},
+                {"role": "user", "content": "t", "image": "i"},
+                {"role": "assistant", "content": null, "reasoning_content": "r", "tool_calls": [
+                    {"id": "1", "type": "function", "function": {"name": "a", "arguments": "{\"x\": 1}"}},
+                    {"name": "b", "arguments": {"y": [2]}},
+                    {"name": "c"},
+                ]},
+                {"role": "tool", "tool_call_id": "1", "content": "one"},
+                {"role": "observation", "content": ["two", "three"]},
+                {"role": "observation", "content": [{"name": "c", "output": 4}]},
+                {"role": "system", "content": "", "tools": [{"name": "d"}]},
+            ],
+            "tools": [{"type": "function", "function": {"name": "a"}}],
+            "add_generation_prompt": false,
+            "assistant_name": "n",
+            "chat_template_kwargs": {"enable_thinking": false, "other": 1},
+            "clear_thinking": true,
+        }),
+    ] {
+        let read: Conversation = serde_json::from_value(json).unwrap();
+        assert_eq!(serde_json::from_value::<Conversation>(json!(read)).unwrap(), read);
+    }
+}
+
+#[test]
 fn what_is_no_conversation_is_refused_with_the_place() {
     for (json, message) in [
         (json!("text"), "an object with `messages`, or a list of messages"),

@@ -4,12 +4,8 @@
 //! them into a line on standard error and an exit status.
 #![forbid(unsafe_code)]
 
-mod answer;
 mod args;
-mod chat;
 mod commands;
-mod demo;
-mod device;
 mod golden;
 mod input;
 mod jsonl;
@@ -18,9 +14,7 @@ mod output;
 mod printer;
 mod random;
 mod sampling;
-mod sequence;
 mod terminal;
-mod vocabulary;
 
 use std::io;
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! An answer as it is printed, part by part: text to standard output, reasoning beside it.
 
-use glimmer_chat::reply::Event;
+use glimmer::Part;
 
 use crate::output;
 use crate::terminal::Terminal;
@@ -17,17 +17,17 @@ impl<'t> Printer<'t> {
     }
 
     /// Prints a part. The answer is the result; the reasoning before it goes where everything else goes.
-    pub(crate) fn show(&mut self, event: &Event) -> anyhow::Result<()> {
-        if let Event::Reasoning(text) = event {
+    pub(crate) fn show(&mut self, part: &Part) -> anyhow::Result<()> {
+        if let Part::Reasoning(text) = part {
             self.reasoning = true;
             self.terminal.aside(text);
             return Ok(());
         }
         self.end_reasoning();
-        match event {
-            Event::Text(text) | Event::ToolCallArguments(text) => output::model_text(text),
-            Event::ToolCallStart { name } => output::model_text(&format!("{name}\n")),
-            Event::ToolCallEnd | Event::Reasoning(_) => Ok(()),
+        match part {
+            Part::Text(text) | Part::ToolCallArguments(text) => output::model_text(text),
+            Part::ToolCallStart { name } => output::model_text(&format!("{name}\n")),
+            Part::ToolCallEnd | Part::Reasoning(_) => Ok(()),
         }
     }
 

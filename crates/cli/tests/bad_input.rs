@@ -136,7 +136,8 @@ fn prompts_that_do_not_fit() {
         support::run(args!["run", model, "--ids", "1,2,3,4", "--print-ids", "-n", "1", "--ctx", ctx])
     };
     run("3").fails_saying(&["4 tokens", "context 3"]);
-    assert_eq!(run("4").status, 0);
+    run("4").fails_saying(&["4 tokens", "context 4"]);
+    assert_eq!(run("5").status, 0);
     assert_eq!(run("max").status, 0);
     let beyond = run("100000");
     assert_eq!(beyond.status, 0);

@@ -458,7 +458,7 @@ fn what_is_left_out_or_missing_is_named() {
     let words = ["model.layers.3.input_layernorm.weight", "missing"];
     convert(source.path(), &out, &["--force"]).fails_saying(&words);
     assert_eq!(
-        understand(&Checkpoint::open(&out).unwrap(), None).unwrap().spec.layers,
+        understand(&Checkpoint::open(&out).unwrap(), None).unwrap().spec.layers.len(),
         2,
         "the old file stays"
     );

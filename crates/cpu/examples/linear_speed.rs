@@ -58,8 +58,8 @@ fn measure(dtype: DType, rows: usize, cols: usize, threads: usize) {
     let clock = Clock::of(threads);
     let most = ROWS.into_iter().max().unwrap();
     let capacity = Capacity { rows: most, logits_rows: 1, pages: most / PAGE_SLOTS };
-    let heads = Heads { heads: 1, kv_heads: 1, head_dim: 32 };
-    device.plan(&Plan { capacity, vocab: 1, layers: 1, heads, kv_type: KvType::F16, axes: 1 }).unwrap();
+    let heads = Heads::new(1, 1, 32);
+    device.plan(&Plan { capacity, vocab: 1, layers: vec![heads], kv_type: KvType::F16, axes: 1 }).unwrap();
     let x = device.buffer(0, Role::Normed, cols).unwrap();
     let out = device.buffer(0, Role::Inner, rows).unwrap();
     print!("{dtype:7} packed at {:4.1} GB/s;", bytes * count as f64 / packing / 1e9);

@@ -31,7 +31,7 @@ const SHAPES: [Shape; 4] = [
         name: "edge-1.5b",
         hidden: 2048,
         layers: 28,
-        heads: Heads { heads: 16, kv_heads: 4, head_dim: 128 },
+        heads: Heads::new(16, 4, 128),
         ffn: 6144,
         vocab: 59264,
         gated: true,
@@ -40,7 +40,7 @@ const SHAPES: [Shape; 4] = [
         name: "edge-4b",
         hidden: 3072,
         layers: 40,
-        heads: Heads { heads: 24, kv_heads: 6, head_dim: 128 },
+        heads: Heads::new(24, 6, 128),
         ffn: 8192,
         vocab: 59264,
         gated: true,
@@ -49,7 +49,7 @@ const SHAPES: [Shape; 4] = [
         name: "glm-4-9b",
         hidden: 4096,
         layers: 40,
-        heads: Heads { heads: 32, kv_heads: 2, head_dim: 128 },
+        heads: Heads::new(32, 2, 128),
         ffn: 13696,
         vocab: 151_552,
         gated: true,
@@ -58,7 +58,7 @@ const SHAPES: [Shape; 4] = [
         name: "chatglm-6b",
         hidden: 4096,
         layers: 28,
-        heads: Heads { heads: 32, kv_heads: 32, head_dim: 128 },
+        heads: Heads::new(32, 32, 128),
         ffn: 16384,
         vocab: 130_528,
         gated: false,
@@ -113,12 +113,12 @@ fn main() {
     let weights: Vec<[MatrixId; 4]> = (0..layers)
         .map(|layer| {
             let [qk, v, out, up, down] = types(dtype, layer, layers, ffn);
-            let qkv = [(qk, heads.q_width()), (qk, heads.kv_width()), (v, heads.kv_width())];
+            let qkv = [(qk, heads.q_width()), (qk, heads.k_width()), (v, heads.v_width())];
             let (inner, used_for) =
                 if gated { (2 * ffn, MatrixUse::Gated) } else { (ffn, MatrixUse::Linear) };
             [
                 load(&qkv, hidden, MatrixUse::Linear),
-                load(&[(out, hidden)], heads.q_width(), MatrixUse::Linear),
+                load(&[(out, hidden)], heads.attended_width(), MatrixUse::Linear),
                 load(&[(up, inner)], hidden, used_for),
                 load(&[(down, hidden)], ffn, MatrixUse::Linear),
             ]
@@ -136,12 +136,14 @@ fn main() {
     });
     let pages = (depth + rows).div_ceil(PAGE_SLOTS);
     let capacity = Capacity { rows: rows * sequences, logits_rows: sequences, pages: pages * sequences };
-    device.plan(&Plan { capacity, vocab, layers, heads, kv_type: KvType::F16, axes: 1 }).unwrap();
+    device
+        .plan(&Plan { capacity, vocab, layers: vec![heads; layers], kv_type: KvType::F16, axes: 1 })
+        .unwrap();
     let mut buffer = |role, width| device.buffer(0, role, width).unwrap();
     let x = buffer(Role::Hidden, hidden);
     let normed = buffer(Role::Normed, hidden);
     let qkv = buffer(Role::Qkv, heads.qkv_width());
-    let attended = buffer(Role::Attended, heads.q_width());
+    let attended = buffer(Role::Attended, heads.attended_width());
     let inner = buffer(Role::Inner, ffn);
     let last = buffer(Role::Last, hidden);
     let last_normed = buffer(Role::LastNormed, hidden);

@@ -8,11 +8,11 @@
 //! not see are never multiplied in: what lies there, even NaN, leaves no trace.
 
 use crate::isa::Isa;
-use crate::kv::{KvCache, Numbers, WIDENED_FROM};
+use crate::kv::{LayerCache, Numbers, WIDENED_FROM};
+use crate::lanes::{Kernel, Lanes, dispatch, exp};
 use crate::memory::{Parts, Slab};
 use crate::pool::Pool;
-use crate::schedule::{Item, Unit, unit_rows};
-use crate::simd::{Kernel, Simd, dispatch, exp};
+use crate::schedule::{Item, Schedule, Unit, unit_rows};
 use crate::step::Step;
 use crate::tiles;
 use glimmer_tensor::{CHUNK_SLOTS, DeviceError, Heads, PAGE_SLOTS, PageId, Plan};
@@ -26,12 +26,17 @@ const SPLIT_ROWS: usize = 8;
 /// Floats of a state after its mixed values: the greatest score, the sum, and what fills the cache line.
 const STATE_TAIL: usize = 16;
 
-/// Where the results of a layer's attention are computed.
+/// Floats of a state: what a run of keys comes to for one query, the mixed values `[padded]`, the greatest score and the
+/// sum of weights.
+const fn stride(heads: &Heads) -> usize {
+    heads.value_dim.next_multiple_of(16) + STATE_TAIL
+}
+
+/// Where the results of a layer's attention are computed: there is room for the widest of the layers.
 pub(crate) struct Attention {
-    heads: Heads,
-    /// Floats of a state: see [`Attention::new`].
-    stride: usize,
     scratch: Vec<Mutex<Scratch>>,
+    /// How many states of split units can be kept for one row and head of queries.
+    chunks: usize,
     /// The states of split units, `[queries * chunks, stride]`.
     partials: Slab<f32>,
 }
@@ -53,8 +58,8 @@ struct Scratch {
 /// What all threads read.
 struct Inputs<'a> {
     step: &'a Step,
-    cache: &'a KvCache,
-    layer: usize,
+    schedule: &'a Schedule,
+    layer: &'a LayerCache,
     qkv: &'a [f32],
     heads: Heads,
     stride: usize,
@@ -63,39 +68,36 @@ struct Inputs<'a> {
 impl Attention {
     /// Scratch for a plan.
     ///
-    /// A *state* is what a run of keys comes to for one query: the mixed values `[padded]`, the greatest score and the
-    /// sum of weights.
-    ///
     /// # Errors
     /// [`DeviceError::OutOfMemory`].
-    pub(crate) fn new(plan: &Plan, cache: &KvCache, threads: usize) -> Result<Self, DeviceError> {
-        let heads = plan.heads;
-        let padded = cache.shape().padded;
-        let stride = padded + STATE_TAIL;
-        let queries = unit_rows(&heads) * heads.group();
+    pub(crate) fn new(plan: &Plan, threads: usize) -> Result<Self, DeviceError> {
+        let layers = plan.distinct_heads();
+        let most = |floats: &dyn Fn(&Heads) -> usize| layers.iter().map(floats).max().unwrap_or(0);
+        let queries = |heads: &Heads| unit_rows(heads) * heads.group();
         let slab = |len| Slab::zeroed(len, "attention's scratch");
         let scratch = || {
             Ok(Mutex::new(Scratch {
-                queries: slab(queries * heads.head_dim)?,
-                scores: slab(queries * CHUNK_SLOTS)?,
-                wide: slab(PAGE_SLOTS * padded)?,
-                running: slab(queries * stride)?,
-                chunk: slab(queries * stride)?,
+                queries: slab(most(&|heads| queries(heads) * heads.head_dim))?,
+                scores: slab(most(&|heads| queries(heads) * CHUNK_SLOTS))?,
+                wide: slab(most(&|heads| {
+                    PAGE_SLOTS * heads.head_dim.max(heads.value_dim).next_multiple_of(16)
+                }))?,
+                running: slab(most(&|heads| queries(heads) * stride(heads)))?,
+                chunk: slab(most(&|heads| queries(heads) * stride(heads)))?,
             }))
         };
         let chunks = (plan.capacity.pages * PAGE_SLOTS).div_ceil(CHUNK_SLOTS) + plan.capacity.rows.min(64);
-        let partials = if threads > 1 { SPLIT_ROWS * heads.heads * chunks * stride } else { 0 };
+        let chunks = if threads > 1 { SPLIT_ROWS * chunks } else { 0 };
         Ok(Attention {
-            heads,
-            stride,
             scratch: (0..threads).map(|_| scratch()).collect::<Result<_, DeviceError>>()?,
-            partials: slab(partials)?,
+            chunks,
+            partials: slab(most(&|heads| heads.heads * chunks * stride(heads)))?,
         })
     }
 
-    /// How many results of a (query, chunk) can be kept.
-    pub(crate) fn room(&self) -> usize {
-        self.partials.len() / self.stride
+    /// How many results of a (query, chunk) can be kept for a layer with these heads.
+    pub(crate) fn room(&self, heads: &Heads) -> usize {
+        heads.heads * self.chunks
     }
 
     /// Bytes that it takes.
@@ -107,23 +109,24 @@ impl Attention {
         self.partials.bytes() + self.scratch.iter().map(of).sum::<usize>()
     }
 
-    /// `out = softmax(q k^T / sqrt(head_dim)) v` for the rows of `qkv` `[rows, qkv_width]`; `out` is `[rows, q_width]`.
-    #[allow(clippy::too_many_arguments, reason = "what a layer's attention reads and writes")]
+    /// `out = softmax(q k^T / sqrt(head_dim)) v` for the rows of `qkv` `[rows, qkv_width]`; `out` is
+    /// `[rows, attended_width]`.
     pub(crate) fn run(
         &mut self,
         pool: &Pool,
         isa: Isa,
         step: &Step,
-        cache: &KvCache,
-        layer: usize,
+        layer: &LayerCache,
         qkv: &[f32],
         out: &mut [f32],
     ) {
-        let inputs = Inputs { step, cache, layer, qkv, heads: self.heads, stride: self.stride };
+        let heads = layer.heads;
+        let schedule = step.schedule_of(&heads);
+        let inputs = Inputs { step, schedule, layer, qkv, heads, stride: stride(&heads) };
         let out = Parts::new(out);
         let next = AtomicUsize::new(0);
         let scratch = &self.scratch;
-        if !step.schedule.split {
+        if !schedule.split {
             pool.run(&|thread| {
                 let mut scratch = scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
                 dispatch(isa, WholeUnits { inputs: &inputs, scratch: &mut scratch, next: &next, out: &out });
@@ -158,9 +161,9 @@ impl Kernel for WholeUnits<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Inputs { step, heads, stride, .. } = *self.inputs;
-        while let Some((unit, item)) = claim(step, self.next) {
+    fn run<S: Lanes>(self, s: S) {
+        let Inputs { step, schedule, heads, stride, .. } = *self.inputs;
+        while let Some((unit, item)) = claim(schedule, self.next) {
             let scratch = &mut *self.scratch;
             self.inputs.load_queries(unit, &mut scratch.queries);
             for chunk in item.chunks.clone() {
@@ -198,9 +201,9 @@ impl Kernel for SingleChunks<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Inputs { step, heads, stride, .. } = *self.inputs;
-        while let Some((unit, item)) = claim(step, self.next) {
+    fn run<S: Lanes>(self, s: S) {
+        let Inputs { schedule, heads, stride, .. } = *self.inputs;
+        while let Some((unit, item)) = claim(schedule, self.next) {
             let scratch = &mut *self.scratch;
             self.inputs.load_queries(unit, &mut scratch.queries);
             let queries = unit.rows.len() * heads.group();
@@ -210,8 +213,8 @@ impl Kernel for SingleChunks<'_> {
                 // SAFETY: each chunk of each unit has its own states, and belongs to one item, claimed once.
                 let states = unsafe { self.partials.range(first * stride..(first + queries) * stride) };
                 // Probably this thread's next task.
-                let after = step.schedule.items.get(self.next.load(Ordering::Relaxed));
-                let after = after.map(|item| (&step.schedule.units[item.unit], item.chunks.start));
+                let after = schedule.items.get(self.next.load(Ordering::Relaxed));
+                let after = after.map(|item| (&schedule.units[item.unit], item.chunks.start));
                 self.inputs.attend(s, unit, chunk, after, &scratch.queries, scores, wide, states);
             }
         }
@@ -232,10 +235,10 @@ impl Kernel for MergeChunks<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Inputs { step, heads, stride, .. } = *self.inputs;
+    fn run<S: Lanes>(self, s: S) {
+        let Inputs { step, schedule, heads, stride, .. } = *self.inputs;
         let mut turn = 0;
-        for unit in &step.schedule.units {
+        for unit in &schedule.units {
             let queries = unit.rows.len() * heads.group();
             for (q, row) in queries_of(unit, heads) {
                 turn += 1;
@@ -255,9 +258,9 @@ impl Kernel for MergeChunks<'_> {
 }
 
 /// The next task that nobody has taken.
-fn claim<'a>(step: &'a Step, next: &AtomicUsize) -> Option<(&'a Unit, &'a Item)> {
-    let item = step.schedule.items.get(next.fetch_add(1, Ordering::Relaxed))?;
-    Some((&step.schedule.units[item.unit], item))
+fn claim<'a>(schedule: &'a Schedule, next: &AtomicUsize) -> Option<(&'a Unit, &'a Item)> {
+    let item = schedule.items.get(next.fetch_add(1, Ordering::Relaxed))?;
+    Some((&schedule.units[item.unit], item))
 }
 
 /// The queries of a unit, numbered, with their rows: all heads of a row follow each other.
@@ -286,7 +289,7 @@ impl Inputs<'_> {
     /// `after` is what will be computed next.
     #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "three of them are scratch")]
-    fn attend<S: Simd>(
+    fn attend<S: Lanes>(
         &self,
         s: S,
         unit: &Unit,
@@ -297,13 +300,13 @@ impl Inputs<'_> {
         wide: &mut [f32],
         states: &mut [f32],
     ) {
-        let (shape, group, stride) = (self.cache.shape(), self.heads.group(), self.stride);
+        let (shape, group, stride) = (self.layer.shape, self.heads.group(), self.stride);
         let first = chunk * CHUNK_SLOTS;
         // How many of `slots` slots from `from` on a row sees.
         let seen = |row: usize, from: usize, slots: usize| {
             (self.step.visible[row] as usize).saturating_sub(from).min(slots)
         };
-        let tile = |unit: &Unit, page| self.cache.tile(self.layer, page, unit.kv_head);
+        let tile = |unit: &Unit, page| self.layer.tile(page, unit.kv_head);
         let pages = self.pages(unit, chunk);
         let count = unit.rows.len() * group;
         // What is read one after the other: this chunk's keys, its values, the next one's keys.
@@ -376,8 +379,8 @@ impl Inputs<'_> {
     /// Divides a query's mixed values by the sum of their weights.
     #[inline(always)]
     fn finish(&self, unit: &Unit, q: usize, row: usize, state: &[f32], out: &Parts<'_, f32>) {
-        let (padded, group, dim) = (self.cache.shape().padded, self.heads.group(), self.heads.head_dim);
-        let at = row * self.heads.q_width() + (unit.kv_head * group + q % group) * dim;
+        let (padded, group, dim) = (self.layer.shape.padded, self.heads.group(), self.heads.value_dim);
+        let at = row * self.heads.attended_width() + (unit.kv_head * group + q % group) * dim;
         // SAFETY: a row belongs to one sequence, and a query to one unit, which one thread finishes.
         let out = unsafe { out.range(at..at + dim) };
         let sum = state[padded + 1];
@@ -387,7 +390,7 @@ impl Inputs<'_> {
 
 /// Merges the state of the next chunk into that of the chunks before it.
 #[inline(always)]
-fn merge<S: Simd>(s: S, running: &mut [f32], chunk: &[f32]) {
+fn merge<S: Lanes>(s: S, running: &mut [f32], chunk: &[f32]) {
     let padded = running.len() - STATE_TAIL;
     let (best, next) = (running[padded], chunk[padded]);
     let greatest = if best > next { best } else { next };

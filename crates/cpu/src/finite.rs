@@ -1,9 +1,9 @@
 //! Looks for values that are infinite or not a number, at the speed of reading them.
 
 use crate::isa::Isa;
+use crate::lanes::{Kernel, Lanes, dispatch};
 use crate::memory::share;
 use crate::pool::Pool;
-use crate::simd::{Kernel, Simd, dispatch};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Values that one thread looks through while others would be woken.
@@ -32,7 +32,7 @@ impl Kernel for AllFinite<'_> {
     type Output = bool;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> bool {
+    fn run<S: Lanes>(self, _: S) -> bool {
         let magnitude = |v: &f32| v.to_bits() & 0x7fff_ffff;
         self.0.iter().fold(0, |most, v| most.max(magnitude(v))) < f32::INFINITY.to_bits()
     }

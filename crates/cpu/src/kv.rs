@@ -2,13 +2,13 @@
 //!
 //! A tile holds the keys of [`PAGE_SLOTS`] slots transposed, `[head_dim][slots]`, so that vector lanes are keys when
 //! scores are computed, and their values as `[slots][padded]`, so that lanes are dimensions when values are mixed;
-//! `padded` is `head_dim` rounded up to 16, the rest stays zero. In Q8_0 the f16 scales follow the bytes: for keys
+//! `padded` is `value_dim` rounded up to 16, the rest stays zero. In Q8_0 the f16 scales follow the bytes: for keys
 //! `[blocks][slots]`, for values `[slots][blocks]`. Rounding is that of [`glimmer_tensor::KvType::round`].
 
 use crate::isa::Isa;
+use crate::lanes::{Kernel, Lanes, dispatch};
 use crate::memory::{LINE, Parts, Slab};
 use crate::pool::Pool;
-use crate::simd::{Kernel, Simd, dispatch};
 use crate::step::Step;
 use glimmer_tensor::{DeviceError, Heads, KV_BLOCK, KvType, PAGE_SLOTS, PageId, Plan, q8_scale};
 use half::f16;
@@ -19,8 +19,10 @@ use std::ops::Range;
 #[derive(Clone, Copy)]
 pub(crate) struct TileShape {
     kv_type: KvType,
-    /// Elements of a head.
+    /// Elements of a head's key.
     pub(crate) dim: usize,
+    /// Elements of a head's value.
+    value_dim: usize,
     /// The same, rounded up to whole vectors.
     pub(crate) padded: usize,
 }
@@ -36,19 +38,26 @@ pub(crate) const WIDENED_FROM: usize = 17;
 
 /// The pages of all layers.
 pub(crate) struct KvCache {
-    shape: TileShape,
-    heads: Heads,
-    layers: Vec<Slab<u8>>,
+    layers: Vec<LayerCache>,
+}
+
+/// The pages of one layer.
+pub(crate) struct LayerCache {
+    pub(crate) heads: Heads,
+    /// What its tiles look like.
+    pub(crate) shape: TileShape,
+    tiles: Slab<u8>,
 }
 
 impl TileShape {
-    pub(crate) fn new(kv_type: KvType, dim: usize) -> Self {
-        TileShape { kv_type, dim, padded: dim.next_multiple_of(16) }
+    pub(crate) fn new(kv_type: KvType, heads: &Heads) -> Self {
+        let &Heads { head_dim, value_dim, .. } = heads;
+        TileShape { kv_type, dim: head_dim, value_dim, padded: value_dim.next_multiple_of(16) }
     }
 
-    /// Scales of one slot of one head.
-    fn blocks(&self) -> usize {
-        if self.kv_type == KvType::Q8_0 { self.dim.div_ceil(KV_BLOCK) } else { 0 }
+    /// Scales of one slot's vector of `dim` elements.
+    fn blocks(&self, dim: usize) -> usize {
+        if self.kv_type == KvType::Q8_0 { dim.div_ceil(KV_BLOCK) } else { 0 }
     }
 
     /// Bytes of an element, without scales.
@@ -63,13 +72,12 @@ impl TileShape {
     /// Where in a tile the keys, their scales, the values and their scales lie.
     fn layout(&self) -> [Range<usize>; 4] {
         let mut end = 0;
-        [self.dim * self.element(), self.blocks() * 2, self.padded * self.element(), self.blocks() * 2].map(
-            |per_slot| {
-                let start = end;
-                end = (start + per_slot * PAGE_SLOTS).next_multiple_of(LINE);
-                start..start + per_slot * PAGE_SLOTS
-            },
-        )
+        let scales = [self.dim, self.value_dim].map(|dim| 2 * self.blocks(dim));
+        [self.dim * self.element(), scales[0], self.padded * self.element(), scales[1]].map(|per_slot| {
+            let start = end;
+            end = (start + per_slot * PAGE_SLOTS).next_multiple_of(LINE);
+            start..start + per_slot * PAGE_SLOTS
+        })
     }
 
     /// Bytes of a tile.
@@ -93,7 +101,7 @@ impl TileShape {
 
     /// The keys of a tile `[dim][slots]`, for this many queries: the tile's own, or widened into `wide`.
     #[inline(always)]
-    pub(crate) fn keys<'a, S: Simd>(
+    pub(crate) fn keys<'a, S: Lanes>(
         &self,
         s: S,
         tile: &'a [u8],
@@ -130,7 +138,7 @@ impl TileShape {
 
     /// The values of a tile `[slots][padded]`, in the same way.
     #[inline(always)]
-    pub(crate) fn values<'a, S: Simd>(
+    pub(crate) fn values<'a, S: Lanes>(
         &self,
         s: S,
         tile: &'a [u8],
@@ -146,7 +154,8 @@ impl TileShape {
             KvType::Q8_0 => {
                 let scales: &[f16] = bytemuck::cast_slice(&tile[scales]);
                 let bytes: &[i8] = bytemuck::cast_slice(values);
-                let slots = bytes.chunks_exact(self.padded).zip(scales.chunks_exact(self.blocks()));
+                let slots =
+                    bytes.chunks_exact(self.padded).zip(scales.chunks_exact(self.blocks(self.value_dim)));
                 for ((bytes, scales), wide) in slots.zip(wide[..len].chunks_exact_mut(self.padded)) {
                     let blocks = bytes.chunks(KV_BLOCK).zip(wide.chunks_mut(KV_BLOCK));
                     for ((bytes, wide), scale) in blocks.zip(scales) {
@@ -165,7 +174,7 @@ impl TileShape {
         Numbers::F32(&wide[..len])
     }
 
-    /// Stores one slot's key and value vectors `[dim]` in a tile.
+    /// Stores one slot's key `[dim]` and value `[value_dim]` in a tile.
     #[inline(always)]
     fn write(&self, tile: &mut [u8], slot: usize, key: &[f32], value: &[f32]) {
         let [keys, key_scales, values, value_scales] = self.layout();
@@ -175,7 +184,7 @@ impl TileShape {
                 let keys: &mut [f32] = bytemuck::cast_slice_mut(&mut tile[keys]);
                 keys.iter_mut().skip(slot).step_by(PAGE_SLOTS).zip(key).for_each(|(k, &new)| *k = new);
                 let values: &mut [f32] = bytemuck::cast_slice_mut(&mut tile[values]);
-                values[at..at + self.dim].copy_from_slice(value);
+                values[at..at + self.value_dim].copy_from_slice(value);
             }
             KvType::F16 => {
                 let column: &mut [f16] = &mut bytemuck::cast_slice_mut(&mut tile[keys])[slot..];
@@ -185,7 +194,7 @@ impl TileShape {
                     column.iter_mut().step_by(PAGE_SLOTS).zip(rounded).for_each(|(k, new)| *k = new);
                 }
                 let values: &mut [f16] = bytemuck::cast_slice_mut(&mut tile[values]);
-                values[at..at + self.dim].convert_from_f32_slice(value);
+                values[at..at + self.value_dim].convert_from_f32_slice(value);
             }
             KvType::Q8_0 => {
                 let (bytes, tails) = tile.split_at_mut(key_scales.start);
@@ -202,7 +211,7 @@ impl TileShape {
                 let scales: &mut [f16] = bytemuck::cast_slice_mut(&mut tails[..value_scales.len()]);
                 for (block, value) in value.chunks(KV_BLOCK).enumerate() {
                     let (scale, rounded) = q8_block(value);
-                    scales[slot * self.blocks() + block] = scale;
+                    scales[slot * self.blocks(self.value_dim) + block] = scale;
                     bytes[at + block * KV_BLOCK..][..value.len()].copy_from_slice(&rounded[..value.len()]);
                 }
             }
@@ -225,7 +234,7 @@ fn q8_block(block: &[f32]) -> (f16, [i8; KV_BLOCK]) {
 
 /// Widens a whole number of 16 elements.
 #[inline(always)]
-fn widen_f16<S: Simd>(s: S, from: &[f16], to: &mut [f32]) {
+fn widen_f16<S: Lanes>(s: S, from: &[f16], to: &mut [f32]) {
     for (from, to) in from.chunks_exact(S::LANES).zip(to.chunks_exact_mut(S::LANES)) {
         // SAFETY: both chunks hold LANES elements.
         unsafe { s.store(s.load_f16(from.as_ptr()), to.as_mut_ptr()) };
@@ -238,43 +247,45 @@ impl KvCache {
     /// # Errors
     /// [`DeviceError::OutOfMemory`].
     pub(crate) fn new(plan: &Plan) -> Result<Self, DeviceError> {
-        let shape = TileShape::new(plan.kv_type, plan.heads.head_dim);
-        let tiles = plan.capacity.pages.saturating_mul(plan.heads.kv_heads);
-        let layer = || Slab::zeroed(tiles.saturating_mul(shape.bytes()), "the key/value cache");
-        let layers = (0..plan.layers).map(|_| layer()).collect::<Result<_, _>>()?;
-        Ok(KvCache { shape, heads: plan.heads, layers })
-    }
-
-    /// What its tiles look like.
-    pub(crate) fn shape(&self) -> TileShape {
-        self.shape
+        let layer = |heads: &Heads| {
+            let shape = TileShape::new(plan.kv_type, heads);
+            let tiles = plan.capacity.pages.saturating_mul(heads.kv_heads);
+            let tiles = Slab::zeroed(tiles.saturating_mul(shape.bytes()), "the key/value cache")?;
+            Ok(LayerCache { heads: *heads, shape, tiles })
+        };
+        Ok(KvCache { layers: plan.layers.iter().map(layer).collect::<Result<_, DeviceError>>()? })
     }
 
     /// Bytes that it takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.layers.iter().map(Slab::bytes).sum()
+        self.layers.iter().map(|layer| layer.tiles.bytes()).sum()
     }
 
+    /// A layer, whose heads the caller believes to be `heads`.
+    pub(crate) fn layer(&mut self, layer: usize, heads: Heads) -> &mut LayerCache {
+        let layer = &mut self.layers[layer];
+        assert_eq!(heads, layer.heads, "the heads are those of the plan");
+        layer
+    }
+}
+
+impl LayerCache {
     /// The tile of a page for a key/value head.
-    pub(crate) fn tile(&self, layer: usize, page: PageId, kv_head: usize) -> &[u8] {
-        &self.layers[layer][self.tile_range(page, kv_head)]
+    pub(crate) fn tile(&self, page: PageId, kv_head: usize) -> &[u8] {
+        let (at, bytes) = (page as usize * self.heads.kv_heads + kv_head, self.shape.bytes());
+        &self.tiles[at * bytes..(at + 1) * bytes]
     }
 
     /// Stores the keys and values of `qkv` `[rows, qkv_width]` in each row's slot.
     ///
     /// A tile is written by one thread only, whatever the batch: threads share out tiles, not rows. Rows that name the
     /// same slot are then stored in their order.
-    pub(crate) fn write(&mut self, pool: &Pool, isa: Isa, step: &Step, layer: usize, qkv: &[f32]) {
+    pub(crate) fn write(&mut self, pool: &Pool, isa: Isa, step: &Step, qkv: &[f32]) {
         let (heads, shape, threads) = (self.heads, self.shape, pool.threads());
-        let tiles = Parts::new(&mut self.layers[layer]);
+        let tiles = Parts::new(&mut self.tiles);
         pool.run(&|thread| {
             dispatch(isa, WriteTiles { heads, shape, step, qkv, tiles: &tiles, thread, threads });
         });
-    }
-
-    fn tile_range(&self, page: PageId, kv_head: usize) -> Range<usize> {
-        let at = (page as usize * self.heads.kv_heads + kv_head) * self.shape.bytes();
-        at..at + self.shape.bytes()
     }
 }
 
@@ -293,22 +304,23 @@ impl Kernel for WriteTiles<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Lanes>(self, _: S) {
         let WriteTiles { heads, shape, step, qkv, tiles, .. } = self;
-        let (dim, bytes) = (heads.head_dim, shape.bytes());
+        let bytes = shape.bytes();
         for sequence in &step.sequences {
             for row in sequence.rows.clone() {
                 let slot = step.slots[row] as usize;
                 let page = step.pages_of(sequence)[slot / PAGE_SLOTS] as usize;
                 let row = &qkv[row * heads.qkv_width()..(row + 1) * heads.qkv_width()];
-                let (keys, values) = row[heads.q_width()..].split_at(heads.kv_width());
+                let (keys, values) = row[heads.q_width()..].split_at(heads.k_width());
                 for head in 0..heads.kv_heads {
                     let tile = page * heads.kv_heads + head;
                     if tile % self.threads == self.thread {
                         // SAFETY: only this thread writes this tile, and it lets go of it at once.
                         let tile = unsafe { tiles.range(tile * bytes..(tile + 1) * bytes) };
-                        let own = head * dim..(head + 1) * dim;
-                        shape.write(tile, slot % PAGE_SLOTS, &keys[own.clone()], &values[own]);
+                        let key = &keys[head * heads.head_dim..][..heads.head_dim];
+                        let value = &values[head * heads.value_dim..][..heads.value_dim];
+                        shape.write(tile, slot % PAGE_SLOTS, key, value);
                     }
                 }
             }
@@ -320,6 +332,9 @@ impl Kernel for WriteTiles<'_> {
 mod tests {
     use super::*;
 
+    /// Widths of keys and values that differ.
+    const WIDTHS: [(usize, usize); 3] = [(24, 16), (16, 40), (192, 128)];
+
     /// Reads a tile back.
     struct ReadTile<'a>(TileShape, &'a [u8], usize);
 
@@ -327,8 +342,8 @@ mod tests {
         type Output = [Vec<f32>; 2];
 
         #[inline(always)]
-        fn run<S: Simd>(self, s: S) -> [Vec<f32>; 2] {
-            let mut wide = vec![f32::NAN; PAGE_SLOTS * self.0.padded];
+        fn run<S: Lanes>(self, s: S) -> [Vec<f32>; 2] {
+            let mut wide = vec![f32::NAN; PAGE_SLOTS * self.0.padded.max(self.0.dim)];
             let own = |numbers: Numbers<'_>| match numbers {
                 Numbers::F32(numbers) => numbers.to_vec(),
                 Numbers::F16(numbers) => numbers.iter().map(|number| number.to_f32()).collect(),
@@ -341,30 +356,41 @@ mod tests {
     #[test]
     fn a_tile_keeps_what_the_type_keeps() {
         for kv_type in [KvType::F32, KvType::F16, KvType::Q8_0] {
-            for dim in [1, 7, 16, 24, 32, 33, 64, 128] {
-                let shape = TileShape::new(kv_type, dim);
+            for (dim, value_dim) in
+                [1, 7, 16, 24, 32, 33, 64, 128].map(|dim| (dim, dim)).into_iter().chain(WIDTHS)
+            {
+                let heads = Heads { value_dim, ..Heads::new(1, 1, dim) };
+                let shape = TileShape::new(kv_type, &heads);
                 let mut tile = Slab::<u8>::zeroed(shape.bytes(), "a tile").unwrap();
-                let vector = |slot: usize, sign: f32| -> Vec<f32> {
+                let vector = |dim: usize, slot: usize, sign: f32| -> Vec<f32> {
                     let at = |i: usize| ((i * 37 + slot * 11) % 101) as f32 - 50.0;
                     (0..dim).map(|i| sign * at(i) / 7.3 * (1 + i / 32) as f32).collect()
                 };
                 // Slot 5 holds zeros, whose scale is zero.
                 let size = |slot| if slot == 5 { 0.0 } else { 1.0 };
                 for slot in 0..PAGE_SLOTS {
-                    shape.write(&mut tile, slot, &vector(slot, size(slot)), &vector(slot, -2.0 * size(slot)));
+                    let key = vector(dim, slot, size(slot));
+                    shape.write(&mut tile, slot, &key, &vector(value_dim, slot, -2.0 * size(slot)));
                 }
                 for (isa, queries) in
                     Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, WIDENED_FROM)])
                 {
                     let [keys, values] = dispatch(isa, ReadTile(shape, &tile, queries));
                     for slot in 0..PAGE_SLOTS {
-                        let [mut key, mut value] = [1.0, -2.0].map(|sign| vector(slot, sign * size(slot)));
+                        let [mut key, mut value] = [(dim, 1.0), (value_dim, -2.0)]
+                            .map(|(dim, sign)| vector(dim, slot, sign * size(slot)));
                         kv_type.round(&mut key);
                         kv_type.round(&mut value);
                         let found: Vec<f32> = (0..dim).map(|d| keys[d * PAGE_SLOTS + slot]).collect();
                         assert_eq!(found, key, "{kv_type:?} {dim} {isa}");
-                        assert_eq!(values[slot * shape.padded..][..dim], value, "{kv_type:?} {dim} {isa}");
-                        assert!(values[slot * shape.padded..][dim..shape.padded].iter().all(|&v| v == 0.0));
+                        assert_eq!(
+                            values[slot * shape.padded..][..value_dim],
+                            value,
+                            "{kv_type:?} {dim} {isa}"
+                        );
+                        assert!(
+                            values[slot * shape.padded..][value_dim..shape.padded].iter().all(|&v| v == 0.0)
+                        );
                     }
                 }
             }
@@ -373,7 +399,7 @@ mod tests {
 
     #[test]
     fn bytes_do_not_hide_what_is_not_finite() {
-        let shape = TileShape::new(KvType::Q8_0, 64);
+        let shape = TileShape::new(KvType::Q8_0, &Heads::new(1, 1, 64));
         let mut tile = Slab::<u8>::zeroed(shape.bytes(), "a tile").unwrap();
         for bad in [f32::NAN, f32::INFINITY] {
             let mut vector = vec![1.0; 64];

@@ -4,7 +4,7 @@
 //! any batch, on any number of threads and on every instruction set. Norms are a thousandth of a step's work, and
 //! ChatGLM-6B multiplies what they return by 7.5 at each of its 56 residuals: only the result is rounded to f32.
 
-use crate::simd::{Kernel, Simd};
+use crate::lanes::{Kernel, Lanes};
 use glimmer_tensor::NormKind;
 
 /// Lanes of the sums.
@@ -26,7 +26,7 @@ impl Kernel for NormRows<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Lanes>(self, _: S) {
         let width = self.weight.len();
         for (x, out) in self.x.chunks_exact(width).zip(self.out.chunks_exact_mut(width)) {
             let mean = match self.kind {

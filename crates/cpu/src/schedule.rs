@@ -52,7 +52,7 @@ pub(crate) struct Item {
     pub(crate) chunks: Range<usize>,
 }
 
-/// All tasks of a step's attention, the same for every layer.
+/// All tasks of a step's attention, the same for every layer with the same heads.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     /// The units.
@@ -127,18 +127,18 @@ mod tests {
     use crate::step::Step;
     use glimmer_tensor::{Batch, Capacity, KvType, PAGE_SLOTS, Plan};
 
-    const HEADS: Heads = Heads { heads: 16, kv_heads: 4, head_dim: 8 };
+    const HEADS: Heads = Heads::new(16, 4, 8);
 
     /// The schedule of sequences given as (rows, length).
     fn schedule(heads: Heads, threads: usize, room: usize, sequences: &[(usize, usize)]) -> (Step, Schedule) {
         let capacity = Capacity { rows: 4096, logits_rows: 1, pages: 4096 };
-        let plan = Plan { capacity, vocab: 1, layers: 1, heads, kv_type: KvType::F32, axes: 1 };
+        let plan = Plan { capacity, vocab: 1, layers: vec![heads], kv_type: KvType::F32, axes: 1 };
         let mut batch = Batch::default();
         for &(rows, len) in sequences {
             let pages = vec![0; len.div_ceil(PAGE_SLOTS)];
             batch.push(&vec![0; rows], len - rows..len, &vec![0.0; rows], 0, pages, []);
         }
-        let mut step = Step::with_capacity(&plan, room);
+        let mut step = Step::with_capacity(&plan, |_| room);
         step.load(&batch, &plan, &[]);
         let mut schedule = Schedule::with_capacity(4096, &heads, room);
         schedule.plan(&step.sequences, &step.visible, &heads, threads, room);
@@ -147,11 +147,7 @@ mod tests {
 
     #[test]
     fn every_row_and_head_sees_every_chunk_once() {
-        for heads in [
-            HEADS,
-            Heads { heads: 3, kv_heads: 3, head_dim: 8 },
-            Heads { heads: 72, kv_heads: 1, head_dim: 8 },
-        ] {
+        for heads in [HEADS, Heads::new(3, 3, 8), Heads::new(72, 1, 8)] {
             for sequences in [&[(1, 1)][..], &[(1, 5000)], &[(300, 900), (1, 4000), (17, 17)], &[(600, 600)]]
             {
                 for (threads, room) in [(1, 0), (2, 1 << 20), (16, 1 << 20), (16, 3)] {

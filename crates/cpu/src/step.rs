@@ -16,8 +16,8 @@ pub(crate) struct Step {
     pub(crate) logits_rows: Vec<u32>,
     /// `(cos, sin)` of the rows, `[rows, pair_count]` for each loaded table.
     pub(crate) cos_sin: Vec<Vec<(f32, f32)>>,
-    /// Who computes which part of attention.
-    pub(crate) schedule: Schedule,
+    /// Who computes which part of attention, for each kind of layer.
+    schedules: Vec<(Heads, Schedule)>,
 }
 
 /// A sequence's part of a step.
@@ -30,8 +30,9 @@ pub(crate) struct Span {
 
 impl Step {
     /// An empty step with room for all that `plan` allows; for `room` see [`Schedule::plan`].
-    pub(crate) fn with_capacity(plan: &Plan, room: usize) -> Self {
+    pub(crate) fn with_capacity(plan: &Plan, room: impl Fn(&Heads) -> usize) -> Self {
         let rows = plan.capacity.rows;
+        let schedule = |heads| (heads, Schedule::with_capacity(rows, &heads, room(&heads)));
         Step {
             tokens: Vec::with_capacity(rows),
             slots: Vec::with_capacity(rows),
@@ -40,7 +41,7 @@ impl Step {
             pages: Vec::with_capacity(plan.capacity.pages + rows),
             logits_rows: Vec::with_capacity(plan.capacity.logits_rows),
             cos_sin: Vec::new(),
-            schedule: Schedule::with_capacity(rows, &plan.heads, room),
+            schedules: plan.distinct_heads().into_iter().map(schedule).collect(),
         }
     }
 
@@ -67,8 +68,16 @@ impl Step {
     }
 
     /// Shares its attention out among threads; see [`Schedule::plan`].
-    pub(crate) fn plan_attention(&mut self, heads: &Heads, threads: usize, room: usize) {
-        self.schedule.plan(&self.sequences, &self.visible, heads, threads, room);
+    pub(crate) fn plan_attention(&mut self, threads: usize, room: impl Fn(&Heads) -> usize) {
+        for (heads, schedule) in &mut self.schedules {
+            schedule.plan(&self.sequences, &self.visible, heads, threads, room(heads));
+        }
+    }
+
+    /// How the attention of layers with these heads is shared out.
+    pub(crate) fn schedule_of(&self, heads: &Heads) -> &Schedule {
+        let of = self.schedules.iter().find(|(own, _)| own == heads);
+        &of.expect("the heads are those of the plan").1
     }
 
     /// Number of rows.

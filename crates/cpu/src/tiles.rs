@@ -3,19 +3,19 @@
 //! Each output element is one chain of multiply-adds in a fixed order, so how many queries a tile takes does not show
 //! in the bits.
 
-use crate::simd::{Element, Simd, exp};
+use crate::lanes::{Element, Lanes, exp};
 use glimmer_tensor::{CHUNK_SLOTS, PAGE_SLOTS};
 
 /// What will be read after a tile, brought near while the tile is computed.
 pub(crate) trait Ahead: Copy {
     /// Brings the lines near that hold elements `at` of them.
-    fn bring<S: Simd>(self, s: S, at: usize);
+    fn bring<S: Lanes>(self, s: S, at: usize);
 }
 
 /// Nothing: a tile that many queries go over hides the next one's way from memory.
 impl Ahead for () {
     #[inline(always)]
-    fn bring<S: Simd>(self, _: S, _: usize) {}
+    fn bring<S: Lanes>(self, _: S, _: usize) {}
 }
 
 /// The next tile as it is stored, brought into the first cache, and the one after it, brought into the second.
@@ -29,7 +29,7 @@ pub(crate) struct Next {
 
 impl Ahead for Next {
     #[inline(always)]
-    fn bring<S: Simd>(self, s: S, at: usize) {
+    fn bring<S: Lanes>(self, s: S, at: usize) {
         s.prefetch_far(self.far.wrapping_add(at * self.element));
         s.prefetch_near(self.near.wrapping_add(at * self.element));
     }
@@ -38,23 +38,23 @@ impl Ahead for Next {
 /// Calls a tile function with as many rows as fit the registers and remain: `$tile::<S, _, _, ROWS, _>($($arg),*)` for
 /// rows `$at..$at + ROWS`.
 macro_rules! by_rows {
-    ($simd:ty, $count:expr, |$at:ident| $tile:ident($($arg:expr),* $(,)?)) => {
+    ($lanes:ty, $count:expr, |$at:ident| $tile:ident($($arg:expr),* $(,)?)) => {
         let mut $at = 0;
         while $at < $count {
             let left = $count - $at;
             // SAFETY: the caller of this macro has checked the slices for all `$count` rows.
             unsafe {
-                if <$simd>::TILE_ROWS >= 8 && left >= 8 {
-                    $tile::<$simd, _, _, 8, _>($($arg),*);
+                if <$lanes>::PAIRS >= 8 && left >= 8 {
+                    $tile::<$lanes, _, _, 8, _>($($arg),*);
                     $at += 8;
                 } else if left >= 4 {
-                    $tile::<$simd, _, _, 4, _>($($arg),*);
+                    $tile::<$lanes, _, _, 4, _>($($arg),*);
                     $at += 4;
                 } else if left >= 2 {
-                    $tile::<$simd, _, _, 2, _>($($arg),*);
+                    $tile::<$lanes, _, _, 2, _>($($arg),*);
                     $at += 2;
                 } else {
-                    $tile::<$simd, _, _, 1, _>($($arg),*);
+                    $tile::<$lanes, _, _, 1, _>($($arg),*);
                     $at += 1;
                 }
             }
@@ -65,7 +65,7 @@ macro_rules! by_rows {
 /// `scores[q * CHUNK_SLOTS + slot] = queries[q] . keys[slot]` for a page: `queries` is `[count, dim]`, `keys` is
 /// `[dim, PAGE_SLOTS]`. `next` is what will be read after `keys`.
 #[inline(always)]
-pub(crate) fn scores<S: Simd, E: Element, A: Ahead>(
+pub(crate) fn scores<S: Lanes, E: Element, A: Ahead>(
     s: S,
     queries: &[f32],
     keys: &[E],
@@ -98,7 +98,7 @@ pub(crate) fn scores<S: Simd, E: Element, A: Ahead>(
 /// writable vector at each column of `Q` multiples of CHUNK_SLOTS.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "two matrices with their shapes")]
-unsafe fn score_tile<S: Simd, E: Element, A: Ahead, const Q: usize, const C: usize>(
+unsafe fn score_tile<S: Lanes, E: Element, A: Ahead, const Q: usize, const C: usize>(
     s: S,
     queries: *const f32,
     keys: *const E,
@@ -135,7 +135,7 @@ unsafe fn score_tile<S: Simd, E: Element, A: Ahead, const Q: usize, const C: usi
 /// # Safety
 /// There must be a vector to read at each of them.
 #[inline(always)]
-unsafe fn load_columns<S: Simd, E: Element, const C: usize>(
+unsafe fn load_columns<S: Lanes, E: Element, const C: usize>(
     s: S,
     from: *const E,
     columns: [usize; C],
@@ -151,7 +151,7 @@ unsafe fn load_columns<S: Simd, E: Element, const C: usize>(
 /// Turns the first `slots` scores of a chunk into weights `e^(scale (score - greatest))`; returns the greatest score,
 /// scaled, and the sum of the weights. `slots` is at least 1.
 #[inline(always)]
-pub(crate) fn softmax<S: Simd>(s: S, scores: &mut [f32], slots: usize, scale: f32) -> (f32, f32) {
+pub(crate) fn softmax<S: Lanes>(s: S, scores: &mut [f32], slots: usize, scale: f32) -> (f32, f32) {
     assert!(scores.len() == CHUNK_SLOTS && slots <= CHUNK_SLOTS);
     let scores = scores.as_mut_ptr();
     let mut best = s.splat(f32::NEG_INFINITY);
@@ -180,7 +180,7 @@ pub(crate) fn softmax<S: Simd>(s: S, scores: &mut [f32], slots: usize, scale: f3
 /// what will be read after `values`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "two matrices with their shapes")]
-pub(crate) fn mix<S: Simd, E: Element, A: Ahead>(
+pub(crate) fn mix<S: Lanes, E: Element, A: Ahead>(
     s: S,
     weights: &[f32],
     count: usize,
@@ -241,7 +241,7 @@ pub(crate) fn mix<S: Simd, E: Element, A: Ahead>(
 /// multiples of `padded`, and `states` a writable vector at each column of `Q` multiples of `stride`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "two matrices with their shapes")]
-unsafe fn mix_tile<S: Simd, E: Element, A: Ahead, const Q: usize, const C: usize>(
+unsafe fn mix_tile<S: Lanes, E: Element, A: Ahead, const Q: usize, const C: usize>(
     s: S,
     weights: *const f32,
     values: *const E,

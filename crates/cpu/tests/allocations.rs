@@ -37,7 +37,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-const HEADS: Heads = Heads { heads: 8, kv_heads: 2, head_dim: 64 };
+const HEADS: Heads = Heads::new(8, 2, 64);
 
 /// One layer of a model.
 struct Layer {
@@ -68,11 +68,11 @@ impl Layer {
         let rope = Rope { pairs: RopePairs::Halves, sections: vec![section], magnitude: 1.0 };
         let rope = device.load_rope(&rope);
         let capacity = Capacity { rows: 64, logits_rows: 4, pages: 64 };
-        let plan = Plan { capacity, vocab: 64, layers: 1, heads: HEADS, kv_type: KvType::Q8_0, axes: 1 };
+        let plan = Plan { capacity, vocab: 64, layers: vec![HEADS], kv_type: KvType::Q8_0, axes: 1 };
         device.plan(&plan).expect("memory");
         let roles =
             [Role::Hidden, Role::Normed, Role::Qkv, Role::Attended, Role::Inner, Role::Last, Role::Logits];
-        let widths = [512, 512, HEADS.qkv_width(), HEADS.q_width(), 512, 512, 64];
+        let widths = [512, 512, HEADS.qkv_width(), HEADS.attended_width(), 512, 512, 64];
         let mut buffer = |i: usize| device.buffer(0, roles[i], widths[i]).expect("memory");
         let buffers = std::array::from_fn(&mut buffer);
         Layer { embedding, qkv_proj, out_proj, gate_up, norm, rope, buffers }
@@ -96,7 +96,7 @@ impl Layer {
         device.linear(batch, inner, self.out_proj, residual, hidden);
         device.gather(batch, hidden, last);
         device.linear(batch, last, self.embedding, Epilogue::None, out);
-        device.read(out, rows, logits).expect("finite logits");
+        device.read(batch, out, rows, logits).expect("finite logits");
     }
 }
 

@@ -6,15 +6,13 @@
 
 #include "machine.cuh"
 
-// Places in Step::counts.
+// Places in Step::counts. From word 4 on follow four words about attention's schedule for each kind of layer; see
+// attention.cuh.
 enum Count {
     ROWS,
     LOGITS_ROWS,
-    SEQUENCES,
-    // Where attention's schedule begins, counted in words from Step::pages.
-    WORK_FROM,
-    // What attention's schedule says in four numbers.
-    WORK,
+    // 64 bits, see finite.cu.
+    NOT_FINITE,
 };
 
 // One sequence's part of a batch.
@@ -31,7 +29,7 @@ struct Sequence {
 
 // An uploaded batch.
 struct Step {
-    // [8], see Count.
+    // See Count.
     const uint32_t* counts;
     // [rows]
     const uint32_t* tokens;
@@ -44,7 +42,7 @@ struct Step {
     // [logits_rows]
     const uint32_t* logits_rows;
     const Sequence* sequences;
-    // The pages of all sequences, then attention's schedule.
+    // The pages of all sequences, then attention's schedules.
     const uint32_t* pages;
 };
 

@@ -1,9 +1,9 @@
 // What the kernels of the key/value cache and of attention share: their arguments, where a vector lies in the cache, and
 // how the states of two runs of keys are merged.
 //
-// A layer of the cache is `[page][kv_head]` tiles. A tile holds the keys of PAGE_SLOTS slots `[slot][padded]`, then their
-// values in the same way; `padded` is head_dim rounded up to 16, and what is beyond head_dim is zero. In Q8_0 the f16
-// scales `[slot][block]` of the keys follow the keys, those of the values the values.
+// A layer of the cache is `[page][kv_head]` tiles, a tile two planes: the keys of PAGE_SLOTS slots `[slot][padded]`, then
+// their values in the same way; `padded` is the vector's `dim` rounded up to 16, and what is beyond `dim` is zero. In Q8_0
+// the f16 scales `[slot][block]` of the keys follow the keys, those of the values the values.
 
 #pragma once
 
@@ -21,16 +21,22 @@ constexpr uint32_t ALL_CHUNKS = 0xffffffff;
 
 enum KvType { KV_F32, KV_F16, KV_Q8_0 };
 
+// How the keys (or the values) of a tile lie. Mirrors PlaneShape in src/attention.rs.
+struct PlaneShape {
+    uint32_t dim;
+    uint32_t padded;
+    // Scales of a slot's vector.
+    uint32_t blocks;
+    // Bytes, with scales.
+    uint32_t bytes;
+};
+
 // Mirrors KvShape in src/attention.rs.
 struct KvShape {
     uint32_t heads;
     uint32_t kv_heads;
-    uint32_t head_dim;
-    uint32_t padded;
-    // Bytes of a tile's keys (or values) with their scales.
-    uint32_t half_tile;
-    // Scales of a slot's key.
-    uint32_t blocks;
+    PlaneShape keys;
+    PlaneShape values;
 };
 
 // kernels/cache.cu
@@ -48,25 +54,27 @@ struct AttentionArgs {
     Step step;
     // [rows, qkv_width]
     const float* qkv;
-    // [rows, q_width]
+    // [rows, attended_width]
     float* out;
     const uint8_t* layer;
-    // [states, padded]: a state's mixed values.
+    // [states, values.padded]: a state's mixed values.
     float* mixed;
     // [states]: its greatest score and the sum of its weights.
     float2* tails;
     KvShape kv;
     // SPLIT_ITEMS or WHOLE_ITEMS.
     uint32_t count;
-    uint32_t unused;
-    // 1 / sqrt(head_dim)
+    // Where in Step::counts the layer's four words are.
+    uint32_t work;
+    // 1 / sqrt(keys.dim)
     float scale;
     // Whether values have shared memory of their own, to be read while scores are computed (attention_split only).
     uint32_t apart;
 };
 
-// Places in Step::counts: how many items the schedule has, and how many rows whose states are to be merged.
-enum { SPLIT_ITEMS = WORK, WHOLE_ITEMS, SPLIT_ROWS };
+// The four words: where the schedule begins, counted in words from Step::pages; how many items it has; and how many rows
+// whose states are to be merged.
+enum { WORK_FROM, SPLIT_ITEMS, WHOLE_ITEMS, SPLIT_ROWS };
 
 // The schedule that src/attention.rs writes: the first state of each row (see state_of), the rows that are split, split
 // items and whole ones.
@@ -79,26 +87,27 @@ struct Item {
     uint32_t chunk;
 };
 
-DEVICE const uint32_t* schedule(const Step& step) { return step.pages + step.counts[WORK_FROM]; }
+DEVICE uint32_t work_of(const AttentionArgs& a, unsigned word) { return a.step.counts[a.work + word]; }
+DEVICE const uint32_t* schedule(const AttentionArgs& a) { return a.step.pages + work_of(a, WORK_FROM); }
 
 // The block's item; false when there are fewer.
 DEVICE bool find_item(const AttentionArgs& a, Item& item) {
-    if (block_x() >= a.step.counts[a.count]) return false;
-    const uint32_t* counts = a.step.counts;
-    const unsigned at = block_x() + (a.count == WHOLE_ITEMS ? counts[SPLIT_ITEMS] : 0);
-    const uint32_t* words = schedule(a.step) + counts[ROWS] + counts[SPLIT_ROWS] + 4 * at;
+    if (block_x() >= work_of(a, a.count)) return false;
+    const unsigned at = block_x() + (a.count == WHOLE_ITEMS ? work_of(a, SPLIT_ITEMS) : 0);
+    const uint32_t* words = schedule(a) + a.step.counts[ROWS] + work_of(a, SPLIT_ROWS) + 4 * at;
     item = {words[0], words[1], words[2], words[3]};
     return true;
 }
 
 // Where the state of a row's query head over a chunk is kept.
 DEVICE size_t state_of(const AttentionArgs& a, unsigned row, unsigned head, unsigned chunk) {
-    return size_t(schedule(a.step)[row] + chunk) * a.kv.heads + head;
+    return size_t(schedule(a)[row] + chunk) * a.kv.heads + head;
 }
 
 DEVICE unsigned group_of(const KvShape& kv) { return kv.heads / kv.kv_heads; }
-DEVICE unsigned qkv_width(const KvShape& kv) { return (kv.heads + 2 * kv.kv_heads) * kv.head_dim; }
-DEVICE unsigned q_width(const KvShape& kv) { return kv.heads * kv.head_dim; }
+DEVICE unsigned q_width(const KvShape& kv) { return kv.heads * kv.keys.dim; }
+DEVICE unsigned qkv_width(const KvShape& kv) { return q_width(kv) + kv.kv_heads * (kv.keys.dim + kv.values.dim); }
+DEVICE unsigned attended_width(const KvShape& kv) { return kv.heads * kv.values.dim; }
 
 // A query of an item.
 struct Query {
@@ -111,15 +120,20 @@ DEVICE Query query_of(const AttentionArgs& a, const Item& item, unsigned kv_head
     return {a.step.sequences[item.sequence].first_row + query / group, kv_head * group + query % group};
 }
 
+// Where in a layer the keys (or values) of a page's tile begin.
+DEVICE size_t plane_at(const KvShape& kv, uint32_t page, unsigned kv_head, bool values) {
+    return (size_t(page) * kv.kv_heads + kv_head) * (kv.keys.bytes + kv.values.bytes) + (values ? kv.keys.bytes : 0);
+}
+
 // The keys (or values) of a page's tile.
 DEVICE const uint8_t* plane_of(const AttentionArgs& a, uint32_t page, unsigned kv_head, bool values) {
-    return a.layer + (2 * (size_t(page) * a.kv.kv_heads + kv_head) + values) * a.kv.half_tile;
+    return a.layer + plane_at(a.kv, page, kv_head, values);
 }
 
 // The scale of an element of a plane in Q8_0.
-DEVICE float scale_of(const uint8_t* plane, const KvShape& kv, unsigned slot, unsigned dim) {
-    const uint16_t* scales = reinterpret_cast<const uint16_t*>(plane + PAGE_SLOTS * kv.padded);
-    return f16_to_f32(scales[slot * kv.blocks + dim / KV_BLOCK]);
+DEVICE float scale_of(const uint8_t* plane, const PlaneShape& shape, unsigned slot, unsigned dim) {
+    const uint16_t* scales = reinterpret_cast<const uint16_t*>(plane + PAGE_SLOTS * shape.padded);
+    return f16_to_f32(scales[slot * shape.blocks + dim / KV_BLOCK]);
 }
 
 // What two runs of keys weigh when they are merged.

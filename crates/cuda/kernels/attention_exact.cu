@@ -11,8 +11,8 @@ constexpr unsigned MOST_DIMS = 256;
 
 // Eight elements of a slot from `dim` on, a multiple of 8.
 template <int TYPE>
-DEVICE void read_eight(float (&x)[8], const uint8_t* plane, const KvShape& kv, unsigned slot, unsigned dim) {
-    const size_t at = size_t(slot) * kv.padded + dim;
+DEVICE void read_eight(float (&x)[8], const uint8_t* plane, const PlaneShape& shape, unsigned slot, unsigned dim) {
+    const size_t at = size_t(slot) * shape.padded + dim;
     if (TYPE == KV_F32) {
         const float4* from = reinterpret_cast<const float4*>(plane + 4 * at);
         const float4 low = from[0], high = from[1];
@@ -26,18 +26,18 @@ DEVICE void read_eight(float (&x)[8], const uint8_t* plane, const KvShape& kv, u
     } else {
         const uint2 words = *reinterpret_cast<const uint2*>(plane + at);
         const uint32_t word[2] = {words.x, words.y};
-        const float scale = scale_of(plane, kv, slot, dim);
+        const float scale = scale_of(plane, shape, slot, dim);
 #pragma unroll
         for (unsigned i = 0; i < 8; ++i) x[i] = float(int8_t(word[i / 4] >> 8 * (i % 4))) * scale;
     }
 }
 
 template <int TYPE>
-DEVICE float read_one(const uint8_t* plane, const KvShape& kv, unsigned slot, unsigned dim) {
-    const size_t at = size_t(slot) * kv.padded + dim;
+DEVICE float read_one(const uint8_t* plane, const PlaneShape& shape, unsigned slot, unsigned dim) {
+    const size_t at = size_t(slot) * shape.padded + dim;
     if (TYPE == KV_F32) return reinterpret_cast<const float*>(plane)[at];
     if (TYPE == KV_F16) return f16_to_f32(reinterpret_cast<const uint16_t*>(plane)[at]);
-    return float(reinterpret_cast<const int8_t*>(plane)[at]) * scale_of(plane, kv, slot, dim);
+    return float(reinterpret_cast<const int8_t*>(plane)[at]) * scale_of(plane, shape, slot, dim);
 }
 
 template <int TYPE>
@@ -58,12 +58,12 @@ DEVICE void attend_exactly(const AttentionArgs& a) {
     // A missing query sees nothing.
     if (thread < TILE)
         seen[thread] = thread < item.queries ? a.step.visible[query_of(a, item, kv_head, thread).row] : 0;
-    for (unsigned i = thread; i < TILE * kv.padded; i += block_dim()) {
-        const unsigned q = i / kv.padded, dim = i % kv.padded;
+    for (unsigned i = thread; i < TILE * kv.keys.padded; i += block_dim()) {
+        const unsigned q = i / kv.keys.padded, dim = i % kv.keys.padded;
         float x = 0.0f;
-        if (q < item.queries && dim < kv.head_dim) {
+        if (q < item.queries && dim < kv.keys.dim) {
             const Query query = query_of(a, item, kv_head, q);
-            x = a.qkv[size_t(query.row) * qkv_width(kv) + size_t(query.head) * kv.head_dim + dim];
+            x = a.qkv[size_t(query.row) * qkv_width(kv) + size_t(query.head) * kv.keys.dim + dim];
         }
         queries[q * MOST_DIMS + dim] = x;
     }
@@ -80,8 +80,8 @@ DEVICE void attend_exactly(const AttentionArgs& a) {
     const uint32_t* pages = a.step.pages + a.step.sequences[item.sequence].first_page;
 
     // When values are mixed a thread has one dimension of queries `first ..`, `mine` of them.
-    const unsigned groups = block_dim() / kv.padded, each = (TILE + groups - 1) / groups;
-    const unsigned dim = thread % kv.padded, first = thread / kv.padded * each;
+    const unsigned groups = block_dim() / kv.values.padded, each = (TILE + groups - 1) / groups;
+    const unsigned dim = thread % kv.values.padded, first = thread / kv.values.padded * each;
     const unsigned mine = first < item.queries ? min(each, item.queries - first) : 0;
     float running[TILE];
 #pragma unroll
@@ -97,9 +97,9 @@ DEVICE void attend_exactly(const AttentionArgs& a) {
 #pragma unroll
             for (unsigned q = 0; q < TILE; ++q) scores[q] = 0.0f;
 #pragma unroll 1
-            for (unsigned from = 0; from < kv.padded; from += 8) {
+            for (unsigned from = 0; from < kv.keys.padded; from += 8) {
                 float key[8];
-                read_eight<TYPE>(key, plane, kv, slot % PAGE_SLOTS, from);
+                read_eight<TYPE>(key, plane, kv.keys, slot % PAGE_SLOTS, from);
 #pragma unroll
                 for (unsigned q = 0; q < TILE; ++q) {
                     const float4* query = reinterpret_cast<const float4*>(queries + q * MOST_DIMS + from);
@@ -159,7 +159,7 @@ DEVICE void attend_exactly(const AttentionArgs& a) {
                 const unsigned slots = min(end - from, PAGE_SLOTS);
 #pragma unroll 1
                 for (unsigned at = 0; at < slots; ++at) {
-                    const float value = read_one<TYPE>(plane, kv, at, dim);
+                    const float value = read_one<TYPE>(plane, kv.values, at, dim);
                     const unsigned slot = from + at;
 #pragma unroll
                     for (unsigned i = 0; i < TILE; ++i)
@@ -174,7 +174,7 @@ DEVICE void attend_exactly(const AttentionArgs& a) {
                 if (!whole) {
                     const Query query = query_of(a, item, kv_head, q);
                     const size_t state = state_of(a, query.row, query.head, chunk);
-                    a.mixed[state * kv.padded + dim] = mixed[i];
+                    a.mixed[state * kv.values.padded + dim] = mixed[i];
                     if (dim == 0) a.tails[state] = make_float2(best[q], sum[q]);
                 } else {
                     running[i] = chunk == 0 ? mixed[i] : running[i] * keep[q] + mixed[i] * take[q];
@@ -184,13 +184,13 @@ DEVICE void attend_exactly(const AttentionArgs& a) {
         sync();
     }
 
-    if (!whole || dim >= kv.head_dim) return;
+    if (!whole || dim >= kv.values.dim) return;
 #pragma unroll
     for (unsigned i = 0; i < TILE; ++i) {
         const unsigned q = first + i;
         if (i >= mine) continue;
         const Query query = query_of(a, item, kv_head, q);
-        a.out[size_t(query.row) * q_width(kv) + size_t(query.head) * kv.head_dim + dim] = running[i] / sum[q];
+        a.out[size_t(query.row) * attended_width(kv) + size_t(query.head) * kv.values.dim + dim] = running[i] / sum[q];
     }
 }
 

@@ -7,9 +7,9 @@ KERNEL(attention_merge, AttentionArgs, 128) {
     // States that are brought at once, one per lane; and dimensions of a block.
     constexpr unsigned AHEAD = 32, DIMS = 128;
     SHARED(float4, states, 2 * AHEAD * DIMS / 4);
-    if (block_x() >= a.step.counts[SPLIT_ROWS]) return;
+    if (block_x() >= work_of(a, SPLIT_ROWS)) return;
     const KvShape& kv = a.kv;
-    const unsigned row = schedule(a.step)[a.step.counts[ROWS] + block_x()], head = block_y(), lane = thread_x() % 32;
+    const unsigned row = schedule(a)[a.step.counts[ROWS] + block_x()], head = block_y(), lane = thread_x() % 32;
     const unsigned first_dim = block_z() * DIMS, dim = first_dim + thread_x();
     const unsigned chunks = (a.step.visible[row] + CHUNK_SLOTS - 1) / CHUNK_SLOTS;
     const size_t first = state_of(a, row, head, 0);
@@ -20,7 +20,7 @@ KERNEL(attention_merge, AttentionArgs, 128) {
         for (unsigned i = thread_x(); i < count * (DIMS / 4); i += block_dim()) {
             const unsigned at = first_dim + i % (DIMS / 4) * 4;
             const size_t state = first + size_t(from + i / (DIMS / 4)) * kv.heads;
-            if (at < kv.padded) cp_async_16(to + i, a.mixed + state * kv.padded + at, true);
+            if (at < kv.values.padded) cp_async_16(to + i, a.mixed + state * kv.values.padded + at, true);
         }
         cp_async_commit();
     };
@@ -57,5 +57,5 @@ KERNEL(attention_merge, AttentionArgs, 128) {
         // The half that was read is the next to be filled.
         sync();
     }
-    if (dim < kv.head_dim) a.out[size_t(row) * q_width(kv) + size_t(head) * kv.head_dim + dim] = mixed / sum;
+    if (dim < kv.values.dim) a.out[size_t(row) * attended_width(kv) + size_t(head) * kv.values.dim + dim] = mixed / sum;
 }

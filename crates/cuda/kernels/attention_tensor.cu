@@ -43,12 +43,12 @@ DEVICE void bring_queries(const AttentionArgs& a, const Item& item, unsigned kv_
         const unsigned q = to + i;
         const bool exists = from + i < item.queries;
         const Query query = query_of(a, item, kv_head, exists ? from + i : 0);
-        const float* row = a.qkv + size_t(query.row) * qkv_width(kv) + size_t(query.head) * kv.head_dim;
+        const float* row = a.qkv + size_t(query.row) * qkv_width(kv) + size_t(query.head) * kv.keys.dim;
         float x[DIM / 32], size = 0.0f;
 #pragma unroll
         for (unsigned j = 0; j < DIM / 32; ++j) {
             const unsigned dim = lane + 32 * j;
-            x[j] = exists && dim < kv.head_dim ? row[dim] : 0.0f;
+            x[j] = exists && dim < kv.keys.dim ? row[dim] : 0.0f;
             size = fmaxf(size, fabsf(x[j]));
         }
         // The power of two that brings the greatest element between 2^9 and 2^10.
@@ -74,7 +74,7 @@ DEVICE void bring_queries(const AttentionArgs& a, const Item& item, unsigned kv_
 template <int TYPE, unsigned DIM>
 DEVICE void bring_run(const AttentionArgs& a, const uint32_t* pages, unsigned kv_head, bool values, unsigned base,
                       unsigned most, unsigned thread, unsigned threads, uint16_t* to) {
-    const KvShape& kv = a.kv;
+    const PlaneShape& shape = values ? a.kv.values : a.kv.keys;
     const uint8_t* planes[2];
 #pragma unroll
     for (unsigned i = 0; i < 2; ++i) {
@@ -87,8 +87,8 @@ DEVICE void bring_run(const AttentionArgs& a, const uint32_t* pages, unsigned kv
         for (unsigned i = thread; i < RUN * PIECES; i += threads) {
             const unsigned slot = i / PIECES, dim = i % PIECES * 8;
             const uint8_t* plane = slot < PAGE_SLOTS ? planes[0] : planes[1];
-            if (dim < kv.padded)
-                cp_async_16(to + slot * STRIDE<DIM> + dim, plane + 2 * ((slot % PAGE_SLOTS) * kv.padded + dim),
+            if (dim < shape.padded)
+                cp_async_16(to + slot * STRIDE<DIM> + dim, plane + 2 * ((slot % PAGE_SLOTS) * shape.padded + dim),
                             base + slot < most);
         }
         return;
@@ -104,15 +104,15 @@ DEVICE void bring_run(const AttentionArgs& a, const uint32_t* pages, unsigned kv
             const uint8_t* plane = slot < PAGE_SLOTS ? planes[0] : planes[1];
             bytes[j] = make_uint2(0, 0);
             scales[j] = 0.0f;
-            if (i < RUN * PIECES && dim < kv.padded && base + slot < most) {
-                bytes[j] = *reinterpret_cast<const uint2*>(plane + (slot % PAGE_SLOTS) * kv.padded + dim);
-                scales[j] = scale_of(plane, kv, slot % PAGE_SLOTS, dim);
+            if (i < RUN * PIECES && dim < shape.padded && base + slot < most) {
+                bytes[j] = *reinterpret_cast<const uint2*>(plane + (slot % PAGE_SLOTS) * shape.padded + dim);
+                scales[j] = scale_of(plane, shape, slot % PAGE_SLOTS, dim);
             }
         }
 #pragma unroll
         for (unsigned j = 0; j < AHEAD; ++j) {
             const unsigned i = first + j * threads, slot = i / PIECES, dim = i % PIECES * 8;
-            if (i >= RUN * PIECES || dim >= kv.padded) continue;
+            if (i >= RUN * PIECES || dim >= shape.padded) continue;
             uint32_t words[4];
 #pragma unroll
             for (unsigned k = 0; k < 4; ++k) {
@@ -362,7 +362,7 @@ DEVICE void attend_split(const AttentionArgs& a) {
     float scores[RUN / 8][4], run_best[2] = {-INFINITY, -INFINITY};
     const bool any = base < most;
     if (any) {
-        score_run<DIM>(scores, tile, own_keys, kv.padded);
+        score_run<DIM>(scores, tile, own_keys, kv.keys.padded);
         hide(scores, run_best, mine_scale, mine_seen, base);
     }
     if (t == 0) {
@@ -417,7 +417,7 @@ DEVICE void attend_split(const AttentionArgs& a) {
             const uint4 words = fragments[(run * (RUN / 16) + k) * 32 + lane];
             weights[k][0] = words.x, weights[k][1] = words.y, weights[k][2] = words.z, weights[k][3] = words.w;
         }
-        add_run<DIM, N>(mixed, keep, weights, values + run * RUN * STRIDE<DIM>, first, kv.padded, mine_seen,
+        add_run<DIM, N>(mixed, keep, weights, values + run * RUN * STRIDE<DIM>, first, kv.values.padded, mine_seen,
                         chunk + run * RUN, least, most);
     }
 #pragma unroll
@@ -429,8 +429,8 @@ DEVICE void attend_split(const AttentionArgs& a) {
 #pragma unroll
         for (unsigned n = 0; n < N; ++n) {
             const unsigned dim = first + n * 8 + t * 2;
-            if (dim < kv.padded)
-                *reinterpret_cast<float2*>(a.mixed + state * kv.padded + dim) =
+            if (dim < kv.values.padded)
+                *reinterpret_cast<float2*>(a.mixed + state * kv.values.padded + dim) =
                     make_float2(mixed[n][2 * row], mixed[n][2 * row + 1]);
         }
         if (warp == 0 && t == 0) a.tails[state] = make_float2(best[row], sum[row]);
@@ -484,7 +484,7 @@ DEVICE void attend_whole(const AttentionArgs& a) {
         cp_async_wait<1>();
         sync();
         float scores[RUN / 8][4];
-        if (any) score_run<DIM>(scores, tile, keys, kv.padded);
+        if (any) score_run<DIM>(scores, tile, keys, kv.keys.padded);
         sync();
         if (!last) bring_run<TYPE, DIM>(a, pages, kv_head, false, base + RUN, most, thread_x(), threads, keys);
         cp_async_commit();
@@ -502,7 +502,7 @@ DEVICE void attend_whole(const AttentionArgs& a) {
         cp_async_wait<1>();
         sync();
         if (any)
-            add_run<DIM, N>(mixed, keep, weights, values, 0, kv.padded, mine_seen, base, least, most);
+            add_run<DIM, N>(mixed, keep, weights, values, 0, kv.values.padded, mine_seen, base, least, most);
         sync();
         if (!last) bring_run<TYPE, DIM>(a, pages, kv_head, true, base + RUN, most, thread_x(), threads, values);
         cp_async_commit();
@@ -545,13 +545,13 @@ DEVICE void attend_whole(const AttentionArgs& a) {
         const unsigned q = tile_at + g + 8 * row;
         if (q >= item.queries) continue;
         const Query query = query_of(a, item, kv_head, q);
-        float* out = a.out + size_t(query.row) * q_width(kv) + size_t(query.head) * kv.head_dim;
+        float* out = a.out + size_t(query.row) * attended_width(kv) + size_t(query.head) * kv.values.dim;
 #pragma unroll
         for (unsigned n = 0; n < N; ++n) {
             const unsigned dim = n * 8 + t * 2;
             const float4 all = running[n * 32];
-            if (dim < kv.head_dim) out[dim] = (row ? all.z : all.x) / running_sum[row];
-            if (dim + 1 < kv.head_dim) out[dim + 1] = (row ? all.w : all.y) / running_sum[row];
+            if (dim < kv.values.dim) out[dim] = (row ? all.z : all.x) / running_sum[row];
+            if (dim + 1 < kv.values.dim) out[dim + 1] = (row ? all.w : all.y) / running_sum[row];
         }
     }
 }

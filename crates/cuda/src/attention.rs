@@ -9,7 +9,7 @@
 //! [`Compute::Auto`] and a cache that is not f32. Which one it is depends on the plan and the card alone.
 
 use crate::driver::{Driver, Limits, Memory, launch};
-use crate::step::{Count, Step, StepArgs, bucket};
+use crate::step::{Step, StepArgs, bucket, work_at};
 use bytemuck::{Pod, Zeroable};
 use glimmer_tensor::{
     Batch, CHUNK_SLOTS, Compute, DeviceError, Heads, KV_BLOCK, KvType, PAGE_SLOTS, Plan, Sequence,
@@ -22,6 +22,10 @@ const TILE: usize = 16;
 /// Marks rows that are not split and items that go through all chunks: `ALL_CHUNKS` there.
 const ALL_CHUNKS: u32 = u32::MAX;
 
+/// Which of a kind's schedule's words says how many blocks a grid needs: as in `kernels/attention.cuh`.
+const SPLIT_ITEMS: u32 = 1;
+const WHOLE_ITEMS: u32 = 2;
+
 /// A sequence with at most this many queries per key/value head is split: a block that computes it whole would not be
 /// full.
 const SPLIT_QUERIES: usize = 64;
@@ -32,16 +36,27 @@ const SPLIT_ROWS: usize = 4;
 /// Static shared memory of `attention_split`, rounded up.
 const SPLIT_STATIC: usize = 9 << 10;
 
+/// Heads are at most this wide: `MOST_DIMS` in `kernels/attention_exact.cu`.
+const MOST_DIMS: usize = 256;
+
+/// Mirror of `PlaneShape` in `kernels/attention.cuh`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+struct PlaneShape {
+    dim: u32,
+    padded: u32,
+    blocks: u32,
+    bytes: u32,
+}
+
 /// Mirror of `KvShape` in `kernels/attention.cuh`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 struct KvShape {
     heads: u32,
     kv_heads: u32,
-    head_dim: u32,
-    padded: u32,
-    half_tile: u32,
-    blocks: u32,
+    keys: PlaneShape,
+    values: PlaneShape,
 }
 
 /// `kv_write_...`
@@ -66,33 +81,43 @@ struct AttentionArgs {
     tails: Memory,
     kv: KvShape,
     count: u32,
-    unused: u32,
+    work: u32,
     scale: f32,
     apart: u32,
 }
 
-impl KvShape {
-    fn new(kv_type: KvType, heads: &Heads) -> Self {
-        let padded = heads.head_dim.next_multiple_of(16);
-        let blocks = if kv_type == KvType::Q8_0 { heads.head_dim.div_ceil(KV_BLOCK) } else { 0 };
+impl PlaneShape {
+    /// Vectors of `dim` elements.
+    fn new(kv_type: KvType, dim: usize) -> Self {
+        let padded = dim.next_multiple_of(16);
+        let blocks = if kv_type == KvType::Q8_0 { dim.div_ceil(KV_BLOCK) } else { 0 };
         let element = match kv_type {
             KvType::F32 => 4,
             KvType::F16 => 2,
             KvType::Q8_0 => 1,
         };
+        PlaneShape {
+            dim: dim as u32,
+            padded: padded as u32,
+            blocks: blocks as u32,
+            bytes: (PAGE_SLOTS * (padded * element + 2 * blocks)) as u32,
+        }
+    }
+}
+
+impl KvShape {
+    fn new(kv_type: KvType, heads: &Heads) -> Self {
         KvShape {
             heads: heads.heads as u32,
             kv_heads: heads.kv_heads as u32,
-            head_dim: heads.head_dim as u32,
-            padded: padded as u32,
-            half_tile: (PAGE_SLOTS * (padded * element + 2 * blocks)) as u32,
-            blocks: blocks as u32,
+            keys: PlaneShape::new(kv_type, heads.head_dim),
+            values: PlaneShape::new(kv_type, heads.value_dim),
         }
     }
 
     /// Bytes of a page of one layer.
     fn page_bytes(&self) -> usize {
-        2 * self.kv_heads as usize * self.half_tile as usize
+        self.kv_heads as usize * (self.keys.bytes + self.values.bytes) as usize
     }
 }
 
@@ -136,7 +161,7 @@ impl Family {
             KvType::F16 => "attention_exact_f16",
             KvType::Q8_0 => "attention_exact_q8_0",
         });
-        let (dim, [f16, q8_0]) = match heads.head_dim {
+        let (dim, [f16, q8_0]) = match heads.head_dim.max(heads.value_dim) {
             0..=64 => (
                 64,
                 [
@@ -182,20 +207,35 @@ impl Family {
     }
 }
 
+/// Layers with the same heads.
+struct Kind {
+    heads: Heads,
+    kv: KvShape,
+    family: Family,
+}
+
+/// A layer of the cache.
+struct Layer {
+    /// Its kind, counted as [`Plan::distinct_heads`] counts.
+    kind: usize,
+    /// Where its pages begin.
+    at: usize,
+}
+
 /// The cache, and where attention is computed.
 pub(crate) struct Attention {
-    heads: Heads,
     kv_type: KvType,
-    shape: KvShape,
-    family: Family,
     processors: usize,
-    pages: usize,
-    layers: usize,
+    kinds: Vec<Kind>,
+    layers: Vec<Layer>,
     cache: Memory,
-    /// States that can be kept: see [`AttentionArgs::mixed`] and [`AttentionArgs::tails`].
+    cache_bytes: usize,
+    /// Rows and chunks, with a state for every head, that can be kept: see [`AttentionArgs::mixed`] and
+    /// [`AttentionArgs::tails`].
     room: usize,
     mixed: Memory,
     tails: Memory,
+    scratch_bytes: usize,
 }
 
 impl Attention {
@@ -204,62 +244,76 @@ impl Attention {
     /// # Errors
     /// When memory runs out, or heads are wider than any kernel is made for.
     pub(crate) fn new(driver: &mut dyn Driver, plan: &Plan, compute: Compute) -> Result<Self, DeviceError> {
-        let heads = plan.heads;
-        if heads.head_dim > 256 {
-            let message =
-                format!("heads of {} dimensions: attention on a card has at most 256", heads.head_dim);
+        let (limits, distinct) = (driver.limits(), plan.distinct_heads());
+        if let Some(wide) = distinct.iter().map(|h| h.head_dim.max(h.value_dim)).find(|&dim| dim > MOST_DIMS)
+        {
+            let message = format!("heads of {wide} dimensions: attention on a card has at most {MOST_DIMS}");
             return Err(DeviceError::Failed(message));
         }
-        let limits = driver.limits();
-        let shape = KvShape::new(plan.kv_type, &heads);
+        let kind = |heads: &Heads| Kind {
+            heads: *heads,
+            kv: KvShape::new(plan.kv_type, heads),
+            family: Family::new(heads, plan.kv_type, compute, limits),
+        };
+        let kinds: Vec<Kind> = distinct.iter().map(kind).collect();
         let pages = plan.capacity.pages;
+        let mut cache_bytes = 0usize;
+        let mut layer = |heads: &Heads| {
+            let kind = distinct.iter().position(|other| other == heads).expect("one of the distinct ones");
+            let at = cache_bytes;
+            cache_bytes = at.saturating_add(kinds[kind].kv.page_bytes().saturating_mul(pages));
+            Layer { kind, at }
+        };
+        let layers = plan.layers.iter().map(&mut layer).collect();
         let chunks = pages.saturating_mul(PAGE_SLOTS).div_ceil(CHUNK_SLOTS);
-        let room =
-            chunks.saturating_add(plan.capacity.rows.min(256)).saturating_mul(SPLIT_ROWS * heads.heads);
+        let room = chunks.saturating_add(plan.capacity.rows.min(256)).saturating_mul(SPLIT_ROWS);
+        let most = |bytes: fn(&KvShape) -> u32| {
+            let most = kinds.iter().map(|kind| bytes(&kind.kv)).max().unwrap_or(0);
+            room.saturating_mul(most as usize)
+        };
+        let (mixed_bytes, tail_bytes) = (most(|kv| 4 * kv.heads * kv.values.padded), most(|kv| 8 * kv.heads));
         let mut alloc = |bytes, what| driver.alloc(bytes).map_err(|e| e.of(what));
-        let cache_bytes = shape.page_bytes().saturating_mul(pages).saturating_mul(plan.layers);
         let cache = alloc(cache_bytes.max(1), "the key/value cache")?;
-        let mixed = alloc(room.saturating_mul(4 * shape.padded as usize), "attention's scratch")?;
-        let tails = alloc(room.saturating_mul(8), "attention's scratch")?;
+        let mixed = alloc(mixed_bytes, "attention's scratch")?;
+        let tails = alloc(tail_bytes, "attention's scratch")?;
         Ok(Attention {
-            heads,
             kv_type: plan.kv_type,
-            shape,
-            family: Family::new(&heads, plan.kv_type, compute, limits),
             processors: limits.processors,
-            pages,
-            layers: plan.layers,
+            kinds,
+            layers,
             cache,
+            cache_bytes,
             room,
             mixed,
             tails,
+            scratch_bytes: mixed_bytes + tail_bytes,
         })
     }
 
     /// Bytes of the cache.
     pub(crate) fn cache_bytes(&self) -> usize {
-        self.shape.page_bytes() * self.pages * self.layers
+        self.cache_bytes
     }
 
     /// Bytes of what is kept between kernels.
     pub(crate) fn scratch_bytes(&self) -> usize {
-        self.room * (4 * self.shape.padded as usize + 8)
+        self.scratch_bytes
     }
 
-    /// Appends a batch's schedule: for each row the first of its states or [`ALL_CHUNKS`], the rows that are split, split
-    /// items and whole ones. Returns how many split items, whole items and split rows there are.
-    pub(crate) fn schedule(&self, batch: &Batch, words: &mut Vec<u32>) -> [u32; 4] {
-        let group = self.heads.group();
+    /// Appends a batch's schedule for a kind of layer: for each row the first of its states or [`ALL_CHUNKS`], the rows
+    /// that are split, split items and whole ones. Returns how many split items, whole items and split rows there are.
+    pub(crate) fn schedule(&self, kind: usize, batch: &Batch, words: &mut Vec<u32>) -> [u32; 3] {
+        let Kind { heads, family, .. } = &self.kinds[kind];
+        let group = heads.group();
         let seen = |s: &Sequence, row: usize| s.visible(batch.slots[row]);
         let most = |s: &Sequence| s.row_range().map(|row| seen(s, row)).max().unwrap_or(0);
         let blocks: usize =
-            batch.sequences.iter().map(|s| (s.rows * group).div_ceil(self.family.whole_queries())).sum();
-        let idle = blocks * self.heads.kv_heads < self.processors;
+            batch.sequences.iter().map(|s| (s.rows * group).div_ceil(family.whole_queries())).sum();
+        let idle = blocks * heads.kv_heads < self.processors;
 
         let states = words.len();
         words.resize(states + batch.rows(), ALL_CHUNKS);
-        // In rows and chunks: each has a state for every head.
-        let (room, mut used) = (self.room / self.heads.heads, 0);
+        let mut used = 0;
         let (mut rows, mut split, mut whole) = (Vec::new(), Vec::new(), Vec::new());
         for (index, sequence) in batch.sequences.iter().enumerate() {
             let queries = sequence.rows * group;
@@ -273,7 +327,7 @@ impl Attention {
                 let rows = first / group..=(first + count - 1) / group;
                 rows.map(|row| seen(sequence, sequence.first_row + row)).max().unwrap_or(0)
             };
-            if (few || idle && most(sequence) > CHUNK_SLOTS) && used + needed <= room {
+            if (few || idle && most(sequence) > CHUNK_SLOTS) && used + needed <= self.room {
                 for row in sequence.row_range() {
                     words[states + row] = used as u32;
                     used += chunks_of(row);
@@ -288,8 +342,8 @@ impl Attention {
                     }
                 }
             } else {
-                for first in (0..queries).step_by(self.family.whole_queries()) {
-                    let count = self.family.whole_queries().min(queries - first);
+                for first in (0..queries).step_by(family.whole_queries()) {
+                    let count = family.whole_queries().min(queries - first);
                     whole.push((reach(first, count), item(first, count, ALL_CHUNKS)));
                 }
             }
@@ -299,41 +353,59 @@ impl Attention {
         words.extend_from_slice(&rows);
         words.extend(split.iter().flatten());
         words.extend(whole.iter().flat_map(|(_, item)| item));
-        [split.len() as u32, whole.len() as u32, rows.len() as u32, 0]
+        [split.len() as u32, whole.len() as u32, rows.len() as u32]
     }
 
     /// Stores the keys and values of `qkv` `[rows, qkv_width]` in `layer`.
-    pub(crate) fn write(&self, driver: &mut dyn Driver, step: &Step, layer: usize, qkv: Memory) {
+    pub(crate) fn write(
+        &self,
+        driver: &mut dyn Driver,
+        step: &Step,
+        layer: usize,
+        heads: Heads,
+        qkv: Memory,
+    ) {
+        let (_, kind, layer) = self.layer(layer, heads);
         let kernel = match self.kv_type {
             KvType::F32 => "kv_write_f32",
             KvType::F16 => "kv_write_f16",
             KvType::Q8_0 => "kv_write_q8_0",
         };
-        let args = CacheArgs { step: step.args(), qkv, layer: self.layer(layer), kv: self.shape };
-        let grid = [bucket(step.rows()) as u32, (2 * self.shape.kv_heads).div_ceil(4), 1];
+        let args = CacheArgs { step: step.args(), qkv, layer, kv: kind.kv };
+        let grid = [bucket(step.rows()) as u32, (2 * kind.kv.kv_heads).div_ceil(4), 1];
         launch(driver, kernel, grid, 128, 0, &args);
     }
 
-    /// `out = softmax(q k^T / sqrt(head_dim)) v` for the rows of `qkv`; `out` is `[rows, q_width]`.
-    pub(crate) fn run(&self, driver: &mut dyn Driver, step: &Step, layer: usize, qkv: Memory, out: Memory) {
-        let [split, whole, split_rows, _] = step.work.map(|n| bucket(n as usize) as u32);
+    /// `out = softmax(q k^T / sqrt(head_dim)) v` for the rows of `qkv`; `out` is `[rows, attended_width]`.
+    pub(crate) fn run(
+        &self,
+        driver: &mut dyn Driver,
+        step: &Step,
+        layer: usize,
+        heads: Heads,
+        qkv: Memory,
+        out: Memory,
+    ) {
+        let (index, &Kind { kv, family, .. }, layer) = self.layer(layer, heads);
+        let work = step.work[index];
+        let [split, whole, split_rows] = work.map(|n| bucket(n as usize) as u32);
         let args = AttentionArgs {
             step: step.args(),
             qkv,
             out,
-            layer: self.layer(layer),
+            layer,
             mixed: self.mixed,
             tails: self.tails,
-            kv: self.shape,
-            count: Count::Work as u32,
-            unused: 0,
-            scale: 1.0 / (self.heads.head_dim as f32).sqrt(),
+            kv,
+            count: SPLIT_ITEMS,
+            work: work_at(index) as u32,
+            scale: 1.0 / (heads.head_dim as f32).sqrt(),
             apart: 0,
         };
-        let kv_heads = self.shape.kv_heads;
-        if step.work[0] > 0 {
+        let kv_heads = kv.kv_heads;
+        if work[0] > 0 {
             let grid = [split, kv_heads, 1];
-            match self.family {
+            match family {
                 Family::Exact(kernel) => launch(driver, kernel, grid, 256, 0, &args),
                 Family::Tensor(Tensor { split: kernel, dim, apart, .. }) => {
                     // With a block for each multiprocessor at most, nothing is lost by what a block takes.
@@ -342,13 +414,13 @@ impl Attention {
                     launch(driver, kernel, grid, 128, split_shared(dim, apart) as u32, &args);
                 }
             }
-            let grid = [split_rows, self.shape.heads, self.shape.padded.div_ceil(128)];
+            let grid = [split_rows, kv.heads, kv.values.padded.div_ceil(128)];
             launch(driver, "attention_merge", grid, 128, 0, &args);
         }
-        if step.work[1] > 0 {
-            let args = AttentionArgs { count: Count::Work as u32 + 1, ..args };
+        if work[1] > 0 {
+            let args = AttentionArgs { count: WHOLE_ITEMS, ..args };
             let grid = [whole, kv_heads, 1];
-            match self.family {
+            match family {
                 Family::Exact(kernel) => launch(driver, kernel, grid, 256, 0, &args),
                 Family::Tensor(Tensor { whole: kernel, dim, warps, .. }) => {
                     launch(driver, kernel, grid, 32 * warps as u32, whole_shared(dim, warps) as u32, &args);
@@ -357,10 +429,12 @@ impl Attention {
         }
     }
 
-    /// A layer of the cache.
-    fn layer(&self, layer: usize) -> Memory {
-        assert!(layer < self.layers, "layer {layer} of {}", self.layers);
-        self.cache.at(layer * self.pages * self.shape.page_bytes())
+    /// A layer's kind with its index, and where its pages are. The caller believes its heads to be `heads`.
+    fn layer(&self, layer: usize, heads: Heads) -> (usize, &Kind, Memory) {
+        let Layer { kind: index, at } = self.layers[layer];
+        let kind = &self.kinds[index];
+        assert_eq!(heads, kind.heads, "the heads are those of the plan");
+        (index, kind, self.cache.at(at))
     }
 }
 
@@ -375,26 +449,24 @@ mod tests {
     const RTX_2080: Limits = Limits { shared: 64 << 10, processors: 46 };
 
     fn family(head_dim: usize, kv_type: KvType, compute: Compute, limits: Limits) -> Family {
-        Family::new(&Heads { heads: 32, kv_heads: 2, head_dim }, kv_type, compute, limits)
+        Family::new(&Heads::new(32, 2, head_dim), kv_type, compute, limits)
     }
 
     fn attention(heads: Heads, compute: Compute, limits: Limits, pages: usize) -> Attention {
-        let shape = KvShape::new(KvType::F16, &heads);
+        let kv = KvShape::new(KvType::F16, &heads);
         let family = Family::new(&heads, KvType::F16, compute, limits);
-        let room = (pages.div_ceil(8) + 256) * SPLIT_ROWS * heads.heads;
         let nowhere = Memory::NULL;
         Attention {
-            heads,
             kv_type: KvType::F16,
-            shape,
-            family,
             processors: limits.processors,
-            pages,
-            layers: 1,
+            kinds: vec![Kind { heads, kv, family }],
+            layers: vec![Layer { kind: 0, at: 0 }],
             cache: nowhere,
-            room,
+            cache_bytes: 0,
+            room: (pages.div_ceil(8) + 256) * SPLIT_ROWS,
             mixed: nowhere,
             tails: nowhere,
+            scratch_bytes: 0,
         }
     }
 
@@ -412,11 +484,7 @@ mod tests {
 
     #[test]
     fn every_query_meets_every_chunk_that_it_sees_once() {
-        for heads in [
-            Heads { heads: 32, kv_heads: 2, head_dim: 128 },
-            Heads { heads: 3, kv_heads: 3, head_dim: 24 },
-            Heads { heads: 72, kv_heads: 1, head_dim: 8 },
-        ] {
+        for heads in [Heads::new(32, 2, 128), Heads::new(3, 3, 24), Heads::new(72, 1, 8)] {
             for (compute, limits) in
                 [(Compute::F32, RTX_2080), (Compute::Auto, H200), (Compute::Auto, RTX_4090)]
             {
@@ -429,7 +497,7 @@ mod tests {
                     let attention = attention(heads, compute, limits, pages);
                     let batch = batch(sequences);
                     let mut words = vec![7; 3];
-                    let [split, whole, rows, _] = attention.schedule(&batch, &mut words);
+                    let [split, whole, rows] = attention.schedule(0, &batch, &mut words);
                     let (states, rest) = words[3..].split_at(batch.rows());
                     let (rows, items) = rest.split_at(rows as usize);
                     let kept_rows = (0..states.len()).filter(|&row| states[row] != ALL_CHUNKS);
@@ -444,7 +512,7 @@ mod tests {
                         assert_eq!(chunk != ALL_CHUNKS, is_split);
                         assert!(
                             queries as usize
-                                <= if is_split { TILE } else { attention.family.whole_queries() }
+                                <= if is_split { TILE } else { attention.kinds[0].family.whole_queries() }
                         );
                         for query in (first..first + queries).map(|q| q as usize) {
                             let row = sequence.first_row + query / heads.group();
@@ -457,7 +525,7 @@ mod tests {
                                 if is_split && query % heads.group() == 0 {
                                     let state = states[row] as usize + chunk;
                                     assert!(kept.insert(state), "a state has one owner");
-                                    assert!((state + 1) * heads.heads <= attention.room);
+                                    assert!(state < attention.room);
                                 }
                             }
                         }
@@ -479,12 +547,12 @@ mod tests {
 
     #[test]
     fn generation_is_split_and_a_full_prompt_is_not() {
-        let heads = Heads { heads: 32, kv_heads: 2, head_dim: 128 };
+        let heads = Heads::new(32, 2, 128);
         let attention = attention(heads, Compute::Auto, H200, 4096);
-        let items = |sequences| attention.schedule(&batch(sequences), &mut Vec::new());
-        assert_eq!(items(&[(1, 1024, 0)]), [4, 0, 1, 0], "a tile of 16 heads for each of 4 chunks");
-        assert_eq!(items(&[(2048, 2048, 0)]), [0, 512, 0, 0], "64 queries are 4 rows");
-        assert_eq!(items(&[(2048, 2048, 0), (1, 1024, 0)]), [4, 512, 1, 0]);
+        let items = |sequences| attention.schedule(0, &batch(sequences), &mut Vec::new());
+        assert_eq!(items(&[(1, 1024, 0)]), [4, 0, 1], "a tile of 16 heads for each of 4 chunks");
+        assert_eq!(items(&[(2048, 2048, 0)]), [0, 512, 0], "64 queries are 4 rows");
+        assert_eq!(items(&[(2048, 2048, 0), (1, 1024, 0)]), [4, 512, 1]);
         assert_eq!(items(&[(8, 50_000, 0)])[1], 0, "a card with nothing else to do takes chunks");
         assert_eq!(items(&[(8, 100_000, 0)])[0], 0, "without room for their states it does not");
     }
@@ -513,7 +581,7 @@ mod tests {
     fn arguments_are_as_large_as_the_kernels_know_them() {
         assert_eq!(
             [size_of::<KvShape>(), size_of::<CacheArgs>(), size_of::<AttentionArgs>()],
-            [24, 104, 144]
+            [40, 120, 160]
         );
     }
 }

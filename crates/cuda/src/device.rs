@@ -2,13 +2,14 @@
 
 use crate::args::{FiniteArgs, GatherArgs, NormArgs, RopeArgs};
 use crate::attention::Attention;
-use crate::driver::{Driver, DriverError, Memory, launch};
+use crate::driver::{Driver, Memory, launch};
 use crate::linear::{Finish, Products};
-use crate::step::{Count, Step, bucket};
+use crate::step::{ALL_FINITE, Count, Step, bucket};
 use crate::weights::CardMatrix;
 use glimmer_tensor::{
-    Batch, BufferId, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Heads, MatrixId,
-    MatrixUse, MatrixView, Norm, NormKind, Place, Plan, Role, Rope, RopeId, RopePairs, Taken, VectorId,
+    Batch, Buffer, BufferId, Buffers, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue,
+    Handle, Heads, MatrixId, MatrixUse, MatrixView, Norm, NormKind, Place, Plan, Planned, Role, Rope, RopeId,
+    RopePairs, Steps, Table, Taken, VectorId,
 };
 
 /// How a [`CudaDevice`] is to work.
@@ -18,17 +19,6 @@ pub struct CudaOptions {
     pub card: usize,
     /// Numeric mode.
     pub compute: Compute,
-}
-
-/// Nothing that is not finite has been seen.
-const ALL_FINITE: u64 = u64::MAX;
-
-/// A planned buffer `[rows, width]`.
-#[derive(Clone, Copy)]
-struct Buffer {
-    role: Role,
-    width: usize,
-    values: Memory,
 }
 
 /// A vector of weights.
@@ -46,29 +36,25 @@ struct Turned {
 }
 
 /// What is made by [`Device::plan`].
-struct Planned {
+struct Workspace {
     plan: Plan,
     attention: Attention,
     products: Products,
-    steps: [Step; 2],
-    /// Which of the steps the next upload takes.
-    next: usize,
+    steps: Steps<Step>,
 }
 
 /// A [`Device`] that computes on a card, or on an emulated one.
 pub struct CudaDevice {
     driver: Box<dyn Driver>,
     compute: Compute,
-    matrices: Vec<CardMatrix>,
-    vectors: Vec<Vector>,
-    ropes: Vec<Rope>,
-    turned: Vec<Turned>,
-    planned: Option<Planned>,
-    buffers: Vec<Buffer>,
+    matrices: Table<MatrixId, CardMatrix>,
+    vectors: Table<VectorId, Vector>,
+    ropes: Table<RopeId, Rope>,
+    turned: Table<RopeId, Turned>,
+    buffers: Buffers<Memory>,
     /// Bytes of all buffers.
     buffer_bytes: usize,
-    /// Where kernels note the first value that is not finite; see `kernels/finite.cu`.
-    not_finite: Memory,
+    work: Planned<Workspace>,
     /// What went wrong where there was no way to say so.
     failed: Option<DeviceError>,
 }
@@ -79,57 +65,38 @@ impl CudaDevice {
     /// # Errors
     /// When there is no driver, no such card, or a card too old.
     #[cfg(feature = "cuda")]
-    pub fn new(options: CudaOptions) -> Result<Self, DriverError> {
-        Self::on(Box::new(crate::card::Card::open(options.card)?), options.compute)
+    pub fn new(options: CudaOptions) -> Result<Self, crate::DriverError> {
+        Ok(Self::on(Box::new(crate::card::Card::open(options.card)?), options.compute))
     }
 
     /// An emulated card: slow, for tests.
-    ///
-    /// # Errors
-    /// When there is no memory.
     #[cfg(feature = "emulate")]
-    pub fn emulated(options: CudaOptions) -> Result<Self, DriverError> {
+    pub fn emulated(options: CudaOptions) -> Self {
         Self::on(Box::new(crate::emulated::Emulated::default()), options.compute)
     }
 
-    fn on(mut driver: Box<dyn Driver>, compute: Compute) -> Result<Self, DriverError> {
-        let not_finite = driver.alloc(size_of::<u64>())?;
-        driver.copy_in(not_finite, 0, &ALL_FINITE.to_ne_bytes());
-        Ok(CudaDevice {
+    fn on(driver: Box<dyn Driver>, compute: Compute) -> Self {
+        CudaDevice {
             driver,
             compute,
-            matrices: Vec::new(),
-            vectors: Vec::new(),
-            ropes: Vec::new(),
-            turned: Vec::new(),
-            planned: None,
-            buffers: Vec::new(),
+            matrices: Table::default(),
+            vectors: Table::default(),
+            ropes: Table::default(),
+            turned: Table::default(),
+            buffers: Buffers::default(),
             buffer_bytes: 0,
-            not_finite,
+            work: Planned::default(),
             failed: None,
-        })
-    }
-
-    fn planned(&self) -> &Planned {
-        self.planned.as_ref().expect("plan() comes before any step")
-    }
-
-    fn step(&self, batch: DeviceBatch) -> &Step {
-        &self.planned().steps[batch.0 as usize]
-    }
-
-    fn of(&self, buffer: BufferId) -> Buffer {
-        self.buffers[buffer.0 as usize]
+        }
     }
 
     /// The rows of `buffer` that `batch` uses: where their number lies, and a bucket that holds them.
     fn rows(&self, batch: DeviceBatch, buffer: BufferId) -> Rows {
-        let step = self.step(batch);
-        if self.of(buffer).role.of_logits_rows() {
-            Rows { count: step.count(Count::LogitsRows), bucket: bucket(step.logits_rows()) }
-        } else {
-            Rows { count: step.count(Count::Rows), bucket: bucket(step.rows()) }
-        }
+        let step = &self.work.steps[batch];
+        let (count, rows) = self.buffers[buffer]
+            .role
+            .pick((Count::Rows, step.rows()), (Count::LogitsRows, step.logits_rows()));
+        Rows { count: step.count(count), bucket: bucket(rows) }
     }
 
     /// Brings values to the machine; when there is no memory left, [`Device::plan`] says so.
@@ -148,8 +115,8 @@ impl CudaDevice {
 
     fn norm_rows(&mut self, batch: DeviceBatch, x: BufferId, norm: &Norm, out: BufferId, add: bool) {
         let rows = self.rows(batch, x);
-        let weight = self.vectors[norm.weight.0 as usize];
-        let bias = norm.bias.map(|bias| self.vectors[bias.0 as usize]);
+        let weight = self.vectors[norm.weight];
+        let bias = norm.bias.map(|bias| self.vectors[bias]);
         let [x, out] = self.two(x, out);
         let width = weight.len;
         assert!(x.width == width && out.width == width, "a norm is as wide as its buffers");
@@ -169,9 +136,9 @@ impl CudaDevice {
     }
 
     /// Two different buffers.
-    fn two(&self, x: BufferId, out: BufferId) -> [Buffer; 2] {
+    fn two(&self, x: BufferId, out: BufferId) -> [Buffer<Memory>; 2] {
         assert!(x != out, "an operation's buffers differ");
-        [self.of(x), self.of(out)]
+        [self.buffers[x], self.buffers[out]]
     }
 }
 
@@ -215,18 +182,18 @@ impl Device for CudaDevice {
     }
 
     fn memory(&self) -> DeviceMemory {
-        let planned = self.planned.as_ref();
-        let turned: usize = self.ropes.iter().map(|rope| 8 * rope.pair_count()).sum();
+        let work = self.work.get();
+        let turned: usize = self.ropes.all().iter().map(|rope| 8 * rope.pair_count()).sum();
         DeviceMemory {
-            weights: self.matrices.iter().map(CardMatrix::bytes).sum::<usize>()
-                + self.vectors.iter().map(|v| 4 * v.len).sum::<usize>()
+            weights: self.matrices.all().iter().map(CardMatrix::bytes).sum::<usize>()
+                + self.vectors.all().iter().map(|v| 4 * v.len).sum::<usize>()
                 + turned,
-            kv: planned.map_or(0, |p| p.attention.cache_bytes()),
+            kv: work.map_or(0, |work| work.attention.cache_bytes()),
             buffers: self.buffer_bytes
-                + planned.map_or(0, |p| {
-                    p.attention.scratch_bytes()
-                        + p.products.bytes()
-                        + p.steps.iter().map(Step::bytes).sum::<usize>()
+                + work.map_or(0, |work| {
+                    work.attention.scratch_bytes()
+                        + work.products.bytes()
+                        + work.steps.both().iter().map(Step::bytes).sum::<usize>()
                 }),
         }
     }
@@ -238,14 +205,12 @@ impl Device for CudaDevice {
         used_for: MatrixUse,
         taken: Taken<'_>,
     ) -> Result<MatrixId, DeviceError> {
-        self.matrices.push(CardMatrix::load(self.driver.as_mut(), parts, bias, used_for, taken)?);
-        Ok(MatrixId(self.matrices.len() as u32 - 1))
+        Ok(self.matrices.push(CardMatrix::load(self.driver.as_mut(), parts, bias, used_for, taken)?))
     }
 
     fn load_vector(&mut self, values: &[f32]) -> VectorId {
         let vector = Vector { values: self.keep(values, "a vector of weights"), len: values.len() };
-        self.vectors.push(vector);
-        VectorId(self.vectors.len() as u32 - 1)
+        self.vectors.push(vector)
     }
 
     fn load_rope(&mut self, rope: &Rope) -> RopeId {
@@ -264,8 +229,7 @@ impl Device for CudaDevice {
         let below = pairs.iter().flatten().map(|&element| element as usize + 1).max().unwrap_or(0);
         let turned = Turned { pairs: self.keep(&pairs, "a rotary table"), below };
         self.turned.push(turned);
-        self.ropes.push(rope.clone());
-        RopeId(self.ropes.len() as u32 - 1)
+        self.ropes.push(rope.clone())
     }
 
     fn plan(&mut self, plan: &Plan) -> Result<(), DeviceError> {
@@ -275,51 +239,48 @@ impl Device for CudaDevice {
         let driver = self.driver.as_mut();
         let attention = Attention::new(driver, plan, self.compute)?;
         let rows = plan.capacity.rows.max(plan.capacity.logits_rows);
-        let products = Products::new(driver, rows, &self.matrices, self.compute)?;
+        let products = Products::new(driver, rows, self.matrices.all(), self.compute)?;
         let pages = plan.capacity.pages.saturating_add(plan.capacity.rows);
         let mut step = || {
-            let step = Step::new(driver, plan.capacity.rows, pages, &self.ropes);
+            let kinds = plan.distinct_heads().len();
+            let step = Step::new(driver, plan.capacity.rows, pages, kinds, self.ropes.all());
             step.map_err(|e| e.of("uploaded batches"))
         };
-        let steps = [step()?, step()?];
-        self.planned = Some(Planned { plan: plan.clone(), attention, products, steps, next: 0 });
+        let steps = Steps::new([step()?, step()?]);
+        self.work.set(Workspace { plan: plan.clone(), attention, products, steps });
         Ok(())
     }
 
     fn buffer(&mut self, _layer: usize, role: Role, width: usize) -> Result<BufferId, DeviceError> {
-        if let Some(i) = self.buffers.iter().position(|b| b.role == role && b.width == width) {
-            return Ok(BufferId(i as u32));
-        }
-        let capacity = self.planned().plan.capacity;
-        let rows = if role.of_logits_rows() { capacity.logits_rows } else { capacity.rows };
-        let bytes = rows.saturating_mul(width).saturating_mul(4);
-        let values = self.driver.alloc(bytes).map_err(|e| e.of("an activation buffer"))?;
-        self.buffers.push(Buffer { role, width, values });
-        self.buffer_bytes += bytes;
-        Ok(BufferId(self.buffers.len() as u32 - 1))
+        let capacity = self.work.plan.capacity;
+        let rows = role.pick(capacity.rows, capacity.logits_rows);
+        self.buffers.shared(role, width, || {
+            let bytes = rows.saturating_mul(width).saturating_mul(4);
+            let values = self.driver.alloc(bytes).map_err(|e| e.of("an activation buffer"))?;
+            self.buffer_bytes += bytes;
+            Ok(values)
+        })
     }
 
     fn upload(&mut self, batch: &Batch) -> Result<DeviceBatch, DeviceError> {
         self.driver.end_step();
-        let Planned { plan, attention, steps, next, .. } =
-            self.planned.as_mut().expect("plan() comes before any step");
+        let Workspace { plan, attention, steps, .. } = &mut *self.work;
         batch.check(plan.axes, plan.vocab, &plan.capacity)?;
-        let at = *next;
-        *next = 1 - at;
-        steps[at]
-            .load(self.driver.as_mut(), batch, plan.axes, &self.ropes, &|batch, words| {
-                attention.schedule(batch, words)
-            })
-            .map_err(|e| e.of("an uploaded batch"))?;
+        let schedule = |kind, batch: &Batch, words: &mut Vec<u32>| attention.schedule(kind, batch, words);
+        let (driver, ropes) = (self.driver.as_mut(), self.ropes.all());
+        let uploaded = steps.upload(|step| {
+            let loaded = step.load(driver, batch, plan.axes, ropes, &schedule);
+            loaded.map_err(|e| e.of("an uploaded batch"))
+        })?;
         self.driver.begin_step();
-        Ok(DeviceBatch(at as u32))
+        Ok(uploaded)
     }
 
     fn embed(&mut self, batch: DeviceBatch, table: MatrixId, out: BufferId) {
-        let step = self.step(batch);
+        let step = &self.work.steps[batch];
         let (tokens, rows) = (step.args().tokens, self.rows(batch, out));
-        let table = &self.matrices[table.0 as usize];
-        let out = self.of(out);
+        let table = &self.matrices[table];
+        let out = self.buffers[out];
         assert_eq!(table.cols(), out.width, "an embedding is as wide as its buffer");
         table.embed(self.driver.as_mut(), rows, tokens, out.values);
     }
@@ -334,40 +295,38 @@ impl Device for CudaDevice {
 
     fn linear(&mut self, batch: DeviceBatch, x: BufferId, w: MatrixId, epilogue: Epilogue, out: BufferId) {
         let rows = self.rows(batch, x);
-        let w = &self.matrices[w.0 as usize];
+        let w = &self.matrices[w];
         let [x, out] = self.two(x, out);
         assert_eq!(x.width, w.cols(), "the matrix's columns are the buffer's width");
-        let results = if epilogue == Epilogue::SwiGlu { w.rows() / 2 } else { w.rows() };
-        assert_eq!(out.width, results, "the output's width fits the matrix and its epilogue");
+        assert_eq!(out.width, epilogue.width(w.rows()), "the output fits the matrix and its epilogue");
         let finish = match epilogue {
             Epilogue::None => Finish::Store,
             Epilogue::Residual { from, scale } => {
-                let from = self.of(from);
+                let from = self.buffers[from];
                 assert_eq!(from.width, out.width, "what is added is as wide as the output");
                 Finish::Residual { from: from.values, scale }
             }
             Epilogue::SwiGlu => Finish::SwiGlu,
             Epilogue::Gelu => Finish::Gelu,
         };
-        let products = &self.planned.as_ref().expect("plan() comes before any step").products;
-        products.linear(self.driver.as_mut(), rows, x.values, w, finish, out.values);
+        self.work.products.linear(self.driver.as_mut(), rows, x.values, w, finish, out.values);
     }
 
     fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId) {
-        let (step, rows) = (self.step(batch), self.rows(batch, qkv));
-        let turned = &self.turned[rope.0 as usize];
-        let qkv = self.of(qkv);
+        let (step, rows) = (&self.work.steps[batch], self.rows(batch, qkv));
+        let turned = &self.turned[rope];
+        let qkv = self.buffers[qkv];
         assert_eq!(qkv.width, heads.qkv_width(), "the heads fill the buffer");
         assert!(turned.below <= heads.head_dim, "a rope turns elements of a head");
         let args = RopeArgs {
             rows: rows.count,
             qkv: qkv.values,
-            cos_sin: step.cos_sin(rope.0 as usize),
+            cos_sin: step.cos_sin(rope.index()),
             pairs: turned.pairs,
             row_width: qkv.width as u32,
             heads: (heads.heads + heads.kv_heads) as u32,
             head_dim: heads.head_dim as u32,
-            pair_count: self.ropes[rope.0 as usize].pair_count() as u32,
+            pair_count: self.ropes[rope].pair_count() as u32,
         };
         let threads = args.pair_count.clamp(1, 128).next_multiple_of(32);
         let grid = [rows.bucket as u32, args.heads, 1];
@@ -375,26 +334,23 @@ impl Device for CudaDevice {
     }
 
     fn kv_write(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads) {
-        let qkv = self.of(qkv);
-        let Planned { plan, attention, steps, .. } =
-            self.planned.as_ref().expect("plan() comes before any step");
-        assert_eq!(heads, plan.heads, "the heads are those of the plan");
+        let qkv = self.buffers[qkv];
+        let Workspace { attention, steps, .. } = &*self.work;
         assert_eq!(qkv.width, heads.qkv_width(), "the heads fill the buffer");
-        attention.write(self.driver.as_mut(), &steps[batch.0 as usize], layer, qkv.values);
+        attention.write(self.driver.as_mut(), &steps[batch], layer, heads, qkv.values);
     }
 
     fn attention(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads, out: BufferId) {
         let [qkv, out] = self.two(qkv, out);
-        let Planned { plan, attention, steps, .. } =
-            self.planned.as_ref().expect("plan() comes before any step");
-        assert_eq!(heads, plan.heads, "the heads are those of the plan");
-        assert!(qkv.width == heads.qkv_width() && out.width == heads.q_width(), "the heads fill the buffers");
-        let step = &steps[batch.0 as usize];
-        attention.run(self.driver.as_mut(), step, layer, qkv.values, out.values);
+        let Workspace { attention, steps, .. } = &*self.work;
+        let widths = [heads.qkv_width(), heads.attended_width()];
+        assert_eq!([qkv.width, out.width], widths, "the heads fill the buffers");
+        let step = &steps[batch];
+        attention.run(self.driver.as_mut(), step, layer, heads, qkv.values, out.values);
     }
 
     fn gather(&mut self, batch: DeviceBatch, x: BufferId, out: BufferId) {
-        let step = self.step(batch);
+        let step = &self.work.steps[batch];
         let rows = Rows { count: step.count(Count::LogitsRows), bucket: bucket(step.logits_rows()) };
         let from = step.args().logits_rows;
         let [x, out] = self.two(x, out);
@@ -412,10 +368,14 @@ impl Device for CudaDevice {
 
     fn check_finite(&mut self, batch: DeviceBatch, x: BufferId, place: Place) {
         let rows = self.rows(batch, x);
-        let x = self.of(x);
-        let (first, place_code) = (self.not_finite, code_of(place));
-        let args =
-            FiniteArgs { rows: rows.count, x: x.values, first, width: x.width as u32, place: place_code };
+        let x = self.buffers[x];
+        let args = FiniteArgs {
+            rows: rows.count,
+            x: x.values,
+            first: self.work.steps[batch].not_finite(),
+            width: x.width as u32,
+            place: code_of(place),
+        };
         launch(self.driver.as_mut(), "check_finite", rows.grid(), 256, 0, &args);
         if place == Place::Logits {
             // Nothing comes after the logits: the machine may begin.
@@ -423,18 +383,25 @@ impl Device for CudaDevice {
         }
     }
 
-    fn read(&mut self, x: BufferId, rows: usize, out: &mut Vec<f32>) -> Result<(), DeviceError> {
+    fn read(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        rows: usize,
+        out: &mut Vec<f32>,
+    ) -> Result<(), DeviceError> {
         self.driver.end_step();
+        let noted = self.work.steps[batch].not_finite();
         let mut first = ALL_FINITE.to_ne_bytes();
-        self.driver.copy_out(self.not_finite, 0, &mut first);
+        self.driver.copy_out(noted, 0, &mut first);
         self.driver.synchronize().map_err(|e| e.of("a step"))?;
         let first = u64::from_ne_bytes(first);
         if first != ALL_FINITE {
-            self.driver.copy_in(self.not_finite, 0, &ALL_FINITE.to_ne_bytes());
+            self.driver.copy_in(noted, 0, &ALL_FINITE.to_ne_bytes());
             let (place, value) = (place_of((first >> 32) as u32), f32::from_bits(first as u32));
             return Err(DeviceError::NotFinite { place, value: value.to_string() });
         }
-        let x = self.of(x);
+        let x = self.buffers[x];
         let len = out.len();
         out.resize(len + rows * x.width, 0.0);
         self.driver.copy_out(x.values, 0, bytemuck::cast_slice_mut(&mut out[len..]));

@@ -39,22 +39,24 @@ pub(crate) enum Count {
     Rows,
     /// Rows that want logits.
     LogitsRows,
-    /// Sequences.
-    Sequences,
-    /// Where attention's schedule begins, in words from the pages.
-    WorkFrom,
-    /// What attention's schedule says in four numbers.
-    Work,
+    /// Two words: the step's first value that is not finite, with its place; see `kernels/finite.cu`.
+    NotFinite,
 }
 
-/// Words of the counts.
-const COUNTS: usize = 8;
+/// The step has had no value that is not finite.
+pub(crate) const ALL_FINITE: u64 = u64::MAX;
+
+/// Where among the counts attention's schedule for a kind of layer is described in four words: where it begins, in words
+/// from the pages, and the three numbers that its kernels and grids go by.
+pub(crate) const fn work_at(kind: usize) -> usize {
+    4 + 4 * kind
+}
 
 /// Each part of a block begins at a multiple of this many words: 16 bytes.
 const UNIT: usize = 4;
 
-/// Writes attention's schedule behind the pages and returns four numbers that its kernels and grids go by.
-pub(crate) type Schedule<'a> = &'a dyn Fn(&Batch, &mut Vec<u32>) -> [u32; 4];
+/// Writes attention's schedule for a kind of layer behind the pages and returns the three numbers.
+pub(crate) type Schedule<'a> = &'a dyn Fn(usize, &Batch, &mut Vec<u32>) -> [u32; 3];
 
 /// A block on the machine and the batch that it holds.
 pub(crate) struct Step {
@@ -70,7 +72,8 @@ pub(crate) struct Step {
     args: StepArgs,
     /// For each rope its `[rows, pairs]`.
     cos_sin: Vec<Memory>,
-    pub(crate) work: [u32; 4],
+    /// For each kind of layer the three numbers of attention's schedule.
+    pub(crate) work: Vec<[u32; 3]>,
 }
 
 /// The rows that grids are made for.
@@ -79,16 +82,18 @@ pub(crate) fn bucket(rows: usize) -> usize {
 }
 
 impl Step {
-    /// A block for batches of up to `rows` rows and `pages` named pages; it grows when a batch needs more.
+    /// A block for batches of up to `rows` rows and `pages` named pages, for layers of `kinds` kinds; it grows when a batch
+    /// needs more.
     pub(crate) fn new(
         driver: &mut dyn Driver,
         rows: usize,
         pages: usize,
+        kinds: usize,
         ropes: &[Rope],
     ) -> Result<Self, DriverError> {
         let pairs: usize = ropes.iter().map(|rope| 2 * rope.pair_count() + UNIT).sum();
         let per_row = 5 + size_of::<SequenceArgs>() / 4 + pairs;
-        let room = bucket(rows).saturating_mul(per_row).saturating_add(pages) + 16 * UNIT;
+        let room = bucket(rows).saturating_mul(per_row).saturating_add(pages) + 16 * UNIT + work_at(kinds);
         let memory = driver.alloc(room.saturating_mul(4))?;
         let nowhere = StepArgs::zeroed();
         Ok(Step {
@@ -100,7 +105,7 @@ impl Step {
             logits_rows: 0,
             args: nowhere,
             cos_sin: Vec::new(),
-            work: [0; 4],
+            work: vec![[0; 3]; kinds],
         })
     }
 
@@ -119,7 +124,7 @@ impl Step {
         let bucket = bucket(batch.rows());
         let mut place = Placer { words: &mut self.words, bucket };
         place.words.clear();
-        place.words.resize(COUNTS, 0);
+        place.words.resize(work_at(self.work.len()), 0);
         let tokens = place.part(1, batch.tokens.iter().copied());
         let slots = place.part(1, batch.slots.iter().copied());
         let visible = batch
@@ -154,18 +159,16 @@ impl Step {
         for s in &batch.sequences {
             self.words.extend_from_slice(&s.pages[..s.kv_len.div_ceil(PAGE_SLOTS)]);
         }
-        self.words.resize(self.words.len().next_multiple_of(UNIT), 0);
-        let work_from = self.words.len() - pages;
-        self.work = schedule(batch, &mut self.words);
-        for (count, value) in [
-            (Count::Rows, batch.rows()),
-            (Count::LogitsRows, batch.logits_rows.len()),
-            (Count::Sequences, batch.sequences.len()),
-            (Count::WorkFrom, work_from),
-        ] {
-            self.words[count as usize] = value as u32;
+        for (kind, work) in self.work.iter_mut().enumerate() {
+            self.words.resize(self.words.len().next_multiple_of(UNIT), 0);
+            let from = (self.words.len() - pages) as u32;
+            *work = schedule(kind, batch, &mut self.words);
+            let [split, whole, rows] = *work;
+            self.words[work_at(kind)..][..4].copy_from_slice(&[from, split, whole, rows]);
         }
-        self.words[Count::Work as usize..][..4].copy_from_slice(&self.work);
+        self.words[Count::Rows as usize] = batch.rows() as u32;
+        self.words[Count::LogitsRows as usize] = batch.logits_rows.len() as u32;
+        self.words[Count::NotFinite as usize..][..2].copy_from_slice(bytemuck::cast_slice(&[ALL_FINITE]));
 
         if self.words.len() > self.room {
             let room = self.words.len().next_power_of_two();
@@ -214,6 +217,11 @@ impl Step {
     /// Where one of the counts lies.
     pub(crate) fn count(&self, count: Count) -> Memory {
         self.memory.at(4 * count as usize)
+    }
+
+    /// Where kernels note the step's first value that is not finite.
+    pub(crate) fn not_finite(&self) -> Memory {
+        self.count(Count::NotFinite)
     }
 
     /// Bytes of the block.

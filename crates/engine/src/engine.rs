@@ -11,7 +11,7 @@ use glimmer_tensor::{Capacity, DeviceMemory, KvType, PAGE_SLOTS};
 use crate::request::{Event, Request, Sink};
 use crate::scheduler::Limits;
 use crate::worker::{Submission, Worker};
-use crate::{EngineError, Statistics};
+use crate::{EngineError, PageListener, Statistics};
 
 /// Sizes that are fixed when the engine starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,29 @@ impl Engine {
     ///
     /// # Errors
     /// When the memory cannot be had.
-    pub fn start(mut decoder: Decoder, options: EngineOptions) -> Result<Self, EngineError> {
+    pub fn start(decoder: Decoder, options: EngineOptions) -> Result<Self, EngineError> {
+        Engine::start_with(decoder, options, None)
+    }
+
+    /// [`Engine::start`], telling `listener` which pages the cache remembers: their events since the step before, at the
+    /// end of every step, on the engine's thread, which it must not block for long. A listener that panics is dropped;
+    /// requests go on. When the engine ends it remembers nothing, and says nothing of that.
+    ///
+    /// # Errors
+    /// When the memory cannot be had.
+    pub fn start_with_listener(
+        decoder: Decoder,
+        options: EngineOptions,
+        listener: PageListener,
+    ) -> Result<Self, EngineError> {
+        Engine::start_with(decoder, options, Some(listener))
+    }
+
+    fn start_with(
+        mut decoder: Decoder,
+        options: EngineOptions,
+        listener: Option<PageListener>,
+    ) -> Result<Self, EngineError> {
         let pages = options.slots.max(options.context).div_ceil(PAGE_SLOTS).max(1);
         let running = options.running.max(1);
         let rows = options.rows.max(running);
@@ -68,7 +90,7 @@ impl Engine {
         let (sender, inbox) = channel();
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || Worker::new(decoder, limits, pages, inbox, shared).run())
+            .spawn(move || Worker::new(decoder, limits, pages, inbox, shared, listener).run())
             .map_err(EngineError::Thread)?;
         Ok(Engine { inbox: Some(sender), thread: Some(thread), spec, memory, device, options, statistics })
     }
@@ -106,8 +128,7 @@ impl Engine {
 
     /// Hands over a request that is to be answered several times, once per sink. The prompt is computed once: copies
     /// share its pages, and each computes only what does not fill a page. Copy `i` draws its random numbers from
-    /// `sampling.seed + i`, so the first is what [`Engine::submit`] answers. Either all are taken into the queue or
-    /// none.
+    /// `sampling.seed + i`, so the first is what [`Engine::submit`] gives. Either all are queued or none.
     pub fn submit_copies(&self, request: Request, sinks: Vec<Sink>) {
         let submission = Submission { request, sinks };
         let refused = match &self.inbox {

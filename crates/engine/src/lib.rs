@@ -2,16 +2,21 @@
 #![forbid(unsafe_code)]
 
 mod engine;
+pub mod page_key;
 mod pages;
 mod request;
 mod sampling;
+#[doc(hidden)] // For its tests.
 pub mod scheduler;
 mod speculation;
 mod statistics;
 mod worker;
 
 pub use engine::{Engine, EngineOptions};
-pub use pages::PagePool;
-pub use request::{EngineError, Event, Finish, Prompt, Request, Score, Sink, Speculation, Token};
+pub use page_key::{Extra, PageKey};
+pub use pages::{PageEvent, PageListener};
+pub use request::{
+    EngineError, Event, Finish, PromptProgress, Request, Score, Sink, Speculation, Token, room_for_answer,
+};
 pub use sampling::{Sampler, Sampling, log_probabilities};
 pub use statistics::Statistics;

@@ -18,7 +18,7 @@ pub struct Request {
     /// How many of the prompt's last tokens are the beginning of the answer, made earlier and to be gone on with: for
     /// penalties and random numbers they are part of it.
     pub continued: usize,
-    /// Most new tokens.
+    /// Most new tokens; [`room_for_answer`] says how many there can be.
     pub max_tokens: usize,
     /// Ids that end the answer; they are not part of it.
     pub stop_ids: Vec<u32>,
@@ -51,6 +51,17 @@ impl Default for Request {
     }
 }
 
+/// How many new tokens a request can have: prompt and answer together are at most the context.
+///
+/// # Errors
+/// [`EngineError::TooLong`] when the prompt alone is more than that, or leaves no room for a token where one is wanted.
+pub fn room_for_answer(prompt: usize, max_tokens: usize, context: usize) -> Result<usize, EngineError> {
+    match context.checked_sub(prompt) {
+        Some(room) if room > 0 || max_tokens == 0 => Ok(room.min(max_tokens)),
+        _ => Err(EngineError::TooLong { prompt, context }),
+    }
+}
+
 /// Whether an answer's next tokens are guessed from those it has, and the guesses computed together. The answer is the
 /// same either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,7 +79,7 @@ pub enum Speculation {
 #[derive(Debug)]
 pub enum Event {
     /// A chunk of the prompt was computed.
-    Prompt(Prompt),
+    Prompt(PromptProgress),
     /// A token was chosen.
     Token(Token),
     /// A stop id was chosen, which is no part of the answer: told where log-probabilities are asked for.
@@ -81,7 +92,7 @@ pub enum Event {
 
 /// How far a prompt is. The first report comes when the request is admitted, before anything is computed.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Prompt {
+pub struct PromptProgress {
     /// Tokens computed or found remembered.
     pub done: usize,
     /// Tokens in all.
@@ -126,7 +137,7 @@ pub enum Finish {
     Stop(u32),
     /// `max_tokens` were chosen.
     Length,
-    /// The context is full.
+    /// The context is full, before that.
     ContextFull,
 }
 
@@ -136,12 +147,12 @@ pub enum EngineError {
     /// Nothing to continue.
     #[error("the prompt is empty")]
     EmptyPrompt,
-    /// The prompt does not fit.
-    #[error("the prompt has {prompt} tokens, the context {context}")]
+    /// The prompt does not fit, or nothing fits after it.
+    #[error("the prompt has {prompt} tokens, the context {context}: no room for an answer")]
     TooLong {
         /// Tokens of the prompt.
         prompt: usize,
-        /// Slots of the context.
+        /// Tokens that prompt and answer may have.
         context: usize,
     },
     /// ChatGLM-6B's context attends both ways and cannot be cut.

@@ -12,12 +12,12 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
 use glimmer_tensor::{PAGE_SLOTS, PageId};
 
-use crate::PagePool;
+use crate::pages::PagePool;
+use crate::{Extra, PageEvent, PageKey};
 
 /// Names a sequence for as long as it lives.
 pub type SequenceId = u64;
@@ -66,10 +66,8 @@ pub struct Sequence {
     started: bool,
     /// Number of its arrival.
     arrival: u64,
-    /// Number of the key of its last full page.
-    parent: u64,
-    /// What its pages depend on besides ids.
-    salt: u64,
+    /// The keys of the pages that its tokens fill, once it has been submitted.
+    keys: Vec<PageKey>,
 }
 
 impl Sequence {
@@ -89,8 +87,7 @@ impl Sequence {
             admitted: false,
             started: false,
             arrival: 0,
-            parent: 0,
-            salt: 0,
+            keys: Vec::new(),
         }
     }
 
@@ -106,6 +103,18 @@ impl Sequence {
         self.started && self.left() == 1
     }
 
+    /// Brings `keys` up to `tokens`.
+    fn extend_keys(&mut self) {
+        let (full, _) = self.tokens.as_chunks();
+        for ids in &full[self.keys.len()..] {
+            let parent = self.keys.last().copied();
+            // A context that attends both ways is one unit: pages under it are equal only if all of it is.
+            let context = [Extra::Context(&self.tokens[..self.prefix_len])];
+            let extras = if parent.is_none() && self.prefix_len > 0 { &context[..] } else { &[] };
+            self.keys.push(PageKey::new(parent, ids, extras));
+        }
+    }
+
     /// Earlier goes first.
     fn rank(&self) -> (Reverse<i32>, u64) {
         (Reverse(self.priority), self.arrival)
@@ -119,6 +128,11 @@ impl Sequence {
     /// Slots from here on have logits that are still wanted, all of them. The last token's always are.
     fn first_wanted(&self) -> usize {
         self.scored.unwrap_or(usize::MAX).min(self.tokens.len() - 1)
+    }
+
+    /// The keys of the pages that need not be computed where they are remembered.
+    fn shareable(&self) -> &[PageKey] {
+        &self.keys[..self.first_wanted() / PAGE_SLOTS]
     }
 
     /// Rows of its context that can only be computed together.
@@ -147,7 +161,7 @@ pub struct Piece {
     pub drafts: usize,
 }
 
-/// Why a sequence is not taken.
+/// Why a sequence is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Too many are waiting.
@@ -191,8 +205,6 @@ pub struct Scheduler {
     /// Whether answers were held back in the last step, for a context that needed their rows.
     held_back: bool,
     counts: Counts,
-    /// Contexts are told apart by a hash that nobody outside can aim at.
-    hasher: RandomState,
 }
 
 /// What a step has left to give.
@@ -213,11 +225,22 @@ impl Scheduler {
             arrivals: 0,
             held_back: false,
             counts: Counts::default(),
-            hasher: RandomState::new(),
         }
     }
 
-    /// Takes a sequence into the queue.
+    /// The same, keeping the events of its pages for [`Scheduler::page_events`].
+    #[must_use]
+    pub fn with_page_events(mut self) -> Self {
+        self.pool.keep_events();
+        self
+    }
+
+    /// What happened to pages since the last call.
+    pub fn page_events(&mut self) -> Vec<PageEvent> {
+        self.pool.events()
+    }
+
+    /// Puts a sequence into the queue.
     ///
     /// # Errors
     /// [`Refusal`] says why not.
@@ -228,9 +251,7 @@ impl Scheduler {
         if !self.has_room(1) {
             return Err(Refusal::QueueFull);
         }
-        // A context that attends both ways is one unit: pages under it are equal only if all of it is.
-        let context = &sequence.tokens[..sequence.prefix_len];
-        sequence.salt = if context.is_empty() { 0 } else { self.hasher.hash_one(context) };
+        sequence.extend_keys();
         self.arrivals += 1;
         sequence.arrival = self.arrivals;
         self.enqueue(sequence);
@@ -328,7 +349,7 @@ impl Scheduler {
         pieces.retain(|p| self.running.iter().any(|s| s.id == p.id));
     }
 
-    /// Gives a sequence the page for its next row, if need be by sending others back to the queue. Answers where it
+    /// Gives a sequence the page for its next row, if need be by sending others back to the queue. Returns where it
     /// is, unless it had to go itself.
     fn make_room(&mut self, id: SequenceId) -> Option<usize> {
         loop {
@@ -341,14 +362,14 @@ impl Scheduler {
         }
     }
 
-    /// Takes pages until the sequence at `i` has room for `slots`, or none if there are too few.
+    /// Allocates pages until the sequence at `i` has room for `slots`, or none if there are too few.
     fn grow(&mut self, i: usize, slots: usize) -> bool {
         let pages = &mut self.running[i].pages;
         let missing = slots.div_ceil(PAGE_SLOTS).saturating_sub(pages.len());
         if missing > self.pool.free() {
             return false;
         }
-        pages.extend((0..missing).filter_map(|_| self.pool.take()));
+        pages.extend((0..missing).filter_map(|_| self.pool.allocate()));
         true
     }
 
@@ -365,7 +386,6 @@ impl Scheduler {
         sequence.drafts.clear();
         sequence.computed = 0;
         sequence.started = false;
-        sequence.parent = 0;
     }
 
     /// Admits what there is room for, as long as each prompt can have a row.
@@ -385,25 +405,18 @@ impl Scheduler {
 
     /// Whether a running prompt is about to complete a page that this one could share.
     fn is_under_way(&self, s: &Sequence) -> bool {
-        let can_share = s.first_wanted() / PAGE_SLOTS * PAGE_SLOTS;
+        let shareable = s.shareable();
         self.running.iter().any(|r| {
-            let end = (r.computed / PAGE_SLOTS + 1) * PAGE_SLOTS;
-            !r.is_answering()
-                && end <= can_share.min(r.tokens.len())
-                && r.salt == s.salt
-                && r.tokens[..end] == s.tokens[..end]
+            let next = r.computed / PAGE_SLOTS;
+            !r.is_answering() && next < shareable.len() && r.keys.get(next) == Some(&shareable[next])
         })
     }
 
     /// Moves a waiting sequence to the running ones, with what is remembered of its tokens and pages for the rest.
     fn admit(&mut self, at: usize) -> bool {
         let Some(mut s) = self.waiting.remove(at) else { return false };
-        for ids in s.tokens[..s.first_wanted()].chunks_exact(PAGE_SLOTS) {
-            let Some((number, page)) = self.pool.borrow(s.parent, s.salt, ids) else { break };
-            s.pages.push(page);
-            s.parent = number;
-            s.computed += PAGE_SLOTS;
-        }
+        s.pages = s.shareable().iter().map_while(|key| self.pool.borrow(key)).collect();
+        s.computed = s.pages.len() * PAGE_SLOTS;
         let (cached, first_time) = (s.computed, !s.admitted);
         let i = self.running.partition_point(|r| r.rank() < s.rank());
         self.running.insert(i, s);
@@ -463,7 +476,7 @@ impl Scheduler {
         if rows < s.uncut() { 0 } else { rows }
     }
 
-    /// Rows of logits that the next `rows` rows of a prompt take beyond the sequence's own one.
+    /// Rows of logits that the next `rows` rows of a prompt need beyond the sequence's own one.
     fn spare_logits_of(s: &Sequence, rows: usize) -> usize {
         s.logits_of(&(s.computed..s.computed + rows)).len().saturating_sub(1)
     }
@@ -493,7 +506,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes note that a piece was computed; its full pages are remembered. Drafts wait for [`Scheduler::append`].
+    /// Records that a piece was computed; its full pages are remembered. Drafts wait for [`Scheduler::append`].
     pub fn computed(&mut self, piece: &Piece) {
         let Some(i) = self.running.iter().position(|s| s.id == piece.id) else { return };
         let s = &mut self.running[i];
@@ -511,9 +524,10 @@ impl Scheduler {
         let full = s.computed / PAGE_SLOTS;
         s.started = true;
         s.computed = computed;
-        for page in full..computed / PAGE_SLOTS {
-            let ids = &s.tokens[page * PAGE_SLOTS..(page + 1) * PAGE_SLOTS];
-            s.parent = self.pool.remember(s.pages[page], s.parent, s.salt, ids);
+        let (filled, _) = s.tokens[..computed].as_chunks();
+        for (page, ids) in filled.iter().enumerate().skip(full) {
+            let parent = page.checked_sub(1).map(|before| s.keys[before]);
+            self.pool.remember(s.pages[page], s.keys[page], parent, ids);
         }
     }
 
@@ -527,6 +541,7 @@ impl Scheduler {
             return Appended::ContextFull;
         }
         s.tokens.push(token);
+        s.extend_keys();
         if s.drafts.first() == Some(&token) {
             s.drafts.remove(0);
             let computed = s.computed + 1;

@@ -19,7 +19,7 @@ const GRAM: usize = 3;
 pub(crate) struct Drafter {
     /// Every run of `GRAM` tokens to the place after its last occurrence.
     places: FxHashMap<[u32; GRAM], usize>,
-    /// Tokens before this have been taken into `places`.
+    /// Tokens before this are in `places`.
     known: usize,
     /// The share of recent guesses that was right.
     acceptance: f64,
@@ -75,14 +75,14 @@ pub(crate) struct StepCosts {
     rows_seconds: f64,
 }
 
-/// What a further row is taken to cost, as a share of what a row costs otherwise, while that has not been measured.
+/// What a further row is assumed to cost, as a share of what a row costs otherwise, while that has not been measured.
 const UNMEASURED: f64 = 0.3;
 
 /// How much an older step counts beside the next one.
 const FADING: f64 = 0.98;
 
 impl StepCosts {
-    /// Takes note of a step that had nothing but rows of answers.
+    /// Records a step that had nothing but rows of answers.
     pub(crate) fn observe(&mut self, rows: usize, seconds: f64) {
         let rows = rows as f64;
         // A step that was interrupted by something else says nothing about rows.

@@ -37,14 +37,6 @@ pub struct Statistics {
     pub steps: u64,
     /// Time in the model.
     pub forward: Duration,
-    /// Time of steps outside the model: taking requests, planning, choosing tokens, telling.
+    /// Time of steps outside the model: accepting requests, planning, choosing tokens, telling.
     pub outside: Duration,
-}
-
-impl Statistics {
-    /// The share of a step's time outside the model.
-    pub fn outside_share(&self) -> f64 {
-        let all = (self.forward + self.outside).as_secs_f64();
-        if all > 0.0 { self.outside.as_secs_f64() / all } else { 0.0 }
-    }
 }

@@ -1,4 +1,4 @@
-//! The thread that owns the decoder: take what has arrived, plan, forward, choose, tell.
+//! The thread that owns the decoder: accept what has arrived, plan, forward, choose, tell.
 //!
 //! Whatever goes wrong in one request's path, a panic of its sink included, ends that request and no other. A step that
 //! fails is repeated for each of its requests alone, so that only those fail that fail by themselves.
@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use glimmer_models::{Decoder, PositionLayout};
 use glimmer_tensor::Batch;
 
-use crate::request::{Event, Finish, Prompt, Request, Score, Sink, Speculation, Token};
+use crate::request::{
+    Event, Finish, PromptProgress, Request, Score, Sink, Speculation, Token, room_for_answer,
+};
 use crate::scheduler::{Appended, Limits, Piece, Refusal, Scheduler, Sequence, SequenceId};
 use crate::speculation::{Drafter, MOST, StepCosts};
-use crate::{EngineError, Sampler, Statistics, log_probabilities};
+use crate::{EngineError, PageListener, Sampler, Statistics, log_probabilities};
 
 /// What reaches the worker: a request, to be answered once per sink.
 pub(crate) struct Submission {
@@ -43,6 +45,8 @@ struct Way {
     logprobs: Option<usize>,
     prompt_logprobs: Option<usize>,
     max_tokens: usize,
+    /// Why the answer ends when it has `max_tokens`.
+    at_most: Finish,
     prompt_len: usize,
 }
 
@@ -57,6 +61,7 @@ pub(crate) struct Worker {
     costs: StepCosts,
     statistics: Statistics,
     shared: Arc<Mutex<Statistics>>,
+    listener: Option<PageListener>,
 }
 
 /// Turns a panic into an error.
@@ -83,10 +88,12 @@ impl Worker {
         pages: usize,
         inbox: Receiver<Submission>,
         shared: Arc<Mutex<Statistics>>,
+        listener: Option<PageListener>,
     ) -> Self {
+        let scheduler = Scheduler::new(limits, pages);
         Worker {
             decoder,
-            scheduler: Scheduler::new(limits, pages),
+            scheduler: if listener.is_some() { scheduler.with_page_events() } else { scheduler },
             limits,
             inbox,
             answers: HashMap::new(),
@@ -95,6 +102,7 @@ impl Worker {
             costs: StepCosts::default(),
             statistics: Statistics { pages, ..Statistics::default() },
             shared,
+            listener,
         }
     }
 
@@ -105,11 +113,12 @@ impl Worker {
             let plan = self.scheduler.plan();
             self.announce();
             let forward = self.step(&plan);
+            self.report_pages();
             self.note(&plan, begin.elapsed(), forward);
         }
     }
 
-    /// Takes what has arrived, and waits for it when there is nothing else to do. Answers when the work began; `None`
+    /// Accepts what has arrived, and waits for it when there is nothing else to do. Returns when the work began; `None`
     /// when there is none and never will be.
     fn drain(&mut self) -> Option<Instant> {
         let first = if self.scheduler.is_idle() { Some(self.inbox.recv().ok()?) } else { None };
@@ -173,6 +182,8 @@ impl Worker {
         if prefix_len > self.limits.rows {
             return Err(EngineError::Indivisible { context: prefix_len, rows: self.limits.rows });
         }
+        let max_tokens = room_for_answer(prompt.len(), request.max_tokens, self.limits.context)?;
+        let at_most = if max_tokens < request.max_tokens { Finish::ContextFull } else { Finish::Length };
         let mut sampling = request.sampling.clone();
         sampling.seed = sampling.seed.wrapping_add(copy as u64);
         let way = Way {
@@ -184,7 +195,8 @@ impl Worker {
             logprobs: request.logprobs,
             // The copies would only say what the first one says.
             prompt_logprobs: request.prompt_logprobs.filter(|_| copy == 0),
-            max_tokens: request.max_tokens,
+            max_tokens,
+            at_most,
             prompt_len: prompt.len(),
         };
         self.next_id += 1;
@@ -231,7 +243,7 @@ impl Worker {
         }
     }
 
-    /// Computes a plan and tells everybody what came of it. Answers the time in the model.
+    /// Computes a plan and tells everybody what came of it. Returns the time in the model.
     fn step(&mut self, plan: &[Piece]) -> Duration {
         let begin = Instant::now();
         let result = guarded(|| self.forward(plan)).flatten();
@@ -294,7 +306,7 @@ impl Worker {
         self.logits = logits;
     }
 
-    /// Takes note of a computed piece: progress of a prompt, the next token, or several that had been guessed.
+    /// Records a computed piece: progress of a prompt, the next token, or several that had been guessed.
     fn advance(&mut self, piece: &Piece, logits: &[f32], vocab: usize) {
         self.scheduler.computed(piece);
         let Some(answer) = self.answers.get(&piece.id) else { return };
@@ -322,7 +334,7 @@ impl Worker {
         let Some(answer) = self.answers.get(&id) else { return ControlFlow::Break(()) };
         let total = answer.way.prompt_len;
         let done = if answer.chosen > 0 { total } else { done.min(total) };
-        self.tell(id, Event::Prompt(Prompt { done, total, cached, scores }))
+        self.tell(id, Event::Prompt(PromptProgress { done, total, cached, scores }))
     }
 
     /// The log-probabilities of the prompt's tokens that a piece's logits are about.
@@ -367,11 +379,11 @@ impl Worker {
             return self.end(id, Event::Finished(Finish::Stop(token)));
         }
         answer.chosen += 1;
-        let complete = answer.chosen == way.max_tokens;
+        let complete = (answer.chosen == way.max_tokens).then_some(way.at_most);
         self.statistics.generated_tokens += 1;
         self.tell(id, Event::Token(Token { id: token, at: Instant::now(), logprob, top }))?;
-        if complete {
-            return self.end(id, Event::Finished(Finish::Length));
+        if let Some(finish) = complete {
+            return self.end(id, Event::Finished(finish));
         }
         match self.scheduler.append(id, token) {
             Appended::ContextFull => self.end(id, Event::Finished(Finish::ContextFull)),
@@ -383,7 +395,7 @@ impl Worker {
         }
     }
 
-    /// Hands an event over; ends the request when nobody takes it, or when who does cannot.
+    /// Hands an event over; ends the request when nobody wants it, or when the sink panics.
     fn tell(&mut self, id: SequenceId, event: Event) -> ControlFlow<()> {
         let Some(answer) = self.answers.get_mut(&id) else { return ControlFlow::Break(()) };
         match guarded(|| (answer.sink)(event)) {
@@ -411,7 +423,7 @@ impl Worker {
         ControlFlow::Break(())
     }
 
-    /// Takes note of a step's cost.
+    /// Records a step's cost.
     fn note(&mut self, plan: &[Piece], whole: Duration, forward: Duration) {
         let rows = plan.iter().map(|piece| piece.slots.len()).sum();
         if !plan.is_empty() && plan.iter().all(|piece| piece.slots.len() == piece.drafts + 1) {
@@ -421,6 +433,17 @@ impl Worker {
         self.statistics.forward += forward;
         self.statistics.outside += whole - forward;
         self.publish_statistics();
+    }
+
+    /// Tells the listener what happened to pages. One that panics has missed an event and is not told of others.
+    fn report_pages(&mut self) {
+        let events = self.scheduler.page_events();
+        if let Some(listener) = &mut self.listener
+            && guarded(|| events.into_iter().for_each(listener)).is_err()
+        {
+            // Dropping it may run its owner's code.
+            let _ = guarded(|| self.listener = None);
+        }
     }
 
     fn publish_statistics(&mut self) {

@@ -6,14 +6,16 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use glimmer_checkpoint::Checkpoint;
 use glimmer_cpu::{CpuDevice, CpuOptions};
 use glimmer_engine::{
-    Engine, EngineError, EngineOptions, Event, Finish, Request, Sampling, Score, Speculation, Statistics,
+    Engine, EngineError, EngineOptions, Event, Finish, PageEvent, PageKey, Request, Sampling, Score,
+    Speculation, Statistics,
 };
-use glimmer_models::{load, understand};
+use glimmer_models::{Decoder, load, understand};
 use glimmer_tensor::{Compute, KvType};
 
 fn fixture(name: &str) -> PathBuf {
@@ -32,11 +34,14 @@ fn engine(name: &str, options: EngineOptions) -> Engine {
 }
 
 fn engine_of(directory: &Path, compute: Compute, options: EngineOptions) -> Engine {
+    Engine::start(decoder(directory, compute), options).unwrap()
+}
+
+fn decoder(directory: &Path, compute: Compute) -> Decoder {
     let checkpoint = Checkpoint::open(directory).unwrap();
     let understood = understand(&checkpoint, None).unwrap();
     let device = CpuDevice::new(CpuOptions { threads: Some(1), compute, isa: None }).unwrap();
-    let decoder = load(&checkpoint, &understood, Box::new(device), &mut |_, _| {}).unwrap();
-    Engine::start(decoder, options).unwrap()
+    load(&checkpoint, &understood, Box::new(device), &mut |_, _| {}).unwrap()
 }
 
 const OPTIONS: EngineOptions =
@@ -140,6 +145,53 @@ fn an_equal_beginning_is_reused_and_changes_nothing() {
 }
 
 #[test]
+fn a_listener_can_follow_what_is_remembered() {
+    let told = || {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let sender = Arc::clone(&events);
+        let listener = Box::new(move |event| sender.lock().unwrap().push(event));
+        let decoder = decoder(&fixture("glm-edge-1.5b-chat"), Compute::F32);
+        let options = EngineOptions { context: 128, slots: 128, ..OPTIONS };
+        let engine = Engine::start_with_listener(decoder, options, listener).unwrap();
+        for first in [3, 53, 103, 3] {
+            hear(&engine.answer(greedy((first..first + 70).collect(), 4)));
+        }
+        let remembered = at_rest(&engine).pages_cached;
+        drop(engine);
+        (Arc::into_inner(events).unwrap().into_inner().unwrap(), remembered)
+    };
+    let (events, remembered) = told();
+    let mut stored = std::collections::HashSet::new();
+    for event in &events {
+        match *event {
+            PageEvent::Stored { key, parent, ids } => {
+                assert_eq!(key, PageKey::new(parent, &ids, &[]));
+                assert!(stored.insert(key));
+            }
+            PageEvent::Removed { key } => assert!(stored.remove(&key)),
+        }
+    }
+    assert_eq!(stored.len(), remembered);
+    assert!(events.len() > 6, "something had to go: {events:?}");
+    assert_eq!((events, remembered), told(), "another run has the same keys");
+}
+
+#[test]
+fn a_listener_that_panics_harms_no_request() {
+    let name = "glm-edge-1.5b-chat";
+    let listener = Box::new(|_| panic!("injected"));
+    let decoder = decoder(&fixture(name), Compute::F32);
+    let engine = Engine::start_with_listener(decoder, OPTIONS, listener).unwrap();
+    let (prompt, expected) = (ids(name, "gen.input_ids"), ids(name, "gen.new_ids"));
+    let long = greedy((3..103).collect(), 2);
+    for _ in 0..2 {
+        assert_eq!(hear(&engine.answer(long.clone())).end, Ok(Finish::Length));
+        assert_eq!(hear(&engine.answer(greedy(prompt.clone(), 16))).tokens, expected);
+    }
+    assert_eq!(at_rest(&engine).failed, 0);
+}
+
+#[test]
 fn a_receiver_that_goes_away_frees_its_pages() {
     let engine =
         engine("glm-edge-1.5b-chat", EngineOptions { context: 128, slots: 128, running: 1, ..OPTIONS });
@@ -164,7 +216,7 @@ fn requests_that_cannot_be_served_are_told_so_and_harm_nobody() {
     let long: Vec<u32> = (10..60).chain([281, 284]).collect();
     assert_eq!(failed(long), "a bidirectional context of 51 tokens does not fit a step of 32 rows");
     let too_long: Vec<u32> = [10, 281, 284].into_iter().chain((0..100).map(|i| i + 10)).collect();
-    assert_eq!(failed(too_long), "the prompt has 103 tokens, the context 100");
+    assert_eq!(failed(too_long), "the prompt has 103 tokens, the context 100: no room for an answer");
     let outside = failed(vec![10, 281, 284, 300]);
     assert!(outside.contains("token id 300 is outside the vocabulary of 300"), "{outside}");
     let mad = Sampling { temperature: f32::NAN, ..Sampling::default() };
@@ -185,7 +237,32 @@ fn stop_ids_end_an_answer_and_the_context_does() {
     let heard = hear(&engine.answer(request));
     assert_eq!((heard.tokens.as_slice(), heard.end), (&expected[..first], Ok(Finish::Stop(stop))));
     let heard = hear(&engine.answer(greedy(prompt.clone(), 1000)));
-    assert_eq!((heard.tokens.len(), heard.end), (40 - prompt.len() + 1, Ok(Finish::ContextFull)));
+    assert_eq!((heard.tokens.len(), heard.end), (40 - prompt.len(), Ok(Finish::ContextFull)));
+}
+
+#[test]
+fn prompt_and_answer_are_at_most_the_context() {
+    let engine = engine("glm4-9b-orig", EngineOptions { context: 70, slots: 128, ..OPTIONS });
+    let ask = |prompt: u32, max_tokens, speculation| {
+        let request = Request { speculation, ..greedy((3..3 + prompt).collect(), max_tokens) };
+        let heard = hear(&engine.answer(request));
+        (heard.tokens.len(), heard.end)
+    };
+    for speculation in [Speculation::Off, Speculation::Always] {
+        for prompt in [1, 30, 31, 32, 33, 63, 64, 65, 68, 69] {
+            let room = 70 - prompt as usize;
+            assert_eq!(ask(prompt, usize::MAX, speculation), (room, Ok(Finish::ContextFull)));
+            assert_eq!(ask(prompt, room + 1, speculation), (room, Ok(Finish::ContextFull)));
+            assert_eq!(ask(prompt, room, speculation), (room, Ok(Finish::Length)));
+        }
+        let refusal =
+            |prompt| Err(format!("the prompt has {prompt} tokens, the context 70: no room for an answer"));
+        assert_eq!(ask(70, 1, speculation), (0, refusal(70)));
+        assert_eq!(ask(71, 0, speculation), (0, refusal(71)));
+        // Nothing but the prompt is wanted.
+        assert_eq!(ask(70, 0, speculation), (0, Ok(Finish::Length)));
+    }
+    at_rest(&engine);
 }
 
 #[test]
@@ -530,7 +607,10 @@ fn sixty_four_of_all_kinds_at_once_are_each_as_alone() {
             for (copy, events) in answers.iter().flatten().enumerate() {
                 let heard = hear(events);
                 if i % 8 == 6 {
-                    assert_eq!(heard.end, Err("the prompt has 300 tokens, the context 256".to_owned()));
+                    assert_eq!(
+                        heard.end,
+                        Err("the prompt has 300 tokens, the context 256: no room for an answer".to_owned())
+                    );
                     continue;
                 }
                 let mut alone = request(i as u64);

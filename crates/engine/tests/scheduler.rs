@@ -1,11 +1,13 @@
 //! The scheduler under hundreds of thousands of random steps: no page is leaked, lent twice or read before it holds what
-//! it should, nobody starves, what is computed is computed in order, and a context that attends both ways is never cut.
+//! it should, keys are equal where contents are, events of pages add up, nobody starves, what is computed is computed in
+//! order, and a context that attends both ways is never cut.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on has failed")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use glimmer_engine::scheduler::{Appended, Limits, Piece, Refusal, Scheduler, Sequence};
+use glimmer_engine::{PageEvent, PageKey};
 use glimmer_tensor::PAGE_SLOTS;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRng, TestRunner};
@@ -62,7 +64,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// Brings `contents` up to `tokens` and answers those of `drafts` after them.
+    /// Brings `contents` up to `tokens` and returns those of `drafts` after them.
     fn contents_with(&mut self, drafts: &[u32]) -> Vec<u64> {
         let mix = |h: u64, id: u32| (h ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
         if self.contents.is_empty() {
@@ -87,6 +89,11 @@ struct World {
     living: HashMap<u64, Wanted>,
     /// What was written to each page.
     pages: Vec<[u64; PAGE_SLOTS]>,
+    /// What is remembered, by the events of pages, with the ids that came with it.
+    stored: HashMap<PageKey, [u32; PAGE_SLOTS]>,
+    /// What every key that was ever seen stands for, and the other way round.
+    contents_of: HashMap<PageKey, [u64; PAGE_SLOTS]>,
+    key_of: HashMap<[u64; PAGE_SLOTS], PageKey>,
     next: u64,
     finished: usize,
     steps: usize,
@@ -96,10 +103,13 @@ struct World {
 impl World {
     fn new(limits: Limits, pages: usize) -> Self {
         World {
-            scheduler: Scheduler::new(limits, pages),
+            scheduler: Scheduler::new(limits, pages).with_page_events(),
             limits,
             living: HashMap::new(),
             pages: vec![[0; PAGE_SLOTS]; pages],
+            stored: HashMap::new(),
+            contents_of: HashMap::new(),
+            key_of: HashMap::new(),
             next: 0,
             finished: 0,
             steps: 0,
@@ -171,8 +181,32 @@ impl World {
         self.fairness(&running, &plan);
         for piece in &plan {
             self.piece(piece, &plan);
+            self.follow_pages();
         }
         self.scheduler.check();
+    }
+
+    /// Adds up the events of pages and compares them with what the pool remembers.
+    fn follow_pages(&mut self) {
+        for event in self.scheduler.page_events() {
+            match event {
+                PageEvent::Stored { key, parent, ids } => {
+                    assert!(parent.is_none_or(|parent| self.contents_of.contains_key(&parent)));
+                    assert!(parent.is_none() || key == PageKey::new(parent, &ids, &[]));
+                    assert_eq!(self.stored.insert(key, ids), None, "{key} is stored twice");
+                    let (_, page) = self.scheduler.pool().keys().find(|(k, _)| *k == key).unwrap();
+                    let contents = self.pages[page as usize];
+                    assert_eq!(*self.contents_of.entry(key).or_insert(contents), contents, "one key for two");
+                    assert_eq!(*self.key_of.entry(contents).or_insert(key), key, "two keys for one");
+                }
+                PageEvent::Removed { key } => assert!(self.stored.remove(&key).is_some(), "{key} is unknown"),
+            }
+        }
+        let remembered: HashSet<PageKey> = self.scheduler.pool().keys().map(|(key, _)| key).collect();
+        assert_eq!(remembered, self.stored.keys().copied().collect());
+        for (key, page) in self.scheduler.pool().keys() {
+            assert_eq!(self.pages[page as usize], self.contents_of[&key], "{key} was overwritten");
+        }
     }
 
     /// Writes what the plan computes and looks at all it reads.
@@ -240,7 +274,7 @@ impl World {
         }
     }
 
-    /// Chooses a token; answers whether the one after it can be chosen too.
+    /// Chooses a token; returns whether the one after it can be chosen too.
     fn choose(&mut self, id: u64) -> bool {
         let context = self.context();
         let wanted = self.living.get_mut(&id).unwrap();

@@ -3,10 +3,11 @@
 //! Published files are known to be wrong: GLM-Edge GGUFs made by llama.cpp's converter carry their width as context
 //! length, and a revision of `glm-4-9b-chat-hf` carries `rope_theta` 10000 where the model needs 5e6.
 
+use glimmer_tensor::Heads;
 use serde_json::{Value, json};
 
 use crate::config::Understood;
-use crate::{DecoderSpec, Family};
+use crate::{Attention, DecoderSpec, Family, FeedForward};
 
 /// A published model: what identifies it and what must hold for it. Heads have 128 elements in all of them.
 struct Known {
@@ -138,7 +139,9 @@ pub fn published_name(spec: &DecoderSpec) -> Option<&'static str> {
 }
 
 fn candidates(spec: &DecoderSpec) -> impl Iterator<Item = &'static Known> {
-    let shape = [spec.layers, spec.hidden, spec.heads.heads, spec.ffn];
+    let Attention::Heads { heads, .. } = spec.layers[0].attention;
+    let FeedForward::Dense { inner, .. } = spec.layers[0].feed_forward;
+    let shape = [spec.layers.len(), spec.hidden, heads.heads, inner];
     let family = spec.family;
     CATALOGUE.iter().filter(move |k| k.family == family && k.shape == shape)
 }
@@ -154,9 +157,10 @@ pub(crate) fn cross_check(understood: &mut Understood, is_gguf: bool) {
     let list = |of: &dyn Fn(&Known) -> String| {
         candidates.iter().map(|k| format!("{} {}", k.name, of(k))).collect::<Vec<_>>().join(", ")
     };
-    if candidates.iter().all(|k| k.kv_heads != spec.heads.kv_heads) {
+    let Attention::Heads { heads: Heads { kv_heads, .. }, .. } = spec.layers[0].attention;
+    if candidates.iter().all(|k| k.kv_heads != kv_heads) {
         let expected = list(&|k| k.kv_heads.to_string());
-        warnings.push(format!("{} key/value heads; published: {expected}", spec.heads.kv_heads));
+        warnings.push(format!("{kv_heads} key/value heads; published: {expected}"));
     }
     if is_gguf && spec.family == Family::GlmEdge && spec.context == spec.hidden {
         warnings.push(format!(
@@ -169,7 +173,7 @@ pub(crate) fn cross_check(understood: &mut Understood, is_gguf: bool) {
     if matches!(spec.family, Family::ChatGlm2 | Family::ChatGlm3 | Family::CodeGeex2) {
         return;
     }
-    let fits = |k: &Known| k.context == spec.context && k.kv_heads == spec.heads.kv_heads;
+    let fits = |k: &Known| k.context == spec.context && k.kv_heads == kv_heads;
     let same_context: Vec<&Known> = candidates.iter().copied().filter(|k| fits(k)).collect();
     if same_context.is_empty() {
         let expected = list(&|k| k.context.to_string());

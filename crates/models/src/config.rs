@@ -6,13 +6,16 @@
 
 use std::fmt::Display;
 
-use glimmer_checkpoint::{Checkpoint, gguf};
-use glimmer_tensor::{Heads, NormKind};
+use glimmer_checkpoint::{Checkpoint, TensorInfo, gguf};
+use glimmer_tensor::{Heads, NormKind, Rope};
 use serde_json::Value;
 
-use crate::names::Layout;
+use crate::names::TensorNaming;
 use crate::rope::{self, Yarn};
-use crate::{Block, DecoderSpec, Family, Mlp, ModelError, Positions, family};
+use crate::{
+    Activation, Attention, DecoderSpec, Family, FeedForward, LayerSpec, ModelError, NormSpec, Positions,
+    Residual, WeightRole, family,
+};
 
 /// What this crate can read, for error messages.
 const KNOWN: &str = "ChatGLMModel (ChatGLM-6B, ChatGLM2/3-6B, GLM-4-9B), GlmForCausalLM (GLM-4-9B-hf, GLM-Edge), \
@@ -26,12 +29,24 @@ pub const GGUF_CHATGLM_6B: &str = "chatglm-6b";
 pub struct Understood {
     /// The facts.
     pub spec: DecoderSpec,
-    /// Which names its tensors have.
-    pub layout: Layout,
+    /// What its tensors are called.
+    pub naming: TensorNaming,
     /// YaRN's parameters, where `spec.rope` was computed with them.
     pub yarn: Option<Yarn>,
     /// One line each, for people.
     pub warnings: Vec<String>,
+}
+
+impl Understood {
+    /// The tensor that a checkpoint has for a matrix outside the layers, if any.
+    pub fn stored<'a>(&self, checkpoint: &'a Checkpoint, role: WeightRole) -> Option<&'a TensorInfo> {
+        checkpoint.info(&format!("{}.weight", self.naming.name(None, role)?))
+    }
+
+    /// Whether the head is a matrix of its own: one is stored, or must be.
+    pub(crate) fn has_own_head(&self, checkpoint: Option<&Checkpoint>) -> bool {
+        !self.spec.tied || checkpoint.is_some_and(|c| self.stored(c, WeightRole::Head).is_some())
+    }
 }
 
 /// Reads a checkpoint's configuration. `family` overrides what would be detected.
@@ -52,44 +67,98 @@ pub fn understand(checkpoint: &Checkpoint, family: Option<Family>) -> Result<Und
         };
         from_json(&Keys { file, source: Source::Json(config) }, config, checkpoint, family)?
     };
-    check(&understood, checkpoint)?;
+    check(&understood.spec)
+        .map_err(|message| ModelError::Config { file: checkpoint.path().display().to_string(), message })?;
     crate::catalogue::cross_check(&mut understood, checkpoint.metadata().is_some());
     Ok(understood)
 }
 
-/// Bounds that keep every later product far from overflow.
-fn check(understood: &Understood, checkpoint: &Checkpoint) -> Result<(), ModelError> {
-    let spec = &understood.spec;
-    let refuse =
-        |message: String| Err(ModelError::Config { file: checkpoint.path().display().to_string(), message });
-    for (what, value, most) in [
-        ("layers", spec.layers, 1 << 10),
+/// With [`Sizes::check`], bounds that keep every later product far from overflow.
+fn check(spec: &DecoderSpec) -> Result<(), String> {
+    in_bounds(&[
         ("hidden size", spec.hidden, 1 << 16),
-        ("feed-forward size", spec.ffn, 1 << 20),
         ("vocabulary", spec.vocab, 1 << 22),
-        ("attention heads", spec.heads.heads, 1 << 10),
-        ("head size", spec.heads.head_dim, 1 << 12),
         ("context length", spec.context, 1 << 30),
-    ] {
-        if value == 0 || value > most {
-            return refuse(format!("{what} is {value}; between 1 and {most} is possible"));
-        }
+    ])?;
+    let Attention::Heads { heads: Heads { head_dim, .. }, .. } = spec.layers[0].attention;
+    let Rope { sections, magnitude, .. } = &spec.rope;
+    if sections.iter().any(|s| s.first_dim + 2 * s.inv_freq.len() > head_dim) {
+        return Err(format!("the rotary embedding is wider than a head of {head_dim}"));
     }
-    let Heads { heads, kv_heads, head_dim } = spec.heads;
-    if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
-        return refuse(format!("{heads} attention heads cannot share {kv_heads} key/value heads"));
-    }
-    if spec.rope.sections.iter().any(|s| s.first_dim + 2 * s.inv_freq.len() > head_dim) {
-        return refuse(format!("the rotary embedding is wider than a head of {head_dim}"));
-    }
-    if !(spec.eps.is_finite() && spec.eps > 0.0) {
-        return refuse(format!("norm epsilon is {}", spec.eps));
-    }
-    let finite = spec.rope.sections.iter().flat_map(|s| &s.inv_freq).all(|f| f.is_finite());
-    if !finite || !spec.rope.magnitude.is_finite() {
-        return refuse(format!("rotary base {} gives frequencies that are not finite", spec.rope_base));
+    if !(magnitude.is_finite() && sections.iter().flat_map(|s| &s.inv_freq).all(|f| f.is_finite())) {
+        return Err(format!("rotary base {} gives frequencies that are not finite", spec.rope_base));
     }
     Ok(())
+}
+
+/// Whether each size is between 1 and the most it may be.
+fn in_bounds(sizes: &[(&str, usize, usize)]) -> Result<(), String> {
+    match sizes.iter().find(|(_, size, most)| *size == 0 || size > most) {
+        None => Ok(()),
+        Some((what, size, most)) => Err(format!("{what} is {size}; between 1 and {most} is possible")),
+    }
+}
+
+/// What the layers of a generation differ in, beside their sizes.
+struct Style {
+    residual: Residual,
+    norm: NormKind,
+    activation: Activation,
+}
+
+/// ChatGLM-6B. Its alpha is `sqrt(2 * 28)`.
+const CHATGLM_6B: Style = Style {
+    residual: Residual::ScaledNormed { alpha: 7.483_315 },
+    norm: NormKind::Layer,
+    activation: Activation::Gelu,
+};
+
+/// ChatGLM2/3, GLM-4, GLM-Edge.
+const GLM: Style = Style { residual: Residual::PreNorm, norm: NormKind::Rms, activation: Activation::SwiGlu };
+
+/// GLM-4-0414, GLM-Z1.
+const GLM_0414: Style = Style { residual: Residual::Sandwich, ..GLM };
+
+/// Sizes and biases of layers that are all alike.
+struct Sizes {
+    layers: usize,
+    heads: Heads,
+    ffn: usize,
+    eps: f64,
+    qkv_bias: bool,
+    linear_bias: bool,
+}
+
+impl Sizes {
+    /// Before anything is made that is as large.
+    fn check(&self) -> Result<(), String> {
+        let Heads { heads, kv_heads, head_dim, .. } = self.heads;
+        in_bounds(&[
+            ("layers", self.layers, 1 << 10),
+            ("feed-forward size", self.ffn, 1 << 20),
+            ("attention heads", heads, 1 << 10),
+            ("head size", head_dim, 1 << 12),
+        ])?;
+        if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
+            return Err(format!("{heads} attention heads cannot share {kv_heads} key/value heads"));
+        }
+        let eps = self.eps as f32;
+        if eps.is_finite() && eps > 0.0 { Ok(()) } else { Err(format!("norm epsilon is {eps}")) }
+    }
+
+    /// The layers in a generation's style, at least one.
+    fn layers(&self, keys: &Keys<'_>, style: &Style) -> Result<Vec<LayerSpec>, ModelError> {
+        self.check().map_err(|message| keys.error(message))?;
+        let &Sizes { layers, heads, ffn, eps, qkv_bias, linear_bias } = self;
+        let &Style { residual, norm, activation } = style;
+        let layer = LayerSpec {
+            norm: NormSpec { kind: norm, eps: eps as f32 },
+            attention: Attention::Heads { heads, qkv_bias, out_bias: linear_bias },
+            feed_forward: FeedForward::Dense { inner: ffn, activation, bias: linear_bias },
+            residual,
+        };
+        Ok(vec![layer; layers])
+    }
 }
 
 /// Where keys are looked up.
@@ -188,10 +257,10 @@ fn from_json(
             let named = text("_name_or_path").rsplit('/').next().and_then(family::by_name);
             let edge = keys.size("vocab_size")? == 59264;
             let found = if edge { Family::GlmEdge } else { named.unwrap_or(Family::Glm4) };
-            hf(keys, config, family.unwrap_or(found), Block::PreNorm)
+            hf(keys, config, family.unwrap_or(found), &GLM)
         }
         ("Glm4ForCausalLM", _) | ("", "glm4") => {
-            hf(keys, config, family.unwrap_or(Family::Glm40414), Block::Sandwich)
+            hf(keys, config, family.unwrap_or(Family::Glm40414), &GLM_0414)
         }
         (architecture, model_type) => Err(ModelError::Architecture {
             file: keys.file.clone(),
@@ -214,26 +283,28 @@ fn chatglm_6b(keys: &Keys<'_>) -> Result<Understood, ModelError> {
     // The first release does not name the mask tokens; they precede <sop> by three and four in both vocabularies.
     let gmask = keys.optional("gmask_token_id")?.unwrap_or(sop.saturating_sub(3));
     let mask = keys.optional("mask_token_id")?.unwrap_or(sop.saturating_sub(4));
-    let spec = DecoderSpec {
-        family: Family::ChatGlm6b,
+    let sizes = Sizes {
         layers: keys.size("num_layers")?,
-        hidden,
+        heads: Heads::new(heads, heads, head_dim),
         ffn: keys.size("inner_hidden_size")?,
-        vocab: keys.size("vocab_size")?,
-        heads: Heads { heads, kv_heads: heads, head_dim },
-        block: Block::ScaledNormed { alpha: 56f32.sqrt() },
-        norm: NormKind::Layer,
-        eps: keys.float("layernorm_epsilon", 1e-5)? as f32,
-        mlp: Mlp::Gelu,
+        eps: keys.float("layernorm_epsilon", 1e-5)?,
         qkv_bias: true,
         linear_bias: true,
+    };
+    let layers = sizes.layers(keys, &CHATGLM_6B)?;
+    let spec = DecoderSpec {
+        family: Family::ChatGlm6b,
+        hidden,
+        vocab: keys.size("vocab_size")?,
+        final_norm: layers[0].norm,
+        layers,
         tied: keys.flag("tie_word_embeddings", true),
         rope: rope::chatglm_6b(head_dim),
         rope_base: 10_000.0,
         positions: Positions::ChatGlm6b { gmask: gmask as u32, mask: mask as u32, sop: sop as u32 },
         context: keys.optional("max_sequence_length")?.unwrap_or(2048),
     };
-    Ok(Understood { spec, layout: Layout::ChatGlm6b, yarn: None, warnings: Vec::new() })
+    Ok(Understood { spec, naming: TensorNaming::ChatGlm6b, yarn: None, warnings: Vec::new() })
 }
 
 /// ChatGLM2/3 and GLM-4-9B in their original layout: `configuration_chatglm.py` of THUDM/glm-4-9b-chat.
@@ -259,36 +330,47 @@ fn chatglm(keys: &Keys<'_>, detected: family::Detected) -> Result<Understood, Mo
         _ => (10_000.0 * ratio, 1.0),
     };
     let linear_bias = keys.flag("add_bias_linear", false);
-    let spec = DecoderSpec {
-        family: detected.family,
+    let sizes = Sizes {
         layers: keys.size("num_layers")?,
-        hidden,
+        heads: Heads::new(heads, kv_heads, head_dim),
         ffn: keys.size("ffn_hidden_size")?,
-        vocab: keys.size("padded_vocab_size")?,
-        heads: Heads { heads, kv_heads, head_dim },
-        block: Block::PreNorm,
-        norm: NormKind::Rms,
-        eps: keys.float("layernorm_epsilon", 1e-5)? as f32,
-        mlp: Mlp::SwiGlu,
+        eps: keys.float("layernorm_epsilon", 1e-5)?,
         qkv_bias: keys.flag("add_qkv_bias", false) || linear_bias,
         linear_bias,
+    };
+    let layers = sizes.layers(keys, &GLM)?;
+    let spec = DecoderSpec {
+        family: detected.family,
+        hidden,
+        vocab: keys.size("padded_vocab_size")?,
+        final_norm: layers[0].norm,
+        layers,
         tied: keys.flag("tie_word_embeddings", false),
         rope: rope::interleaved(rope::inv_freq(base, head_dim / 2), 1.0),
         rope_base: base,
         positions: Positions::Sequential { divisor },
         context: keys.optional("seq_length")?.unwrap_or(2048),
     };
-    Ok(Understood { spec, layout: Layout::ChatGlm, yarn: None, warnings: detected.warnings })
+    Ok(Understood { spec, naming: TensorNaming::ChatGlm, yarn: None, warnings: detected.warnings })
 }
 
 /// Transformers' own classes, in the hub's old key style (top-level `rope_theta`) and the new (`rope_parameters`).
-fn hf(keys: &Keys<'_>, config: &Value, family: Family, block: Block) -> Result<Understood, ModelError> {
+fn hf(keys: &Keys<'_>, config: &Value, family: Family, style: &Style) -> Result<Understood, ModelError> {
     if let Some(act) = config.get("hidden_act").and_then(Value::as_str).filter(|a| *a != "silu") {
         return Err(keys.error(format!("hidden_act {act:?} is not supported")));
     }
     let hidden = keys.size("hidden_size")?;
     let heads = keys.size("num_attention_heads")?.max(1);
     let head_dim = keys.optional("head_dim")?.unwrap_or(hidden / heads);
+    let sizes = Sizes {
+        layers: keys.size("num_hidden_layers")?,
+        heads: Heads::new(heads, keys.optional("num_key_value_heads")?.unwrap_or(heads), head_dim),
+        ffn: keys.size("intermediate_size")?,
+        eps: keys.float("rms_norm_eps", 1.5625e-7)?,
+        qkv_bias: keys.flag("attention_bias", false),
+        linear_bias: false,
+    };
+    let layers = sizes.layers(keys, style)?;
     let object = |key: &str| config.get(key).filter(|v| v.is_object());
     let scaling = object("rope_parameters").or_else(|| object("rope_scaling"));
     let nested = |key: &str| -> Result<Option<f64>, ModelError> {
@@ -324,24 +406,17 @@ fn hf(keys: &Keys<'_>, config: &Value, family: Family, block: Block) -> Result<U
     };
     let spec = DecoderSpec {
         family,
-        layers: keys.size("num_hidden_layers")?,
         hidden,
-        ffn: keys.size("intermediate_size")?,
         vocab: keys.size("vocab_size")?,
-        heads: Heads { heads, kv_heads: keys.optional("num_key_value_heads")?.unwrap_or(heads), head_dim },
-        block,
-        norm: NormKind::Rms,
-        eps: keys.float("rms_norm_eps", 1.5625e-7)? as f32,
-        mlp: Mlp::SwiGlu,
-        qkv_bias: keys.flag("attention_bias", false),
-        linear_bias: false,
+        final_norm: layers[0].norm,
+        layers,
         tied: keys.flag("tie_word_embeddings", false),
         rope,
         rope_base: base,
         positions: Positions::Sequential { divisor },
         context,
     };
-    Ok(Understood { spec, layout: Layout::Hf, yarn, warnings: Vec::new() })
+    Ok(Understood { spec, naming: TensorNaming::Hf, yarn, warnings: Vec::new() })
 }
 
 /// Rotated elements of a head: Python's `int(head_dim * factor)`.
@@ -356,10 +431,10 @@ fn from_gguf(
 ) -> Result<Understood, ModelError> {
     let metadata = checkpoint.metadata().ok_or_else(|| keys.error("no metadata"))?;
     let arch = metadata.need::<&str>("general.architecture")?.to_owned();
-    let block = match arch.as_str() {
-        "chatglm" => Block::PreNorm,
-        "glm4" => Block::Sandwich,
-        GGUF_CHATGLM_6B => Block::ScaledNormed { alpha: 56f32.sqrt() },
+    let style = &match arch.as_str() {
+        "chatglm" => GLM,
+        "glm4" => GLM_0414,
+        GGUF_CHATGLM_6B => CHATGLM_6B,
         _ => {
             return Err(ModelError::Architecture {
                 file: keys.file.clone(),
@@ -386,61 +461,51 @@ fn from_gguf(
         - keys.optional(&key("nextn_predict_layers"))?.unwrap_or(0).min(keys.size(&key("block_count"))?);
     let context = keys.size(&key("context_length"))?;
     let base = keys.float(&key("rope.freq_base"), 10_000.0)?;
-    let common = DecoderSpec {
-        family: Family::ChatGlm6b,
+    let eps = match style.norm {
+        NormKind::Layer => "attention.layer_norm_epsilon",
+        NormKind::Rms => "attention.layer_norm_rms_epsilon",
+    };
+    let sizes = Sizes {
         layers,
-        hidden,
+        heads: Heads::new(heads, keys.optional(&key("attention.head_count_kv"))?.unwrap_or(heads), head_dim),
         ffn: keys.size(&key("feed_forward_length"))?,
-        vocab,
-        heads: Heads {
-            heads,
-            kv_heads: keys.optional(&key("attention.head_count_kv"))?.unwrap_or(heads),
-            head_dim,
-        },
-        block,
-        norm: NormKind::Rms,
-        eps: 0.0,
-        mlp: Mlp::SwiGlu,
+        eps: keys.float(&key(eps), 1e-5)?,
         qkv_bias: has("blk.0.attn_qkv.bias") || has("blk.0.attn_q.bias"),
         linear_bias: has("blk.0.ffn_down.bias"),
-        tied: true,
-        rope: rope::interleaved(Vec::new(), 1.0),
-        rope_base: base,
-        positions: Positions::Sequential { divisor: 1.0 },
-        context,
     };
-    let layout = Layout::Gguf;
-    if arch == GGUF_CHATGLM_6B {
+    let layers = sizes.layers(keys, style)?;
+    let sure = |family| family::Detected { family, warnings: Vec::new() };
+    let (detected, positions, rope, yarn) = if arch == GGUF_CHATGLM_6B {
         let token = |name: &str| Ok::<u32, ModelError>(keys.size(&key(name))? as u32);
-        let spec = DecoderSpec {
-            norm: NormKind::Layer,
-            eps: keys.float(&key("attention.layer_norm_epsilon"), 1e-5)? as f32,
-            mlp: Mlp::Gelu,
-            rope: rope::chatglm_6b(head_dim),
-            positions: Positions::ChatGlm6b {
-                gmask: token("gmask_token_id")?,
-                mask: token("mask_token_id")?,
-                sop: token("sop_token_id")?,
-            },
-            ..common
+        let positions = Positions::ChatGlm6b {
+            gmask: token("gmask_token_id")?,
+            mask: token("mask_token_id")?,
+            sop: token("sop_token_id")?,
         };
-        return Ok(Understood { spec, layout, yarn: None, warnings: Vec::new() });
-    }
-    let dims = keys.optional(&key("rope.dimension_count"))?.unwrap_or(head_dim);
-    let (rope, divisor, yarn) = gguf_rope(keys, metadata, &key, base, dims, context)?;
-    let detected = match (family, arch.as_str()) {
-        (Some(family), _) => family::Detected { family, warnings: Vec::new() },
-        (None, "glm4") => family::Detected { family: Family::Glm40414, warnings: Vec::new() },
-        (None, _) => family::of_gguf(metadata, vocab),
+        (sure(Family::ChatGlm6b), positions, rope::chatglm_6b(head_dim), None)
+    } else {
+        let detected = match (family, arch.as_str()) {
+            (Some(family), _) => sure(family),
+            (None, "glm4") => sure(Family::Glm40414),
+            (None, _) => family::of_gguf(metadata, vocab),
+        };
+        let dims = keys.optional(&key("rope.dimension_count"))?.unwrap_or(head_dim);
+        let (rope, divisor, yarn) = gguf_rope(keys, metadata, &key, base, dims, context)?;
+        (detected, Positions::Sequential { divisor }, rope, yarn)
     };
     let spec = DecoderSpec {
         family: detected.family,
-        eps: keys.float(&key("attention.layer_norm_rms_epsilon"), 1e-5)? as f32,
+        hidden,
+        vocab,
+        final_norm: layers[0].norm,
+        layers,
+        tied: true,
         rope,
-        positions: Positions::Sequential { divisor },
-        ..common
+        rope_base: base,
+        positions,
+        context,
     };
-    Ok(Understood { spec, layout, yarn, warnings: detected.warnings })
+    Ok(Understood { spec, naming: TensorNaming::Gguf, yarn, warnings: detected.warnings })
 }
 
 /// llama.cpp's rope scaling keys.
@@ -451,7 +516,7 @@ fn gguf_rope(
     base: f64,
     dims: usize,
     context: usize,
-) -> Result<(glimmer_tensor::Rope, f32, Option<Yarn>), ModelError> {
+) -> Result<(Rope, f32, Option<Yarn>), ModelError> {
     let plain = || rope::interleaved(rope::inv_freq(base, dims), 1.0);
     let factor = keys.float(&key("rope.scaling.factor"), 1.0)?;
     match metadata.get::<&str>(&key("rope.scaling.type"))? {

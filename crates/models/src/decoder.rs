@@ -4,58 +4,70 @@
 //! holds no cache and no request: those are the batch's.
 
 use glimmer_tensor::{
-    Batch, BufferId, Capacity, Device, DeviceBatch, DeviceMemory, Epilogue, KvType, MatrixId, Norm, Place,
-    Plan, Role, RopeId,
+    Batch, BufferId, Capacity, Device, DeviceBatch, DeviceMemory, Epilogue, Heads, KvType, MatrixId, Norm,
+    Place, Plan, Role, RopeId,
 };
 
-use crate::{Block, DecoderSpec, Mlp, ModelError};
+use crate::{
+    Activation, Attention, DecoderSpec, FeedForward, LayerSpec, ModelError, Part, Residual, WeightRole,
+};
 
-/// A block's weights on the device.
+/// Handles by what they are for: few, so that looking through them is the fastest.
 #[derive(Clone, Debug)]
-pub(crate) struct BlockWeights {
-    /// `[hidden]`
-    pub(crate) attention_norm: Norm,
-    /// `[qkv_width, hidden]`
-    pub(crate) qkv: MatrixId,
-    /// `[hidden, q_width]`
-    pub(crate) attention_out: MatrixId,
-    /// `[hidden]`, sandwich blocks only
-    pub(crate) attention_post_norm: Option<Norm>,
-    /// `[hidden]`
-    pub(crate) ffn_norm: Norm,
-    /// `[2 * ffn, hidden]`, gate first, or `[ffn, hidden]`
-    pub(crate) ffn_up: MatrixId,
-    /// `[hidden, ffn]`
-    pub(crate) ffn_down: MatrixId,
-    /// `[hidden]`, sandwich blocks only
-    pub(crate) ffn_post_norm: Option<Norm>,
+struct ByRole<R, T>(Vec<(R, T)>);
+
+impl<R: Copy + PartialEq, T: Copy> ByRole<R, T> {
+    fn get(&self, role: R) -> Option<T> {
+        self.0.iter().find(|(other, _)| *other == role).map(|(_, handle)| *handle)
+    }
+
+    fn of(&self, role: R) -> T {
+        self.get(role).expect("a spec's lists of parts and buffers have all that its layers use")
+    }
 }
 
-/// The decoder's weights on the device.
+/// Weights of a layer on the device, or those outside all layers.
+#[derive(Clone, Debug)]
+struct Loaded {
+    norms: ByRole<WeightRole, Norm>,
+    matrices: ByRole<WeightRole, MatrixId>,
+}
+
+/// The decoder's weights on the device: those of its spec's list of parts.
 #[derive(Clone, Debug)]
 pub(crate) struct Weights {
-    /// `[vocab, hidden]`
-    pub(crate) embedding: MatrixId,
-    pub(crate) blocks: Vec<BlockWeights>,
-    /// `[hidden]`
-    pub(crate) final_norm: Norm,
-    /// `[vocab, hidden]`
-    pub(crate) head: MatrixId,
-    pub(crate) rope: RopeId,
+    outside: Loaded,
+    layers: Vec<Loaded>,
+    /// Which matrix outside the layers serves as the head.
+    head: WeightRole,
+    rope: RopeId,
 }
 
-/// The activation buffers of one block; see [`Role`] for their shapes.
-#[derive(Clone, Copy, Debug)]
-struct Buffers {
-    hidden: BufferId,
-    normed: BufferId,
-    qkv: BufferId,
-    attended: BufferId,
-    branch: BufferId,
-    inner: BufferId,
+impl Weights {
+    /// None yet, for so many layers.
+    pub(crate) fn new(layers: usize, own_head: bool, rope: RopeId) -> Self {
+        let head = if own_head { WeightRole::Head } else { WeightRole::Embedding };
+        let none = Loaded { norms: ByRole(Vec::new()), matrices: ByRole(Vec::new()) };
+        Weights { outside: none.clone(), layers: vec![none; layers], head, rope }
+    }
+
+    pub(crate) fn add_norm(&mut self, part: &Part, norm: Norm) {
+        self.of(part.layer).norms.0.push((part.role, norm));
+    }
+
+    pub(crate) fn add_matrix(&mut self, part: &Part, matrix: MatrixId) {
+        self.of(part.layer).matrices.0.push((part.role, matrix));
+    }
+
+    fn of(&mut self, layer: Option<usize>) -> &mut Loaded {
+        layer.map_or(&mut self.outside, |layer| &mut self.layers[layer])
+    }
 }
 
-/// The buffers after the last block.
+/// The activation buffers of one layer.
+type Buffers = ByRole<Role, BufferId>;
+
+/// The buffers after the last layer.
 #[derive(Clone, Copy, Debug)]
 struct HeadBuffers {
     last: BufferId,
@@ -66,14 +78,14 @@ struct HeadBuffers {
 /// What [`Decoder::forward_observed`] shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The residual stream `[rows, hidden]`: the embedding for 0, the output of block `i - 1` for `i`.
+    /// The residual stream `[rows, hidden]`: the embedding for 0, the output of layer `i - 1` for `i`.
     Hidden(usize),
     /// The normed final state of the rows that want logits `[logits_rows, hidden]`.
     Final,
 }
 
 /// What looks at the buffers of a step as they are filled.
-type Observer<'a> = dyn FnMut(&mut dyn Device, Stage, BufferId) -> Result<(), ModelError> + 'a;
+type Observer<'a> = dyn FnMut(&mut dyn Device, DeviceBatch, Stage, BufferId) -> Result<(), ModelError> + 'a;
 
 /// A loaded model.
 pub struct Decoder {
@@ -82,11 +94,13 @@ pub struct Decoder {
     weights: Weights,
     buffers: Vec<Buffers>,
     head_buffers: Option<HeadBuffers>,
+    /// The step whose logits are there.
+    last: Option<DeviceBatch>,
 }
 
 impl Decoder {
     pub(crate) fn new(spec: DecoderSpec, device: Box<dyn Device>, weights: Weights) -> Self {
-        Decoder { spec, device, weights, buffers: Vec::new(), head_buffers: None }
+        Decoder { spec, device, weights, buffers: Vec::new(), head_buffers: None, last: None }
     }
 
     /// The model's facts.
@@ -110,30 +124,24 @@ impl Decoder {
     /// When the memory cannot be had.
     pub fn plan(&mut self, capacity: Capacity, kv_type: KvType) -> Result<(), ModelError> {
         let spec = &self.spec;
+        let heads = spec.layers.iter().map(|layer| match layer.attention {
+            Attention::Heads { heads, .. } => heads,
+        });
         self.device.plan(&Plan {
             capacity,
             vocab: spec.vocab,
-            layers: spec.layers,
-            heads: spec.heads,
+            layers: heads.collect(),
             kv_type,
             axes: spec.rope.axes(),
         })?;
-        let sandwich = spec.block == Block::Sandwich;
-        let in_place = spec.attends_in_place();
-        for layer in 0..spec.layers {
-            let mut buffer = |role, width| self.device.buffer(layer, role, width);
-            let hidden = buffer(Role::Hidden, spec.hidden)?;
-            let normed = buffer(Role::Normed, spec.hidden)?;
-            self.buffers.push(Buffers {
-                hidden,
-                normed,
-                qkv: buffer(Role::Qkv, spec.heads.qkv_width())?,
-                attended: if in_place { normed } else { buffer(Role::Attended, spec.heads.q_width())? },
-                branch: if sandwich { buffer(Role::Branch, spec.hidden)? } else { hidden },
-                inner: buffer(Role::Inner, spec.ffn)?,
-            });
+        for (layer, layer_spec) in spec.layers.iter().enumerate() {
+            let mut buffers = ByRole(Vec::new());
+            for (role, width) in layer_spec.buffers(spec.hidden) {
+                buffers.0.push((role, self.device.buffer(layer, role, width)?));
+            }
+            self.buffers.push(buffers);
         }
-        let mut buffer = |role, width| self.device.buffer(spec.layers, role, width);
+        let mut buffer = |role, width| self.device.buffer(spec.layers.len(), role, width);
         self.head_buffers = Some(HeadBuffers {
             last: buffer(Role::Last, spec.hidden)?,
             last_normed: buffer(Role::LastNormed, spec.hidden)?,
@@ -147,7 +155,7 @@ impl Decoder {
     /// # Errors
     /// When the batch does not fit the plan.
     pub fn forward(&mut self, batch: &Batch) -> Result<(), ModelError> {
-        self.observe(batch, &mut |_, _, _| Ok(()))
+        self.observe(batch, &mut |_, _, _, _| Ok(()))
     }
 
     /// Gives the batch's rows keys and values in every layer without computing the layers: all get those of the first
@@ -157,15 +165,14 @@ impl Decoder {
     /// # Errors
     /// When the batch does not fit the plan.
     pub fn fill(&mut self, batch: &Batch) -> Result<(), ModelError> {
-        let (weights, heads) = (&self.weights.blocks[0], self.spec.heads);
-        let Buffers { hidden, normed, qkv, .. } = self.buffers[0];
-        let device = self.device.as_mut();
+        let Decoder { spec, device, weights, buffers, .. } = self;
+        let device = device.as_mut();
         let batch = device.upload(batch)?;
-        device.embed(batch, self.weights.embedding, hidden);
-        device.norm(batch, hidden, &weights.attention_norm, normed);
-        device.linear(batch, normed, weights.qkv, Epilogue::None, qkv);
-        device.rope(batch, qkv, heads, self.weights.rope);
-        (0..self.spec.layers).for_each(|layer| device.kv_write(batch, layer, qkv, heads));
+        device.embed(batch, weights.outside.matrices.of(WeightRole::Embedding), buffers[0].of(Role::Hidden));
+        let first = LayerStep::new(spec, batch, weights, buffers, 0);
+        let Attention::Heads { heads, .. } = first.spec.attention;
+        let qkv = first.project(device, heads);
+        (0..spec.layers.len()).for_each(|layer| device.kv_write(batch, layer, qkv, heads));
         Ok(())
     }
 
@@ -175,7 +182,8 @@ impl Decoder {
     /// When a value on the way was not finite; the message names the layer.
     pub fn logits(&mut self, logits_rows: usize, out: &mut Vec<f32>) -> Result<(), ModelError> {
         let logits = self.head_buffers.expect("plan() comes before any step").logits;
-        Ok(self.device.read(logits, logits_rows, out)?)
+        let last = self.last.expect("a step comes before its logits");
+        Ok(self.device.read(last, logits, logits_rows, out)?)
     }
 
     /// [`Decoder::forward`] that also hands over every hidden state: stage, values `[rows, hidden]`.
@@ -188,10 +196,10 @@ impl Decoder {
         observer: &mut dyn FnMut(Stage, &[f32]),
     ) -> Result<(), ModelError> {
         let mut values = Vec::new();
-        self.observe(batch, &mut |device, stage, buffer| {
+        self.observe(batch, &mut |device, step, stage, buffer| {
             let rows = if stage == Stage::Final { batch.logits_rows.len() } else { batch.rows() };
             values.clear();
-            device.read(buffer, rows, &mut values)?;
+            device.read(step, buffer, rows, &mut values)?;
             observer(stage, &values);
             Ok(())
         })
@@ -200,82 +208,111 @@ impl Decoder {
     fn observe(&mut self, batch: &Batch, observer: &mut Observer<'_>) -> Result<(), ModelError> {
         let head = self.head_buffers.expect("plan() comes before any step");
         let wants_logits = !batch.logits_rows.is_empty();
-        let device = self.device.as_mut();
+        let Decoder { spec, device, weights, buffers, last, .. } = self;
+        let device = device.as_mut();
         let batch = device.upload(batch)?;
-        let mut hidden = self.buffers[0].hidden;
-        device.embed(batch, self.weights.embedding, hidden);
+        *last = Some(batch);
+        let mut hidden = buffers[0].of(Role::Hidden);
+        device.embed(batch, weights.outside.matrices.of(WeightRole::Embedding), hidden);
         device.check_finite(batch, hidden, Place::Embedding);
-        observer(device, Stage::Hidden(0), hidden)?;
-        for (layer, (weights, buffers)) in self.weights.blocks.iter().zip(&self.buffers).enumerate() {
-            let step =
-                BlockStep { spec: &self.spec, batch, layer, rope: self.weights.rope, weights, buffers };
-            step.attention(device);
-            step.feed_forward(device);
-            hidden = buffers.hidden;
-            observer(device, Stage::Hidden(layer + 1), hidden)?;
+        observer(device, batch, Stage::Hidden(0), hidden)?;
+        for layer in 0..spec.layers.len() {
+            let step = LayerStep::new(spec, batch, weights, buffers, layer);
+            match step.spec.attention {
+                Attention::Heads { heads, .. } => step.attention(device, heads),
+            }
+            match step.spec.feed_forward {
+                FeedForward::Dense { activation, .. } => step.feed_forward(device, activation),
+            }
+            hidden = step.buffers.of(Role::Hidden);
+            observer(device, batch, Stage::Hidden(layer + 1), hidden)?;
         }
         if wants_logits {
             device.gather(batch, hidden, head.last);
-            device.norm(batch, head.last, &self.weights.final_norm, head.last_normed);
-            observer(device, Stage::Final, head.last_normed)?;
-            device.linear(batch, head.last_normed, self.weights.head, Epilogue::None, head.logits);
+            device.norm(batch, head.last, &weights.outside.norms.of(WeightRole::FinalNorm), head.last_normed);
+            observer(device, batch, Stage::Final, head.last_normed)?;
+            let matrix = weights.outside.matrices.of(weights.head);
+            device.linear(batch, head.last_normed, matrix, Epilogue::None, head.logits);
             device.check_finite(batch, head.logits, Place::Logits);
         }
         Ok(())
     }
 }
 
-/// One block in one step.
-struct BlockStep<'a> {
-    spec: &'a DecoderSpec,
+/// One layer in one step.
+struct LayerStep<'a> {
+    spec: &'a LayerSpec,
     batch: DeviceBatch,
     layer: usize,
     rope: RopeId,
-    weights: &'a BlockWeights,
+    weights: &'a Loaded,
     buffers: &'a Buffers,
 }
 
-impl BlockStep<'_> {
-    fn attention(&self, device: &mut dyn Device) {
-        let &BlockStep { batch, layer, weights: w, buffers: b, .. } = self;
-        let heads = self.spec.heads;
-        device.norm(batch, b.hidden, &w.attention_norm, b.normed);
-        device.linear(batch, b.normed, w.qkv, Epilogue::None, b.qkv);
-        device.rope(batch, b.qkv, heads, self.rope);
-        device.kv_write(batch, layer, b.qkv, heads);
-        device.attention(batch, layer, b.qkv, heads, b.attended);
-        self.add(device, b.attended, w.attention_out, w.attention_post_norm.as_ref());
-        device.check_finite(batch, b.hidden, Place::Attention(layer));
+impl<'a> LayerStep<'a> {
+    fn new(
+        spec: &'a DecoderSpec,
+        batch: DeviceBatch,
+        weights: &'a Weights,
+        buffers: &'a [Buffers],
+        layer: usize,
+    ) -> Self {
+        LayerStep {
+            spec: &spec.layers[layer],
+            batch,
+            layer,
+            rope: weights.rope,
+            weights: &weights.layers[layer],
+            buffers: &buffers[layer],
+        }
     }
 
-    fn feed_forward(&self, device: &mut dyn Device) {
-        let &BlockStep { batch, weights: w, buffers: b, .. } = self;
-        let activation = match self.spec.mlp {
-            Mlp::SwiGlu => Epilogue::SwiGlu,
-            Mlp::Gelu => Epilogue::Gelu,
+    fn attention(&self, device: &mut dyn Device, heads: Heads) {
+        let &LayerStep { batch, layer, buffers: b, .. } = self;
+        let qkv = self.project(device, heads);
+        let attended = b.get(Role::Attended).unwrap_or(b.of(Role::Normed));
+        device.kv_write(batch, layer, qkv, heads);
+        device.attention(batch, layer, qkv, heads, attended);
+        self.add(device, attended, WeightRole::AttentionOut, WeightRole::AttentionPostNorm);
+        device.check_finite(batch, b.of(Role::Hidden), Place::Attention(layer));
+    }
+
+    /// Queries, keys and values of the residual stream, rotated.
+    fn project(&self, device: &mut dyn Device, heads: Heads) -> BufferId {
+        let &LayerStep { batch, weights: w, buffers: b, .. } = self;
+        let (normed, qkv) = (b.of(Role::Normed), b.of(Role::Qkv));
+        device.norm(batch, b.of(Role::Hidden), &w.norms.of(WeightRole::AttentionNorm), normed);
+        device.linear(batch, normed, w.matrices.of(WeightRole::Qkv), Epilogue::None, qkv);
+        device.rope(batch, qkv, heads, self.rope);
+        qkv
+    }
+
+    fn feed_forward(&self, device: &mut dyn Device, activation: Activation) {
+        let &LayerStep { batch, weights: w, buffers: b, .. } = self;
+        let (normed, inner) = (b.of(Role::Normed), b.of(Role::Inner));
+        let activation = match activation {
+            Activation::SwiGlu => Epilogue::SwiGlu,
+            Activation::Gelu => Epilogue::Gelu,
         };
-        device.norm(batch, b.hidden, &w.ffn_norm, b.normed);
-        device.linear(batch, b.normed, w.ffn_up, activation, b.inner);
-        self.add(device, b.inner, w.ffn_down, w.ffn_post_norm.as_ref());
-        device.check_finite(batch, b.hidden, Place::FeedForward(self.layer));
+        device.norm(batch, b.of(Role::Hidden), &w.norms.of(WeightRole::FfnNorm), normed);
+        device.linear(batch, normed, w.matrices.of(WeightRole::FfnUp), activation, inner);
+        self.add(device, inner, WeightRole::FfnDown, WeightRole::FfnPostNorm);
+        device.check_finite(batch, b.of(Role::Hidden), Place::FeedForward(self.layer));
     }
 
     /// Projects `x` back and adds it to the residual stream as the generation does.
-    fn add(&self, device: &mut dyn Device, x: BufferId, w: MatrixId, post_norm: Option<&Norm>) {
-        let b = self.buffers;
-        match (self.spec.block, post_norm) {
-            (Block::Sandwich, Some(post_norm)) => {
-                device.linear(self.batch, x, w, Epilogue::None, b.branch);
-                device.norm_add(self.batch, b.branch, post_norm, b.hidden);
+    fn add(&self, device: &mut dyn Device, x: BufferId, matrix: WeightRole, post_norm: WeightRole) {
+        let &LayerStep { batch, weights: w, buffers: b, .. } = self;
+        let (matrix, hidden) = (w.matrices.of(matrix), b.of(Role::Hidden));
+        let (from, scale) = match self.spec.residual {
+            Residual::PreNorm => (hidden, 1.0),
+            Residual::ScaledNormed { alpha } => (b.of(Role::Normed), alpha),
+            Residual::Sandwich => {
+                let branch = b.of(Role::Branch);
+                device.linear(batch, x, matrix, Epilogue::None, branch);
+                return device.norm_add(batch, branch, &w.norms.of(post_norm), hidden);
             }
-            (Block::ScaledNormed { alpha }, _) => {
-                let residual = Epilogue::Residual { from: b.normed, scale: alpha };
-                device.linear(self.batch, x, w, residual, b.hidden);
-            }
-            _ => {
-                let residual = Epilogue::Residual { from: b.hidden, scale: 1.0 };
-                device.linear(self.batch, x, w, residual, b.hidden);
-            }
-        }
+        };
+        device.linear(batch, x, matrix, Epilogue::Residual { from, scale }, hidden);
     }
 }

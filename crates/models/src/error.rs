@@ -3,6 +3,9 @@
 use glimmer_checkpoint::CheckpointError;
 use glimmer_tensor::DeviceError;
 
+use crate::WeightRole;
+use crate::names::TensorNaming;
+
 /// Why a model cannot be read or run.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -33,6 +36,14 @@ pub enum ModelError {
     /// Two generations fit and they differ.
     #[error("{0}")]
     Ambiguous(String),
+    /// A layout cannot hold the model.
+    #[error("a layout named as {naming:?} has no tensor for {role:?}")]
+    Unnamed {
+        /// The layout's naming.
+        naming: TensorNaming,
+        /// The weight that it does not know.
+        role: WeightRole,
+    },
     /// A weight cannot be written in the type that was asked for.
     #[error("tensor {tensor}: {source}")]
     Unencodable {

@@ -14,6 +14,7 @@ mod load;
 mod memory;
 pub mod names;
 mod panels;
+mod parts;
 mod positions;
 pub mod rope;
 mod spec;
@@ -25,5 +26,8 @@ pub use encoder::Encoder;
 pub use error::ModelError;
 pub use load::load;
 pub use memory::{Memory, memory};
+pub use parts::{MatrixPart, Part, PartKind, WeightRole};
 pub use positions::Layout as PositionLayout;
-pub use spec::{Block, DecoderSpec, Family, Mlp, Positions};
+pub use spec::{
+    Activation, Attention, DecoderSpec, Family, FeedForward, LayerSpec, NormSpec, Positions, Residual,
+};

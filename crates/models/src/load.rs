@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use glimmer_checkpoint::Checkpoint;
 use glimmer_tensor::quant::check_matrix;
-use glimmer_tensor::{Device, MatrixId, MatrixUse, MatrixView, Norm, NormKind};
+use glimmer_tensor::{Device, MatrixId, MatrixUse, MatrixView, Norm};
 
 use crate::config::Understood;
-use crate::decoder::{BlockWeights, Decoder, Weights};
-use crate::names::Layout;
-use crate::{Block, DecoderSpec, Mlp, ModelError};
+use crate::decoder::{Decoder, Weights};
+use crate::names::NamedRows;
+use crate::parts::{MatrixPart, Part, PartKind};
+use crate::{ModelError, NormSpec};
 
 /// Loads the weights that `understood` names. `progress` is called with bytes done and bytes in all, for people.
 ///
@@ -24,27 +25,17 @@ pub fn load(
     mut device: Box<dyn Device>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Decoder, ModelError> {
-    let spec = understood.spec.clone();
     let total = checkpoint.tensors().iter().map(|t| t.bytes as u64).sum();
-    let mut loader = Loader {
-        checkpoint,
-        spec: &spec,
-        layout: understood.layout,
-        device: device.as_mut(),
-        done: 0,
-        total,
-        progress,
-    };
+    let mut loader = Loader { checkpoint, understood, device: device.as_mut(), done: 0, total, progress };
     let weights = loader.weights()?;
     // The system brings pages in by the dozen: some came back beside others that were read.
     checkpoint.tensors().iter().for_each(|info| checkpoint.release(info));
-    Ok(Decoder::new(spec, device, weights))
+    Ok(Decoder::new(understood.spec.clone(), device, weights))
 }
 
 struct Loader<'a, 'd> {
     checkpoint: &'a Checkpoint,
-    spec: &'a DecoderSpec,
-    layout: Layout,
+    understood: &'a Understood,
     device: &'d mut dyn Device,
     done: u64,
     total: u64,
@@ -53,110 +44,44 @@ struct Loader<'a, 'd> {
 
 impl<'a> Loader<'a, '_> {
     fn weights(&mut self) -> Result<Weights, ModelError> {
-        let spec = self.spec;
-        let head_name = self.layout.head();
-        let stored_head = self.has(&format!("{head_name}.weight")) || !spec.tied;
-        let used_for = if stored_head { MatrixUse::Rows } else { MatrixUse::Linear };
-        let embedding = self.matrix(self.layout.embedding(), spec.vocab, spec.hidden, None, used_for)?;
-        let blocks = (0..spec.layers).map(|i| self.block(i)).collect::<Result<_, _>>()?;
-        let final_norm = self.norm(self.layout.final_norm())?;
-        let head = if stored_head {
-            self.matrix(head_name, spec.vocab, spec.hidden, None, MatrixUse::Linear)?
-        } else {
-            embedding
-        };
+        let spec = &self.understood.spec;
+        let own_head = self.understood.has_own_head(Some(self.checkpoint));
         let rope = self.device.load_rope(&spec.rope);
-        Ok(Weights { embedding, blocks, final_norm, head, rope })
-    }
-
-    fn block(&mut self, i: usize) -> Result<BlockWeights, ModelError> {
-        let spec = self.spec;
-        let names = self.layout.block(i);
-        let (up_rows, up_use) = match spec.mlp {
-            Mlp::SwiGlu => (2 * spec.ffn, MatrixUse::Gated),
-            Mlp::Gelu => (spec.ffn, MatrixUse::Linear),
-        };
-        let post = |loader: &mut Self, name: &str| match spec.block {
-            Block::Sandwich => loader.norm(name).map(Some),
-            _ => Ok(None),
-        };
-        let bias = spec.linear_bias;
-        Ok(BlockWeights {
-            attention_norm: self.norm(&names.attention_norm)?,
-            qkv: self.qkv(&names.qkv, names.q_k_v.as_ref())?,
-            attention_out: {
-                let bias = self.bias(&names.attention_out, spec.hidden, bias)?;
-                let name = &names.attention_out;
-                self.matrix(name, spec.hidden, spec.heads.q_width(), bias.as_deref(), MatrixUse::Linear)?
-            },
-            attention_post_norm: post(self, &names.attention_post_norm)?,
-            ffn_norm: self.norm(&names.ffn_norm)?,
-            ffn_up: {
-                let bias = self.bias(&names.ffn_up, up_rows, bias)?;
-                self.matrix(&names.ffn_up, up_rows, spec.hidden, bias.as_deref(), up_use)?
-            },
-            ffn_down: {
-                let bias = self.bias(&names.ffn_down, spec.hidden, bias)?;
-                self.matrix(&names.ffn_down, spec.hidden, spec.ffn, bias.as_deref(), MatrixUse::Linear)?
-            },
-            ffn_post_norm: post(self, &names.ffn_post_norm)?,
-        })
-    }
-
-    /// The fused projection `[qkv_width, hidden]`, from one tensor or three.
-    fn qkv(&mut self, fused: &str, apart: Option<&[String; 3]>) -> Result<MatrixId, ModelError> {
-        let spec = self.spec;
-        let heads = spec.heads;
-        let apart = apart.filter(|_| !self.has(&format!("{fused}.weight")));
-        let widths = [heads.q_width(), heads.kv_width(), heads.kv_width()];
-        let mut bias = Vec::new();
-        let mut views = Vec::new();
-        match apart {
-            Some(names) => {
-                for (name, rows) in names.iter().zip(widths) {
-                    views.push((format!("{name}.weight"), rows));
-                    bias.extend(self.bias(name, rows, spec.qkv_bias)?.into_iter().flatten());
-                }
-            }
-            None => {
-                views.push((format!("{fused}.weight"), heads.qkv_width()));
-                bias.extend(self.bias(fused, heads.qkv_width(), spec.qkv_bias)?.into_iter().flatten());
+        let mut weights = Weights::new(spec.layers.len(), own_head, rope);
+        for part in spec.parts(own_head) {
+            match &part.kind {
+                PartKind::Norm(spec) => weights.add_norm(&part, self.norm(&part, spec)?),
+                PartKind::Matrix(matrix) => weights.add_matrix(&part, self.matrix(&part, matrix)?),
             }
         }
-        let mut parts = Vec::new();
-        for (name, rows) in &views {
-            parts.push(self.view(name, *rows, spec.hidden)?);
-        }
-        if self.layout == Layout::ChatGlm6b {
-            let order = by_head_to_by_kind(heads.heads, heads.head_dim);
-            let whole = parts[0];
-            parts = order.iter().map(|range| whole.slice_rows(range.clone())).collect();
-            bias =
-                order.iter().flat_map(|range| bias.get(range.clone()).unwrap_or_default()).copied().collect();
-        }
-        let bias = Some(bias.as_slice()).filter(|b| !b.is_empty());
-        let names: Vec<_> = views.iter().map(|(name, _)| name.as_str()).collect();
-        self.take(&names, &parts, bias, MatrixUse::Linear)
+        Ok(weights)
     }
 
-    fn matrix(
-        &mut self,
-        name: &str,
-        rows: usize,
-        cols: usize,
-        bias: Option<&[f32]>,
-        used_for: MatrixUse,
-    ) -> Result<MatrixId, ModelError> {
-        let name = format!("{name}.weight");
-        let view = self.view(&name, rows, cols)?;
-        self.take(&[&name], &[view], bias, used_for)
+    /// A matrix, from one tensor or one for each of its sections.
+    fn matrix(&mut self, part: &Part, matrix: &MatrixPart) -> Result<MatrixId, ModelError> {
+        let naming = self.understood.naming;
+        let tensors = naming.tensors(part, matrix, |name| self.has(name))?;
+        let biased = matrix.bias || tensors.iter().any(|tensor| self.has(&tensor.bias()));
+        let (mut views, mut bias) = (Vec::new(), Vec::new());
+        for tensor in &tensors {
+            views.push(self.checkpoint.matrix_of(&tensor.weight(), tensor.rows, matrix.cols)?);
+            if biased {
+                bias.extend(self.vector(&tensor.bias(), tensor.rows)?);
+            }
+        }
+        if let ([whole], true) = (views.as_slice(), naming.interleaves(part.role)) {
+            let (whole, order) = (*whole, matrix.fused_rows(true).concat());
+            views = order.iter().map(|rows| whole.slice_rows(rows.clone())).collect();
+            bias = order.into_iter().flat_map(|rows| bias.get(rows).unwrap_or_default()).copied().collect();
+        }
+        self.take(&tensors, &views, biased.then_some(bias.as_slice()), matrix.used_for)
     }
 
     /// Brings the rows of some tensors to the device. Block scales are looked at on the way, while they are in the
     /// processor's caches. Plain floats are not: what is not finite among them shows in the first step, with its layer.
     fn take(
         &mut self,
-        names: &[&str],
+        tensors: &[NamedRows],
         parts: &[MatrixView<'_>],
         bias: Option<&[f32]>,
         used_for: MatrixUse,
@@ -169,7 +94,7 @@ impl<'a> Loader<'a, '_> {
             }
             checkpoint.release_bytes(rows.data);
         })?;
-        for info in names.iter().filter_map(|name| checkpoint.info(name)) {
+        for info in tensors.iter().filter_map(|tensor| checkpoint.info(&tensor.weight())) {
             if !sound.load(Ordering::Relaxed) {
                 // Says which number of which tensor it was.
                 checkpoint.check_finite(info)?;
@@ -182,25 +107,14 @@ impl<'a> Loader<'a, '_> {
         Ok(id)
     }
 
-    fn norm(&mut self, name: &str) -> Result<Norm, ModelError> {
-        let spec = self.spec;
-        let weight = self.vector(&format!("{name}.weight"), spec.hidden)?;
-        let bias = match spec.norm {
-            NormKind::Layer => Some(self.vector(&format!("{name}.bias"), spec.hidden)?),
-            NormKind::Rms => None,
-        };
-        Ok(Norm {
-            kind: spec.norm,
-            weight: self.device.load_vector(&weight),
-            bias: bias.map(|b| self.device.load_vector(&b)),
-            eps: spec.eps,
-        })
-    }
-
-    /// A linear's bias: required where the configuration promises one, used wherever one is stored.
-    fn bias(&self, name: &str, len: usize, promised: bool) -> Result<Option<Vec<f32>>, ModelError> {
-        let name = format!("{name}.bias");
-        if promised || self.has(&name) { self.vector(&name, len).map(Some) } else { Ok(None) }
+    fn norm(&mut self, part: &Part, spec: &NormSpec) -> Result<Norm, ModelError> {
+        let name = self.understood.naming.need(part.layer, part.role)?;
+        let mut vectors = Vec::new();
+        for vector in spec.vectors() {
+            let values = self.vector(&format!("{name}.{vector}"), self.understood.spec.hidden)?;
+            vectors.push(self.device.load_vector(&values));
+        }
+        Ok(Norm { kind: spec.kind, weight: vectors[0], bias: vectors.get(1).copied(), eps: spec.eps })
     }
 
     fn has(&self, name: &str) -> bool {
@@ -210,21 +124,4 @@ impl<'a> Loader<'a, '_> {
     fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, ModelError> {
         Ok(self.checkpoint.vector_of(name, len)?)
     }
-
-    fn view(&self, name: &str, rows: usize, cols: usize) -> Result<MatrixView<'a>, ModelError> {
-        Ok(self.checkpoint.matrix_of(name, rows, cols)?)
-    }
-}
-
-/// ChatGLM-6B's fused rows are `q k v` of head 0, `q k v` of head 1, ...: the row ranges in the order all q, all k,
-/// all v.
-fn by_head_to_by_kind(heads: usize, head_dim: usize) -> Vec<std::ops::Range<usize>> {
-    (0..3)
-        .flat_map(|kind| {
-            (0..heads).map(move |head| {
-                let first = (head * 3 + kind) * head_dim;
-                first..first + head_dim
-            })
-        })
-        .collect()
 }

@@ -1,11 +1,14 @@
-//! Where each layout keeps its tensors: the same maps serve loading and converting.
+//! What each layout calls its tensors: the same tables serve loading and converting.
 //!
 //! Sources: `modeling_chatglm.py` of ChatGLM-6B and GLM-4-9B; transformers' `modeling_glm.py` and
 //! `modeling_glm4.py`; llama.cpp's `gguf-py/gguf/constants.py`.
 
+use crate::parts::{MatrixPart, Part};
+use crate::{ModelError, WeightRole};
+
 /// A naming of tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum TensorNaming {
     /// ChatGLM-6B's repository: queries, keys and values interleaved by head.
     ChatGlm6b,
     /// ChatGLM2/3's and GLM-4-9B's repositories: fused matrices.
@@ -16,143 +19,138 @@ pub enum Layout {
     Gguf,
 }
 
-/// Names of a block's tensors, without `.weight` and `.bias`. A fused projection has one name, one kept apart has
-/// three in the order q, k, v.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BlockNames {
-    /// Norm before attention.
-    pub attention_norm: String,
-    /// Queries, keys and values, fused.
-    pub qkv: String,
-    /// Queries, keys and values, apart, where the layout has them so.
-    pub q_k_v: Option<[String; 3]>,
-    /// Attention's output projection.
-    pub attention_out: String,
-    /// Norm after attention, before the sum (GLM-4-0414).
-    pub attention_post_norm: String,
-    /// Norm before the feed-forward.
-    pub ffn_norm: String,
-    /// Gate and up (or ChatGLM-6B's single inner projection).
-    pub ffn_up: String,
-    /// Back to the residual stream.
-    pub ffn_down: String,
-    /// Norm after the feed-forward, before the sum (GLM-4-0414).
-    pub ffn_post_norm: String,
+impl TensorNaming {
+    /// The name of a weight, without `.weight` or `.bias`; `None` where the layout has no such weight.
+    pub fn name(self, layer: Option<usize>, role: WeightRole) -> Option<String> {
+        let Some(i) = layer else { return self.outside_layers(role).map(str::to_owned) };
+        let (layers, name) = match self {
+            TensorNaming::ChatGlm6b => ("transformer.layers", self.in_original(role)),
+            TensorNaming::ChatGlm => ("transformer.encoder.layers", self.in_original(role)),
+            TensorNaming::Hf => ("model.layers", in_hf(role)),
+            TensorNaming::Gguf => ("blk", in_gguf(role)),
+        };
+        Some(format!("{layers}.{i}.{}", name?))
+    }
+
+    fn outside_layers(self, role: WeightRole) -> Option<&'static str> {
+        Some(match (role, self) {
+            (WeightRole::Embedding, TensorNaming::ChatGlm6b) => "transformer.word_embeddings",
+            (WeightRole::Embedding, TensorNaming::ChatGlm) => "transformer.embedding.word_embeddings",
+            (WeightRole::Embedding, TensorNaming::Hf) => "model.embed_tokens",
+            (WeightRole::Embedding, TensorNaming::Gguf) => "token_embd",
+            (WeightRole::FinalNorm, TensorNaming::ChatGlm6b) => "transformer.final_layernorm",
+            (WeightRole::FinalNorm, TensorNaming::ChatGlm) => "transformer.encoder.final_layernorm",
+            (WeightRole::FinalNorm, TensorNaming::Hf) => "model.norm",
+            (WeightRole::FinalNorm, TensorNaming::Gguf) => "output_norm",
+            (WeightRole::Head, TensorNaming::ChatGlm6b | TensorNaming::Hf) => "lm_head",
+            (WeightRole::Head, TensorNaming::ChatGlm) => "transformer.output_layer",
+            (WeightRole::Head, TensorNaming::Gguf) => "output",
+            _ => return None,
+        })
+    }
+
+    /// In a layer of the original repositories.
+    fn in_original(self, role: WeightRole) -> Option<&'static str> {
+        let is_first = self == TensorNaming::ChatGlm6b;
+        Some(match role {
+            WeightRole::AttentionNorm => "input_layernorm",
+            WeightRole::Qkv if is_first => "attention.query_key_value",
+            WeightRole::Qkv => "self_attention.query_key_value",
+            WeightRole::AttentionOut if is_first => "attention.dense",
+            WeightRole::AttentionOut => "self_attention.dense",
+            WeightRole::FfnNorm => "post_attention_layernorm",
+            WeightRole::FfnUp => "mlp.dense_h_to_4h",
+            WeightRole::FfnDown => "mlp.dense_4h_to_h",
+            _ => return None,
+        })
+    }
+
+    /// The same of a weight that there must be a name for.
+    pub(crate) fn need(self, layer: Option<usize>, role: WeightRole) -> Result<String, ModelError> {
+        self.name(layer, role).ok_or(ModelError::Unnamed { naming: self, role })
+    }
+
+    /// The tensors that hold a matrix's rows, in order: one for all sections if `has` says that the layout's fused one
+    /// is there, or sections have no names.
+    pub(crate) fn tensors(
+        self,
+        part: &Part,
+        matrix: &MatrixPart,
+        has: impl Fn(&str) -> bool,
+    ) -> Result<Vec<NamedRows>, ModelError> {
+        let fused = self.fused(part, matrix)?;
+        let apart = if has(&fused.weight()) { None } else { self.apart(part, matrix) };
+        Ok(apart.unwrap_or_else(|| vec![fused]))
+    }
+
+    /// One tensor for all sections.
+    pub(crate) fn fused(self, part: &Part, matrix: &MatrixPart) -> Result<NamedRows, ModelError> {
+        Ok(NamedRows { role: part.role, rows: matrix.rows(), name: self.need(part.layer, part.role)? })
+    }
+
+    /// A tensor for each section, where there are several and this layout has names for them.
+    pub(crate) fn apart(self, part: &Part, matrix: &MatrixPart) -> Option<Vec<NamedRows>> {
+        let named = |&(role, rows)| Some(NamedRows { role, rows, name: self.name(part.layer, role)? });
+        matrix.sections.iter().map(named).collect::<Option<Vec<_>>>().filter(|tensors| tensors.len() > 1)
+    }
+
+    /// Whether the fused matrix of this role has its sections' rows head by head.
+    pub(crate) fn interleaves(self, role: WeightRole) -> bool {
+        self == TensorNaming::ChatGlm6b && role == WeightRole::Qkv
+    }
 }
 
-impl Layout {
-    /// The token embedding.
-    pub fn embedding(self) -> &'static str {
-        match self {
-            Layout::ChatGlm6b => "transformer.word_embeddings",
-            Layout::ChatGlm => "transformer.embedding.word_embeddings",
-            Layout::Hf => "model.embed_tokens",
-            Layout::Gguf => "token_embd",
-        }
+/// A tensor for a section of a matrix, or for all of it.
+pub(crate) struct NamedRows {
+    pub(crate) role: WeightRole,
+    pub(crate) rows: usize,
+    /// Without `.weight` or `.bias`.
+    pub(crate) name: String,
+}
+
+impl NamedRows {
+    pub(crate) fn weight(&self) -> String {
+        format!("{}.weight", self.name)
     }
 
-    /// The norm after the last block.
-    pub fn final_norm(self) -> &'static str {
-        match self {
-            Layout::ChatGlm6b => "transformer.final_layernorm",
-            Layout::ChatGlm => "transformer.encoder.final_layernorm",
-            Layout::Hf => "model.norm",
-            Layout::Gguf => "output_norm",
-        }
+    pub(crate) fn bias(&self) -> String {
+        format!("{}.bias", self.name)
     }
+}
 
-    /// The head.
-    pub fn head(self) -> &'static str {
-        match self {
-            Layout::ChatGlm6b | Layout::Hf => "lm_head",
-            Layout::ChatGlm => "transformer.output_layer",
-            Layout::Gguf => "output",
-        }
-    }
+/// In a layer of transformers' classes. `post_attention_layernorm` is the norm before the feed-forward in both;
+/// GLM-4-0414 has its post-norms beside it.
+fn in_hf(role: WeightRole) -> Option<&'static str> {
+    Some(match role {
+        WeightRole::AttentionNorm => "input_layernorm",
+        WeightRole::Qkv => "self_attn.qkv_proj",
+        WeightRole::Queries => "self_attn.q_proj",
+        WeightRole::Keys => "self_attn.k_proj",
+        WeightRole::Values => "self_attn.v_proj",
+        WeightRole::AttentionOut => "self_attn.o_proj",
+        WeightRole::AttentionPostNorm => "post_self_attn_layernorm",
+        WeightRole::FfnNorm => "post_attention_layernorm",
+        WeightRole::FfnUp => "mlp.gate_up_proj",
+        WeightRole::FfnDown => "mlp.down_proj",
+        WeightRole::FfnPostNorm => "post_mlp_layernorm",
+        WeightRole::Embedding | WeightRole::FinalNorm | WeightRole::Head => return None,
+    })
+}
 
-    /// The tensors of block `i`. In transformers `post_attention_layernorm` is the norm before the feed-forward in
-    /// both classes; GLM-4-0414 has its post-norms beside it.
-    pub fn block(self, i: usize) -> BlockNames {
-        let (prefix, names): (String, [&str; 8]) = match self {
-            Layout::ChatGlm6b => (
-                format!("transformer.layers.{i}"),
-                [
-                    "input_layernorm",
-                    "attention.query_key_value",
-                    "attention.dense",
-                    "",
-                    "post_attention_layernorm",
-                    "mlp.dense_h_to_4h",
-                    "mlp.dense_4h_to_h",
-                    "",
-                ],
-            ),
-            Layout::ChatGlm => (
-                format!("transformer.encoder.layers.{i}"),
-                [
-                    "input_layernorm",
-                    "self_attention.query_key_value",
-                    "self_attention.dense",
-                    "",
-                    "post_attention_layernorm",
-                    "mlp.dense_h_to_4h",
-                    "mlp.dense_4h_to_h",
-                    "",
-                ],
-            ),
-            Layout::Hf => (
-                format!("model.layers.{i}"),
-                [
-                    "input_layernorm",
-                    "self_attn.qkv_proj",
-                    "self_attn.o_proj",
-                    "post_self_attn_layernorm",
-                    "post_attention_layernorm",
-                    "mlp.gate_up_proj",
-                    "mlp.down_proj",
-                    "post_mlp_layernorm",
-                ],
-            ),
-            Layout::Gguf => (
-                format!("blk.{i}"),
-                [
-                    "attn_norm",
-                    "attn_qkv",
-                    "attn_output",
-                    "post_attention_norm",
-                    "ffn_norm",
-                    "ffn_up",
-                    "ffn_down",
-                    "post_ffw_norm",
-                ],
-            ),
-        };
-        let [
-            attention_norm,
-            qkv,
-            attention_out,
-            attention_post_norm,
-            ffn_norm,
-            ffn_up,
-            ffn_down,
-            ffn_post_norm,
-        ] = names.map(|name| format!("{prefix}.{name}"));
-        let apart = |names: [&str; 3]| Some(names.map(|name| format!("{prefix}.{name}")));
-        let q_k_v = match self {
-            Layout::ChatGlm6b | Layout::ChatGlm => None,
-            Layout::Hf => apart(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
-            Layout::Gguf => apart(["attn_q", "attn_k", "attn_v"]),
-        };
-        BlockNames {
-            attention_norm,
-            qkv,
-            q_k_v,
-            attention_out,
-            attention_post_norm,
-            ffn_norm,
-            ffn_up,
-            ffn_down,
-            ffn_post_norm,
-        }
-    }
+/// In a layer of a GGUF.
+fn in_gguf(role: WeightRole) -> Option<&'static str> {
+    Some(match role {
+        WeightRole::AttentionNorm => "attn_norm",
+        WeightRole::Qkv => "attn_qkv",
+        WeightRole::Queries => "attn_q",
+        WeightRole::Keys => "attn_k",
+        WeightRole::Values => "attn_v",
+        WeightRole::AttentionOut => "attn_output",
+        WeightRole::AttentionPostNorm => "post_attention_norm",
+        WeightRole::FfnNorm => "ffn_norm",
+        WeightRole::FfnUp => "ffn_up",
+        WeightRole::FfnDown => "ffn_down",
+        WeightRole::FfnPostNorm => "post_ffw_norm",
+        WeightRole::Embedding | WeightRole::FinalNorm | WeightRole::Head => return None,
+    })
 }

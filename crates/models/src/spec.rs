@@ -1,9 +1,10 @@
 //! What a decoder is: the facts in which the generations differ.
 //!
-//! A [`DecoderSpec`] states them, [`crate::Decoder`] executes them. A new generation is a new row of facts, not a new
-//! file of copied code. The rows are built from a checkpoint's own configuration in `config.rs`.
+//! A [`DecoderSpec`] states them layer by layer, [`crate::Decoder`] executes them. A new generation is a new row of
+//! facts, not a new file of copied code; a new kind of layer is a variant of [`Attention`] or [`FeedForward`] with its
+//! rows in `parts.rs`. The facts are read from a checkpoint's own configuration in `config.rs`.
 
-use glimmer_tensor::{Heads, NormKind, Rope};
+use glimmer_tensor::{Heads, KvType, NormKind, Rope};
 
 /// A generation of GLM: whose conventions a checkpoint follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,9 +48,9 @@ impl Family {
     }
 }
 
-/// How a block places its norms and residuals.
+/// How a layer places its norms and adds to the residual stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Block {
+pub enum Residual {
     /// `x += f(norm(x))`: ChatGLM2/3, GLM-4, GLM-Edge.
     PreNorm,
     /// `x += norm'(f(norm(x)))`: GLM-4-0414's sandwich.
@@ -61,13 +62,73 @@ pub enum Block {
     },
 }
 
+/// A norm, without its weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NormSpec {
+    /// Which statistics it divides by.
+    pub kind: NormKind,
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+impl NormSpec {
+    /// What its vectors are called in every layout: the scale and, for LayerNorm, the shift.
+    pub(crate) fn vectors(&self) -> &'static [&'static str] {
+        match self.kind {
+            NormKind::Rms => &["weight"],
+            NormKind::Layer => &["weight", "bias"],
+        }
+    }
+}
+
+/// How a layer's rows see each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Attention {
+    /// Heads of queries over (fewer) heads of keys and values, one projection for all three.
+    Heads {
+        /// Their numbers and width.
+        heads: Heads,
+        /// Whether the configuration promises biases on queries, keys and values.
+        qkv_bias: bool,
+        /// Whether it promises one on the output projection.
+        out_bias: bool,
+    },
+}
+
 /// The feed-forward's inner activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mlp {
-    /// `down(silu(gate(x)) * up(x))`, gate and up in one matrix, gate first.
+pub enum Activation {
+    /// `silu(gate(x)) * up(x)`, gate and up in one matrix, gate first.
     SwiGlu,
-    /// `down(gelu(up(x)))`, tanh form.
+    /// `gelu(up(x))`, tanh form.
     Gelu,
+}
+
+/// What a layer does to each row by itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FeedForward {
+    /// `down(activation(x))`.
+    Dense {
+        /// Width of the inner activations.
+        inner: usize,
+        /// What makes them.
+        activation: Activation,
+        /// Whether the configuration promises biases.
+        bias: bool,
+    },
+}
+
+/// The facts of one layer: attention, then a feed-forward, each with its norms.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerSpec {
+    /// All norms of the layer.
+    pub norm: NormSpec,
+    /// Its first half.
+    pub attention: Attention,
+    /// Its second half.
+    pub feed_forward: FeedForward,
+    /// How both are added to the residual stream.
+    pub residual: Residual,
 }
 
 /// How a sequence's ids become rotary positions and visible slots.
@@ -94,28 +155,14 @@ pub enum Positions {
 pub struct DecoderSpec {
     /// Whose conventions it follows.
     pub family: Family,
-    /// Number of blocks.
-    pub layers: usize,
     /// Width of the residual stream.
     pub hidden: usize,
-    /// Width of the feed-forward's inner activations.
-    pub ffn: usize,
     /// Rows of the embedding and of the head.
     pub vocab: usize,
-    /// Attention heads.
-    pub heads: Heads,
-    /// Norm and residual placement.
-    pub block: Block,
-    /// Which norm.
-    pub norm: NormKind,
-    /// Added to the norm's variance.
-    pub eps: f32,
-    /// Feed-forward.
-    pub mlp: Mlp,
-    /// Whether the configuration promises biases on queries, keys and values.
-    pub qkv_bias: bool,
-    /// Whether it promises biases on the other linears of a block.
-    pub linear_bias: bool,
+    /// Its layers in order, at least one.
+    pub layers: Vec<LayerSpec>,
+    /// The norm after the last layer.
+    pub final_norm: NormSpec,
     /// Whether the head may be the embedding when the checkpoint stores none.
     pub tied: bool,
     /// The rotation of queries and keys.
@@ -128,20 +175,18 @@ pub struct DecoderSpec {
     pub context: usize,
 }
 
-impl DecoderSpec {
-    /// Whether what attention returns may lie where its normed input lay: that is as wide, and not needed again unless
-    /// it is the residual stream.
-    pub(crate) fn attends_in_place(&self) -> bool {
-        !matches!(self.block, Block::ScaledNormed { .. }) && self.heads.q_width() == self.hidden
+impl LayerSpec {
+    /// Bytes that one slot takes in this layer's cache.
+    pub fn kv_bytes(&self, kv_type: KvType) -> usize {
+        match self.attention {
+            Attention::Heads { heads, .. } => heads.kv_bytes(kv_type),
+        }
     }
+}
 
-    /// Parameters of all blocks (the operations of a prompt token are twice this), norms and biases left out.
-    pub fn block_parameters(&self) -> u64 {
-        let attention = self.hidden * (self.heads.qkv_width() + self.heads.q_width());
-        let up = match self.mlp {
-            Mlp::SwiGlu => 2 * self.ffn,
-            Mlp::Gelu => self.ffn,
-        };
-        (self.layers * (attention + self.hidden * (up + self.ffn))) as u64
+impl DecoderSpec {
+    /// Bytes that one slot takes in the caches of all layers.
+    pub fn kv_bytes(&self, kv_type: KvType) -> usize {
+        self.layers.iter().map(|layer| layer.kv_bytes(kv_type)).sum()
     }
 }

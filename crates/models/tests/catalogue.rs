@@ -1,11 +1,12 @@
 //! The published models' configurations are understood as what they are, and promise the tensors that were published.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use glimmer_checkpoint::Checkpoint;
-use glimmer_models::export::{Mix, WeightTypes, directory_layout, promised};
-use glimmer_models::names::Layout;
+use glimmer_models::export::{Mix, WeightTypes, directory_naming, promised};
+use glimmer_models::names::TensorNaming;
 use glimmer_models::{Understood, published_config, published_name, published_names, understand};
 
 fn understood(name: &str) -> Understood {
@@ -35,10 +36,42 @@ fn parameters_are_those_of_the_models() {
         ("chatglm-6b", 6_707_929_088),
     ] {
         let understood = understood(name);
-        for layout in [Layout::Gguf, directory_layout(&understood.spec)] {
-            let tensors = promised(&understood, layout).unwrap();
+        for naming in [TensorNaming::Gguf, directory_naming(&understood.spec)] {
+            let tensors = promised(&understood, naming).unwrap();
             let found: usize = tensors.iter().map(|t| t.shape.iter().product::<usize>()).sum();
-            assert_eq!(found as u64, parameters, "{name}, {layout:?}");
+            assert_eq!(found as u64, parameters, "{name}, {naming:?}");
+        }
+    }
+}
+
+/// A layer and a role name one weight, and one tensor of the source.
+#[test]
+fn every_weight_has_an_address_and_a_name() {
+    for name in published_names() {
+        let Understood { spec, naming, .. } = understood(name);
+        let parts = spec.parts(true);
+        let addresses: HashSet<_> = parts.iter().map(|part| (part.layer, part.role)).collect();
+        let names: HashSet<_> =
+            parts.iter().map(|part| naming.name(part.layer, part.role).unwrap()).collect();
+        assert_eq!((addresses.len(), names.len()), (parts.len(), parts.len()), "{name}");
+    }
+}
+
+/// Before a list of layers or frequencies is made that is as long.
+#[test]
+fn absurd_sizes_are_refused() {
+    for (name, key) in [
+        ("chatglm-6b", "num_layers"),
+        ("chatglm3-6b", "num_layers"),
+        ("chatglm3-6b", "kv_channels"),
+        ("glm-4-9b-0414", "num_hidden_layers"),
+        ("glm-4-9b-0414", "head_dim"),
+    ] {
+        for size in [0, u32::MAX] {
+            let mut config = published_config(name).unwrap();
+            config[key] = size.into();
+            let error = understand(&Checkpoint::without_weights(Path::new(name), config), None).unwrap_err();
+            assert!(error.to_string().contains("is possible"), "{name}, {key}: {error}");
         }
     }
 }
@@ -49,7 +82,7 @@ fn parameters_are_those_of_the_models() {
 fn files_have_the_published_sizes() {
     for (name, published) in [("glm-edge-1.5b-chat", 980_470_144u64), ("glm-edge-4b-chat", 2_627_489_280)] {
         let understood = understood(name);
-        let tensors = promised(&understood, Layout::Gguf).unwrap();
+        let tensors = promised(&understood, TensorNaming::Gguf).unwrap();
         let types = WeightTypes::Mix(Mix::Q4_K_M).choose(&understood.spec, &tensors);
         let bytes = |(tensor, dtype): (&glimmer_models::export::Outgoing<'_>, &glimmer_tensor::DType)| {
             dtype.bytes_for(tensor.shape.iter().product()).unwrap() as u64

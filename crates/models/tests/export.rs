@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use glimmer_checkpoint::gguf::{GgufWriter, Metadata};
 use glimmer_checkpoint::{Checkpoint, NewTensor};
 use glimmer_models::export::{WeightTypes, gguf_metadata, outgoing};
-use glimmer_models::names::Layout;
+use glimmer_models::names::TensorNaming;
 use glimmer_models::{Understood, understand};
 use glimmer_tensor::DType;
 use serde_json::Value;
@@ -94,7 +94,7 @@ fn types_are_those_that_llamacpp_chooses() {
         let path = scratch(&format!("{}.gguf", model["name"].as_str().unwrap()));
         write_model(&path, &model["shape"]);
         let (checkpoint, understood) = open(&path);
-        let (tensors, unused) = outgoing(&checkpoint, &understood, Layout::Gguf).unwrap();
+        let (tensors, unused) = outgoing(&checkpoint, &understood, TensorNaming::Gguf).unwrap();
         assert!(unused.is_empty(), "{unused:?}");
         assert_eq!(tensors.len(), checkpoint.tensors().len());
         for (name, types) in model["types"].as_object().unwrap() {
@@ -159,7 +159,7 @@ fn rotary_settings_survive() {
         std::fs::write(directory.join("config.json"), whole.to_string()).unwrap();
 
         let (checkpoint, understood) = open(&directory);
-        let (tensors, _) = outgoing(&checkpoint, &understood, Layout::Hf).unwrap();
+        let (tensors, _) = outgoing(&checkpoint, &understood, TensorNaming::Hf).unwrap();
         let again = glimmer_models::export::config_json(&checkpoint, &understood, &tensors, DType::BF16);
         let spec = understood.spec.clone();
         let metadata = gguf_metadata(&checkpoint, &understood, &scratch("rotary.gguf"), 32).unwrap();

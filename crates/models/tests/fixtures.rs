@@ -59,7 +59,7 @@ impl Fixture {
         let piece = Piece { sequence, ids: &ids, positions: None };
         let logits =
             self.runner.step_observed(piece, &mut |stage, values| hidden.push((stage, values.to_vec())));
-        assert_eq!(hidden.len(), self.runner.decoder.spec().layers + 2);
+        assert_eq!(hidden.len(), self.runner.decoder.spec().layers.len() + 2);
         for (stage, values) in hidden {
             match stage {
                 Stage::Hidden(i) => self.compare(&format!("short.hidden.{i}"), &values),

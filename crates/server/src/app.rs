@@ -1,34 +1,23 @@
-//! What all requests share, and which of them goes where.
+//! What all requests share.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use axum::Router;
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method, header};
-use axum::response::IntoResponse;
-use axum::routing::{MethodRouter, get, post};
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowHeaders, Any, CorsLayer};
+use axum::extract::FromRef;
+use glimmer::Registry;
 
-use crate::auth::Keys;
-use crate::embeddings::Embedder;
 use crate::error::{ApiError, ServerError};
-use crate::log::Log;
-use crate::metrics::Metrics;
-use crate::options::Options;
-use crate::served::{Models, Served};
-use crate::traces::Traces;
-use crate::{access, chat, completions, embeddings, glm, models, status, tokens};
+use crate::http::keys::Keys;
+use crate::models::served::Models;
+use crate::options::{Options, RequestLimits};
+use crate::record::Record;
 
 /// What all requests share.
 pub(crate) struct App {
     pub(crate) options: Options,
     pub(crate) keys: Keys,
-    pub(crate) metrics: Metrics,
-    pub(crate) log: Log,
-    pub(crate) traces: Option<Traces>,
+    pub(crate) record: Arc<Record>,
     models: OnceLock<Models>,
     is_draining: AtomicBool,
     random: RandomState,
@@ -39,9 +28,7 @@ impl App {
     pub(crate) fn new(options: Options) -> Result<Arc<Self>, ServerError> {
         Ok(Arc::new(App {
             keys: Keys::open(options.api_keys.as_deref())?,
-            metrics: Metrics::default(),
-            log: Log::open(&options)?,
-            traces: options.otlp_endpoint.as_deref().map(Traces::open).transpose()?,
+            record: Arc::new(Record::open(&options)?),
             models: OnceLock::new(),
             is_draining: AtomicBool::new(false),
             random: RandomState::new(),
@@ -56,22 +43,14 @@ impl App {
     }
 
     /// Begins to answer.
-    pub(crate) fn ready(&self, served: Vec<Served>, embedder: Option<Embedder>) {
+    pub(crate) fn ready(&self, registry: Registry) {
         // There is one caller, and it calls once.
-        let _ = self.models.set(Models::new(served, embedder, self.options.any_model));
+        let _ = self.models.set(Models::new(registry, self.options.any_model));
     }
 
     /// Ends what can be ended; whoever asks is told not to come any more.
     pub(crate) fn drain(&self) {
         self.is_draining.store(true, Ordering::Relaxed);
-    }
-
-    /// Writes and sends what has been kept of requests. Must not be called within a runtime.
-    pub(crate) fn close(&self) {
-        self.log.close();
-        if let Some(traces) = &self.traces {
-            traces.close();
-        }
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -82,142 +61,10 @@ impl App {
     pub(crate) fn random(&self) -> u64 {
         self.random.hash_one(self.counter.fetch_add(1, Ordering::Relaxed))
     }
-
-    /// Whether a request may be answered at all.
-    pub(crate) fn admits(&self, path: &str, headers: &HeaderMap) -> bool {
-        (self.options.public_status && status::PATHS.contains(&path)) || self.keys.admit(headers)
-    }
 }
 
-/// Every path, and what answers there.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 25] {
-    [
-        ("/v1/chat/completions", post(chat::complete)),
-        ("/v1/completions", post(completions::complete)),
-        ("/v1/embeddings", post(embeddings::embeddings)),
-        ("/v1/models", get(models::list)),
-        ("/v1/models/{*name}", get(models::one)),
-        ("/chat/completions", post(chat::complete)),
-        ("/completions", post(completions::complete)),
-        ("/embeddings", post(embeddings::embeddings)),
-        ("/models", get(models::list)),
-        ("/", post(glm::root)),
-        ("/chat", post(glm::chat)),
-        ("/chat-stream", post(glm::chat_stream)),
-        ("/embedding", post(embeddings::glm_api)),
-        ("/tokenize", post(tokens::tokenize)),
-        ("/detokenize", post(tokens::detokenize)),
-        ("/apply-template", post(tokens::apply_template)),
-        ("/health", get(status::health)),
-        ("/livez", get(status::live)),
-        ("/readyz", get(status::health)),
-        ("/version", get(status::version)),
-        ("/metrics", get(status::metrics)),
-        ("/openapi.json", get(status::openapi)),
-        ("/docs", get(status::docs)),
-        ("/ping", get(status::live)),
-        ("/favicon.ico", get(status::icon)),
-    ]
-}
-
-/// The paths there are.
-#[cfg(test)]
-pub(crate) fn paths() -> Vec<&'static str> {
-    routes().into_iter().map(|(path, _)| path).collect()
-}
-
-/// From a request to its answer.
-pub(crate) fn router(app: &Arc<App>) -> Result<Router, ServerError> {
-    let mut router = Router::new();
-    for (path, method) in routes() {
-        router = router.route(path, method);
-    }
-    around(router, app)
-}
-
-/// What every request goes through, whatever its path.
-fn around(router: Router<Arc<App>>, app: &Arc<App>) -> Result<Router, ServerError> {
-    let router = router
-        .fallback(async |request: Request| ApiError::no_path(request.method().as_str(), request.uri().path()))
-        .method_not_allowed_fallback(async |request: Request| {
-            ApiError::no_method(request.method().as_str(), request.uri().path())
-        })
-        // A fault in one request's way is that request's alone.
-        .layer(CatchPanicLayer::custom(|_| {
-            ApiError::internal("the request met a fault in the server").into_response()
-        }))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), access::keep))
-        .with_state(app.clone());
-    Ok(match cors(&app.options.cors_origins)? {
-        Some(cors) => router.layer(cors),
-        None => router,
-    })
-}
-
-fn cors(origins: &[String]) -> Result<Option<CorsLayer>, ServerError> {
-    if origins.is_empty() {
-        return Ok(None);
-    }
-    let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::POST])
-        .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([header::HeaderName::from_static("x-request-id"), header::RETRY_AFTER]);
-    if origins.iter().any(|origin| origin == "*") {
-        return Ok(Some(layer.allow_origin(Any)));
-    }
-    let parse = |origin: &String| {
-        HeaderValue::from_str(origin)
-            .map_err(|_| ServerError::Option(format!("{origin:?} is no origin such as https://example.org")))
-    };
-    let origins: Vec<HeaderValue> = origins.iter().map(parse).collect::<Result<_, _>>()?;
-    Ok(Some(layer.allow_origin(origins)))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use axum::Router;
-    use axum::body::Body;
-    use axum::http::Request;
-    use axum::routing::get;
-    use http_body_util::BodyExt;
-    use serde_json::Value;
-    use tower::ServiceExt;
-
-    use super::App;
-    use crate::options::Options;
-
-    #[tokio::test]
-    async fn a_fault_is_the_requests_alone() {
-        async fn fault() -> &'static str {
-            panic!("as the test wants");
-        }
-        let app = App::new(Options::for_batch()).unwrap();
-        let faulty: Router<Arc<App>> = Router::new().route("/fault", get(fault)).route("/fine", get("fine"));
-        let router = super::around(faulty, &app).unwrap();
-        let ask = async |path: &str| {
-            let request = Request::get(path).body(Body::empty()).unwrap();
-            router.clone().oneshot(request).await.unwrap()
-        };
-        for _ in 0..3 {
-            let response = ask("/fault").await;
-            assert_eq!(response.status(), 500);
-            let body: Value =
-                serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
-            assert_eq!(body["error"]["type"], "server_error");
-            assert_eq!(ask("/fine").await.status(), 200);
-        }
-    }
-
-    #[test]
-    fn every_path_is_described_and_no_other() {
-        let description: Value = serde_json::from_str(crate::status::OPENAPI).unwrap();
-        let mut described: Vec<String> = description["paths"].as_object().unwrap().keys().cloned().collect();
-        let mut there: Vec<String> =
-            super::paths().iter().map(|path| path.replace("{*name}", "{name}")).collect();
-        described.sort();
-        there.sort();
-        assert_eq!(described, there);
+impl FromRef<Arc<App>> for RequestLimits {
+    fn from_ref(app: &Arc<App>) -> Self {
+        app.options.limits
     }
 }

@@ -14,16 +14,16 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
+use glimmer::Registry;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-use crate::app::{App, router};
-use crate::embeddings::Embedder;
+use crate::app::App;
 use crate::error::ServerError;
 use crate::options::Options;
-use crate::served::Served;
+use crate::router::router;
 
 /// Where a batch's requests may go.
 const PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"];
@@ -101,17 +101,16 @@ impl Batch {
     pub fn run(
         mut self,
         options: Options,
-        models: Vec<Served>,
-        embedder: Option<Embedder>,
+        registry: Registry,
         at_once: usize,
         each: &mut dyn FnMut(usize),
     ) -> Result<BatchSummary, ServerError> {
         let app = App::new(options)?;
-        app.ready(models, embedder);
+        app.ready(registry);
         let router = router(&app)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let summary = runtime.block_on(self.answer(&app, &router, at_once, each));
-        app.close();
+        app.record.close();
         summary
     }
 
@@ -133,7 +132,7 @@ impl Batch {
             }
             // A panic of one request is the others' no business, but its line would be missing without a word.
             let Some(finished) = running.join_next().await else { return Ok(summary) };
-            let (line, good) = finished.map_err(|e| ServerError::Option(format!("a request failed: {e}")))?;
+            let (line, good) = finished.map_err(|e| ServerError::Panic(format!("a request failed: {e}")))?;
             let written = self.output.write_all(format!("{line}\n").as_bytes());
             written.map_err(|e| ServerError::File { path: self.path.clone(), what: e.to_string() })?;
             summary.answered += 1;

@@ -1,10 +1,8 @@
 //! What clients are told when something is wrong, in the shape of the OpenAI API:
 //! `{"error": {"message", "type", "param", "code"}}`.
 
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use glimmer_chat::ChatError;
-use glimmer_engine::EngineError;
+use axum::http::StatusCode;
+use glimmer::{ChatError, EngineError, Error};
 use serde_json::{Value, json};
 
 /// An answer that is not the one asked for.
@@ -55,12 +53,10 @@ impl ApiError {
         error
     }
 
-    /// 400: the prompt leaves no room.
-    pub(crate) fn too_long(prompt: usize, context: usize) -> Self {
-        ApiError::invalid(format!(
-            "the context of this model is {context} tokens here, and the prompt alone has {prompt}"
-        ))
-        .coded("context_length_exceeded")
+    /// 400: a text of more tokens than the model reads at once.
+    pub(crate) fn too_long(text: usize, most: usize) -> Self {
+        ApiError::invalid(format!("a text has {text} tokens, and this model reads at most {most}"))
+            .coded("context_length_exceeded")
     }
 
     /// 401.
@@ -149,6 +145,11 @@ impl ApiError {
         self.status
     }
 
+    /// Seconds after which asking again may help.
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        self.retry_after
+    }
+
     /// The body.
     pub(crate) fn json(&self) -> Value {
         json!({
@@ -157,17 +158,12 @@ impl ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let mut response = crate::body::json(self.status, &self.json());
-        let headers = response.headers_mut();
-        if let Some(seconds) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Chat(error) => error.into(),
+            other => ApiError::internal(other.to_string()),
         }
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        response
     }
 }
 
@@ -190,8 +186,7 @@ impl ApiError {
             EngineError::EmptyPrompt
             | EngineError::OutsideVocabulary { .. }
             | EngineError::Sampling { .. } => ApiError::invalid(error.to_string()),
-            EngineError::TooLong { prompt, context } => ApiError::too_long(*prompt, *context),
-            EngineError::Indivisible { .. } => {
+            EngineError::TooLong { .. } | EngineError::Indivisible { .. } => {
                 ApiError::invalid(error.to_string()).coded("context_length_exceeded")
             }
             EngineError::QueueFull { waiting } => ApiError::busy(*waiting, retry_after),
@@ -242,6 +237,9 @@ pub enum ServerError {
     /// A value that cannot be used.
     #[error("{0}")]
     Option(String),
+    /// A thread or a task of the server has panicked.
+    #[error("{0}")]
+    Panic(String),
     /// The operating system.
     #[error(transparent)]
     Io(#[from] std::io::Error),

@@ -1,25 +1,23 @@
-//! The server: the OpenAI API and the GLM API over HTTP. The only crate that knows wire JSON.
+//! The server: the OpenAI API and the GLM API over HTTP.
 //!
-//! It is given models that are ready ([`Served`]: an engine, a tokenizer, a way of conversing) and opens none itself; it
-//! knows neither files nor devices. Tool calls, constrained answers and other vendors' APIs are not there: what asks for
+//! It is given models that are ready (a [`glimmer::Registry`]) and opens none itself; it knows neither files nor devices. Tool calls, constrained answers and other vendors' APIs are not there: what asks for
 //! them is refused.
 //!
-//! # Who calls whom
+//! # The parts
 //!
-//! | file | holds |
+//! From the floor up; each imports only parts above it in this table, and no two files import each other
+//! (`crates/cli/tests/arrows.rs` holds both).
+//!
+//! | part | holds |
 //! |---|---|
-//! | `listen` | [`Server`]: the socket, connections and their limits, signals, the orderly end. `stall`, `tls`, `notify` are its parts |
-//! | `app` | what all requests share, and the table of paths |
-//! | `access` | around every request: its key, its number, its line in the log |
-//! | `body`, `params` | JSON in: every field is taken or refused. `error` is JSON out |
-//! | `wanted`, `conversation` | parameters that endpoints share; messages to a prompt |
-//! | `speaking` | from the engine's events to pieces of text. All endpoints that write go through it |
-//! | `chat`, `completions`, `glm` | one API each: what it asks, and how it shows pieces, whole or as `sse` |
-//! | `embeddings` | vectors of texts, by an encoder beside the models |
-//! | `tokens`, `models`, `status` | endpoints that compute nothing |
-//! | `batch` | the same paths from a file, without a socket |
-//! | `served`, `options` | what the program hands in: models, and what the operator decides |
-//! | `auth`, `log`, `metrics`, `traces` | keys, the log, figures, spans for a collector |
+//! | `clock`, `options`, `error` | the time of day; what the operator decides; what clients and the operator are told when something is wrong |
+//! | `record` | the log, `metrics` and `traces`, and the `entry` of each request, which feeds the three |
+//! | `http` | `connection`, `tls`, `stall`: sockets and their limits; `keys`; `body` and `params`: JSON in, every field is taken or refused; `response` and `sse`: JSON out |
+//! | `models` | `served`: the registry, and what is kept of each model beside it; `generation`: the answers to a request, through a channel that nobody waits for; `encoder`: vectors of texts |
+//! | `app` | what all requests share |
+//! | `api` | `openai`, `glm`, `tokens`, `status`: what each API asks, and how it shows what a model writes; `generation_request` and `conversation`: what they share |
+//! | `access`, `router` | around every request: its key, its entry; the table of paths |
+//! | `server`, `batch` | [`Server`]: signals and the orderly end; [`Batch`]: the same paths from a file, without a socket |
 //!
 //! # One request
 //!
@@ -28,12 +26,12 @@
 //! 1. `access` checks the key and makes an entry; `body` reads at most `limits.body` bytes within `limits.body_time`.
 //! 2. `chat` takes the parameters, and complains about what is left. `conversation` renders and encodes the messages on a
 //!    thread for slow things: a long prompt stops nobody else's stream. A prompt that does not fit is refused here.
-//! 3. `Speaking::start` submits one request per answer (`n`) to the engine. Its sink runs on the engine's thread and only
-//!    ever *tries* to put an event into a bounded channel.
+//! 3. `Generations::start` submits one request per answer (`n`) to the engine. Its sink runs on the engine's thread and
+//!    only ever *tries* to put an event into a bounded channel.
 //! 4. The first event is waited for, for a second: a refusal (queue full) can still become a status. Then the head of the
 //!    response goes out.
 //! 5. The response's body pulls: hyper asks for bytes when the socket takes some, `sse` asks `chat`'s stream for a chunk,
-//!    that asks `Speaking` for a delta, that waits for events and has the reply parser read them.
+//!    that asks `Generations` for a delta, that waits for events and has the reply parser read them.
 //! 6. At the end usage, `[DONE]`, and the entry's line.
 //!
 //! A response that is not a stream is the same with the deltas folded.
@@ -41,18 +39,18 @@
 //! # Cancellation
 //!
 //! Dropping is the only way. A client that goes away has hyper drop the response's body (or the handler), with it the
-//! `Speaking`, with it the channel's receiver; the sink finds the channel closed and breaks off, and the engine frees the
-//! pages at its next step. A stop string found in one of several answers breaks off that answer alone by a flag. The same
-//! goes for a time limit and for a client that fell behind.
+//! `Generations`, with it the channel's receiver; the sink finds the channel closed and breaks off, and the engine frees
+//! the pages at its next step. A stop string found in one of several answers breaks off that answer alone by a flag. The
+//! same goes for a time limit and for a client that fell behind.
 //!
 //! # Limits
 //!
 //! | what | bound |
 //! |---|---|
-//! | head, body, answer, a write that nobody takes | `Limits::{head_time, body_time, answer_time, stall_time}` |
-//! | body's bytes, answers of a request, tokens of an answer | `Limits::{body, choices, answer_tokens}` |
-//! | events that a stream's client may be behind | `Limits::behind` per answer; then the answer ends with an error event |
-//! | connections | `Limits::connections`; others wait in the system's queue |
+//! | head, body, answer, a write that nobody takes | `RequestLimits::{head_time, body_time, answer_time, stall_time}` |
+//! | body's bytes, answers of a request, tokens of an answer | `RequestLimits::{body, choices, answer_tokens}` |
+//! | events that a stream's client may be behind | `RequestLimits::behind` per answer; then the answer ends with an error event |
+//! | connections | `RequestLimits::connections`; others wait in the system's queue |
 //! | answers waiting | the engine's queue; then 429 with `Retry-After`, an average answer's time |
 //!
 //! An answer that is not a stream is held whole; its size is bounded by its tokens. Memory that a connection can take is
@@ -60,37 +58,19 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod api;
 mod app;
-mod auth;
 mod batch;
-mod body;
-mod chat;
-mod completions;
-mod conversation;
-mod embeddings;
+mod clock;
 mod error;
-mod glm;
-mod listen;
-mod log;
-mod metrics;
+mod http;
 mod models;
-mod notify;
 mod options;
-mod params;
-mod served;
-mod speaking;
-mod sse;
-mod stall;
-mod status;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-mod tls;
-mod tokens;
-mod traces;
-mod wanted;
+mod record;
+mod router;
+mod server;
 
 pub use batch::{Batch, BatchSummary};
-pub use embeddings::{Embed, Embedder};
 pub use error::ServerError;
-pub use listen::Server;
-pub use options::{Limits, Options};
-pub use served::{Chat, Served, Text};
+pub use options::{Options, RequestLimits};
+pub use server::Server;

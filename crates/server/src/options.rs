@@ -35,12 +35,12 @@ pub struct Options {
     /// Keep no log.
     pub is_silent: bool,
     /// What a request may cost.
-    pub limits: Limits,
+    pub limits: RequestLimits,
 }
 
 /// Bounds on what a client can ask for.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct RequestLimits {
     /// Bytes of a request's body.
     pub body: usize,
     /// Time for a body to arrive.
@@ -80,7 +80,7 @@ impl Default for Options {
             log_file: None,
             otlp_endpoint: None,
             is_silent: false,
-            limits: Limits::default(),
+            limits: RequestLimits::default(),
         }
     }
 }
@@ -90,15 +90,15 @@ impl Options {
     pub fn for_batch() -> Self {
         Options {
             is_silent: true,
-            limits: Limits { behind: usize::MAX, ..Limits::default() },
+            limits: RequestLimits { behind: usize::MAX, ..RequestLimits::default() },
             ..Options::default()
         }
     }
 }
 
-impl Default for Limits {
+impl Default for RequestLimits {
     fn default() -> Self {
-        Limits {
+        RequestLimits {
             body: 16 << 20,
             body_time: Duration::from_secs(30),
             head_time: Duration::from_secs(60),

@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
-use glimmer_server::{Embedder, Options, Server};
-use glimmer_tokenizer::Tokenizer;
+use glimmer::{Embedder, Loaded, Registry, Tokenizer};
+use glimmer_server::{Options, Server};
 
 /// The status and the text of an answer.
 fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
@@ -24,19 +24,16 @@ fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, Strin
 const UNBEARABLE: usize = 10;
 
 /// An encoder that cannot bear long texts.
-fn faulty() -> Embedder {
+fn faulty() -> Registry {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/text2vec-bert");
-    Embedder {
-        name: "faulty".to_owned(),
-        tokenizer: Tokenizer::from_dir(&dir).unwrap(),
-        max_tokens: 512,
-        width: 2,
-        embed: Box::new(move |texts| {
-            assert!(texts.iter().all(|text| text.len() < UNBEARABLE), "as the test wants");
-            Ok(texts.iter().map(|text| vec![text.len() as f32, 1.0]).collect())
-        }),
-        created: 0,
-    }
+    let tokenizer = Tokenizer::from_dir(&dir).unwrap();
+    let embedder = Embedder::new("faulty".to_owned(), tokenizer, 512, 2, |texts| {
+        assert!(texts.iter().all(|text| text.len() < UNBEARABLE), "as the test wants");
+        Ok(texts.iter().map(|text| vec![text.len() as f32, 1.0]).collect())
+    });
+    let registry = Registry::default();
+    registry.add(Loaded::embedder(embedder)).unwrap();
+    registry
 }
 
 #[test]
@@ -59,7 +56,7 @@ fn who_asks_too_early_is_told_when_to_come_again() {
     }
     // It lives all the same.
     assert_eq!(ask(address, "GET", "/livez", "").0, 200);
-    server.ready(Vec::new(), Some(faulty()));
+    server.ready(faulty());
     assert_eq!(ask(address, "GET", "/health", "").0, 200);
     assert_eq!(ask(address, "POST", "/v1/embeddings", r#"{"input": "Hello"}"#).0, 200);
     server.stop();
@@ -69,7 +66,7 @@ fn who_asks_too_early_is_told_when_to_come_again() {
 #[test]
 fn a_panic_is_the_requests_alone() {
     let server = Server::start(Options { port: 0, is_silent: true, ..Options::default() }).unwrap();
-    server.ready(Vec::new(), Some(faulty()));
+    server.ready(faulty());
     let address = server.address();
     let others = std::thread::spawn(move || {
         (0..50).map(|_| ask(address, "POST", "/v1/embeddings", r#"{"input": "short"}"#).0).collect::<Vec<_>>()

@@ -3,33 +3,15 @@
 //! A decoder loads its weights, plans its buffers once, and then describes each step as a short sequence of coarse
 //! operations over a [`Batch`]. Everything lives on the device and is named by small handles, so that an operation
 //! can be queued, captured in a graph or recorded on a tape: operations return nothing and may run later;
-//! [`Device::read`] is the only wait, and it reports what went wrong before it.
+//! [`Device::read`] is the only wait, and it reports what went wrong in its step.
 //!
 //! Handles of one device mean nothing to another. Passing a wrong handle or mismatched widths is a bug of the caller
 //! and panics; anything that depends on outside data is an error.
 
-use crate::{Batch, BatchError, Capacity, Heads, KvType, MatrixView, Rope};
-
-/// A weight matrix on the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MatrixId(pub u32);
-
-/// A vector of weights (a norm's scale or shift) on the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VectorId(pub u32);
-
-/// A planned activation buffer `[rows, width]` of f32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BufferId(pub u32);
-
-/// A rotary table on the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RopeId(pub u32);
-
-/// An uploaded [`Batch`]. It stays valid until the second [`Device::upload`] after its own, so that the next step
-/// can be prepared while this one runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeviceBatch(pub u32);
+use crate::{
+    Batch, BatchError, BufferId, Capacity, DeviceBatch, Heads, KvType, MatrixId, MatrixView, Role, Rope,
+    RopeId, VectorId,
+};
 
 /// What a matrix will be used for; the device chooses its layout by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,36 +22,6 @@ pub enum MatrixUse {
     Gated,
     /// `embed` only: single rows are looked up.
     Rows,
-}
-
-/// What a buffer is for. Inference gives all layers the same memory for a role; a tape will not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// The residual stream `[rows, hidden]`.
-    Hidden,
-    /// A normed copy of it `[rows, hidden]`.
-    Normed,
-    /// Queries, keys and values `[rows, qkv_width]`.
-    Qkv,
-    /// What attention returns `[rows, q_width]`.
-    Attended,
-    /// What a block adds when it is normed before the addition `[rows, hidden]`.
-    Branch,
-    /// The feed-forward's inner activations `[rows, ffn]`.
-    Inner,
-    /// The final hidden state of the rows that want logits `[logits_rows, hidden]`.
-    Last,
-    /// The same, normed `[logits_rows, hidden]`.
-    LastNormed,
-    /// Logits `[logits_rows, vocab]`.
-    Logits,
-}
-
-impl Role {
-    /// Whether the buffer has a row for each logits row rather than for each row of the batch.
-    pub const fn of_logits_rows(self) -> bool {
-        matches!(self, Role::Last | Role::LastNormed | Role::Logits)
-    }
 }
 
 /// Which statistics a norm divides by.
@@ -112,6 +64,13 @@ pub enum Epilogue {
     Gelu,
 }
 
+impl Epilogue {
+    /// Width of what becomes of a product with a matrix of `rows` rows.
+    pub fn width(self, rows: usize) -> usize {
+        if self == Epilogue::SwiGlu { rows / 2 } else { rows }
+    }
+}
+
 /// Numeric mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Compute {
@@ -129,10 +88,8 @@ pub struct Plan {
     pub capacity: Capacity,
     /// Token ids are below this.
     pub vocab: usize,
-    /// Layers that keep keys and values.
-    pub layers: usize,
-    /// The heads of each layer.
-    pub heads: Heads,
+    /// The heads of each layer; they say what it keeps in the cache.
+    pub layers: Vec<Heads>,
     /// Precision of the cache.
     pub kv_type: KvType,
     /// Rotary positions per row.
@@ -142,7 +99,19 @@ pub struct Plan {
 impl Plan {
     /// Bytes of the key/value pool.
     pub fn kv_bytes(&self) -> usize {
-        self.capacity.pages * crate::PAGE_SLOTS * self.layers * self.heads.kv_bytes(self.kv_type)
+        let slot: usize = self.layers.iter().map(|heads| heads.kv_bytes(self.kv_type)).sum();
+        self.capacity.pages * crate::PAGE_SLOTS * slot
+    }
+
+    /// The heads that layers have, each once.
+    pub fn distinct_heads(&self) -> Vec<Heads> {
+        let mut distinct = Vec::new();
+        for heads in &self.layers {
+            if !distinct.contains(heads) {
+                distinct.push(*heads);
+            }
+        }
+        distinct
     }
 }
 
@@ -249,7 +218,8 @@ pub trait Device: Send {
     /// before [`Device::buffer`].
     ///
     /// # Errors
-    /// [`DeviceError::OutOfMemory`].
+    /// [`DeviceError::OutOfMemory`], or [`DeviceError::Failed`] when a layer's heads are none that the device has kernels
+    /// for.
     fn plan(&mut self, plan: &Plan) -> Result<(), DeviceError>;
 
     /// A buffer for `role` in `layer`, `width` wide, with a row per row (or logits row) of the plan.
@@ -281,21 +251,30 @@ pub trait Device: Send {
     /// Rotates the queries and keys of `qkv` in place.
     fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId);
 
-    /// Stores the keys and values of `qkv` in `layer`'s pages, at each row's slot.
+    /// Stores the keys and values of `qkv` in `layer`'s pages, at each row's slot. `heads` are those of the plan.
     fn kv_write(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads);
 
-    /// `out = softmax(q k^T / sqrt(head_dim)) v` over the visible slots of each row's sequence.
+    /// `out = softmax(q k^T / sqrt(head_dim)) v` over the visible slots of each row's sequence. `heads` are those of the
+    /// plan.
     fn attention(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads, out: BufferId);
 
     /// `out[i] = x[logits_rows[i]]`.
     fn gather(&mut self, batch: DeviceBatch, x: BufferId, out: BufferId);
 
-    /// Remembers `place` when a value of `x` is not finite; the next [`Device::read`] reports the first such place.
+    /// Remembers `place` when a value of `x` is not finite. A check belongs to its batch: [`Device::read`] of this one
+    /// reports it, and of no other.
     fn check_finite(&mut self, batch: DeviceBatch, x: BufferId, place: Place);
 
-    /// Waits for the queued operations and appends the first `rows` rows of `x` to `out`.
+    /// Waits for the queued operations and appends the first `rows` rows of `x`, which `batch` has filled, to `out`.
     ///
     /// # Errors
-    /// [`DeviceError::NotFinite`] when a check before it failed.
-    fn read(&mut self, x: BufferId, rows: usize, out: &mut Vec<f32>) -> Result<(), DeviceError>;
+    /// [`DeviceError::NotFinite`], once, when a check of `batch` failed: the first of them along the model. A check is kept
+    /// until it is reported or its batch is no longer valid, so a step that was given up blames no later one.
+    fn read(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        rows: usize,
+        out: &mut Vec<f32>,
+    ) -> Result<(), DeviceError>;
 }

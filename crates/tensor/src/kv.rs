@@ -51,31 +51,48 @@ pub fn q8_scale(block: &[f32]) -> (f32, f32) {
 }
 
 /// The attention heads of a layer. A row of the fused projection is `[q: heads * head_dim | k: kv_heads * head_dim
-/// | v: kv_heads * head_dim]`.
+/// | v: kv_heads * value_dim]`; what attention returns of it is `[heads * value_dim]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
     /// Query heads.
     pub heads: usize,
     /// Key/value heads; `heads` is a multiple.
     pub kv_heads: usize,
-    /// Elements per head.
+    /// Elements of a head's query and key.
     pub head_dim: usize,
+    /// Elements of a head's value.
+    pub value_dim: usize,
 }
 
 impl Heads {
+    /// Heads whose values are as wide as their keys: every GLM up to GLM-4.
+    pub const fn new(heads: usize, kv_heads: usize, head_dim: usize) -> Self {
+        Heads { heads, kv_heads, head_dim, value_dim: head_dim }
+    }
+
     /// Width of the queries of a row.
     pub const fn q_width(&self) -> usize {
         self.heads * self.head_dim
     }
 
-    /// Width of the keys (or of the values) of a row.
-    pub const fn kv_width(&self) -> usize {
+    /// Width of the keys of a row.
+    pub const fn k_width(&self) -> usize {
         self.kv_heads * self.head_dim
+    }
+
+    /// Width of the values of a row.
+    pub const fn v_width(&self) -> usize {
+        self.kv_heads * self.value_dim
     }
 
     /// Width of a row of the fused projection.
     pub const fn qkv_width(&self) -> usize {
-        self.q_width() + 2 * self.kv_width()
+        self.q_width() + self.k_width() + self.v_width()
+    }
+
+    /// Width of what attention returns for a row.
+    pub const fn attended_width(&self) -> usize {
+        self.heads * self.value_dim
     }
 
     /// Query heads that read the same key/value head.
@@ -85,6 +102,6 @@ impl Heads {
 
     /// Bytes that one slot takes in one layer.
     pub const fn kv_bytes(&self, kv: KvType) -> usize {
-        2 * self.kv_heads * kv.bytes(self.head_dim)
+        self.kv_heads * (kv.bytes(self.head_dim) + kv.bytes(self.value_dim))
     }
 }

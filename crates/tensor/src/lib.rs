@@ -5,21 +5,26 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod buffers;
 mod device;
 mod dtype;
+mod handles;
 mod kv;
 mod matrix;
 pub mod quant;
 mod reference;
 mod rope;
+mod steps;
 
 pub use batch::{Batch, BatchError, CHUNK_SLOTS, Capacity, PAGE_SLOTS, PageId, Sequence};
+pub use buffers::{Buffer, Buffers, Role};
 pub use device::{
-    BufferId, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, MatrixId, MatrixUse, Norm,
-    NormKind, Place, Plan, Role, RopeId, Taken, VectorId,
+    Compute, Device, DeviceError, DeviceMemory, Epilogue, MatrixUse, Norm, NormKind, Place, Plan, Taken,
 };
 pub use dtype::DType;
+pub use handles::{BufferId, Handle, MatrixId, RopeId, Table, VectorId};
 pub use kv::{Heads, KV_BLOCK, KvType, q8_scale};
 pub use matrix::{MatrixError, MatrixView};
 pub use reference::ReferenceDevice;
 pub use rope::{Rope, RopePairs, RopeSection};
+pub use steps::{DeviceBatch, Planned, Steps};

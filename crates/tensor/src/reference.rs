@@ -2,8 +2,9 @@
 
 use crate::quant;
 use crate::{
-    Batch, BufferId, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Heads, MatrixId, MatrixUse,
-    MatrixView, Norm, NormKind, PAGE_SLOTS, Place, Plan, Role, Rope, RopeId, Taken, VectorId,
+    Batch, BufferId, Buffers, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Handle, Heads,
+    MatrixId, MatrixUse, MatrixView, Norm, NormKind, PAGE_SLOTS, Place, Plan, Planned, Role, Rope, RopeId,
+    Steps, Table, Taken, VectorId,
 };
 
 /// A decoded matrix `[rows, cols]` with its bias `[rows]`.
@@ -14,37 +15,34 @@ struct Matrix {
     bias: Option<Vec<f32>>,
 }
 
-/// A buffer `[rows, width]`.
-struct Buffer {
-    role: Role,
-    width: usize,
-    values: Vec<f32>,
-}
-
 /// A batch with the `(cos, sin)` of its rows, `[rows, pair_count]` for each loaded table.
+#[derive(Default)]
 struct Uploaded {
     batch: Batch,
     cos_sin: Vec<Vec<(f32, f32)>>,
 }
 
-/// Keys and values of one layer, `[pages * PAGE_SLOTS, kv_width]` each, rounded to the cache's precision.
+/// Keys `[pages * PAGE_SLOTS, k_width]` and values `[.., v_width]` of one layer, rounded to the cache's precision.
 struct LayerCache {
     keys: Vec<f32>,
     values: Vec<f32>,
 }
 
+/// What is made by [`Device::plan`].
+struct Workspace {
+    plan: Plan,
+    cache: Vec<LayerCache>,
+    steps: Steps<Uploaded>,
+}
+
 /// Computes every op in plain loops.
 #[derive(Default)]
 pub struct ReferenceDevice {
-    matrices: Vec<Matrix>,
-    vectors: Vec<Vec<f32>>,
-    ropes: Vec<Rope>,
-    plan: Option<Plan>,
-    buffers: Vec<Buffer>,
-    cache: Vec<LayerCache>,
-    uploads: Vec<Uploaded>,
-    next_upload: usize,
-    not_finite: Option<DeviceError>,
+    matrices: Table<MatrixId, Matrix>,
+    vectors: Table<VectorId, Vec<f32>>,
+    ropes: Table<RopeId, Rope>,
+    buffers: Buffers<Vec<f32>>,
+    work: Planned<Workspace>,
 }
 
 impl ReferenceDevice {
@@ -53,30 +51,18 @@ impl ReferenceDevice {
         Self::default()
     }
 
-    fn batch(&self, batch: DeviceBatch) -> &Batch {
-        &self.uploads[batch.0 as usize].batch
-    }
-
-    fn plan_ref(&self) -> &Plan {
-        self.plan.as_ref().expect("plan() comes before any step")
-    }
-
     /// Rows of `buffer` that `batch` uses.
     fn rows(&self, batch: DeviceBatch, buffer: BufferId) -> usize {
-        let batch = self.batch(batch);
-        if self.buffers[buffer.0 as usize].role.of_logits_rows() {
-            batch.logits_rows.len()
-        } else {
-            batch.rows()
-        }
+        let batch = &self.work.steps[batch].batch;
+        self.buffers[buffer].role.pick(batch.rows(), batch.logits_rows.len())
     }
 
     /// The normed rows of `x`.
     fn normed(&self, batch: DeviceBatch, x: BufferId, norm: &Norm) -> Vec<f32> {
         let rows = self.rows(batch, x);
-        let x = &self.buffers[x.0 as usize];
-        let weight = &self.vectors[norm.weight.0 as usize];
-        let bias = norm.bias.map(|b| &self.vectors[b.0 as usize]);
+        let x = &self.buffers[x];
+        let weight = &self.vectors[norm.weight];
+        let bias = norm.bias.map(|b| &self.vectors[b]);
         assert_eq!(weight.len(), x.width, "the norm's width is the buffer's");
         let mut out = Vec::with_capacity(rows * x.width);
         for row in x.values.chunks_exact(x.width).take(rows) {
@@ -104,10 +90,12 @@ impl Device for ReferenceDevice {
     fn memory(&self) -> DeviceMemory {
         let bytes = |v: &[f32]| size_of_val(v);
         DeviceMemory {
-            weights: self.matrices.iter().map(|m| bytes(&m.values)).sum::<usize>()
-                + self.vectors.iter().map(|v| bytes(v)).sum::<usize>(),
-            kv: self.cache.iter().map(|l| bytes(&l.keys) + bytes(&l.values)).sum(),
-            buffers: self.buffers.iter().map(|b| bytes(&b.values)).sum(),
+            weights: self.matrices.all().iter().map(|m| bytes(&m.values)).sum::<usize>()
+                + self.vectors.all().iter().map(|v| bytes(v)).sum::<usize>(),
+            kv: self.work.get().map_or(0, |work| {
+                work.cache.iter().map(|layer| bytes(&layer.keys) + bytes(&layer.values)).sum()
+            }),
+            buffers: self.buffers.all().iter().map(|b| bytes(&b.values)).sum(),
         }
     }
 
@@ -135,67 +123,54 @@ impl Device for ReferenceDevice {
         if let Some(bias) = bias.filter(|b| b.len() != rows) {
             return Err(DeviceError::Weight(format!("{rows} rows with a bias of {}", bias.len())));
         }
-        self.matrices.push(Matrix { rows, cols, values, bias: bias.map(<[f32]>::to_vec) });
-        Ok(MatrixId(self.matrices.len() as u32 - 1))
+        Ok(self.matrices.push(Matrix { rows, cols, values, bias: bias.map(<[f32]>::to_vec) }))
     }
 
     fn load_vector(&mut self, values: &[f32]) -> VectorId {
-        self.vectors.push(values.to_vec());
-        VectorId(self.vectors.len() as u32 - 1)
+        self.vectors.push(values.to_vec())
     }
 
     fn load_rope(&mut self, rope: &Rope) -> RopeId {
-        self.ropes.push(rope.clone());
-        RopeId(self.ropes.len() as u32 - 1)
+        self.ropes.push(rope.clone())
     }
 
     fn plan(&mut self, plan: &Plan) -> Result<(), DeviceError> {
         let slots = plan.capacity.pages * PAGE_SLOTS;
-        let len = slots * plan.heads.kv_width();
-        self.cache =
-            (0..plan.layers).map(|_| LayerCache { keys: vec![0.0; len], values: vec![0.0; len] }).collect();
-        self.plan = Some(plan.clone());
+        let zeros = |width| vec![0.0; slots * width];
+        let layer =
+            |heads: &Heads| LayerCache { keys: zeros(heads.k_width()), values: zeros(heads.v_width()) };
+        let cache = plan.layers.iter().map(layer).collect();
+        let steps = Steps::new([Uploaded::default(), Uploaded::default()]);
+        self.work.set(Workspace { plan: plan.clone(), cache, steps });
         Ok(())
     }
 
     fn buffer(&mut self, _layer: usize, role: Role, width: usize) -> Result<BufferId, DeviceError> {
-        if let Some(i) = self.buffers.iter().position(|b| b.role == role && b.width == width) {
-            return Ok(BufferId(i as u32));
-        }
-        let capacity = self.plan_ref().capacity;
-        let rows = if role.of_logits_rows() { capacity.logits_rows } else { capacity.rows };
-        self.buffers.push(Buffer { role, width, values: vec![f32::NAN; rows * width] });
-        Ok(BufferId(self.buffers.len() as u32 - 1))
+        let capacity = self.work.plan.capacity;
+        let rows = role.pick(capacity.rows, capacity.logits_rows);
+        self.buffers.shared(role, width, || Ok(vec![f32::NAN; rows * width]))
     }
 
     fn upload(&mut self, batch: &Batch) -> Result<DeviceBatch, DeviceError> {
-        let plan = self.plan_ref();
+        let Workspace { plan, steps, .. } = &mut *self.work;
         batch.check(plan.axes, plan.vocab, &plan.capacity)?;
-        let axes = plan.axes;
-        let mut cos_sin = Vec::new();
-        for rope in &self.ropes {
+        let table = |rope: &Rope| {
             let mut table = Vec::new();
-            batch.rope_pos.chunks_exact(axes).for_each(|pos| rope.cos_sin(pos, &mut table));
-            cos_sin.push(table);
-        }
-        let uploaded = Uploaded { batch: batch.clone(), cos_sin };
-        let at = self.next_upload;
-        self.next_upload = 1 - at;
-        if at < self.uploads.len() {
-            self.uploads[at] = uploaded;
-        } else {
-            self.uploads.push(uploaded);
-        }
-        self.not_finite = None;
-        Ok(DeviceBatch(at as u32))
+            batch.rope_pos.chunks_exact(plan.axes).for_each(|pos| rope.cos_sin(pos, &mut table));
+            table
+        };
+        let cos_sin = self.ropes.all().iter().map(table).collect();
+        steps.upload(|step| {
+            *step = Uploaded { batch: batch.clone(), cos_sin };
+            Ok(())
+        })
     }
 
     fn embed(&mut self, batch: DeviceBatch, table: MatrixId, out: BufferId) {
-        let table = &self.matrices[table.0 as usize];
-        let out = &mut self.buffers[out.0 as usize];
+        let table = &self.matrices[table];
+        let out = &mut self.buffers[out];
         assert_eq!(table.cols, out.width, "the embedding's width is the buffer's");
-        for (row, &token) in
-            out.values.chunks_exact_mut(table.cols).zip(&self.uploads[batch.0 as usize].batch.tokens)
+        for (row, &token) in out.values.chunks_exact_mut(table.cols).zip(&self.work.steps[batch].batch.tokens)
         {
             let at = token as usize * table.cols;
             row.copy_from_slice(&table.values[at..at + table.cols]);
@@ -204,18 +179,18 @@ impl Device for ReferenceDevice {
 
     fn norm(&mut self, batch: DeviceBatch, x: BufferId, norm: &Norm, out: BufferId) {
         let normed = self.normed(batch, x, norm);
-        self.buffers[out.0 as usize].values[..normed.len()].copy_from_slice(&normed);
+        self.buffers[out].values[..normed.len()].copy_from_slice(&normed);
     }
 
     fn norm_add(&mut self, batch: DeviceBatch, x: BufferId, norm: &Norm, into: BufferId) {
         let normed = self.normed(batch, x, norm);
-        self.buffers[into.0 as usize].values.iter_mut().zip(normed).for_each(|(a, b)| *a += b);
+        self.buffers[into].values.iter_mut().zip(normed).for_each(|(a, b)| *a += b);
     }
 
     fn linear(&mut self, batch: DeviceBatch, x: BufferId, w: MatrixId, epilogue: Epilogue, out: BufferId) {
         let rows = self.rows(batch, x);
-        let w = &self.matrices[w.0 as usize];
-        let x = &self.buffers[x.0 as usize];
+        let w = &self.matrices[w];
+        let x = &self.buffers[x];
         assert_eq!(w.cols, x.width, "the matrix's columns are the buffer's width");
         let mut y = vec![0f64; rows * w.rows];
         for (y, x) in y.chunks_exact_mut(w.rows).zip(x.values.chunks_exact(x.width)) {
@@ -231,7 +206,7 @@ impl Device for ReferenceDevice {
         let result: Vec<f32> = match epilogue {
             Epilogue::None => y.iter().map(|&v| v as f32).collect(),
             Epilogue::Residual { from, scale } => {
-                let from = &self.buffers[from.0 as usize].values;
+                let from = &self.buffers[from].values;
                 y.iter().zip(from).map(|(&v, &r)| (f64::from(r) * f64::from(scale) + v) as f32).collect()
             }
             Epilogue::SwiGlu => y
@@ -249,61 +224,63 @@ impl Device for ReferenceDevice {
                 })
                 .collect(),
         };
-        let out = &mut self.buffers[out.0 as usize];
+        let out = &mut self.buffers[out];
         assert_eq!(result.len(), rows * out.width, "the output's width fits the matrix and its epilogue");
         out.values[..result.len()].copy_from_slice(&result);
     }
 
     fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId) {
-        let table = &self.uploads[batch.0 as usize].cos_sin[rope.0 as usize];
-        let rope = &self.ropes[rope.0 as usize];
-        let rows = self.uploads[batch.0 as usize].batch.rows();
-        let qkv = &mut self.buffers[qkv.0 as usize];
+        let table = &self.work.steps[batch].cos_sin[rope.index()];
+        let rope = &self.ropes[rope];
+        let rows = self.work.steps[batch].batch.rows();
+        let qkv = &mut self.buffers[qkv];
         let pairs = rope.pair_count();
         for (r, row) in qkv.values.chunks_exact_mut(heads.qkv_width()).take(rows).enumerate() {
-            for head in row[..heads.q_width() + heads.kv_width()].chunks_exact_mut(heads.head_dim) {
+            for head in row[..heads.q_width() + heads.k_width()].chunks_exact_mut(heads.head_dim) {
                 rope.rotate(head, &table[r * pairs..(r + 1) * pairs]);
             }
         }
     }
 
     fn kv_write(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads) {
-        let kv_type = self.plan_ref().kv_type;
-        let batch = &self.uploads[batch.0 as usize].batch;
-        let qkv = &self.buffers[qkv.0 as usize];
-        let cache = &mut self.cache[layer];
-        let width = heads.kv_width();
+        let Workspace { plan, cache, steps } = &mut *self.work;
+        assert_eq!(heads, plan.layers[layer], "the heads are those of the plan");
+        let (batch, cache) = (&steps[batch].batch, &mut cache[layer]);
+        let qkv = &self.buffers[qkv];
         for sequence in &batch.sequences {
             for r in sequence.row_range() {
                 let row = &qkv.values[r * heads.qkv_width()..(r + 1) * heads.qkv_width()];
-                let at = width * pool_slot(&sequence.pages, batch.slots[r] as usize);
+                let slot = pool_slot(&sequence.pages, batch.slots[r] as usize);
                 let (_, kv) = row.split_at(heads.q_width());
-                let (key, value) = kv.split_at(width);
-                for (cached, new) in [(&mut cache.keys, key), (&mut cache.values, value)] {
-                    let cached = &mut cached[at..at + width];
+                let (key, value) = kv.split_at(heads.k_width());
+                for (cached, new, dim) in
+                    [(&mut cache.keys, key, heads.head_dim), (&mut cache.values, value, heads.value_dim)]
+                {
+                    let cached = &mut cached[slot * new.len()..(slot + 1) * new.len()];
                     cached.copy_from_slice(new);
-                    cached.chunks_exact_mut(heads.head_dim).for_each(|head| kv_type.round(head));
+                    cached.chunks_exact_mut(dim).for_each(|head| plan.kv_type.round(head));
                 }
             }
         }
     }
 
     fn attention(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads, out: BufferId) {
-        let batch = &self.uploads[batch.0 as usize].batch;
-        let cache = &self.cache[layer];
-        let dim = heads.head_dim;
-        let mut result = vec![0f32; batch.rows() * heads.q_width()];
-        let qkv = &self.buffers[qkv.0 as usize].values;
+        let Workspace { plan, cache, steps } = &*self.work;
+        assert_eq!(heads, plan.layers[layer], "the heads are those of the plan");
+        let (batch, cache) = (&steps[batch].batch, &cache[layer]);
+        let (dim, value_dim) = (heads.head_dim, heads.value_dim);
+        let mut result = vec![0f32; batch.rows() * heads.attended_width()];
+        let qkv = &self.buffers[qkv].values;
         for sequence in &batch.sequences {
             for r in sequence.row_range() {
                 let visible = sequence.visible(batch.slots[r]);
                 for h in 0..heads.heads {
                     let q = &qkv[r * heads.qkv_width() + h * dim..][..dim];
-                    let kv_head = h / heads.group();
-                    let at = |slot| heads.kv_width() * pool_slot(&sequence.pages, slot) + kv_head * dim;
+                    // Which of the pool's vectors, one per slot and key/value head.
+                    let at = |slot| heads.kv_heads * pool_slot(&sequence.pages, slot) + h / heads.group();
                     let scores: Vec<f64> = (0..visible)
                         .map(|slot| {
-                            let key = &cache.keys[at(slot)..][..dim];
+                            let key = &cache.keys[at(slot) * dim..][..dim];
                             let dot: f64 =
                                 q.iter().zip(key).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
                             dot / (dim as f64).sqrt()
@@ -311,42 +288,46 @@ impl Device for ReferenceDevice {
                         .collect();
                     let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                     let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
-                    let mut mixed = vec![0f64; dim];
+                    let mut mixed = vec![0f64; value_dim];
                     for (slot, score) in scores.iter().enumerate() {
                         let p = (score - max).exp() / sum;
-                        let value = &cache.values[at(slot)..][..dim];
+                        let value = &cache.values[at(slot) * value_dim..][..value_dim];
                         mixed.iter_mut().zip(value).for_each(|(m, &v)| *m += p * f64::from(v));
                     }
-                    let to = &mut result[r * heads.q_width() + h * dim..][..dim];
+                    let to = &mut result[r * heads.attended_width() + h * value_dim..][..value_dim];
                     to.iter_mut().zip(mixed).for_each(|(t, m)| *t = m as f32);
                 }
             }
         }
-        self.buffers[out.0 as usize].values[..result.len()].copy_from_slice(&result);
+        self.buffers[out].values[..result.len()].copy_from_slice(&result);
     }
 
     fn gather(&mut self, batch: DeviceBatch, x: BufferId, out: BufferId) {
-        let width = self.buffers[x.0 as usize].width;
-        let rows = &self.uploads[batch.0 as usize].batch.logits_rows;
-        let x = &self.buffers[x.0 as usize].values;
+        let width = self.buffers[x].width;
+        let rows = &self.work.steps[batch].batch.logits_rows;
+        let x = &self.buffers[x].values;
         let picked: Vec<f32> =
             rows.iter().flat_map(|&r| &x[r as usize * width..(r as usize + 1) * width]).copied().collect();
-        self.buffers[out.0 as usize].values[..picked.len()].copy_from_slice(&picked);
+        self.buffers[out].values[..picked.len()].copy_from_slice(&picked);
     }
 
     fn check_finite(&mut self, batch: DeviceBatch, x: BufferId, place: Place) {
         let rows = self.rows(batch, x);
-        let x = &self.buffers[x.0 as usize];
-        if let Some(value) = x.values[..rows * x.width].iter().find(|v| !v.is_finite()) {
-            self.not_finite.get_or_insert(DeviceError::NotFinite { place, value: value.to_string() });
+        let x = &self.buffers[x];
+        if let Some(&value) = x.values[..rows * x.width].iter().find(|v| !v.is_finite()) {
+            self.work.steps.note_not_finite(batch, place, value);
         }
     }
 
-    fn read(&mut self, x: BufferId, rows: usize, out: &mut Vec<f32>) -> Result<(), DeviceError> {
-        if let Some(error) = self.not_finite.take() {
-            return Err(error);
-        }
-        let x = &self.buffers[x.0 as usize];
+    fn read(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        rows: usize,
+        out: &mut Vec<f32>,
+    ) -> Result<(), DeviceError> {
+        self.work.steps.report(batch)?;
+        let x = &self.buffers[x];
         out.extend_from_slice(&x.values[..rows * x.width]);
         Ok(())
     }

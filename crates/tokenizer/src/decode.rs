@@ -37,6 +37,16 @@ impl DecodeStream {
         Self { tokenizer, skip_special, state: State::new() }
     }
 
+    /// What `ids` hold back is theirs and comes no more.
+    pub(crate) fn after(tokenizer: Arc<Inner>, ids: &[TokenId], skip_special: bool) -> Self {
+        let mut stream = Self::new(tokenizer, skip_special);
+        let mut before = String::new();
+        ids.iter().for_each(|&id| stream.push_onto(id, &mut before));
+        stream.state.finish(&stream.tokenizer, &mut before);
+        stream.state.started |= !before.is_empty();
+        stream
+    }
+
     /// Adds an id; returns the text that is now final. An id outside the vocabulary adds nothing.
     pub fn push(&mut self, id: TokenId) -> String {
         let mut text = String::new();

@@ -35,6 +35,15 @@ pub enum Kind {
     WordPiece,
 }
 
+/// What [`Tokenizer::encode_as`] makes of text. By default the text alone, in which nothing is special.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Encoding {
+    /// Put before and after the text what the official tokenizer does.
+    pub add_special: bool,
+    /// Take spellings of special tokens in the text for these tokens.
+    pub parse_special: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) kind: Kind,
@@ -268,6 +277,17 @@ impl Tokenizer {
         }
     }
 
+    /// [`Self::encode`] or [`Self::encode_parse_special`], with or without what [`Self::wrap`] adds.
+    pub fn encode_as(&self, text: &str, encoding: Encoding) -> Vec<TokenId> {
+        let encoded =
+            if encoding.parse_special { self.encode_parse_special(text) } else { self.encode(text) };
+        if !encoding.add_special {
+            return encoded;
+        }
+        let (prefix, suffix) = self.wrap();
+        [prefix, &encoded, suffix].concat()
+    }
+
     /// What a plain call of the official tokenizer adds before and after the text that [`Self::encode`]
     /// encodes: nothing for BERT, whose encoding has it already.
     pub fn wrap(&self) -> (&[TokenId], &[TokenId]) {
@@ -329,6 +349,12 @@ impl Tokenizer {
     /// Incremental [`Self::decode_skip_special`].
     pub fn stream_skip_special(&self) -> DecodeStream {
         DecodeStream::new(Arc::clone(&self.inner), true)
+    }
+
+    /// As [`Self::stream`] or [`Self::stream_skip_special`], of ids that go on after others: a blank that SentencePiece
+    /// leaves out at the beginning of a text is no part of a beginning here.
+    pub fn stream_after(&self, ids: &[TokenId], skip_special: bool) -> DecodeStream {
+        DecodeStream::after(Arc::clone(&self.inner), ids, skip_special)
     }
 
     /// The bytes one token stands for, wherever it appears: spaces are spaces, a byte piece is its byte, a

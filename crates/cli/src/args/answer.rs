@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use glimmer_chat::Format;
-use glimmer_models::Family;
+use glimmer::{ContextLength, Family, Format};
 
 use super::values::{
-    ContextLength, Ids, above_zero, chat_format, finite, from_zero, logit_bias, one_of, share, top_p,
+    Ids, above_zero, chat_format, context_length, finite, from_zero, logit_bias, one_of, share, top_p,
 };
 use super::{DeviceArgs, ModelArgs};
 
@@ -84,7 +83,7 @@ Examples:
   printf '%s\\n' 'Hello!' '3 + 4?' | glimmer chat --quiet")]
 pub(crate) struct ChatArgs {
     /// A directory in Hugging Face layout, a .gguf file, or `demo`
-    #[arg(value_name = "MODEL", default_value = crate::demo::NAME)]
+    #[arg(value_name = "MODEL", default_value = glimmer::DEMO)]
     pub(crate) path: PathBuf,
 
     /// The model's generation, where its files leave it open or are wrong
@@ -108,7 +107,7 @@ pub(crate) struct ChatArgs {
     pub(crate) load: Option<PathBuf>,
 
     /// Tokens that the conversation may have, or `max` [default: what the model was trained for, at most 8192]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = context_length)]
     pub(crate) ctx: Option<ContextLength>,
 
     /// When the context is full: `stop` the answer, or `slide`: forget the oldest rounds
@@ -195,7 +194,7 @@ pub(crate) struct RunArgs {
     pub(crate) ignore_eos: bool,
 
     /// Tokens that prompt and answer may have together, or `max` [default: what the model was trained for, at most 8192]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = context_length)]
     pub(crate) ctx: Option<ContextLength>,
 
     #[command(flatten)]

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use glimmer::{ContextLength, KvType};
 use glimmer_models::export::WeightTypes;
-use glimmer_tensor::KvType;
 
-use super::values::{ContextLength, any_weight_types, one_of, positive, published_name, weight_types};
+use super::values::{any_weight_types, context_length, one_of, positive, published_name, weight_types};
 use super::{KV_TYPES, ModelArgs};
 
 /// Show what a model is: configuration, stop ids, tensors, memory
@@ -21,7 +21,7 @@ pub(crate) struct InspectArgs {
     pub(crate) model: ModelArgs,
 
     /// The context whose memory is shown, or `max` [default: what the model was trained for, at most 8192]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = context_length)]
     pub(crate) ctx: Option<ContextLength>,
 
     /// Precision of the key/value cache

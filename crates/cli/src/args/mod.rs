@@ -1,6 +1,6 @@
 //! The command line as typed: verbs, flags, their help.
 //!
-//! Nothing is decided here beyond syntax. What a flag means for a model is said in `model.rs`, `device.rs` and
+//! Nothing is decided here beyond syntax. What a flag means for a model is said in `model.rs` and
 //! `commands/`; completions and man pages are generated from these definitions.
 
 mod answer;
@@ -15,15 +15,14 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use glimmer_models::Family;
-use glimmer_tensor::{Compute, KvType};
+use glimmer::{Compute, DeviceKind, DeviceOptions, Family, KvType};
 
 pub(crate) use answer::{ChatArgs, OnFull, RunArgs, SamplingArgs};
 pub(crate) use files::{ConvertArgs, InspectArgs, SynthArgs};
 pub(crate) use measure::{BenchArgs, Figures, LogitsArgs, VerifyArgs};
 pub(crate) use serve::{BatchArgs, ServeArgs, ServedArgs};
 pub(crate) use text::{DetokenizeArgs, TemplateArgs, TokenizeArgs};
-pub(crate) use values::{ContextLength, Ids, parse_ids};
+pub(crate) use values::{Ids, parse_ids};
 use values::{one_of, positive};
 
 /// Run the GLM family of language models.
@@ -83,7 +82,7 @@ pub(crate) struct DeviceArgs {
     /// What computes: `cuda` is an NVIDIA card, `auto` that where there is one and otherwise the CPU; `reference` is slow
     /// and plain, what the others are measured against
     #[arg(long, value_name = "NAME", default_value = DEFAULT_DEVICE, value_parser = one_of(DEVICES))]
-    pub(crate) device: DeviceName,
+    pub(crate) device: DeviceKind,
 
     /// Threads to compute with [default: one per physical core]
     #[arg(long, short = 't', value_name = "N", value_parser = positive())]
@@ -99,6 +98,16 @@ pub(crate) struct DeviceArgs {
 }
 
 impl DeviceArgs {
+    /// As the library is told.
+    pub(crate) fn options(&self) -> DeviceOptions {
+        DeviceOptions {
+            kind: self.device,
+            threads: self.threads,
+            compute: self.compute,
+            kv_type: self.kv_type,
+        }
+    }
+
     /// The flags that say the same.
     pub(crate) fn as_flags(&self) -> Vec<String> {
         fn name<T: PartialEq>(names: &[(T, &'static str)], value: T) -> String {
@@ -133,20 +142,11 @@ pub(crate) fn command() -> Command {
     CommandLine::command().mut_args(with_variable).mut_subcommands(|verb| verb.mut_args(with_variable))
 }
 
-/// The names that `--device` takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DeviceName {
-    Auto,
-    Cpu,
-    Cuda,
-    Reference,
-}
-
-const DEVICES: [(DeviceName, &str); 4] = [
-    (DeviceName::Auto, "auto"),
-    (DeviceName::Cpu, "cpu"),
-    (DeviceName::Cuda, "cuda"),
-    (DeviceName::Reference, "reference"),
+const DEVICES: [(DeviceKind, &str); 4] = [
+    (DeviceKind::Auto, "auto"),
+    (DeviceKind::Cpu, "cpu"),
+    (DeviceKind::Cuda, "cuda"),
+    (DeviceKind::Reference, "reference"),
 ];
 /// A program that was built for cards uses one where it can.
 const DEFAULT_DEVICE: &str = if cfg!(feature = "cuda") { "auto" } else { "cpu" };

@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use glimmer_chat::Format;
-use glimmer_models::Family;
+use glimmer::{ContextLength, Family, Format, STEP_TOKENS};
 
-use super::values::{ContextLength, chat_format, one_of, positive};
+use super::values::{chat_format, context_length, one_of, positive};
 use super::{DeviceArgs, ModelArgs};
-use crate::model::STEP_TOKENS;
 
 /// Which models are served, and how much of the machine they get.
 #[derive(Debug, Args)]
@@ -31,7 +29,7 @@ pub(crate) struct ServedArgs {
     pub(crate) chat_format: Option<Format>,
 
     /// Tokens that prompt and answer may have together, or `max` [default: what the model was trained for, at most 8192]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = context_length)]
     pub(crate) ctx: Option<ContextLength>,
 
     /// Answers made at once; others wait
@@ -64,7 +62,7 @@ Examples:
     -d '{\"model\": \"demo\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello!\"}]}'")]
 pub(crate) struct ServeArgs {
     /// Directories in Hugging Face layout, .gguf files, or `demo`. The first is meant where a request cannot say which
-    #[arg(value_name = "MODEL", default_value = crate::demo::NAME)]
+    #[arg(value_name = "MODEL", default_value = glimmer::DEMO)]
     pub(crate) models: Vec<PathBuf>,
 
     #[command(flatten)]
@@ -186,7 +184,7 @@ pub(crate) struct BatchArgs {
     pub(crate) output: PathBuf,
 
     /// A directory in Hugging Face layout, a .gguf file, or `demo`; may be given several times
-    #[arg(long, short = 'm', value_name = "MODEL", default_value = crate::demo::NAME)]
+    #[arg(long, short = 'm', value_name = "MODEL", default_value = glimmer::DEMO)]
     pub(crate) model: Vec<PathBuf>,
 
     /// Take any model name in requests for the first model

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use glimmer_chat::Format;
+use glimmer::Format;
 
 use super::ModelArgs;
 use super::values::chat_format;

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use glimmer_chat::Format;
+use glimmer::{ContextLength, Format};
 use glimmer_models::export::WeightTypes;
 use glimmer_models::published_names;
 use glimmer_tensor::DType;
@@ -38,25 +38,13 @@ pub(crate) fn parse_ids(text: &str) -> Result<Vec<u32>, String> {
         .collect()
 }
 
-/// A context as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ContextLength {
-    /// This many tokens.
-    Tokens(usize),
-    /// As many as the model was trained for.
-    Trained,
-}
-
-impl FromStr for ContextLength {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse() {
-            _ if text == "max" => Ok(ContextLength::Trained),
-            // 2^30 is more than any position a rotary table has.
-            Ok(tokens) if (1..=1 << 30).contains(&tokens) => Ok(ContextLength::Tokens(tokens)),
-            _ => Err("a number of tokens from 1 to 1073741824, or `max`".to_owned()),
-        }
+/// A number of tokens, or `max`: as many as the model was trained for.
+pub(crate) fn context_length(text: &str) -> Result<ContextLength, String> {
+    match text.parse() {
+        _ if text == "max" => Ok(ContextLength::Trained),
+        // 2^30 is more than any position a rotary table has.
+        Ok(tokens) if (1..=1 << 30).contains(&tokens) => Ok(ContextLength::Tokens(tokens)),
+        _ => Err("a number of tokens from 1 to 1073741824, or `max`".to_owned()),
     }
 }
 
@@ -173,10 +161,10 @@ mod tests {
 
     #[test]
     fn context_lengths() {
-        assert_eq!("max".parse(), Ok(ContextLength::Trained));
-        assert_eq!("4096".parse(), Ok(ContextLength::Tokens(4096)));
+        assert_eq!(context_length("max"), Ok(ContextLength::Trained));
+        assert_eq!(context_length("4096"), Ok(ContextLength::Tokens(4096)));
         for wrong in ["0", "-1", "1e6", "", "1073741825"] {
-            assert!(wrong.parse::<ContextLength>().is_err(), "{wrong}");
+            assert!(context_length(wrong).is_err(), "{wrong}");
         }
     }
 }

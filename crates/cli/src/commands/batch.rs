@@ -4,7 +4,7 @@ use anyhow::bail;
 use glimmer_server::{Batch, Options};
 
 use crate::args::BatchArgs;
-use crate::commands::serve::{embedder, names, open};
+use crate::commands::serve::{names, open};
 use crate::terminal::Terminal;
 
 /// Answers, and says how it went.
@@ -13,12 +13,11 @@ pub(crate) fn run(args: &BatchArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let options = Options { any_model: args.any_model, ..Options::for_batch() };
     // What is wrong with the files is known before a model is loaded.
     let batch = Batch::open(&args.input, &args.output, options.limits.body)?;
-    let served = open(&args.model, names, &args.served, &args.device, terminal)?;
-    let embedder = args.served.embedding_model.as_deref().map(embedder).transpose()?;
+    let registry = open(&args.model, names, &args.served, &args.device, terminal)?;
     let bar = terminal.steps_bar("answering", batch.remaining() as u64);
     // As many as are computed, and as many again so that none of those waits for the next.
     let at_once = args.served.parallel.saturating_mul(2).min(args.served.queue);
-    let summary = batch.run(options, served, embedder, at_once, &mut |done| bar.set_position(done as u64))?;
+    let summary = batch.run(options, registry, at_once, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     let before = if summary.before > 0 { format!(", {} before", summary.before) } else { String::new() };
     terminal.note(&format!("{} requests answered{before}", summary.answered));

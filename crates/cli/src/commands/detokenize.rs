@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use anyhow::ensure;
-use glimmer_tokenizer::Tokenizer;
+use glimmer::Tokenizer;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{DetokenizeArgs, parse_ids};
-use crate::model::Model;
+use crate::model::files_at;
 use crate::{input, jsonl, output};
 
 /// A line of `--jsonl`.
@@ -24,13 +24,14 @@ struct Answer {
 
 /// Decodes and prints.
 pub(crate) fn run(args: &DetokenizeArgs) -> anyhow::Result<()> {
-    let tokenizer = Model::at(&args.model).tokenizer()?;
+    let files = files_at(&args.model)?;
+    let tokenizer = files.tokenizer()?;
     if args.format.jsonl {
         let file = args.ids.as_deref().map(Path::new);
-        return jsonl::answer(file, |Question { ids }| Ok(Answer { text: decode(&tokenizer, &ids, args)? }));
+        return jsonl::answer(file, |Question { ids }| Ok(Answer { text: decode(tokenizer, &ids, args)? }));
     }
     let ids = parse_ids(&input::text(args.ids.as_deref(), "the list of ids")?).map_err(anyhow::Error::msg)?;
-    let text = decode(&tokenizer, &ids, args)?;
+    let text = decode(tokenizer, &ids, args)?;
     if args.format.json { output::json_line(&Answer { text }) } else { output::print(&format!("{text}\n")) }
 }
 

@@ -3,22 +3,24 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use glimmer_chat::{ChatError, Format};
+use glimmer::{Format, ModelFiles, step_tokens};
 use glimmer_checkpoint::{Checkpoint, Kind, TensorInfo};
-use glimmer_models::{Block, DecoderSpec, Mlp, Positions, memory, published_name};
+use glimmer_models::{
+    Activation, Attention, DecoderSpec, FeedForward, Positions, Residual, Understood, WeightRole, memory,
+    published_name,
+};
 use glimmer_tensor::{DType, KvType, NormKind};
 use glimmer_tokenizer::{self as tokenizer, Tokenizer};
 use serde::Serialize;
 
 use crate::args::{InspectArgs, KV_TYPES};
-use crate::model::{Model, context, step_tokens};
+use crate::model::{context, files, spec};
+use crate::output;
 use crate::terminal::Terminal;
-use crate::{chat, output};
 
 /// Prints the report.
 pub(crate) fn run(args: &InspectArgs, terminal: &Terminal) -> anyhow::Result<()> {
-    let model = Model::new(&args.model);
-    let report = Report::of(&model, args, terminal)?;
+    let report = Report::of(&files(&args.model, None)?, args, terminal)?;
     if args.json { output::json(&report) } else { output::print(&report.to_string()) }
 }
 
@@ -118,29 +120,29 @@ struct Tensor {
 }
 
 impl Report {
-    fn of(model: &Model, args: &InspectArgs, terminal: &Terminal) -> anyhow::Result<Self> {
-        let checkpoint = model.checkpoint()?;
-        let tokenizer = model.tokenizer_if_any()?;
+    fn of(files: &ModelFiles, args: &InspectArgs, terminal: &Terminal) -> anyhow::Result<Self> {
+        let checkpoint = files.checkpoint()?;
+        let tokenizer = files.tokenizer_if_any()?;
         let only_tokenizer =
             checkpoint.kind() == Kind::None && checkpoint.config().is_none() && tokenizer.is_some();
-        let template = match chat::template(model, tokenizer.as_ref(), None) {
+        let template = match files.chat_template() {
             Ok(template) => Some(template),
-            Err(error) if matches!(error.downcast_ref(), Some(ChatError::UnknownFormat { .. })) => None,
+            Err(error) if error.is_unknown_format() => None,
             Err(error) => {
-                terminal.warn(&format!("{error:#}"));
+                terminal.warn(&error.to_string());
                 None
             }
         };
-        let stop_ids = chat::all_stop_ids(model, tokenizer.as_ref(), template.as_ref())?;
-        let spelling = |id| tokenizer.as_ref().map(|t| t.token_text(id)).filter(|text| !text.is_empty());
+        let stop_ids = files.stop_ids(template.as_ref())?;
+        let spelling = |id| tokenizer.map(|t| t.token_text(id)).filter(|text| !text.is_empty());
         let mut report = Report {
-            path: model.path().display().to_string(),
+            path: files.path().display().to_string(),
             format: format_name(checkpoint.kind()),
             family: None,
             published: None,
             config: None,
             memory: None,
-            tokenizer: tokenizer.as_ref().map(Vocabulary::of),
+            tokenizer: tokenizer.map(Vocabulary::of),
             chat_format: template.map(|template| template.format().map_or("jinja", Format::name)),
             stop_ids: stop_ids.into_iter().map(|id| StopId { id, token: spelling(id) }).collect(),
             types: by_type(checkpoint.tensors()),
@@ -148,14 +150,14 @@ impl Report {
             warnings: Vec::new(),
         };
         if !only_tokenizer {
-            let understood = model.understand(terminal)?;
-            let spec = &understood.spec;
+            let spec = spec(files, terminal)?;
+            let understood = files.understood()?;
             report.family = Some(spec.family.name());
             report.published = published_name(spec);
-            report.config = Some(Config::of(spec, checkpoint, understood.layout.head()));
+            report.config = Some(Config::of(understood, checkpoint));
             let context = context(args.ctx, spec, terminal);
             report.memory = Some(Memory::of(checkpoint, spec, context, args.kv_type));
-            report.warnings = understood.warnings;
+            report.warnings.clone_from(&understood.warnings);
         }
         Ok(report)
     }
@@ -205,45 +207,50 @@ impl fmt::Display for Report {
 }
 
 impl Config {
-    fn of(spec: &DecoderSpec, checkpoint: &Checkpoint, head: &str) -> Self {
+    fn of(understood: &Understood, checkpoint: &Checkpoint) -> Self {
+        let spec = &understood.spec;
+        // The published generations' layers are all alike.
+        let layer = &spec.layers[0];
+        let Attention::Heads { heads, qkv_bias, out_bias } = layer.attention;
+        let FeedForward::Dense { inner, activation, .. } = layer.feed_forward;
         let (positions, divisor) = match spec.positions {
             Positions::Sequential { divisor } => ("in order", divisor),
             Positions::ChatGlm6b { .. } => ("two per token, context seen both ways", 1.0),
         };
         let stored_head = match checkpoint.kind() {
             Kind::None => !spec.tied,
-            _ => checkpoint.info(&format!("{head}.weight")).is_some(),
+            _ => understood.stored(checkpoint, WeightRole::Head).is_some(),
         };
         Config {
-            layers: spec.layers,
+            layers: spec.layers.len(),
             hidden: spec.hidden,
-            ffn: spec.ffn,
+            ffn: inner,
             vocab: spec.vocab,
-            heads: spec.heads.heads,
-            kv_heads: spec.heads.kv_heads,
-            head_dim: spec.heads.head_dim,
+            heads: heads.heads,
+            kv_heads: heads.kv_heads,
+            head_dim: heads.head_dim,
             context: spec.context,
-            norm: match spec.norm {
+            norm: match layer.norm.kind {
                 NormKind::Rms => "RMSNorm",
                 NormKind::Layer => "LayerNorm",
             },
-            eps: spec.eps,
-            mlp: match spec.mlp {
-                Mlp::SwiGlu => "SwiGLU",
-                Mlp::Gelu => "GELU",
+            eps: layer.norm.eps,
+            mlp: match activation {
+                Activation::SwiGlu => "SwiGLU",
+                Activation::Gelu => "GELU",
             },
-            block: match spec.block {
-                Block::PreNorm => "norm before each part",
-                Block::Sandwich => "norms before and after each part",
-                Block::ScaledNormed { .. } => "residual from the norm, scaled",
+            block: match layer.residual {
+                Residual::PreNorm => "norm before each part",
+                Residual::Sandwich => "norms before and after each part",
+                Residual::ScaledNormed { .. } => "residual from the norm, scaled",
             },
             rope_base: spec.rope_base,
             rope_dims: spec.rope.sections.iter().map(|section| 2 * section.inv_freq.len()).sum(),
             rope_divisor: divisor,
             rope_magnitude: spec.rope.magnitude,
             positions,
-            qkv_bias: spec.qkv_bias,
-            linear_bias: spec.linear_bias,
+            qkv_bias,
+            linear_bias: out_bias,
             head: if stored_head { "stored" } else { "the embedding" },
         }
     }

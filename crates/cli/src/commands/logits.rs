@@ -1,14 +1,14 @@
 //! `glimmer logits`: the logits of every position of a prompt, as a safetensors file.
 
+use glimmer::{Compute, check_ids, indivisible};
 use glimmer_checkpoint::NewTensor;
 use glimmer_checkpoint::safetensors::SafetensorsFile;
-use glimmer_tensor::{Compute, DType};
+use glimmer_tensor::DType;
 
 use crate::args::LogitsArgs;
-use crate::model::{Model, check_ids, rows};
-use crate::sequence::Sequence;
+use crate::input;
+use crate::model::{device, files, load, spec};
 use crate::terminal::Terminal;
-use crate::{device, input};
 
 /// The name of the one tensor in the file.
 const TENSOR: &str = "logits";
@@ -19,32 +19,23 @@ const ROWS: usize = 64;
 /// Computes and writes.
 pub(crate) fn run(args: &LogitsArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let ids = input::ids(&args.ids)?;
-    let model = Model::new(&args.model);
-    let understood = model.understand(terminal)?;
-    let spec = &understood.spec;
+    let files = files(&args.model, None)?;
+    let spec = spec(&files, terminal)?;
     check_ids(&ids, spec)?;
-    let rows = rows(spec, &ids, ROWS)?;
+    let rows = indivisible(spec, &ids)?.max(ROWS);
     // Begun before the weights are loaded, so that a target that cannot be written is known at once.
     let shape = vec![ids.len(), spec.vocab];
     let tensor = NewTensor { name: TENSOR.to_owned(), dtype: DType::F32, shape };
-    let compute = device::compute(&args.device, Compute::F32);
-    let device = device::open(&args.device, compute, terminal)?;
+    let device = device(&args.device, Compute::F32, terminal)?;
     let source = format!("glimmer {}, {}", env!("CARGO_PKG_VERSION"), device.describe());
     let mut file = SafetensorsFile::create(&args.output, &[tensor], &[("source", &source)])?;
 
-    let decoder = model.load(&understood, device, terminal)?;
-    let kv_type = device::kv_type(&args.device, compute);
-    let mut sequence = Sequence::plan(decoder, ids.len(), rows, rows, kv_type)?;
-    sequence.begin(&ids)?;
-    let (mut logits, mut bytes) = (Vec::new(), Vec::new());
-    for chunk in ids.chunks(rows) {
-        let batch = sequence.batch(chunk, 0..chunk.len())?;
-        sequence.decoder.forward(&batch)?;
-        logits.clear();
-        sequence.decoder.logits(chunk.len(), &mut logits)?;
+    let mut sequence = load(&files, device, terminal)?.sequence(ids.len(), rows, rows)?;
+    let mut bytes = Vec::new();
+    sequence.logits(&ids, &mut |logits| -> anyhow::Result<()> {
         bytes.clear();
         bytes.extend(logits.iter().flat_map(|logit| logit.to_le_bytes()));
-        file.write(TENSOR, &bytes)?;
-    }
+        Ok(file.write(TENSOR, &bytes)?)
+    })?;
     Ok(file.finish()?)
 }

@@ -1,165 +1,100 @@
 //! `glimmer run`: answer a message, or continue a text or ids.
 
-use std::ops::ControlFlow;
 use std::time::Instant;
 
-use anyhow::{bail, ensure};
-use glimmer_chat::reply::{Decoding, Event, Reply};
-use glimmer_chat::{Conversation, Format, Message, Role};
-use glimmer_engine::{Request, Token};
-use glimmer_tokenizer::Tokenizer;
+use anyhow::{anyhow, ensure};
+use glimmer::{
+    Completion, Compute, ContextLength, Conversation, Encoding, Finish, Generation, GenerationParams, Limits,
+    Message, ModelFiles, ModelText, Part, Prompt, Reply, Role, Token, Tokenizer, check_ids, room_for_answer,
+};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::answer::{End, Progress, Timings, Usage, answer};
-use crate::args::{ContextLength, RunArgs};
-use crate::chat::{self, Speech};
-use crate::model::{Model, Room, check_ids, context, rows, step_tokens};
+use crate::args::RunArgs;
+use crate::model::{DEMO_LABEL, context, device, files, load, spec, tools, with_advice};
 use crate::printer::Printer;
-use crate::sampling::{Shown, sampling};
+use crate::sampling::{Shown, set_by_flags};
 use crate::terminal::Terminal;
-use crate::{demo, input, output};
+use crate::{input, output};
 
 /// Generates and prints.
 pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let start = Instant::now();
-    let model = Model::new(&args.model);
-    let Task { prompt, stop_ids, format, decoding, tokenizer } = Task::prepare(args, &model)?;
-    let understood = model.understand(terminal)?;
-    let spec = &understood.spec;
-    check_ids(&prompt, spec)?;
+    let files = files(&args.model, args.chat_format)?;
+    // Whatever is wrong with the prompt is known before any weight is read.
+    let prompt = prompt(args, &files)?;
+    let spec = spec(&files, terminal)?;
+    check_ids(&prompt.ids, spec)?;
     let context = context(args.ctx, spec, terminal);
-    if prompt.len() > context {
+    let most = args.sampling.max_tokens.unwrap_or(usize::MAX);
+    room_for_answer(prompt.ids.len(), most, context).map_err(|error| {
         let advice =
             if args.ctx == Some(ContextLength::Trained) { "" } else { "; --ctx N makes room for more" };
-        bail!("the prompt has {} tokens, the context {context}{advice}", prompt.len());
-    }
-    let max_tokens = args.sampling.max_tokens.unwrap_or(usize::MAX);
-    // No more slots than can be used.
-    let slots = context.min(prompt.len().saturating_add(max_tokens));
-    let rows = rows(spec, &prompt, step_tokens(spec))?;
-    let engine = model.engine(&understood, Room::for_one(slots, rows), &args.device, terminal)?;
-
-    let sampling = sampling(&args.sampling, model.checkpoint()?, format);
-    if model.is_demo() {
-        terminal.note(demo::LABEL);
-    }
-    if sampling.temperature > 0.0 && args.sampling.seed.is_none() && !args.json {
-        terminal.note(&format!("seed {}", sampling.seed));
-    }
-    let request = Request {
-        prompt,
-        max_tokens,
-        stop_ids,
-        sampling: sampling.clone(),
-        logprobs: args.logprobs.map(|n| n as usize),
-        ..Request::default()
-    };
-    let loaded = start.elapsed().as_secs_f64();
-    let mut answering =
-        Answering { decoding, printer: Printer::new(terminal), reply: Reply::default(), ids: 0 };
-    let (mut tokens, silent) = (Vec::new(), args.json);
-    let outcome = answer(&engine, request, &mut |progress| {
-        let Progress::Token(token) = progress else { return Ok(ControlFlow::Continue(())) };
-        let flow = answering.push(token.id, silent)?;
-        if args.logprobs.is_some() {
-            tokens.push(token);
-        }
-        Ok(flow)
+        anyhow!("{error}{advice}")
     })?;
-    let (reply, stopped) = answering.finish(silent)?;
-    if args.json {
-        return output::json(&Record {
-            model: model.name(),
-            text: &reply.text,
-            reasoning: &reply.reasoning,
-            tool_calls: calls(&reply),
-            finish_reason: finish_reason(outcome.end, &reply),
-            stop: stopped,
-            usage: outcome.usage,
-            load_seconds: loaded,
-            timings: outcome.timings,
-            sampling: Shown::from(&sampling),
-            logprobs: args.logprobs.map(|_| log_probabilities(&tokens, tokenizer.as_ref())),
-        });
+    let limits =
+        Limits::for_prompt(spec, ContextLength::Tokens(context), &prompt.ids, args.sampling.max_tokens)?;
+    let device = device(&args.device, Compute::Auto, terminal)?;
+    let engine = load(&files, device, terminal)?.start(&limits)?;
+    if files.source().is_demo() {
+        terminal.note(DEMO_LABEL);
     }
-    if outcome.end == End::ContextFull {
+    let mut params = GenerationParams {
+        max_tokens: args.sampling.max_tokens,
+        stop: args.sampling.stop.clone(),
+        ignore_eos: args.ignore_eos,
+        logprobs: args.logprobs.map(|n| n as usize),
+        ..engine.defaults(&prompt)
+    };
+    set_by_flags(&mut params.sampling, &args.sampling);
+    if params.sampling.temperature > 0.0 && args.sampling.seed.is_none() && !args.json {
+        terminal.note(&format!("seed {}", params.sampling.seed));
+    }
+    let sampling = Shown::from(&params.sampling);
+    let load_seconds = start.elapsed().as_secs_f64();
+    let generation = engine.generate(&prompt, params)?;
+    if args.json {
+        let record = Record::of(generation, engine.text(), load_seconds, sampling, args.logprobs.is_some())?;
+        return output::json(&record);
+    }
+    if print(generation, args.print_ids, terminal)? == Finish::ContextFull {
         terminal.note(&format!("the context of {context} tokens is full"));
     }
     Ok(())
 }
 
-/// What is needed of the tokenizer and the chat format, before any weight is read.
-struct Task {
-    prompt: Vec<u32>,
-    stop_ids: Vec<u32>,
-    format: Option<Format>,
-    /// What becomes of new ids; without it they are shown themselves.
-    decoding: Option<Decoding>,
-    tokenizer: Option<Tokenizer>,
-}
-
-impl Task {
-    fn prepare(args: &RunArgs, model: &Model) -> anyhow::Result<Self> {
-        let mut task = match &args.ids {
-            Some(ids) => Task::of_ids(args, model, input::ids(ids)?)?,
-            None => {
-                let text = prompt_text(args)?;
-                ensure!(!text.is_empty(), "the prompt is empty");
-                if args.raw {
-                    Task::of_text(args, model, &text)?
-                } else {
-                    Task::of_message(args, model, text)?
-                }
+/// What is to be continued.
+fn prompt(args: &RunArgs, files: &ModelFiles) -> anyhow::Result<Prompt> {
+    let prompt = match &args.ids {
+        Some(ids) => {
+            // Ids in, ids out: the model may well come without a tokenizer.
+            if !args.print_ids {
+                files.tokenizer()?;
             }
-        };
-        if args.ignore_eos {
-            task.stop_ids.clear();
+            Prompt::of_ids(input::ids(ids)?)
         }
-        if args.print_ids {
-            task.decoding = None;
+        None => {
+            let typed = prompt_text(args)?;
+            ensure!(!typed.is_empty(), "the prompt is empty");
+            files.tokenizer()?;
+            let text = ModelText::read(files)?;
+            if args.raw {
+                let encoding = Encoding { add_special: true, parse_special: args.parse_special };
+                text.continuation(&typed, encoding)?
+            } else {
+                let system = args.system.iter().map(|text| Message::new(Role::System, text));
+                let mut conversation =
+                    Conversation::new(system.chain([Message::new(Role::User, typed)]).collect());
+                conversation.tools = tools(args.tools.as_deref())?;
+                with_advice(if args.parse_special {
+                    text.prompt_parse_special(&conversation)
+                } else {
+                    text.prompt(&conversation)
+                })?
+            }
         }
-        Ok(task)
-    }
-
-    fn of_ids(args: &RunArgs, model: &Model, prompt: Vec<u32>) -> anyhow::Result<Self> {
-        // Ids in, ids out, no end of text to know: the model may well come without a tokenizer.
-        let tokenizer = match (args.print_ids, args.ignore_eos) {
-            (true, true) => None,
-            (true, false) => model.tokenizer_if_any()?,
-            (false, _) => Some(model.tokenizer()?),
-        };
-        let stop_ids = chat::all_stop_ids(model, tokenizer.as_ref(), None)?;
-        let decoding = tokenizer.as_ref().map(|tokenizer| plain(tokenizer, args));
-        Ok(Task { prompt, stop_ids, format: None, decoding, tokenizer })
-    }
-
-    fn of_text(args: &RunArgs, model: &Model, text: &str) -> anyhow::Result<Self> {
-        let tokenizer = model.tokenizer()?;
-        let (prefix, suffix) = tokenizer.wrap();
-        let encoded =
-            if args.parse_special { tokenizer.encode_parse_special(text) } else { tokenizer.encode(text) };
-        let prompt = [prefix, &encoded, suffix].concat();
-        let stop_ids = chat::all_stop_ids(model, Some(&tokenizer), None)?;
-        let decoding = Some(plain(&tokenizer, args));
-        Ok(Task { prompt, stop_ids, format: None, decoding, tokenizer: Some(tokenizer) })
-    }
-
-    fn of_message(args: &RunArgs, model: &Model, text: String) -> anyhow::Result<Self> {
-        let speech = Speech::open(model, args.chat_format)?;
-        let system = args.system.iter().map(|text| Message::new(Role::System, text));
-        let mut conversation = Conversation::new(system.chain([Message::new(Role::User, text)]).collect());
-        conversation.tools = chat::tools(args.tools.as_deref())?;
-        let prompt = speech.prompt(&conversation, args.parse_special)?;
-        let parser = speech.reply(&prompt, &conversation.tools, &args.sampling.stop);
-        Ok(Task {
-            prompt: prompt.ids,
-            stop_ids: speech.stop_ids,
-            format: speech.template.format(),
-            decoding: Some(Decoding::Reply(Box::new(parser))),
-            tokenizer: Some(speech.tokenizer),
-        })
-    }
+    };
+    Ok(if args.print_ids { prompt.answered_in_ids() } else { prompt })
 }
 
 /// The prompt as typed; a pipe's last line break belongs to the shell and not to the question.
@@ -173,64 +108,31 @@ fn prompt_text(args: &RunArgs) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Text as it is, up to a stop string.
-fn plain(tokenizer: &Tokenizer, args: &RunArgs) -> Decoding {
-    Decoding::plain(tokenizer.stream_skip_special(), args.sampling.stop.clone())
-}
-
-/// An answer on its way to standard output, or into a record.
-struct Answering<'t> {
-    decoding: Option<Decoding>,
-    printer: Printer<'t>,
-    reply: Reply,
-    ids: usize,
-}
-
-impl Answering<'_> {
-    fn push(&mut self, id: u32, silent: bool) -> anyhow::Result<ControlFlow<()>> {
-        let events = match &mut self.decoding {
-            Some(decoding) => decoding.push(id),
-            None => {
-                let separator = if self.ids > 0 { "," } else { "" };
-                self.ids += 1;
-                vec![Event::Text(format!("{separator}{id}"))]
-            }
-        };
-        self.show(events, silent)?;
-        let stopped = self.decoding.as_ref().is_some_and(|decoding| decoding.stopped().is_some());
-        Ok(if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    }
-
-    fn show(&mut self, events: Vec<Event>, silent: bool) -> anyhow::Result<()> {
-        for event in events {
-            if !silent {
-                self.printer.show(&event)?;
-            }
-            self.reply.push(event);
+/// Prints an answer as it is made, or its ids.
+fn print(mut generation: Generation, prints_ids: bool, terminal: &Terminal) -> anyhow::Result<Finish> {
+    let mut printer = Printer::new(terminal);
+    let mut separator = "";
+    for delta in &mut generation {
+        let delta = delta?;
+        for token in delta.tokens.iter().filter(|_| prints_ids) {
+            printer.show(&Part::Text(format!("{separator}{}", token.id)))?;
+            separator = ",";
         }
-        Ok(())
+        delta.parts.iter().try_for_each(|part| printer.show(part))?;
     }
-
-    /// The end of the answer: what was held back, and a line break.
-    fn finish(mut self, silent: bool) -> anyhow::Result<(Reply, Option<String>)> {
-        let (rest, stopped) = self.decoding.take().map(Decoding::finish).unwrap_or_default();
-        self.show(rest, silent)?;
-        if !silent {
-            self.printer.end()?;
-        }
-        Ok((self.reply, stopped))
-    }
+    printer.end()?;
+    Ok(generation.finish().cloned().unwrap_or(Finish::Cancelled))
 }
 
-/// What `--json` answers.
+/// What `--json` prints.
 #[derive(Serialize)]
-struct Record<'a> {
+struct Record {
     model: String,
-    text: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    reasoning: &'a str,
+    text: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reasoning: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<Call<'a>>,
+    tool_calls: Vec<Call>,
     /// OpenAI's words: `stop`, `length`, `tool_calls`.
     finish_reason: &'static str,
     /// The stop string that was met.
@@ -244,10 +146,27 @@ struct Record<'a> {
     logprobs: Option<Vec<LogProbability>>,
 }
 
+/// Tokens.
 #[derive(Serialize)]
-struct Call<'a> {
-    name: &'a str,
-    arguments: &'a Value,
+struct Usage {
+    prompt_tokens: usize,
+    cached_tokens: usize,
+    completion_tokens: usize,
+}
+
+/// Seconds, and tokens per second.
+#[derive(Serialize)]
+struct Timings {
+    first_token_seconds: f64,
+    total_seconds: f64,
+    prompt_tokens_per_second: f64,
+    tokens_per_second: f64,
+}
+
+#[derive(Serialize)]
+struct Call {
+    name: String,
+    arguments: Value,
 }
 
 #[derive(Serialize)]
@@ -260,16 +179,50 @@ struct LogProbability {
     top: Vec<LogProbability>,
 }
 
-fn calls(reply: &Reply) -> Vec<Call<'_>> {
-    reply.tool_calls.iter().map(|call| Call { name: &call.name, arguments: &call.arguments }).collect()
+impl Record {
+    fn of(
+        generation: Generation,
+        text: &ModelText,
+        load_seconds: f64,
+        sampling: Shown,
+        has_logprobs: bool,
+    ) -> anyhow::Result<Self> {
+        let Completion { reply, tokens, finish, usage, timings } = generation.complete()?;
+        let tokenizer = text.tokenizer().ok();
+        Ok(Record {
+            model: text.name().to_owned(),
+            finish_reason: finish_reason(&finish, &reply),
+            text: reply.text,
+            reasoning: reply.reasoning,
+            tool_calls: reply
+                .tool_calls
+                .into_iter()
+                .map(|call| Call { name: call.name, arguments: call.arguments })
+                .collect(),
+            stop: if let Finish::StopString(text) = finish { Some(text) } else { None },
+            usage: Usage {
+                prompt_tokens: usage.prompt,
+                cached_tokens: usage.cached,
+                completion_tokens: usage.completion,
+            },
+            load_seconds,
+            timings: Timings {
+                first_token_seconds: timings.first_token.as_secs_f64(),
+                total_seconds: timings.total.as_secs_f64(),
+                prompt_tokens_per_second: timings.prompt_tokens_per_second,
+                tokens_per_second: timings.tokens_per_second,
+            },
+            sampling,
+            logprobs: has_logprobs.then(|| log_probabilities(&tokens, tokenizer)),
+        })
+    }
 }
 
-fn finish_reason(end: End, reply: &Reply) -> &'static str {
-    match end {
-        End::Length | End::ContextFull => "length",
+fn finish_reason(finish: &Finish, reply: &Reply) -> &'static str {
+    match finish {
+        Finish::MaxTokens | Finish::ContextFull => "length",
         _ if !reply.tool_calls.is_empty() && !reply.unfinished_call => "tool_calls",
-        // Only a stop string breaks an answer off here.
-        End::Stop | End::Cancelled => "stop",
+        Finish::Stop | Finish::StopString(_) | Finish::ToolCalls | Finish::Cancelled => "stop",
     }
 }
 

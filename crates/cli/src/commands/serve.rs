@@ -1,32 +1,30 @@
 //! `glimmer serve`: models over HTTP.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::bail;
-use glimmer_chat::{ChatError, Format};
-use glimmer_engine::{Engine, Sampling};
-use glimmer_models::Encoder;
-use glimmer_server::{Chat, Embedder, Limits, Options, Served, Server, Text};
+use glimmer::{
+    Compute, ContextLength, Embedder, Engine, Limits, Loaded, Local, ModelText, Registry, Resolver, Source,
+};
+use glimmer_server::{Options, RequestLimits, Server};
 
-use crate::args::{DeviceArgs, SamplingArgs, ServeArgs, ServedArgs};
-use crate::model::{Model, Room, context, rows_of_any};
-use crate::sampling::sampling;
+use crate::WrongUsage;
+use crate::args::{DeviceArgs, ServeArgs, ServedArgs};
+use crate::model::{DEMO_LABEL, context, device, files, load, spec};
 use crate::terminal::Terminal;
-use crate::{WrongUsage, chat, demo};
 
 /// Serves until it is told to stop.
 pub(crate) fn run(args: &ServeArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let names = names(&args.models, &args.served)?;
     // What is wrong with the address or the keys is known before a model is loaded.
     let server = Server::start(options(args))?;
-    let served = open(&args.models, names, &args.served, &args.device, terminal)?;
-    let embedder = args.served.embedding_model.as_deref().map(embedder).transpose()?;
+    let registry = open(&args.models, names, &args.served, &args.device, terminal)?;
     let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
-    let written = served.iter().flat_map(|model| &model.names);
-    let listed: Vec<&str> = written.chain(embedder.iter().map(|one| &one.name)).map(String::as_str).collect();
+    let models = registry.all();
+    let listed: Vec<&str> = models.iter().flat_map(|model| &model.names).map(String::as_str).collect();
     let (listed, address) = (listed.join(", "), server.address());
-    server.ready(served, embedder);
+    server.ready(registry);
     terminal.note(&format!(
         "serving {listed} at {scheme}://{address}; {scheme}://{address}/docs says how to ask"
     ));
@@ -50,7 +48,7 @@ fn options(args: &ServeArgs) -> Options {
         log_file: args.log_file.clone(),
         otlp_endpoint: args.otlp_endpoint.clone().or_else(collector),
         is_silent: false,
-        limits: Limits {
+        limits: RequestLimits {
             body: args.max_body,
             answer_time: seconds(args.timeout),
             drain_time: seconds(args.drain_timeout),
@@ -58,7 +56,7 @@ fn options(args: &ServeArgs) -> Options {
             choices: args.max_choices,
             behind: args.max_behind,
             connections: args.max_connections,
-            ..Limits::default()
+            ..RequestLimits::default()
         },
     }
 }
@@ -74,7 +72,7 @@ fn collector() -> Option<String> {
 pub(crate) fn names(paths: &[PathBuf], args: &ServedArgs) -> anyhow::Result<Vec<Vec<String>>> {
     let given = &args.served_model_name;
     let names: Vec<Vec<String>> = match (paths.len(), given.len()) {
-        (_, 0) => paths.iter().map(|path| vec![Model::new(&args.model(path)).name()]).collect(),
+        (_, 0) => paths.iter().map(|path| vec![Source::from(path.as_path()).name()]).collect(),
         (1, _) => vec![given.clone()],
         (models, names) if models == names => given.iter().map(|name| vec![name.clone()]).collect(),
         (models, names) => {
@@ -83,7 +81,7 @@ pub(crate) fn names(paths: &[PathBuf], args: &ServedArgs) -> anyhow::Result<Vec<
             )))
         }
     };
-    let encoder = args.embedding_model.as_deref().map(|path| Model::at(path).name());
+    let encoder = args.embedding_model.as_deref().map(|path| Source::from(path).name());
     let mut all: Vec<&String> = names.iter().flatten().chain(&encoder).collect();
     all.sort_unstable();
     if let Some(twice) = all.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -100,83 +98,47 @@ pub(crate) fn open(
     args: &ServedArgs,
     device: &DeviceArgs,
     terminal: &Terminal,
-) -> anyhow::Result<Vec<Served>> {
-    paths.iter().zip(names).map(|(path, names)| open_one(path, names, args, device, terminal)).collect()
+) -> anyhow::Result<Registry> {
+    let registry = Registry::default();
+    for (path, names) in paths.iter().zip(names) {
+        let engine = open_one(path, &names[0], args, device, terminal)?;
+        registry.add(Loaded::engine(names, engine))?;
+    }
+    if let Some(path) = &args.embedding_model {
+        registry.add(Loaded::embedder(Embedder::open(Local.resolve(path)?)?))?;
+    }
+    Ok(registry)
 }
 
 fn open_one(
     path: &Path,
-    names: Vec<String>,
+    name: &str,
     args: &ServedArgs,
-    device: &DeviceArgs,
-    terminal: &Terminal,
-) -> anyhow::Result<Served> {
-    let model = Model::new(&args.model(path));
-    let tokenizer = model.tokenizer()?;
-    let template = match chat::template(&model, Some(&tokenizer), args.chat_format) {
-        Ok(template) => Some(template),
-        // A model that continues text is served without conversations.
-        Err(error) if matches!(error.downcast_ref(), Some(ChatError::UnknownFormat { .. })) => {
-            terminal.note(&format!("{}: nothing tells the chat format; only text is continued", names[0]));
-            None
-        }
-        Err(error) => return Err(error),
-    };
-    let published = |format: Option<Format>| -> anyhow::Result<Sampling> {
-        Ok(sampling(&SamplingArgs::default(), model.checkpoint()?, format))
-    };
-    let chat = match template {
-        Some(template) => Some(Chat {
-            stop_ids: chat::all_stop_ids(&model, Some(&tokenizer), Some(&template))?,
-            sampling: published(template.format())?,
-            template,
-        }),
-        None => None,
-    };
-    let text =
-        Text { stop_ids: chat::all_stop_ids(&model, Some(&tokenizer), None)?, sampling: published(None)? };
-    let engine = engine(&model, args, device, terminal)?;
-    if model.is_demo() {
-        terminal.note(demo::LABEL);
-    }
-    Ok(Served { names, engine, tokenizer, chat, text, created: created(path) })
-}
-
-fn engine(
-    model: &Model,
-    args: &ServedArgs,
-    device: &DeviceArgs,
+    device_args: &DeviceArgs,
     terminal: &Terminal,
 ) -> anyhow::Result<Engine> {
-    let understood = model.understand(terminal)?;
-    let context = context(args.ctx, &understood.spec, terminal);
-    let room = Room {
-        context,
-        slots: args.cache_tokens.unwrap_or(context * 2),
-        rows: rows_of_any(&understood.spec, context, args.step_tokens),
+    let files = files(&args.model(path), args.chat_format)?;
+    files.tokenizer()?;
+    match ModelText::read(&files)?.chat() {
+        // A model that continues text is served without conversations.
+        Err(error) if error.is_unknown_format() => {
+            terminal.note(&format!("{name}: nothing tells the chat format; only text is continued"));
+        }
+        result => drop(result?),
+    }
+    let context = context(args.ctx, spec(&files, terminal)?, terminal);
+    let limits = Limits {
+        context: ContextLength::Tokens(context),
+        cache_tokens: Some(args.cache_tokens.unwrap_or(context * 2)),
+        step_tokens: Some(args.step_tokens),
         running: args.parallel,
         waiting: args.queue,
+        ..Limits::default()
     };
-    model.engine(&understood, room, device, terminal)
-}
-
-/// Loads an encoder.
-pub(crate) fn embedder(path: &Path) -> anyhow::Result<Embedder> {
-    let model = Model::at(path);
-    let tokenizer = model.tokenizer()?;
-    let encoder = Encoder::open(model.checkpoint()?)?;
-    Ok(Embedder {
-        name: model.name(),
-        tokenizer,
-        max_tokens: encoder.max_tokens(),
-        width: encoder.width(),
-        embed: Box::new(move |texts| encoder.embed(texts).map_err(|error| error.to_string())),
-        created: created(path),
-    })
-}
-
-/// When the model's files were made; the one inside the program is as old as its process.
-fn created(path: &Path) -> u64 {
-    let made = std::fs::metadata(path).and_then(|file| file.modified()).unwrap_or_else(|_| SystemTime::now());
-    made.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    let device = device(device_args, Compute::Auto, terminal)?;
+    let engine = load(&files, device, terminal)?.start(&limits)?;
+    if files.source().is_demo() {
+        terminal.note(DEMO_LABEL);
+    }
+    Ok(engine)
 }

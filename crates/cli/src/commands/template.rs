@@ -3,14 +3,13 @@
 use std::path::Path;
 
 use anyhow::Context;
-use glimmer_chat::{ChatTemplate, Conversation};
-use glimmer_tokenizer::Tokenizer;
+use glimmer::{ChatTemplate, Conversation, Tokenizer};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::TemplateArgs;
-use crate::model::Model;
-use crate::{chat, input, jsonl, output};
+use crate::model::{files, tools, with_advice};
+use crate::{input, jsonl, output};
 
 /// What `--json` and `--jsonl` answer.
 #[derive(Serialize)]
@@ -21,26 +20,21 @@ struct Answer {
 
 /// Renders and prints.
 pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<()> {
-    let model = Model::new(&args.model);
+    let files = files(&args.model, args.chat_format)?;
     let file = args.conversation.as_deref();
-    let tools = chat::tools(args.tools.as_deref())?;
-    // Text alone needs no tokenizer; where there is one, its special tokens help to tell the format.
-    let tokenizer = model.tokenizer_if_any()?;
-    let template = chat::template(&model, tokenizer.as_ref(), args.chat_format)?;
+    let tools = tools(args.tools.as_deref())?;
+    let template = with_advice(files.chat_template())?;
     if !args.format.json && !args.format.jsonl {
         let rendered = template.render(&with_tools(read_conversation(file)?, &tools))?;
         return output::print(&format!("{}\n", rendered.prompt()));
     }
-    let tokenizer = match tokenizer {
-        Some(tokenizer) => tokenizer,
-        None => model.tokenizer()?,
-    };
+    let tokenizer = files.tokenizer()?;
     if args.format.jsonl {
         return jsonl::answer(file, |conversation| {
-            answer(args, &template, &tokenizer, with_tools(conversation, &tools))
+            answer(args, &template, tokenizer, with_tools(conversation, &tools))
         });
     }
-    output::json_line(&answer(args, &template, &tokenizer, with_tools(read_conversation(file)?, &tools))?)
+    output::json_line(&answer(args, &template, tokenizer, with_tools(read_conversation(file)?, &tools))?)
 }
 
 fn answer(

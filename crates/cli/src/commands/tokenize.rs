@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use glimmer_tokenizer::Tokenizer;
+use glimmer::{Encoding, Tokenizer};
 use serde::{Deserialize, Serialize};
 
 use crate::args::TokenizeArgs;
-use crate::model::Model;
+use crate::model::files_at;
 use crate::{input, jsonl, output};
 
 /// A line of `--jsonl`.
@@ -25,26 +25,18 @@ struct Answer {
 
 /// Tokenizes and prints.
 pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
-    let tokenizer = Model::at(&args.model).tokenizer()?;
+    let files = files_at(&args.model)?;
+    let tokenizer = files.tokenizer()?;
+    let encoding = Encoding { add_special: args.add_special, parse_special: args.parse_special };
     if args.format.jsonl {
         let file = args.text.as_deref().map(Path::new);
         return jsonl::answer(file, |Question { text }| {
-            Ok(answer(&tokenizer, encode(&tokenizer, &text, args)))
+            Ok(answer(tokenizer, tokenizer.encode_as(&text, encoding)))
         });
     }
     let text = input::text(args.text.as_deref(), "the text")?;
-    let ids = encode(&tokenizer, &text, args);
-    if args.format.json { output::json_line(&answer(&tokenizer, ids)) } else { output::ids(&ids) }
-}
-
-fn encode(tokenizer: &Tokenizer, text: &str, args: &TokenizeArgs) -> Vec<u32> {
-    let encoded =
-        if args.parse_special { tokenizer.encode_parse_special(text) } else { tokenizer.encode(text) };
-    if !args.add_special {
-        return encoded;
-    }
-    let (prefix, suffix) = tokenizer.wrap();
-    [prefix, &encoded, suffix].concat()
+    let ids = tokenizer.encode_as(&text, encoding);
+    if args.format.json { output::json_line(&answer(tokenizer, ids)) } else { output::ids(&ids) }
 }
 
 fn answer(tokenizer: &Tokenizer, ids: Vec<u32>) -> Answer {

@@ -5,17 +5,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
-use glimmer_engine::{Sampler, Sampling};
-use glimmer_models::{DecoderSpec, Positions, Stage, Understood};
-use glimmer_tensor::Compute;
+use glimmer::{Compute, ModelFiles, Sampler, Sampling, Sequence, check_ids, indivisible, step_tokens};
+use glimmer_models::{DecoderSpec, Positions, Stage};
 use serde::Serialize;
 
 use crate::args::VerifyArgs;
 use crate::golden::{self, Golden};
-use crate::model::{Model, check_ids, rows, step_tokens};
-use crate::sequence::Sequence;
+use crate::model::{device, files, load, spec};
 use crate::terminal::Terminal;
-use crate::{device, input, output};
+use crate::{input, output};
 
 /// The longest prompt and continuation that are computed.
 const MAX_TOKENS: usize = 1 << 17;
@@ -28,21 +26,20 @@ const RELATIVE_TOLERANCE: f32 = 1e-4;
 
 /// Compares, or makes the file to compare with.
 pub(crate) fn run(args: &VerifyArgs, terminal: &Terminal) -> anyhow::Result<()> {
-    let model = Model::new(&args.model);
-    let path = args.golden.clone().unwrap_or_else(|| model.directory().join(golden::FILE_NAME));
-    if args.make { make(args, &model, &path, terminal) } else { compare(args, &model, &path, terminal) }
+    let files = files(&args.model, None)?;
+    let path = args.golden.clone().unwrap_or_else(|| files.source().directory().join(golden::FILE_NAME));
+    if args.make { make(args, &files, &path, terminal) } else { compare(args, &files, &path, terminal) }
 }
 
-fn compare(args: &VerifyArgs, model: &Model, path: &Path, terminal: &Terminal) -> anyhow::Result<()> {
+fn compare(args: &VerifyArgs, files: &ModelFiles, path: &Path, terminal: &Terminal) -> anyhow::Result<()> {
     // The model comes first: when both are missing, that is what to say.
-    let understood = model.understand(terminal)?;
+    let spec = spec(files, terminal)?;
     ensure!(
         path.exists(),
         "{}: there is nothing to compare with; tools/make_golden.py makes it with transformers",
         path.display()
     );
     let golden = Golden::read(path)?;
-    let spec = &understood.spec;
     let shapes =
         golden.hidden.iter().map(|(state, values)| (format!("hidden.{state}"), values.len(), spec.hidden));
     let logits = [Some(&golden.logits), golden.continued.as_ref().map(|(_, logits)| logits)];
@@ -54,13 +51,12 @@ fn compare(args: &VerifyArgs, model: &Model, path: &Path, terminal: &Terminal) -
             path.display()
         );
     }
-    let states = 0..=spec.layers;
+    let states = 0..=spec.layers.len();
     if let Some(state) = golden.hidden.keys().find(|state| !states.contains(state)) {
         bail!("{}: `hidden.{state}` is of a layer that the model does not have", path.display());
     }
 
-    let mut answerer =
-        Answerer::load(args, model, &understood, &golden.prompts(), golden.new_ids.len(), terminal)?;
+    let mut answerer = Answerer::load(args, files, &golden.prompts(), golden.new_ids.len(), terminal)?;
     let first = answerer.answer(&golden.input_ids, true)?;
     let mut report = Report {
         golden: path.to_owned(),
@@ -94,13 +90,13 @@ fn compare(args: &VerifyArgs, model: &Model, path: &Path, terminal: &Terminal) -
         output::print(&report.to_string())?
     }
     match report.first_difference {
-        Some(first) => bail!("{}: differs from the stored answers, first at {first}", model.path().display()),
+        Some(first) => bail!("{}: differs from the stored answers, first at {first}", files.path().display()),
         None => Ok(()),
     }
 }
 
-fn make(args: &VerifyArgs, model: &Model, path: &Path, terminal: &Terminal) -> anyhow::Result<()> {
-    let understood = model.understand(terminal)?;
+fn make(args: &VerifyArgs, files: &ModelFiles, path: &Path, terminal: &Terminal) -> anyhow::Result<()> {
+    let spec = spec(files, terminal)?;
     ensure!(
         !path.exists(),
         "{}: already exists; remove it first, or name another with --golden",
@@ -108,9 +104,9 @@ fn make(args: &VerifyArgs, model: &Model, path: &Path, terminal: &Terminal) -> a
     );
     let input_ids = match &args.ids {
         Some(ids) => input::ids(ids)?,
-        None => default_prompt(&understood.spec),
+        None => default_prompt(spec),
     };
-    let mut answerer = Answerer::load(args, model, &understood, &[&input_ids], MADE_TOKENS, terminal)?;
+    let mut answerer = Answerer::load(args, files, &[&input_ids], MADE_TOKENS, terminal)?;
     let Answer { hidden, logits } = answerer.answer(&input_ids, true)?;
     let new_ids = answerer.continue_greedily(logits.clone(), MADE_TOKENS)?;
     let version = env!("CARGO_PKG_VERSION");
@@ -163,25 +159,21 @@ impl Answerer {
     /// Loads the model, with room for each of the prompts and `new` tokens after it.
     fn load(
         args: &VerifyArgs,
-        model: &Model,
-        understood: &Understood,
+        files: &ModelFiles,
         prompts: &[&[u32]],
         new: usize,
         terminal: &Terminal,
     ) -> anyhow::Result<Self> {
-        let spec = &understood.spec;
+        let spec = files.spec()?;
         let mut most_rows = 1;
         for prompt in prompts {
             check_ids(prompt, spec)?;
-            most_rows = most_rows.max(rows(spec, prompt, step_tokens(spec).min(prompt.len()))?);
+            most_rows = most_rows.max(indivisible(spec, prompt)?).max(step_tokens(spec).min(prompt.len()));
         }
         let slots = prompts.iter().map(|p| p.len()).max().unwrap_or(0) + new;
         ensure!(slots <= MAX_TOKENS, "a prompt of {slots} tokens is too long to verify with");
-        let compute = device::compute(&args.device, Compute::F32);
-        let kv_type = device::kv_type(&args.device, compute);
-        let device = device::open(&args.device, compute, terminal)?;
-        let decoder = model.load(understood, device, terminal)?;
-        let sequence = Sequence::plan(decoder, slots, most_rows, 1, kv_type)?;
+        let device = device(&args.device, Compute::F32, terminal)?;
+        let sequence = load(files, device, terminal)?.sequence(slots, most_rows, 1)?;
         Ok(Answerer { sequence, rows: most_rows })
     }
 

@@ -20,6 +20,25 @@ fn text(more: Value) -> Value {
 }
 
 #[test]
+fn prompt_and_answer_are_at_most_the_context() {
+    let server = Server::start(&["--ctx", "64"]);
+    let ask = |prompt: usize, max_tokens: usize| {
+        text(json!({"prompt": vec![5; prompt], "max_tokens": max_tokens, "ignore_eos": true}))
+    };
+    for (prompt, max_tokens, new) in [(63, 5, 1), (60, 5, 4), (60, 4, 4), (60, 3, 3), (64, 0, 0)] {
+        let whole = server.ask("/v1/completions", &ask(prompt, max_tokens));
+        assert_eq!(whole["usage"]["completion_tokens"], new, "{prompt} and {max_tokens}");
+        assert_eq!(whole["choices"][0]["finish_reason"], "length");
+    }
+    for (prompt, max_tokens) in [(64, 1), (65, 0), (65, 5)] {
+        let error = server.refused("/v1/completions", &ask(prompt, max_tokens), 400);
+        assert_eq!(error["code"], "context_length_exceeded");
+        let said = error["message"].as_str().unwrap();
+        assert!(said.contains(&format!("{prompt} tokens, the context 64")), "{said}");
+    }
+}
+
+#[test]
 fn conversations() {
     let server = Server::start(&[]);
     // Whole.

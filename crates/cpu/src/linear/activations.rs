@@ -18,7 +18,8 @@
 //! sum with in each sub-block ([`Lanes::start`], `-OFFSET * sum`); where they have minima, the sums that those are
 //! multiplied with. No type needs both.
 
-use super::lanes::{Integers, Lanes, Line, Task, Wide};
+use super::line::Line;
+use crate::lanes::{Integers, Kernel, Lanes};
 
 /// How activations are quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,9 +200,11 @@ pub(super) struct Quantize<'a, const N: usize> {
     pub(super) panel: &'a mut [u32],
 }
 
-impl<const N: usize> Task for Quantize<'_, N> {
+impl<const N: usize> Kernel for Quantize<'_, N> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<S: Wide>(self, s: S) {
+    fn run<S: Lanes>(self, s: S) {
         let Quantize { scheme, rows, cols, panel } = self;
         let mut blocks = [[0; MOST_WORDS]; N];
         let words = scheme.block_words();
@@ -250,7 +253,7 @@ fn quantize_32<S: Lanes>(s: S, x: &[f32; 32], scheme: Scheme, out: &mut [u32; MO
 
 /// Quantizes a [`Block256`] of one row.
 #[inline(always)]
-fn quantize_256<S: Wide>(s: S, x: &[f32; 256], scheme: Scheme, sub: usize, out: &mut [u32; MOST_WORDS]) {
+fn quantize_256<S: Lanes>(s: S, x: &[f32; 256], scheme: Scheme, sub: usize, out: &mut [u32; MOST_WORDS]) {
     let (mut scale, mut inverse) = scales(greatest(x));
     let mut quants = [0i8; 256];
     quantize(x, inverse, &mut quants);
@@ -329,14 +332,14 @@ fn halves(quants: &[i8]) -> [i32; 2] {
 
 /// Sums of the integers, and of their magnitudes, over 16 columns.
 #[inline(always)]
-fn sums_by_16<S: Wide>(s: S, quants: &[i8; 256]) -> ([i32; 16], [i32; 16]) {
+fn sums_by_16<S: Lanes>(s: S, quants: &[i8; 256]) -> ([i32; 16], [i32; 16]) {
     let (mut sums, mut sizes) = ([0; 16], [0; 16]);
     for (i, quants) in quants.as_chunks::<64>().0.iter().enumerate() {
         // Dot products with ones add up four bytes each.
         let (bytes, magnitudes) = (Line(quants.map(i8::cast_unsigned)), Line(quants.map(i8::unsigned_abs)));
         let [mut by_4, mut sizes_by_4] = [Line::ZERO; 2];
-        s.store(s.dot(Integers::Wide, s.splat(0), s.bytes(1), s.load(&bytes)), &mut by_4);
-        s.store(s.dot(Integers::Wide, s.splat(0), s.load(&magnitudes), s.bytes(1)), &mut sizes_by_4);
+        by_4.set_words(s, s.dot(Integers::Wide, s.splat_i(0), s.bytes(1), bytes.words(s)));
+        sizes_by_4.set_words(s, s.dot(Integers::Wide, s.splat_i(0), magnitudes.words(s), s.bytes(1)));
         for (lines, out) in [(by_4, &mut sums), (sizes_by_4, &mut sizes)] {
             for (j, out) in out[4 * i..4 * i + 4].iter_mut().enumerate() {
                 *out = (0..4).map(|k| lines.word(4 * j + k).cast_signed()).sum();

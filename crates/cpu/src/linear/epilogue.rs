@@ -1,7 +1,8 @@
 //! What happens to the sums of a tile before they are stored: bias, residual, activation function.
 
 use super::formats::GROUP;
-use super::lanes::{Line, Task, Wide};
+use super::line::Line;
+use crate::lanes::{Kernel, Lanes, exp};
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use std::marker::PhantomData;
 
@@ -81,22 +82,24 @@ impl Finishing<'_> {
     ///
     /// # Safety
     /// Nobody else may use these columns of these rows of the output now.
-    pub(super) unsafe fn run<S: Wide>(self, s: S) {
+    pub(super) unsafe fn run<S: Lanes>(self, s: S) {
         s.run(Finisher(self));
     }
 }
 
 struct Finisher<'a>(Finishing<'a>);
 
-impl Task for Finisher<'_> {
+impl Kernel for Finisher<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<S: Wide>(self, s: S) {
+    fn run<S: Lanes>(self, s: S) {
         let t = self.0;
         let biases =
-            t.bias.map(|lines| [0, 1, 2, 3].map(|i| lines.get(i).map_or(s.splat_f(0.0), |l| s.load_f(l))));
+            t.bias.map(|lines| [0, 1, 2, 3].map(|i| lines.get(i).map_or(s.splat(0.0), |l| l.floats(s))));
         let sum = |side: usize, r: usize, line: usize| {
-            let sum = s.load_f(&t.sums[line]);
-            biases.map_or(sum, |biases| s.add_f(sum, biases[2 * side + r]))
+            let sum = t.sums[line].floats(s);
+            biases.map_or(sum, |biases| s.add(sum, biases[2 * side + r]))
         };
         for i in 0..t.rows {
             let (p, c) = (i / t.panel, i % t.panel);
@@ -115,7 +118,7 @@ impl Task for Finisher<'_> {
                     Finish::Gelu => gelu(s, y),
                     Finish::SwiGlu => {
                         let value = sum(1, r, at + t.value.expect("a gated matrix has values"));
-                        s.mul_f(silu(s, y), value)
+                        s.mul(silu(s, y), value)
                     }
                     Finish::Residual { from, scale } => {
                         let from = match from {
@@ -123,13 +126,13 @@ impl Task for Finisher<'_> {
                             None => to.cast_const(),
                         };
                         // Rows are far apart in memory: the processor does not see by itself what comes next.
-                        s.prefetch_near(from.wrapping_add(AHEAD * t.out.width).cast());
+                        s.prefetch_near(from.wrapping_add(AHEAD * t.out.width));
                         // SAFETY: `n` values are readable there: of the slice, or of the output as `at` checked.
-                        s.fma(unsafe { read(s, from, n) }, s.splat_f(scale), y)
+                        s.mul_add(unsafe { read(s, from, n) }, s.splat(scale), y)
                     }
                 };
                 // Many rows make an output that no cache keeps until it is read. What was just read is in the cache.
-                let stream = t.rows > S::COLUMNS
+                let stream = t.rows > S::PAIRS
                     && n == GROUP
                     && !matches!(t.finish, Finish::Residual { from: None, .. })
                     && to.addr().is_multiple_of(size_of::<Line>());
@@ -146,16 +149,16 @@ impl Task for Finisher<'_> {
 /// # Safety
 /// They must be readable.
 #[inline(always)]
-unsafe fn read<S: Wide>(s: S, from: *const f32, n: usize) -> S::F {
+unsafe fn read<S: Lanes>(s: S, from: *const f32, n: usize) -> S::F {
     if n == GROUP {
         // SAFETY: the caller's promise.
-        return unsafe { s.read(from) };
+        return unsafe { s.load(from) };
     }
     let mut all = [0f32; GROUP];
     // SAFETY: the caller's promise; `n` is below the array's length.
     unsafe { std::ptr::copy_nonoverlapping(from, all.as_mut_ptr(), n.min(GROUP)) };
     // SAFETY: an array of sixteen floats.
-    unsafe { s.read(all.as_ptr()) }
+    unsafe { s.load(all.as_ptr()) }
 }
 
 /// Writes the first `n` floats.
@@ -163,53 +166,37 @@ unsafe fn read<S: Wide>(s: S, from: *const f32, n: usize) -> S::F {
 /// # Safety
 /// They must be writable.
 #[inline(always)]
-unsafe fn write<S: Wide>(s: S, x: S::F, to: *mut f32, n: usize) {
+unsafe fn write<S: Lanes>(s: S, x: S::F, to: *mut f32, n: usize) {
     if n == GROUP {
         // SAFETY: the caller's promise.
-        return unsafe { s.write(x, to) };
+        return unsafe { s.store(x, to) };
     }
     let mut all = [0f32; GROUP];
     // SAFETY: an array of sixteen floats.
-    unsafe { s.write(x, all.as_mut_ptr()) };
+    unsafe { s.store(x, all.as_mut_ptr()) };
     // SAFETY: the caller's promise; `n` is below the array's length.
     unsafe { std::ptr::copy_nonoverlapping(all.as_ptr(), to, n.min(GROUP)) };
 }
 
 /// `x / (1 + e^-x)`.
 #[inline(always)]
-fn silu<S: Wide>(s: S, x: S::F) -> S::F {
-    let minus = s.sub_f(s.splat_f(0.0), x);
-    s.div_f(x, s.add_f(s.splat_f(1.0), exp(s, minus)))
+fn silu<S: Lanes>(s: S, x: S::F) -> S::F {
+    logistic(s, x, s.sub(s.splat(0.0), x))
 }
 
 /// `x (1 + tanh z) / 2` with `z = sqrt(2 / pi) x (1 + 0.044715 x^2)`, which is `x / (1 + e^-2z)`.
 #[inline(always)]
-fn gelu<S: Wide>(s: S, x: S::F) -> S::F {
+fn gelu<S: Lanes>(s: S, x: S::F) -> S::F {
     // sqrt(2 / pi) = 2 / sqrt(pi) / sqrt(2)
-    let factor = s.mul_f(x, s.splat_f(-2.0 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2));
-    let cubic = s.fma(s.mul_f(x, x), s.splat_f(0.044715), s.splat_f(1.0));
-    s.div_f(x, s.add_f(s.splat_f(1.0), exp(s, s.mul_f(factor, cubic))))
+    let factor = s.mul(x, s.splat(-2.0 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2));
+    let cubic = s.mul_add(s.mul(x, x), s.splat(0.044715), s.splat(1.0));
+    logistic(s, x, s.mul(factor, cubic))
 }
 
-/// `e^x` within 2 ulp, for `x` drawn to -87..88. Not a number stays so.
-///
-/// `x = n ln 2 + r` with `|r| <= ln 2 / 2`; `e^r` is a polynomial (Cephes' `expf`, Moshier), and `2^n` is made of bits:
-/// adding 1.5 * 2^23 rounds to the nearest integer, which then stands in the low bits.
+/// `x / (1 + e^z)`, for `z` drawn to at most 88. Not a number stays so.
 #[inline(always)]
-fn exp<S: Wide>(s: S, x: S::F) -> S::F {
-    const ROUND: f32 = 12_582_912.0;
-    // In this order both keep what is not a number.
-    let x = s.min_f(s.splat_f(88.0), s.max_f(s.splat_f(-87.0), x));
-    let shifted = s.fma(x, s.splat_f(std::f32::consts::LOG2_E), s.splat_f(ROUND));
-    let n = s.sub_f(shifted, s.splat_f(ROUND));
-    // ln 2 in two parts, the first of few bits.
-    let r = s.fma(n, s.splat_f(-355.0 / 512.0), x);
-    let r = s.fma(n, s.splat_f(2.121_944_4e-4), r);
-    let mut p = s.splat_f(1.987_569_1e-4);
-    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-        p = s.fma(p, r, s.splat_f(c));
-    }
-    let e = s.add_f(s.fma(s.mul_f(r, r), p, r), s.splat_f(1.0));
-    let power = s.add(s.shl(s.bits(shifted), 23), s.bits(s.splat_f(1.0)));
-    s.mul_f(e, s.of_bits(power))
+fn logistic<S: Lanes>(s: S, x: S::F, z: S::F) -> S::F {
+    // The order keeps a NaN.
+    let z = s.min(s.splat(88.0), z);
+    s.div(x, s.add(s.splat(1.0), exp(s, z)))
 }

@@ -6,9 +6,10 @@
 
 #![allow(clippy::needless_range_loop, reason = "a tile's rows and columns index several arrays at once")]
 
-use super::formats::{By32, By256, Floats, ForFormat, for_format, quads_by_sub};
+use super::formats::{By32, By256, Floats, ForFormat, GROUP, for_format, quads_by_sub};
 use super::integer::{Sums, ask, load, store};
-use super::lanes::{Lanes, Line, Task, Wide};
+use super::line::Line;
+use crate::lanes::{Kernel, Lanes};
 use glimmer_tensor::DType;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -27,22 +28,14 @@ pub(super) const READY_FLOATS: usize = 2 * DECODED;
 /// Integers of four columns as floats, `offset` lower.
 #[inline(always)]
 fn unpack_quad<S: Lanes>(s: S, quad: S::I, offset: i32) -> [S::F; 4] {
-    let byte = |n| s.float(s.sub(s.and(s.shr(quad, n), s.splat(255)), s.splat(offset)));
+    let byte = |n| s.float(s.sub_i(s.and(s.shr(quad, n), s.splat_i(255)), s.splat_i(offset)));
     [byte(0), byte(8), byte(16), byte(24)]
 }
 
-/// The decoded columns of a tile go to `out[column * stride + r - first]`.
+/// The decoded columns of a tile: two lines, groups 0 and 1, for each.
 trait Decode {
-    /// Decodes group `r` in `columns`, which begin at a multiple of [`CHUNK`], to every `stride`th element of `out`.
-    fn decode<S: Lanes>(
-        s: S,
-        tile: &[Line],
-        cols: usize,
-        columns: Range<usize>,
-        r: usize,
-        stride: usize,
-        out: &mut [S::F],
-    );
+    /// Decodes group `r` in `columns`, which begin at a multiple of [`CHUNK`].
+    fn decode<S: Lanes>(s: S, tile: &[Line], cols: usize, columns: Range<usize>, r: usize, out: &mut [Line]);
 }
 
 struct Of32<F>(PhantomData<F>);
@@ -51,17 +44,9 @@ struct OfFloats<F>(PhantomData<F>);
 
 impl<F: By32> Decode for Of32<F> {
     #[inline(always)]
-    fn decode<S: Lanes>(
-        s: S,
-        tile: &[Line],
-        cols: usize,
-        columns: Range<usize>,
-        r: usize,
-        stride: usize,
-        out: &mut [S::F],
-    ) {
+    fn decode<S: Lanes>(s: S, tile: &[Line], cols: usize, columns: Range<usize>, r: usize, out: &mut [Line]) {
         let (head, body) = tile.split_at(F::HEAD);
-        for (b, out) in (columns.start / 32..).zip(out.chunks_mut(32 * stride)) {
+        for (b, out) in (columns.start / 32..).zip(out.chunks_mut(2 * 32)) {
             let tail;
             let unit = if b < cols / 32 {
                 &body[b * F::UNIT..][..F::UNIT]
@@ -74,12 +59,12 @@ impl<F: By32> Decode for Of32<F> {
             for i in 0..4 {
                 for (quad, integers) in F::quads(i).into_iter().zip(F::integers(s, unit, r, i)) {
                     for (b, integer) in unpack_quad(s, integers, F::OFFSET).into_iter().enumerate() {
-                        let mut value = s.mul_f(integer, scale);
+                        let mut value = s.mul(integer, scale);
                         if F::MIN {
-                            value = s.add_f(value, minimum);
+                            value = s.add(value, minimum);
                         }
-                        if let Some(out) = out.get_mut((4 * quad + b) * stride) {
-                            *out = value;
+                        if let Some(out) = out.get_mut(2 * (4 * quad + b) + r) {
+                            out.set_floats(s, value);
                         }
                     }
                 }
@@ -96,28 +81,27 @@ impl<F: By256> Decode for Of256<F> {
         _cols: usize,
         columns: Range<usize>,
         r: usize,
-        stride: usize,
-        out: &mut [S::F],
+        out: &mut [Line],
     ) {
-        for (part, out) in (columns.start / 32..).zip(out.chunks_mut(32 * stride)) {
+        for (part, out) in (columns.start / 32..).zip(out.chunks_mut(2 * 32)) {
             let (unit, g) = (&tile[part / 8 * F::UNIT..][..F::UNIT], part % 8);
             let (d, dmin) = (F::d(s, unit, r), F::dmin(s, unit, r));
             let scales = F::scales(s, unit, r);
             let subs = 32 / F::SUB;
             for i in 0..4 {
                 let sub = g * subs + i * subs / 4;
-                let scale = s.mul_f(d, s.float(F::scale(s, &scales, sub)));
+                let scale = s.mul(d, s.float(F::scale(s, &scales, sub)));
                 let pair = F::minima(s, &scales, sub / 2);
-                let minimum = s.and(s.shr(pair, 16 * (sub % 2) as u32), s.splat(255));
-                let minimum = s.mul_f(dmin, s.float(minimum));
+                let minimum = s.and(s.shr(pair, 16 * (sub % 2) as u32), s.splat_i(255));
+                let minimum = s.mul(dmin, s.float(minimum));
                 for (quad, integers) in quads_by_sub(F::SUB, i).into_iter().zip(F::integers(s, unit, r, g, i))
                 {
                     for (b, integer) in unpack_quad(s, integers, F::OFFSET).into_iter().enumerate() {
-                        let mut value = s.mul_f(scale, integer);
+                        let mut value = s.mul(scale, integer);
                         if F::MIN {
-                            value = s.sub_f(value, minimum);
+                            value = s.sub(value, minimum);
                         }
-                        out[(4 * quad + b) * stride] = value;
+                        out[2 * (4 * quad + b) + r].set_floats(s, value);
                     }
                 }
             }
@@ -133,17 +117,16 @@ impl<F: Floats> Decode for OfFloats<F> {
         _cols: usize,
         columns: Range<usize>,
         r: usize,
-        stride: usize,
-        out: &mut [S::F],
+        out: &mut [Line],
     ) {
         let units = tile[columns.start * F::UNIT..].chunks_exact(F::UNIT);
-        for (unit, out) in units.zip(out.iter_mut().step_by(stride)).take(columns.len()) {
-            *out = F::values(s, unit, r);
+        for (unit, out) in units.zip(out.as_chunks_mut::<2>().0).take(columns.len()) {
+            out[r].set_floats(s, F::values(s, unit, r));
         }
     }
 }
 
-/// Decodes columns of a tile: two lines, groups 0 and 1, for each.
+/// Decodes columns of a tile.
 struct DecodeColumns<'a, D> {
     tile: &'a [Line],
     cols: usize,
@@ -152,23 +135,25 @@ struct DecodeColumns<'a, D> {
     decoder: PhantomData<D>,
 }
 
-impl<D: Decode> Task for DecodeColumns<'_, D> {
+impl<D: Decode> Kernel for DecodeColumns<'_, D> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<S: Wide>(self, s: S) {
+    fn run<S: Lanes>(self, s: S) {
         // The part of the packed tile that these columns take, near enough: all take the same.
         let line = |column: usize| self.tile.len() * column / self.cols;
         for i in line(self.columns.start)..line(self.columns.end) {
             ask(s, self.tile.as_ptr().wrapping_add(i));
         }
-        let out = &mut s.floats(self.ready)[..2 * self.columns.len()];
+        let out = &mut self.ready[..2 * self.columns.len()];
         for r in 0..2 {
-            D::decode(s, self.tile, self.cols, self.columns.clone(), r, 2, &mut out[r..]);
+            D::decode(s, self.tile, self.cols, self.columns.clone(), r, out);
         }
     }
 }
 
 /// Decodes the columns of a tile of `dtype` into `ready`.
-pub(super) fn decode_columns<S: Wide>(
+pub(super) fn decode_columns<S: Lanes>(
     s: S,
     dtype: DType,
     tile: &[Line],
@@ -177,13 +162,13 @@ pub(super) fn decode_columns<S: Wide>(
     ready: &mut [Line],
 ) {
     struct Columns<'a, S>(S, &'a [Line], usize, Range<usize>, &'a mut [Line]);
-    impl<'a, S: Wide> Columns<'a, S> {
+    impl<'a, S: Lanes> Columns<'a, S> {
         fn run<D: Decode>(self) {
             let Columns(s, tile, cols, columns, ready) = self;
             s.run(DecodeColumns::<D> { tile, cols, columns, ready, decoder: PhantomData });
         }
     }
-    impl<S: Wide> ForFormat for Columns<'_, S> {
+    impl<S: Lanes> ForFormat for Columns<'_, S> {
         type Output = ();
         fn by32<F: By32>(self) {
             self.run::<Of32<F>>();
@@ -198,35 +183,24 @@ pub(super) fn decode_columns<S: Wide>(
     for_format(dtype, Columns(s, tile, cols, columns, ready)).expect("packed matrices hold weights");
 }
 
-/// Decodes one row of a tile, that of a lane (which `s` is) in group `r`.
-pub(super) fn decode_row<S: Lanes>(s: S, dtype: DType, tile: &[Line], r: usize, out: &mut [S::F]) {
-    struct Row<'a, S: Lanes>(S, &'a [Line], usize, &'a mut [S::F]);
-    impl<S: Lanes> Row<'_, S> {
-        fn run<D: Decode>(self) {
-            let Row(s, tile, r, out) = self;
-            D::decode(s, tile, out.len(), 0..out.len(), r, 1, out);
+/// Decodes row `row` of a tile of `dtype`.
+pub(super) fn decode_row<S: Lanes>(s: S, dtype: DType, tile: &[Line], row: usize, out: &mut [f32]) {
+    let (r, lane, cols) = (row / GROUP, row % GROUP, out.len());
+    let mut ready = [Line::ZERO; READY_FLOATS];
+    for (i, out) in out.chunks_mut(DECODED).enumerate() {
+        let columns = i * DECODED..i * DECODED + out.len();
+        decode_columns(s, dtype, tile, cols, columns, &mut ready);
+        for (out, lines) in out.iter_mut().zip(ready.as_chunks::<2>().0) {
+            *out = f32::from_bits(lines[r].word(lane));
         }
     }
-    impl<S: Lanes> ForFormat for Row<'_, S> {
-        type Output = ();
-        fn by32<F: By32>(self) {
-            self.run::<Of32<F>>();
-        }
-        fn by256<F: By256>(self) {
-            self.run::<Of256<F>>();
-        }
-        fn floats<F: Floats>(self) {
-            self.run::<OfFloats<F>>();
-        }
-    }
-    for_format(dtype, Row(s, tile, r, out)).expect("packed matrices hold weights");
 }
 
 /// Some decoded chunks of a tile times `N` rows.
 pub(super) struct Multiply<'a, const N: usize> {
     /// Two lines for each column.
     pub(super) ready: &'a [Line],
-    /// The rows' values in these columns: a panel of [`Wide::COLUMNS`] rows, of which the first `N` count.
+    /// The rows' values in these columns: a panel of [`PAIRS`](crate::lanes::FloatLanes::PAIRS) rows, of which the first `N` count.
     pub(super) panel: &'a [f32],
     /// Whether these chunks are the first of their tile.
     pub(super) first: bool,
@@ -234,22 +208,24 @@ pub(super) struct Multiply<'a, const N: usize> {
     pub(super) sums: &'a mut [Line],
 }
 
-impl<const N: usize> Task for Multiply<'_, N> {
+impl<const N: usize> Kernel for Multiply<'_, N> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<S: Wide>(self, s: S) {
-        if N > S::COLUMNS {
+    fn run<S: Lanes>(self, s: S) {
+        if N > S::PAIRS {
             unreachable!("panels are as wide as tiles at most");
         }
         let lines = &mut self.sums[..2 * N];
-        let chunks = self.ready.as_chunks::<2>().0.chunks(CHUNK).zip(self.panel.chunks(CHUNK * S::COLUMNS));
+        let chunks = self.ready.as_chunks::<2>().0.chunks(CHUNK).zip(self.panel.chunks(CHUNK * S::PAIRS));
         for (chunk, (ready, panel)) in chunks.enumerate() {
-            let mut sums = [[s.splat_f(0.0); N]; 2];
-            for ([first, second], x) in ready.iter().zip(panel.chunks_exact(S::COLUMNS)) {
-                let (first, second) = (s.load_f(first), s.load_f(second));
+            let mut sums = [[s.splat(0.0); N]; 2];
+            for ([first, second], x) in ready.iter().zip(panel.chunks_exact(S::PAIRS)) {
+                let (first, second) = (first.floats(s), second.floats(s));
                 for c in 0..N {
-                    let x = s.splat_f(x[c]);
-                    sums[0][c] = s.fma(first, x, sums[0][c]);
-                    sums[1][c] = s.fma(second, x, sums[1][c]);
+                    let x = s.splat(x[c]);
+                    sums[0][c] = s.mul_add(first, x, sums[0][c]);
+                    sums[1][c] = s.mul_add(second, x, sums[1][c]);
                 }
             }
             for r in 0..2 {
@@ -257,8 +233,8 @@ impl<const N: usize> Task for Multiply<'_, N> {
                     let line = &mut lines[r * N + c];
                     // The first sum itself, not zero plus it: zeros have signs.
                     let is_first = self.first && chunk == 0;
-                    let total = if is_first { sums[r][c] } else { s.add_f(s.load_f(line), sums[r][c]) };
-                    s.store_f(total, line);
+                    let total = if is_first { sums[r][c] } else { s.add(line.floats(s), sums[r][c]) };
+                    line.set_floats(s, total);
                 }
             }
         }
@@ -274,14 +250,16 @@ pub(super) struct FewFloats<'a, F, const N: usize> {
     pub(super) format: PhantomData<F>,
 }
 
-impl<F: Floats, const N: usize> Task for FewFloats<'_, F, N> {
+impl<F: Floats, const N: usize> Kernel for FewFloats<'_, F, N> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<S: Wide>(self, s: S) {
-        if N > S::COLUMNS {
+    fn run<S: Lanes>(self, s: S) {
+        if N > S::PAIRS {
             unreachable!("panels are as wide as tiles at most");
         }
         let cols = columns_of::<F, N>(&self.rows, self.tile);
-        let mut totals = [[s.splat_f(0.0); N]; 2];
+        let mut totals = [[s.splat(0.0); N]; 2];
         for start in (0..cols).step_by(CHUNK) {
             add_chunk::<S, F, N, true>(s, self.tile, &self.rows, start..cols.min(start + CHUNK), &mut totals);
         }
@@ -299,17 +277,19 @@ pub(super) struct TurnsFloats<'a, F, const N: usize> {
     pub(super) format: PhantomData<F>,
 }
 
-impl<F: Floats, const N: usize> Task for TurnsFloats<'_, F, N> {
+impl<F: Floats, const N: usize> Kernel for TurnsFloats<'_, F, N> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<S: Wide>(self, s: S) {
-        if N > S::COLUMNS {
+    fn run<S: Lanes>(self, s: S) {
+        if N > S::PAIRS {
             unreachable!("panels are as wide as tiles at most");
         }
         let TurnsFloats { tiles, rows, sums: lines, stride, .. } = self;
         let cols = tiles.iter().map(|tile| columns_of::<F, N>(&rows, tile)).min().unwrap_or(0);
         for start in (0..cols.max(1)).step_by(CHUNK) {
             for (tile, lines) in tiles.iter().zip(lines.chunks_mut(stride)) {
-                let mut totals = [[s.splat_f(0.0); N]; 2];
+                let mut totals = [[s.splat(0.0); N]; 2];
                 if start > 0 {
                     load(s, lines, &mut totals);
                 }
@@ -331,7 +311,7 @@ fn columns_of<F: Floats, const N: usize>(rows: &[&[f32]; N], tile: &[Line]) -> u
 
 /// Adds a chunk of columns of a tile times rows of the same columns. Only where `AHEAD` is what follows asked for.
 #[inline(always)]
-fn add_chunk<S: Wide, F: Floats, const N: usize, const AHEAD: bool>(
+fn add_chunk<S: Lanes, F: Floats, const N: usize, const AHEAD: bool>(
     s: S,
     tile: &[Line],
     rows: &[&[f32]; N],
@@ -340,7 +320,7 @@ fn add_chunk<S: Wide, F: Floats, const N: usize, const AHEAD: bool>(
 ) {
     assert!(rows.iter().all(|row| columns.end <= row.len()), "rows have the columns");
     let start = columns.start;
-    let mut sums = [[s.splat_f(0.0); N]; 2];
+    let mut sums = [[s.splat(0.0); N]; 2];
     for k in columns {
         let unit = &tile[k * F::UNIT..][..F::UNIT];
         if AHEAD {
@@ -351,15 +331,15 @@ fn add_chunk<S: Wide, F: Floats, const N: usize, const AHEAD: bool>(
         let (first, second) = (F::values(s, unit, 0), F::values(s, unit, 1));
         for c in 0..N {
             // SAFETY: `k` is below the columns' end, which no row ends before, as was just checked.
-            let x = s.splat_f(unsafe { *rows[c].get_unchecked(k) });
-            sums[0][c] = s.fma(first, x, sums[0][c]);
-            sums[1][c] = s.fma(second, x, sums[1][c]);
+            let x = s.splat(unsafe { *rows[c].get_unchecked(k) });
+            sums[0][c] = s.mul_add(first, x, sums[0][c]);
+            sums[1][c] = s.mul_add(second, x, sums[1][c]);
         }
     }
     for r in 0..2 {
         for c in 0..N {
             // The first sum itself, not zero plus it: zeros have signs.
-            totals[r][c] = if start == 0 { sums[r][c] } else { s.add_f(totals[r][c], sums[r][c]) };
+            totals[r][c] = if start == 0 { sums[r][c] } else { s.add(totals[r][c], sums[r][c]) };
         }
     }
 }

@@ -1,7 +1,8 @@
 //! F32, F16 and BF16: one column after the other, the 32 rows of a tile side by side.
 
 use super::formats::{Floats, short, word};
-use super::lanes::{Lanes, Line};
+use super::line::Line;
+use crate::lanes::Lanes;
 
 pub(super) struct F32;
 pub(super) struct F16;
@@ -13,7 +14,7 @@ impl Floats for F32 {
 
     #[inline(always)]
     fn values<S: Lanes>(s: S, unit: &[Line], r: usize) -> S::F {
-        s.load_f(&unit[r])
+        unit[r].floats(s)
     }
     #[inline(always)]
     fn pack(element: &[u8], unit: &mut [Line], r: usize, lane: usize) {
@@ -27,7 +28,7 @@ impl Floats for F16 {
 
     #[inline(always)]
     fn values<S: Lanes>(s: S, unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[0], r)
+        unit[0].halves(s, r)
     }
     #[inline(always)]
     fn pack(element: &[u8], unit: &mut [Line], r: usize, lane: usize) {
@@ -42,7 +43,7 @@ impl Floats for BF16 {
     #[inline(always)]
     fn values<S: Lanes>(s: S, unit: &[Line], r: usize) -> S::F {
         // A bfloat16 is the upper half of a binary32.
-        s.of_bits(s.shl(s.widen(&unit[0], r), 16))
+        s.of_bits(s.shl(unit[0].shorts(s, r), 16))
     }
     #[inline(always)]
     fn pack(element: &[u8], unit: &mut [Line], r: usize, lane: usize) {

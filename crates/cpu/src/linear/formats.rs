@@ -11,8 +11,9 @@
 use super::activations::Block256;
 #[cfg(doc)]
 use super::activations::{WithPairs, WithStarts};
-use super::lanes::{Integers, Lanes, Line};
+use super::line::Line;
 use super::{floats, iq4, kquants, legacy, rows};
+use crate::lanes::{Integers, Lanes};
 use glimmer_tensor::DType;
 
 /// Rows of a group: lanes of a vector.
@@ -54,7 +55,7 @@ pub(super) trait By32 {
     /// The minima of group `r`.
     #[inline(always)]
     fn minimum<S: Lanes>(s: S, _unit: &[Line], _r: usize) -> S::F {
-        s.splat_f(0.0)
+        s.splat(0.0)
     }
     /// Puts the scale of a row that keeps it beside the row into the head.
     fn pack_scale(_scale: [u8; 2], _head: &mut [Line], _r: usize, _lane: usize) {}
@@ -88,7 +89,7 @@ pub(super) trait By256 {
     /// The scales of the minima.
     #[inline(always)]
     fn dmin<S: Lanes>(s: S, _unit: &[Line], _r: usize) -> S::F {
-        s.splat_f(0.0)
+        s.splat(0.0)
     }
     /// What [`By256::scale`] and [`By256::minima`] are made from.
     fn scales<S: Lanes>(s: S, unit: &[Line], r: usize) -> [S::I; 4];
@@ -97,7 +98,7 @@ pub(super) trait By256 {
     /// The integer minima of sub-blocks `2 p` (low half of the lane) and `2 p + 1` (high half).
     #[inline(always)]
     fn minima<S: Lanes>(s: S, _scales: &[S::I; 4], _p: usize) -> S::I {
-        s.splat(0)
+        s.splat_i(0)
     }
     /// Puts a block into its unit, over whatever was there.
     fn pack(block: &[u8], unit: &mut [Line], r: usize, lane: usize);

@@ -10,7 +10,8 @@
 
 use super::activations::{Block32, Block256};
 use super::formats::{By32, By256, quads_by_sub};
-use super::lanes::{Integers, Lanes, Line, Task, Wide};
+use super::line::Line;
+use crate::lanes::{Integers, Kernel, Lanes};
 use std::marker::PhantomData;
 
 /// Accumulators of a tile.
@@ -44,19 +45,19 @@ trait Rows256<S: Lanes>: Copy {
 }
 
 #[inline(always)]
-fn step_32<S: Wide, W: Rows32<S>, const N: usize>(s: S, w: W, a: &Block32<N>, sums: &mut Sums<S::F, N>) {
-    let mut dots = [[s.splat(0); N]; 2];
+fn step_32<S: Lanes, W: Rows32<S>, const N: usize>(s: S, w: W, a: &Block32<N>, sums: &mut Sums<S::F, N>) {
+    let mut dots = [[s.splat_i(0); N]; 2];
     if W::OFFSET != 0 {
         for c in 0..N {
-            dots[0][c] = s.splat(a.start(c));
-            dots[1][c] = s.splat(a.start(c));
+            dots[0][c] = s.splat_i(a.start(c));
+            dots[1][c] = s.splat_i(a.start(c));
         }
     }
     for i in 0..4 {
         let integers = [w.integers(s, 0, i), w.integers(s, 1, i)];
         for half in 0..2 {
             for c in 0..N {
-                let x = s.splat(a.quads[W::quads(i)[half]][c]);
+                let x = s.splat_i(a.quads[W::quads(i)[half]][c]);
                 for r in 0..2 {
                     dots[r][c] = s.dot(W::INTEGERS, dots[r][c], integers[r][half], x);
                 }
@@ -66,13 +67,13 @@ fn step_32<S: Wide, W: Rows32<S>, const N: usize>(s: S, w: W, a: &Block32<N>, su
     for r in 0..2 {
         let scale = w.scale(s, r);
         for c in 0..N {
-            let scaled = s.mul_f(s.float(s.total(W::INTEGERS, dots[r][c])), scale);
-            sums[r][c] = s.fma(scaled, s.splat_f(a.scale[c]), sums[r][c]);
+            let scaled = s.mul(s.float(s.total(W::INTEGERS, dots[r][c])), scale);
+            sums[r][c] = s.mul_add(scaled, s.splat(a.scale[c]), sums[r][c]);
         }
         if W::MIN {
             let minimum = w.minimum(s, r);
             for c in 0..N {
-                sums[r][c] = s.fma(minimum, s.splat_f(a.scaled_sum(c)), sums[r][c]);
+                sums[r][c] = s.mul_add(minimum, s.splat(a.scaled_sum(c)), sums[r][c]);
             }
         }
     }
@@ -80,7 +81,7 @@ fn step_32<S: Wide, W: Rows32<S>, const N: usize>(s: S, w: W, a: &Block32<N>, su
 
 /// `ahead` is called before the parts of 32 columns, to ask for memory.
 #[inline(always)]
-fn step_256<S: Wide, W: Rows256<S>, A: Block256<N>, const N: usize>(
+fn step_256<S: Lanes, W: Rows256<S>, A: Block256<N>, const N: usize>(
     s: S,
     w: W,
     a: &A,
@@ -88,14 +89,14 @@ fn step_256<S: Wide, W: Rows256<S>, A: Block256<N>, const N: usize>(
     ahead: impl Ahead<S>,
 ) {
     let scales = [w.scales(s, 0), w.scales(s, 1)];
-    let mut totals = [[s.splat(0); N]; 2];
+    let mut totals = [[s.splat_i(0); N]; 2];
     for g in 0..8 {
         ahead.part(s, g);
         let subs = 32 / W::SUB;
         for h in 0..subs {
-            let mut dots = [[s.splat(0); N]; 2];
+            let mut dots = [[s.splat_i(0); N]; 2];
             for c in 0..N {
-                let start = s.splat(a.start(g, h)[c]);
+                let start = s.splat_i(a.start(g, h)[c]);
                 dots[0][c] = start;
                 dots[1][c] = start;
             }
@@ -103,7 +104,7 @@ fn step_256<S: Wide, W: Rows256<S>, A: Block256<N>, const N: usize>(
                 let integers = [w.integers(s, 0, g, i), w.integers(s, 1, g, i)];
                 for half in 0..2 {
                     for c in 0..N {
-                        let x = s.splat(a.quad(g, W::quads(i)[half])[c]);
+                        let x = s.splat_i(a.quad(g, W::quads(i)[half])[c]);
                         for r in 0..2 {
                             dots[r][c] = s.dot(W::INTEGERS, dots[r][c], integers[r][half], x);
                         }
@@ -120,21 +121,21 @@ fn step_256<S: Wide, W: Rows256<S>, A: Block256<N>, const N: usize>(
     }
     for r in 0..2 {
         let d = w.d(s, r);
-        let mut minima = [s.splat(0); N];
+        let mut minima = [s.splat_i(0); N];
         if W::MIN {
             for p in 0..128 / W::SUB {
                 let pair = w.minima(s, r, &scales[r], p);
                 for c in 0..N {
-                    minima[c] = s.dot2(minima[c], s.splat(a.pair(p)[c]), pair);
+                    minima[c] = s.dot2(minima[c], s.splat_i(a.pair(p)[c]), pair);
                 }
             }
         }
         for c in 0..N {
-            let mut value = s.mul_f(s.float(totals[r][c]), d);
+            let mut value = s.mul(s.float(totals[r][c]), d);
             if W::MIN {
-                value = s.sub_f(value, s.mul_f(s.float(minima[c]), w.dmin(s, r)));
+                value = s.sub(value, s.mul(s.float(minima[c]), w.dmin(s, r)));
             }
-            sums[r][c] = s.fma(value, s.splat_f(a.scale()[c]), sums[r][c]);
+            sums[r][c] = s.mul_add(value, s.splat(a.scale()[c]), sums[r][c]);
         }
     }
 }
@@ -157,7 +158,7 @@ impl<S> Ahead<S> for Nothing {
 #[derive(Clone, Copy)]
 struct Stream<'a>(&'a [Line]);
 
-impl<S: Wide> Ahead<S> for Stream<'_> {
+impl<S: Lanes> Ahead<S> for Stream<'_> {
     #[inline(always)]
     fn part(self, s: S, g: usize) {
         let lines = self.0.len();
@@ -173,7 +174,7 @@ const NEAR: usize = 36;
 
 /// Asks for what is read after `line`, twice: from memory early, and from the second-level cache in time.
 #[inline(always)]
-pub(super) fn ask<S: Wide>(s: S, line: *const Line) {
+pub(super) fn ask<S: Lanes>(s: S, line: *const Line) {
     s.prefetch_far(line.wrapping_add(FAR));
     s.prefetch_near(line.wrapping_add(NEAR));
 }
@@ -264,15 +265,17 @@ pub(super) struct Few32<'a, F, const N: usize> {
     pub(super) format: PhantomData<F>,
 }
 
-impl<F: By32, const N: usize> Task for Few32<'_, F, N> {
+impl<F: By32, const N: usize> Kernel for Few32<'_, F, N> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<S: Wide>(self, s: S) {
-        if N > S::COLUMNS {
+    fn run<S: Lanes>(self, s: S) {
+        if N > S::PAIRS {
             unreachable!("panels are as wide as tiles at most");
         }
         let blocks: &[Block32<N>] = bytemuck::cast_slice(self.panel);
         let (head, body) = self.tile.split_at(F::HEAD);
-        let mut sums = [[s.splat_f(0.0); N]; 2];
+        let mut sums = [[s.splat(0.0); N]; 2];
         for (unit, a) in body.chunks_exact(F::UNIT).zip(&blocks[..self.cols / 32]) {
             Stream(unit).all(s);
             step_32(s, Packed::<F> { head, unit, format: PhantomData }, a, &mut sums);
@@ -298,10 +301,12 @@ pub(super) struct Turns32<'a, F, const N: usize> {
 /// processor to read on in the other runs meanwhile.
 const TURN: usize = 16;
 
-impl<F: By32, const N: usize> Task for Turns32<'_, F, N> {
+impl<F: By32, const N: usize> Kernel for Turns32<'_, F, N> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<S: Wide>(self, s: S) {
-        if N > S::COLUMNS {
+    fn run<S: Lanes>(self, s: S) {
+        if N > S::PAIRS {
             unreachable!("panels are as wide as tiles at most");
         }
         let Turns32 { tiles, cols, panel, sums: lines, stride, .. } = self;
@@ -311,7 +316,7 @@ impl<F: By32, const N: usize> Task for Turns32<'_, F, N> {
         for first in (0..whole.max(1)).step_by(turn) {
             let end = whole.min(first + turn);
             for (tile, lines) in tiles.iter().zip(lines.chunks_mut(stride)) {
-                let mut sums = [[s.splat_f(0.0); N]; 2];
+                let mut sums = [[s.splat(0.0); N]; 2];
                 if first > 0 {
                     load(s, lines, &mut sums);
                 }
@@ -333,14 +338,15 @@ impl<F: By32, const N: usize> Task for Turns32<'_, F, N> {
 
 /// The columns after the last whole block.
 #[inline(always)]
-fn last_32<S: Wide, F: By32, const N: usize>(
+fn last_32<S: Lanes, F: By32, const N: usize>(
     s: S,
     tile: &[Line],
     cols: usize,
     blocks: &[Block32<N>],
     sums: &mut Sums<S::F, N>,
 ) {
-    if !cols.is_multiple_of(32) {
+    // Most types have no such columns, and no code for them then.
+    if F::tail_lines(cols % 32) > 0 {
         let (head, body) = tile.split_at(F::HEAD);
         let tail = F::tail(&body[cols / 32 * F::UNIT..], cols % 32);
         step_32(s, Packed::<F> { head, unit: &tail, format: PhantomData }, &blocks[cols / 32], sums);
@@ -350,7 +356,7 @@ fn last_32<S: Wide, F: By32, const N: usize>(
 impl Stream<'_> {
     /// Asks for the whole unit's worth at once.
     #[inline(always)]
-    fn all<S: Wide>(self, s: S) {
+    fn all<S: Lanes>(self, s: S) {
         for i in 0..self.0.len() {
             ask(s, self.0.as_ptr().wrapping_add(i));
         }
@@ -365,14 +371,16 @@ pub(super) struct Few256<'a, F, const N: usize> {
     pub(super) format: PhantomData<F>,
 }
 
-impl<F: By256, const N: usize> Task for Few256<'_, F, N> {
+impl<F: By256, const N: usize> Kernel for Few256<'_, F, N> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<S: Wide>(self, s: S) {
-        if N > S::COLUMNS {
+    fn run<S: Lanes>(self, s: S) {
+        if N > S::PAIRS {
             unreachable!("panels are as wide as tiles at most");
         }
         let blocks: &[F::Columns<N>] = bytemuck::cast_slice(self.panel);
-        let mut sums = [[s.splat_f(0.0); N]; 2];
+        let mut sums = [[s.splat(0.0); N]; 2];
         for (unit, a) in self.tile.chunks_exact(F::UNIT).zip(blocks) {
             step_256(s, Packed::<F> { head: &[], unit, format: PhantomData }, a, &mut sums, Stream(unit));
         }
@@ -382,22 +390,22 @@ impl<F: By256, const N: usize> Task for Few256<'_, F, N> {
 
 /// Writes accumulators: group 0, then group 1.
 #[inline(always)]
-pub(super) fn store<S: Wide, const N: usize>(s: S, sums: &Sums<S::F, N>, lines: &mut [Line]) {
+pub(super) fn store<S: Lanes, const N: usize>(s: S, sums: &Sums<S::F, N>, lines: &mut [Line]) {
     let lines = &mut lines[..2 * N];
     for r in 0..2 {
         for c in 0..N {
-            s.store_f(sums[r][c], &mut lines[r * N + c]);
+            lines[r * N + c].set_floats(s, sums[r][c]);
         }
     }
 }
 
 /// Reads what [`store`] has written.
 #[inline(always)]
-pub(super) fn load<S: Wide, const N: usize>(s: S, lines: &[Line], sums: &mut Sums<S::F, N>) {
+pub(super) fn load<S: Lanes, const N: usize>(s: S, lines: &[Line], sums: &mut Sums<S::F, N>) {
     let lines = &lines[..2 * N];
     for r in 0..2 {
         for c in 0..N {
-            sums[r][c] = s.load_f(&lines[r * N + c]);
+            sums[r][c] = lines[r * N + c].floats(s);
         }
     }
 }
@@ -441,15 +449,15 @@ impl<S: Lanes, F: By32> Rows32<S> for Ready<'_, F> {
     #[inline(always)]
     fn integers(self, s: S, r: usize, i: usize) -> [S::I; 2] {
         let at = READY_GROUP_32 * r + 2 * i;
-        [s.load(&self.lines[at]), s.load(&self.lines[at + 1])]
+        [self.lines[at].words(s), self.lines[at + 1].words(s)]
     }
     #[inline(always)]
     fn scale(self, s: S, r: usize) -> S::F {
-        s.load_f(&self.lines[READY_GROUP_32 * r + 8])
+        self.lines[READY_GROUP_32 * r + 8].floats(s)
     }
     #[inline(always)]
     fn minimum(self, s: S, r: usize) -> S::F {
-        s.load_f(&self.lines[READY_GROUP_32 * r + 9])
+        self.lines[READY_GROUP_32 * r + 9].floats(s)
     }
 }
 
@@ -466,25 +474,25 @@ impl<S: Lanes, F: By256> Rows256<S> for Ready<'_, F> {
     #[inline(always)]
     fn integers(self, s: S, r: usize, g: usize, i: usize) -> [S::I; 2] {
         let at = READY_GROUP_256 * r + 8 * g + 2 * i;
-        [s.load(&self.lines[at]), s.load(&self.lines[at + 1])]
+        [self.lines[at].words(s), self.lines[at + 1].words(s)]
     }
     #[inline(always)]
     fn d(self, s: S, r: usize) -> S::F {
-        s.load_f(&self.lines[READY_GROUP_256 * r + 88])
+        self.lines[READY_GROUP_256 * r + 88].floats(s)
     }
     #[inline(always)]
     fn dmin(self, s: S, r: usize) -> S::F {
-        s.load_f(&self.lines[READY_GROUP_256 * r + 89])
+        self.lines[READY_GROUP_256 * r + 89].floats(s)
     }
     #[inline(always)]
     fn scales(self, _s: S, _r: usize) {}
     #[inline(always)]
     fn scale(self, s: S, r: usize, _scales: &(), sub: usize) -> S::I {
-        s.load(&self.lines[READY_GROUP_256 * r + 64 + sub])
+        self.lines[READY_GROUP_256 * r + 64 + sub].words(s)
     }
     #[inline(always)]
     fn minima(self, s: S, r: usize, _scales: &(), p: usize) -> S::I {
-        s.load(&self.lines[READY_GROUP_256 * r + 80 + p])
+        self.lines[READY_GROUP_256 * r + 80 + p].words(s)
     }
 }
 
@@ -497,9 +505,11 @@ pub(super) struct Unpack32<'a, F> {
     pub(super) format: PhantomData<F>,
 }
 
-impl<F: By32> Task for Unpack32<'_, F> {
+impl<F: By32> Kernel for Unpack32<'_, F> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<S: Wide>(self, s: S) {
+    fn run<S: Lanes>(self, s: S) {
         let (head, body) = self.tile.split_at(F::HEAD);
         for (b, ready) in (self.first..).zip(self.ready.chunks_exact_mut(READY_32)) {
             let tail;
@@ -514,12 +524,12 @@ impl<F: By32> Task for Unpack32<'_, F> {
                 let lines = &mut ready[READY_GROUP_32 * r..][..READY_GROUP_32];
                 for i in 0..4 {
                     for (quad, integers) in F::quads(i).into_iter().zip(rows.integers(s, r, i)) {
-                        s.store(integers, &mut lines[quad]);
+                        lines[quad].set_words(s, integers);
                     }
                 }
-                s.store_f(rows.scale(s, r), &mut lines[8]);
+                lines[8].set_floats(s, rows.scale(s, r));
                 if F::MIN {
-                    s.store_f(rows.minimum(s, r), &mut lines[9]);
+                    lines[9].set_floats(s, rows.minimum(s, r));
                 }
             }
         }
@@ -534,9 +544,11 @@ pub(super) struct Unpack256<'a, F> {
     pub(super) format: PhantomData<F>,
 }
 
-impl<F: By256> Task for Unpack256<'_, F> {
+impl<F: By256> Kernel for Unpack256<'_, F> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<S: Wide>(self, s: S) {
+    fn run<S: Lanes>(self, s: S) {
         let units = self.tile[self.first * F::UNIT..].chunks_exact(F::UNIT);
         for (unit, ready) in units.zip(self.ready.chunks_exact_mut(READY_256)) {
             let rows = Packed::<F> { head: &[], unit, format: PhantomData };
@@ -547,20 +559,20 @@ impl<F: By256> Task for Unpack256<'_, F> {
                         for (quad, integers) in
                             quads_by_sub(F::SUB, i).into_iter().zip(rows.integers(s, r, g, i))
                         {
-                            s.store(integers, &mut lines[8 * g + quad]);
+                            lines[8 * g + quad].set_words(s, integers);
                         }
                     }
                 }
                 let scales = rows.scales(s, r);
                 for sub in 0..256 / F::SUB {
-                    s.store(rows.scale(s, r, &scales, sub), &mut lines[64 + sub]);
+                    lines[64 + sub].set_words(s, rows.scale(s, r, &scales, sub));
                 }
-                s.store_f(rows.d(s, r), &mut lines[88]);
+                lines[88].set_floats(s, rows.d(s, r));
                 if F::MIN {
                     for p in 0..128 / F::SUB {
-                        s.store(rows.minima(s, r, &scales, p), &mut lines[80 + p]);
+                        lines[80 + p].set_words(s, rows.minima(s, r, &scales, p));
                     }
-                    s.store_f(rows.dmin(s, r), &mut lines[89]);
+                    lines[89].set_floats(s, rows.dmin(s, r));
                 }
             }
         }
@@ -588,9 +600,11 @@ pub(super) struct Many32<'a, F, const N: usize>(pub(super) Many<'a, F, N>);
 /// [`Many`] by 256 columns.
 pub(super) struct Many256<'a, F, const N: usize>(pub(super) Many<'a, F, N>);
 
-impl<F: By32, const N: usize> Task for Many32<'_, F, N> {
+impl<F: By32, const N: usize> Kernel for Many32<'_, F, N> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<S: Wide>(self, s: S) {
+    fn run<S: Lanes>(self, s: S) {
         self.0.each_panel(s, |blocks: &[Block32<N>], ready, sums| {
             for (a, lines) in blocks.iter().zip(ready.chunks_exact(READY_32)) {
                 step_32(s, Ready::<F> { lines, format: PhantomData }, a, sums);
@@ -599,9 +613,11 @@ impl<F: By32, const N: usize> Task for Many32<'_, F, N> {
     }
 }
 
-impl<F: By256, const N: usize> Task for Many256<'_, F, N> {
+impl<F: By256, const N: usize> Kernel for Many256<'_, F, N> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<S: Wide>(self, s: S) {
+    fn run<S: Lanes>(self, s: S) {
         self.0.each_panel(s, |blocks: &[F::Columns<N>], ready, sums| {
             for (a, lines) in blocks.iter().zip(ready.chunks_exact(READY_256)) {
                 step_256(s, Ready::<F> { lines, format: PhantomData }, a, sums, Nothing);
@@ -613,12 +629,12 @@ impl<F: By256, const N: usize> Task for Many256<'_, F, N> {
 impl<F, const N: usize> Many<'_, F, N> {
     /// Calls `multiply` for each panel with its blocks from `first` on and its sums so far.
     #[inline(always)]
-    fn each_panel<S: Wide, B: bytemuck::Pod>(
+    fn each_panel<S: Lanes, B: bytemuck::Pod>(
         self,
         s: S,
         multiply: impl Fn(&[B], &[Line], &mut Sums<S::F, N>),
     ) {
-        if N != S::COLUMNS {
+        if N != S::PAIRS {
             unreachable!("panels are as wide as tiles");
         }
         let panels = self.panels.chunks_exact(N * self.words);
@@ -628,7 +644,7 @@ impl<F, const N: usize> Many<'_, F, N> {
             for line in next.next().unwrap_or_default() {
                 s.prefetch_far(line);
             }
-            let mut sums = [[s.splat_f(0.0); N]; 2];
+            let mut sums = [[s.splat(0.0); N]; 2];
             if self.first > 0 {
                 load(s, lines, &mut sums);
             }

@@ -5,8 +5,9 @@
 
 use super::activations::WithStarts;
 use super::formats::{By32, By256, block, short};
-use super::lanes::{Integers, Lanes, Line};
 use super::legacy::{nibble_line, pack_words};
+use super::line::Line;
+use crate::lanes::{Integers, Lanes};
 use glimmer_tensor::quant::iq4 as file;
 
 pub(super) struct Iq4Nl;
@@ -34,7 +35,7 @@ impl By32 for Iq4Nl {
     }
     #[inline(always)]
     fn scale<S: Lanes>(s: S, _head: &[Line], unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[0], r)
+        unit[0].halves(s, r)
     }
     #[inline(always)]
     fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
@@ -57,19 +58,19 @@ impl By256 for Iq4Xs {
     }
     #[inline(always)]
     fn d<S: Lanes>(s: S, unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[0], r)
+        unit[0].halves(s, r)
     }
     #[inline(always)]
     fn scales<S: Lanes>(s: S, unit: &[Line], r: usize) -> [S::I; 4] {
-        let zero = s.splat(0);
-        [s.widen(&unit[1], r), s.load(&unit[2 + r]), zero, zero]
+        let zero = s.splat_i(0);
+        [unit[1].shorts(s, r), unit[2 + r].words(s), zero, zero]
     }
     #[inline(always)]
     fn scale<S: Lanes>(s: S, scales: &[S::I; 4], sub: usize) -> S::I {
         let sub = sub as u32;
-        let high = s.shl(s.and(s.shr(scales[0], 2 * sub), s.splat(3)), 4);
-        let low = s.and(s.shr(scales[1], 4 * sub), s.splat(15));
-        s.sub(s.or(high, low), s.splat(32))
+        let high = s.shl(s.and(s.shr(scales[0], 2 * sub), s.splat_i(3)), 4);
+        let low = s.and(s.shr(scales[1], 4 * sub), s.splat_i(15));
+        s.sub_i(s.or(high, low), s.splat_i(32))
     }
     #[inline(always)]
     fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {

@@ -10,8 +10,9 @@
 
 use super::activations::{WithPairs, WithStarts};
 use super::formats::{By256, block, short, word};
-use super::lanes::{Integers, Lanes, Line};
 use super::legacy::{five_bit_lines, nibble_line, pack_words};
+use super::line::Line;
+use crate::lanes::{Integers, Lanes};
 use glimmer_tensor::quant::kquants as file;
 
 pub(super) struct Q2K;
@@ -39,11 +40,11 @@ impl By256 for Q4K {
     }
     #[inline(always)]
     fn d<S: Lanes>(s: S, unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[0], r)
+        unit[0].halves(s, r)
     }
     #[inline(always)]
     fn dmin<S: Lanes>(s: S, unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[1], r)
+        unit[1].halves(s, r)
     }
     #[inline(always)]
     fn scales<S: Lanes>(s: S, unit: &[Line], r: usize) -> [S::I; 4] {
@@ -91,11 +92,11 @@ impl By256 for Q5K {
     }
     #[inline(always)]
     fn d<S: Lanes>(s: S, unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[0], r)
+        unit[0].halves(s, r)
     }
     #[inline(always)]
     fn dmin<S: Lanes>(s: S, unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[1], r)
+        unit[1].halves(s, r)
     }
     #[inline(always)]
     fn scales<S: Lanes>(s: S, unit: &[Line], r: usize) -> [S::I; 4] {
@@ -141,7 +142,7 @@ impl By256 for Q6K {
     fn integers<S: Lanes>(s: S, unit: &[Line], r: usize, g: usize, i: usize) -> [S::I; 2] {
         let at = 9 + 12 * g + 6 * r + i / 2 * 3;
         let [low, high] = nibble_line(s, &unit[at + 1 + i % 2]);
-        let upper = s.load(&unit[at]);
+        let upper = unit[at].words(s);
         let bits = s.bytes(48);
         if i.is_multiple_of(2) {
             [s.or(low, s.and(s.shl(upper, 4), bits)), s.or(high, s.and(upper, bits))]
@@ -151,12 +152,12 @@ impl By256 for Q6K {
     }
     #[inline(always)]
     fn d<S: Lanes>(s: S, unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[0], r)
+        unit[0].halves(s, r)
     }
     #[inline(always)]
     fn scales<S: Lanes>(s: S, unit: &[Line], r: usize) -> [S::I; 4] {
         let lines = &unit[1 + 4 * r..][..4];
-        [s.load(&lines[0]), s.load(&lines[1]), s.load(&lines[2]), s.load(&lines[3])]
+        [lines[0].words(s), lines[1].words(s), lines[2].words(s), lines[3].words(s)]
     }
     #[inline(always)]
     fn scale<S: Lanes>(s: S, scales: &[S::I; 4], sub: usize) -> S::I {
@@ -208,7 +209,7 @@ impl By256 for Q3K {
     fn integers<S: Lanes>(s: S, unit: &[Line], r: usize, g: usize, i: usize) -> [S::I; 2] {
         let at = 7 + 6 * g + 3 * r;
         let low = two_bit_line(s, &unit[at + 1 + i / 2], i);
-        let third = s.load(&unit[at]);
+        let third = unit[at].words(s);
         let bit = s.bytes(4);
         let first = i % 2 + i / 2 * 4;
         let to_place = |q: usize| match q {
@@ -219,7 +220,7 @@ impl By256 for Q3K {
     }
     #[inline(always)]
     fn d<S: Lanes>(s: S, unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[0], r)
+        unit[0].halves(s, r)
     }
     #[inline(always)]
     fn scales<S: Lanes>(s: S, unit: &[Line], r: usize) -> [S::I; 4] {
@@ -227,7 +228,7 @@ impl By256 for Q3K {
     }
     #[inline(always)]
     fn scale<S: Lanes>(s: S, scales: &[S::I; 4], sub: usize) -> S::I {
-        s.sub(paired_scale(s, scales, sub), s.splat(32))
+        s.sub_i(paired_scale(s, scales, sub), s.splat_i(32))
     }
     #[inline(always)]
     fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
@@ -261,24 +262,24 @@ impl By256 for Q2K {
     }
     #[inline(always)]
     fn d<S: Lanes>(s: S, unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[0], r)
+        unit[0].halves(s, r)
     }
     #[inline(always)]
     fn dmin<S: Lanes>(s: S, unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[1], r)
+        unit[1].halves(s, r)
     }
     #[inline(always)]
     fn scales<S: Lanes>(s: S, unit: &[Line], r: usize) -> [S::I; 4] {
         let lines = &unit[2 + 4 * r..][..4];
-        [s.load(&lines[0]), s.load(&lines[1]), s.load(&lines[2]), s.load(&lines[3])]
+        [lines[0].words(s), lines[1].words(s), lines[2].words(s), lines[3].words(s)]
     }
     #[inline(always)]
     fn scale<S: Lanes>(s: S, scales: &[S::I; 4], sub: usize) -> S::I {
-        s.and(s.shr(scales[sub / 4], 8 * PAIRED[sub % 4] as u32), s.splat(15))
+        s.and(s.shr(scales[sub / 4], 8 * PAIRED[sub % 4] as u32), s.splat_i(15))
     }
     #[inline(always)]
     fn minima<S: Lanes>(s: S, scales: &[S::I; 4], p: usize) -> S::I {
-        s.and(s.shr(scales[p / 2], 4 + 8 * (p % 2) as u32), s.splat(0x000f_000f))
+        s.and(s.shr(scales[p / 2], 4 + 8 * (p % 2) as u32), s.splat_i(0x000f_000f))
     }
     #[inline(always)]
     fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
@@ -301,7 +302,7 @@ impl By256 for Q2K {
 /// The quads `i % 2` and `i % 2 + 2` of a line of 2-bit integers.
 #[inline(always)]
 fn two_bit_line<S: Lanes>(s: S, line: &Line, i: usize) -> [S::I; 2] {
-    let x = s.load(line);
+    let x = line.words(s);
     let bits = s.bytes(3);
     let shift = 2 * (i % 2) as u32;
     [s.and(s.shr(x, shift), bits), s.and(s.shr(x, shift + 4), bits)]
@@ -321,7 +322,7 @@ fn pack_six_bits(numbers: [u8; 16], lines: &mut [Line], lane: usize) {
 /// Undoes [`pack_six_bits`]: four words of four numbers.
 #[inline(always)]
 fn six_bits<S: Lanes>(s: S, lines: &[Line]) -> [S::I; 4] {
-    let [a, b, c] = [s.load(&lines[0]), s.load(&lines[1]), s.load(&lines[2])];
+    let [a, b, c] = [lines[0].words(s), lines[1].words(s), lines[2].words(s)];
     let low = s.bytes(63);
     let last = s.or(
         s.or(s.and(s.shr(a, 6), s.bytes(3)), s.and(s.shr(b, 4), s.bytes(12))),
@@ -333,13 +334,13 @@ fn six_bits<S: Lanes>(s: S, lines: &[Line]) -> [S::I; 4] {
 /// The number `sub` of four words of four.
 #[inline(always)]
 fn paired_scale<S: Lanes>(s: S, scales: &[S::I; 4], sub: usize) -> S::I {
-    s.and(s.shr(scales[sub / 4], 8 * PAIRED[sub % 4] as u32), s.splat(255))
+    s.and(s.shr(scales[sub / 4], 8 * PAIRED[sub % 4] as u32), s.splat_i(255))
 }
 
 /// The numbers `8 + 2 p` and `8 + 2 p + 1` of four words of four.
 #[inline(always)]
 fn minima_after_scales<S: Lanes>(s: S, scales: &[S::I; 4], p: usize) -> S::I {
-    s.and(s.shr(scales[2 + p / 2], 8 * (p % 2) as u32), s.splat(0x00ff_00ff))
+    s.and(s.shr(scales[2 + p / 2], 8 * (p % 2) as u32), s.splat_i(0x00ff_00ff))
 }
 
 /// Turns the file's three words of scales and minima of Q4_K and Q5_K (`get_scale_min_k4` of ggml) into the eight

@@ -5,7 +5,8 @@
 //! nibbles, as the file has them; in the line of fifth bits, before the nibbles, bit `q` of each byte belongs to quad `q`.
 
 use super::formats::{By32, block, high_nibbles, low_nibbles, short, word};
-use super::lanes::{Integers, Lanes, Line};
+use super::line::Line;
+use crate::lanes::{Integers, Lanes};
 use glimmer_tensor::quant::legacy as file;
 
 pub(super) struct Q4_0;
@@ -24,7 +25,7 @@ impl By32 for Q4_0 {
     }
     #[inline(always)]
     fn scale<S: Lanes>(s: S, _head: &[Line], unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[0], r)
+        unit[0].halves(s, r)
     }
     #[inline(always)]
     fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
@@ -45,11 +46,11 @@ impl By32 for Q4_1 {
     }
     #[inline(always)]
     fn scale<S: Lanes>(s: S, _head: &[Line], unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[0], r)
+        unit[0].halves(s, r)
     }
     #[inline(always)]
     fn minimum<S: Lanes>(s: S, unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[1], r)
+        unit[1].halves(s, r)
     }
     #[inline(always)]
     fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
@@ -70,7 +71,7 @@ impl By32 for Q5_0 {
     }
     #[inline(always)]
     fn scale<S: Lanes>(s: S, _head: &[Line], unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[0], r)
+        unit[0].halves(s, r)
     }
     #[inline(always)]
     fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
@@ -98,11 +99,11 @@ impl By32 for Q5_1 {
     }
     #[inline(always)]
     fn scale<S: Lanes>(s: S, _head: &[Line], unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[0], r)
+        unit[0].halves(s, r)
     }
     #[inline(always)]
     fn minimum<S: Lanes>(s: S, unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[1], r)
+        unit[1].halves(s, r)
     }
     #[inline(always)]
     fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
@@ -126,11 +127,11 @@ impl By32 for Q8_0 {
 
     #[inline(always)]
     fn integers<S: Lanes>(s: S, unit: &[Line], r: usize, i: usize) -> [S::I; 2] {
-        [s.load(&unit[1 + 8 * r + i]), s.load(&unit[5 + 8 * r + i])]
+        [unit[1 + 8 * r + i].words(s), unit[5 + 8 * r + i].words(s)]
     }
     #[inline(always)]
     fn scale<S: Lanes>(s: S, _head: &[Line], unit: &[Line], r: usize) -> S::F {
-        s.half(&unit[0], r)
+        unit[0].halves(s, r)
     }
     #[inline(always)]
     fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
@@ -145,7 +146,7 @@ impl By32 for Q8_0 {
 /// The quads of a nibble line.
 #[inline(always)]
 pub(super) fn nibble_line<S: Lanes>(s: S, line: &Line) -> [S::I; 2] {
-    let x = s.load(line);
+    let x = line.words(s);
     [low_nibbles(s, x), high_nibbles(s, x)]
 }
 
@@ -153,7 +154,7 @@ pub(super) fn nibble_line<S: Lanes>(s: S, line: &Line) -> [S::I; 2] {
 #[inline(always)]
 pub(super) fn five_bit_lines<S: Lanes>(s: S, fifth: &Line, nibbles: &Line, i: usize) -> [S::I; 2] {
     let [low, high] = nibble_line(s, nibbles);
-    let fifth = s.load(fifth);
+    let fifth = fifth.words(s);
     let bit = s.bytes(16);
     [s.or(low, s.and(s.shl(fifth, 4 - i as u32), bit)), s.or(high, s.and(s.shr(fifth, i as u32), bit))]
 }

@@ -5,16 +5,12 @@
 //! - [`activations`]: rows quantized to signed bytes; [`integer`]: products with them; [`float`]: products in f32.
 //! - [`probe`]: how fast the processor is where nothing else is in the way.
 //! - [`epilogue`]: bias, residual, activation function.
-//! - [`lanes`]: the vector operations that all of it is written in, for [`avx512`], [`avx2`] and [`portable`].
+//! - [`line`]: the cache line, between memory and the [`lanes`](crate::lanes) that all of it is written in.
 //!
 //! The bits of an output depend on its row of `x` and its row of weights alone (and on the instruction set and the
 //! numeric mode): every kernel adds up in the same order, and threads share out tiles of weight rows, never columns.
 
 mod activations;
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 mod epilogue;
 mod float;
 mod floats;
@@ -22,10 +18,9 @@ mod formats;
 mod integer;
 mod iq4;
 mod kquants;
-mod lanes;
 mod legacy;
+mod line;
 mod packed;
-mod portable;
 mod probe;
 mod product;
 mod rows;

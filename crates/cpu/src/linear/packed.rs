@@ -11,8 +11,9 @@
 
 use super::float::decode_row;
 use super::formats::{By32, By256, Floats, ForFormat, GROUP, TILE, for_format, tile_lines};
-use super::lanes::Line;
-use super::portable::One;
+use super::line::Line;
+use crate::isa::Isa;
+use crate::lanes::{Proof, Register, Work};
 use crate::memory::{Arena, Parts, Slab, owner, share};
 use crate::pool::Pool;
 use glimmer_tensor::{DType, DeviceError, MatrixUse, MatrixView, Taken, quant};
@@ -164,8 +165,8 @@ impl PackedMatrix {
     /// Decodes a row: the numbers that [`quant::decode_row`] makes of it.
     ///
     /// # Panics
-    /// When there is no such row, or `out` is not as long as one.
-    pub(crate) fn decode_row(&self, row: usize, out: &mut [f32]) {
+    /// When there is no such row, `out` is not as long as one, or the processor lacks `isa`.
+    pub(crate) fn decode_row(&self, isa: Isa, row: usize, out: &mut [f32]) {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         assert_eq!(out.len(), self.cols, "a row's length");
         match &self.storage {
@@ -177,7 +178,8 @@ impl PackedMatrix {
                     .expect("segments cover all outputs");
                 let at = output - segment.first;
                 let lines = tiles.tile(segment, at / TILE, side);
-                decode_row(One(at % GROUP), segment.sides[side].dtype, lines, at % TILE / GROUP, out);
+                let dtype = segment.sides[side].dtype;
+                Proof::of(isa).work(DecodeRow { dtype, lines, row: at % TILE, out });
             }
             Storage::Rows(parts) => {
                 let mut row = row;
@@ -189,6 +191,22 @@ impl PackedMatrix {
                 }
             }
         }
+    }
+}
+
+/// Decodes a row of a tile.
+struct DecodeRow<'a> {
+    dtype: DType,
+    lines: &'a [Line],
+    row: usize,
+    out: &'a mut [f32],
+}
+
+impl Work for DecodeRow<'_> {
+    type Output = ();
+
+    fn work<S: Register>(self, s: S) {
+        decode_row(s.sixteen(), self.dtype, self.lines, self.row, self.out);
     }
 }
 

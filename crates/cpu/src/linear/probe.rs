@@ -3,8 +3,9 @@
 //! They run over several independent sums, so that no instruction waits for the one before it, and on operands that
 //! the compiler cannot know, so that it leaves nothing out.
 
-use super::lanes::{Integers, Kernels, Line, Task, Wide, Work};
+use super::line::Line;
 use crate::isa::Isa;
+use crate::lanes::{Integers, Kernel, Lanes, Proof, Register, Work};
 use crate::memory::{Slab, share};
 use crate::pool::Pool;
 use std::hint::black_box;
@@ -32,13 +33,13 @@ pub(crate) enum Unit {
 
 /// Multiplications and additions per second of all threads together, the best of some runs.
 pub(crate) fn peak(isa: Isa, pool: &Pool, unit: Unit) -> f64 {
-    Kernels::of(isa).work(Peak { pool, unit })
+    Proof::of(isa).work(Peak { pool, unit })
 }
 
 /// Bytes per second that all threads read together, each a contiguous share, the best of some ways to read.
 pub(crate) fn reading(isa: Isa, pool: &Pool, bytes: &Slab<u8>) -> f64 {
     let whole = bytes.len() / size_of::<Line>() * size_of::<Line>();
-    Kernels::of(isa).work(Reading { pool, lines: bytemuck::cast_slice(&bytes[..whole]) })
+    Proof::of(isa).work(Reading { pool, lines: bytemuck::cast_slice(&bytes[..whole]) })
 }
 
 struct Peak<'a> {
@@ -61,7 +62,8 @@ enum Loop {
 impl Work for Peak<'_> {
     type Output = f64;
 
-    fn work<S: Wide + Send + Sync>(self, s: S) -> f64 {
+    fn work<S: Register>(self, s: S) -> f64 {
+        let s = s.sixteen();
         let Peak { pool, unit } = self;
         let loops: &[Loop] = match unit {
             Unit::Int8 => &[Loop::Dots(Integers::Wide), Loop::Dots(Integers::Narrow)],
@@ -81,8 +83,8 @@ impl Work for Peak<'_> {
         }
         let best = (0..RUNS).flat_map(|_| loops).map(|&which| run(turns, which)).min().unwrap_or(LEAST);
         let per_turn = match unit {
-            Unit::Int8 => QUADS * dot_sums::<S>() * 16 * 8,
-            Unit::F32 => fma_sums::<S>() * 16 * 2,
+            Unit::Int8 => QUADS * dot_sums::<S::Sixteen>() * 16 * 8,
+            Unit::F32 => fma_sums::<S::Sixteen>() * 16 * 2,
         };
         (pool.threads() * turns * per_turn) as f64 / best.as_secs_f64()
     }
@@ -91,7 +93,8 @@ impl Work for Peak<'_> {
 impl Work for Reading<'_> {
     type Output = f64;
 
-    fn work<S: Wide + Send + Sync>(self, s: S) -> f64 {
+    fn work<S: Register>(self, s: S) -> f64 {
+        let s = s.sixteen();
         let Reading { pool, lines } = self;
         let threads = pool.threads();
         let run = |way| {
@@ -108,13 +111,13 @@ impl Work for Reading<'_> {
 }
 
 /// Independent sums of floats that stay in registers, with their operands.
-const fn fma_sums<S: Wide>() -> usize {
-    if S::COLUMNS > 4 { 12 } else { 5 }
+const fn fma_sums<S: Lanes>() -> usize {
+    if S::PAIRS > 4 { 12 } else { 5 }
 }
 
 /// Independent sums of dot products.
-const fn dot_sums<S: Wide>() -> usize {
-    if S::COLUMNS > 4 { 12 } else { 4 }
+const fn dot_sums<S: Lanes>() -> usize {
+    if S::PAIRS > 4 { 12 } else { 4 }
 }
 
 /// Quads of a sub-block: dot products that are added up before their sum joins the others.
@@ -127,11 +130,13 @@ struct Dots {
     integers: Integers,
 }
 
-impl Task for Dots {
+impl Kernel for Dots {
+    type Output = ();
+
     #[inline(always)]
-    fn run<S: Wide>(self, s: S) {
+    fn run<S: Lanes>(self, s: S) {
         // A tile of weights and activations, as a product has it: every pair is another multiplication.
-        match (S::COLUMNS > 4, self.integers == Integers::Narrow) {
+        match (S::PAIRS > 4, self.integers == Integers::Narrow) {
             (true, true) => dots::<S, 4, 3, true>(s, self.turns),
             (true, false) => dots::<S, 4, 3, false>(s, self.turns),
             (false, true) => dots::<S, 2, 2, true>(s, self.turns),
@@ -142,18 +147,18 @@ impl Task for Dots {
 
 #[inline(always)]
 #[allow(clippy::needless_range_loop, reason = "rows and columns index several arrays at once")]
-fn dots<S: Wide, const ROWS: usize, const COLUMNS: usize, const NARROW: bool>(s: S, turns: usize) {
+fn dots<S: Lanes, const ROWS: usize, const COLUMNS: usize, const NARROW: bool>(s: S, turns: usize) {
     let integers = if NARROW { Integers::Narrow } else { Integers::Wide };
     let operands = [[Line([1; 64]); 8]; QUADS];
-    let mut totals = [[s.splat(0); COLUMNS]; ROWS];
+    let mut totals = [[s.splat_i(0); COLUMNS]; ROWS];
     for _ in 0..turns {
         let operands = black_box(&operands);
-        let mut sums = if NARROW { [[s.splat(0); COLUMNS]; ROWS] } else { totals };
+        let mut sums = if NARROW { [[s.splat_i(0); COLUMNS]; ROWS] } else { totals };
         for operands in operands {
             let x: [S::I; COLUMNS] =
-                std::array::from_fn(|c| s.splat(operands[ROWS + c].word(0).cast_signed()));
+                std::array::from_fn(|c| s.splat_i(operands[ROWS + c].word(0).cast_signed()));
             for r in 0..ROWS {
-                let w = s.load(&operands[r]);
+                let w = operands[r].words(s);
                 for c in 0..COLUMNS {
                     sums[r][c] = s.dot(integers, sums[r][c], w, x[c]);
                 }
@@ -162,12 +167,12 @@ fn dots<S: Wide, const ROWS: usize, const COLUMNS: usize, const NARROW: bool>(s:
         for r in 0..ROWS {
             for c in 0..COLUMNS {
                 totals[r][c] =
-                    if NARROW { s.add(totals[r][c], s.total(integers, sums[r][c])) } else { sums[r][c] };
+                    if NARROW { s.add_i(totals[r][c], s.total(integers, sums[r][c])) } else { sums[r][c] };
             }
         }
     }
     let mut line = Line::ZERO;
-    s.store(totals.into_iter().flatten().fold(s.splat(0), |a, b| s.add(a, b)), &mut line);
+    line.set_words(s, totals.into_iter().flatten().fold(s.splat_i(0), |a, b| s.add_i(a, b)));
     black_box(line);
 }
 
@@ -175,25 +180,27 @@ struct Fmas {
     turns: usize,
 }
 
-impl Task for Fmas {
+impl Kernel for Fmas {
+    type Output = ();
+
     #[inline(always)]
-    fn run<S: Wide>(self, s: S) {
-        if S::COLUMNS > 4 { fmas::<S, 12>(s, self.turns) } else { fmas::<S, 5>(s, self.turns) }
+    fn run<S: Lanes>(self, s: S) {
+        if S::PAIRS > 4 { fmas::<S, 12>(s, self.turns) } else { fmas::<S, 5>(s, self.turns) }
     }
 }
 
 #[inline(always)]
-fn fmas<S: Wide, const SUMS: usize>(s: S, turns: usize) {
+fn fmas<S: Lanes, const SUMS: usize>(s: S, turns: usize) {
     // x / 2 + 1 stays below 2.
-    let (half, one) = (s.splat_f(black_box(0.5)), s.splat_f(black_box(1.0)));
-    let mut sums = [s.splat_f(0.0); SUMS];
+    let (half, one) = (s.splat(black_box(0.5)), s.splat(black_box(1.0)));
+    let mut sums = [s.splat(0.0); SUMS];
     for _ in 0..turns {
         for sum in &mut sums {
-            *sum = s.fma(*sum, half, one);
+            *sum = s.mul_add(*sum, half, one);
         }
     }
     let mut line = Line::ZERO;
-    s.store_f(sums.into_iter().fold(one, |a, b| s.add_f(a, b)), &mut line);
+    line.set_floats(s, sums.into_iter().fold(one, |a, b| s.add(a, b)));
     black_box(line);
 }
 
@@ -202,9 +209,11 @@ struct Read<'a> {
     way: (usize, usize, usize),
 }
 
-impl Task for Read<'_> {
+impl Kernel for Read<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<S: Wide>(self, s: S) {
+    fn run<S: Lanes>(self, s: S) {
         let Read { lines, way: (streams, near, far) } = self;
         match streams {
             1 => read::<S, 1>(s, lines, near, far),
@@ -216,10 +225,10 @@ impl Task for Read<'_> {
 }
 
 #[inline(always)]
-fn read<S: Wide, const STREAMS: usize>(s: S, lines: &[Line], near: usize, far: usize) {
+fn read<S: Lanes, const STREAMS: usize>(s: S, lines: &[Line], near: usize, far: usize) {
     let len = lines.len() / STREAMS;
     let streams: [&[Line]; STREAMS] = std::array::from_fn(|k| &lines[k * len..(k + 1) * len]);
-    let mut sums = [s.splat(0); STREAMS];
+    let mut sums = [s.splat_i(0); STREAMS];
     for i in 0..len {
         for (sum, stream) in sums.iter_mut().zip(streams) {
             let line = &raw const stream[i];
@@ -229,10 +238,10 @@ fn read<S: Wide, const STREAMS: usize>(s: S, lines: &[Line], near: usize, far: u
             if far > 0 {
                 s.prefetch_far(line.wrapping_add(far));
             }
-            *sum = s.add(*sum, s.load(&stream[i]));
+            *sum = s.add_i(*sum, stream[i].words(s));
         }
     }
     let mut line = Line::ZERO;
-    s.store(sums.into_iter().fold(s.splat(0), |a, b| s.add(a, b)), &mut line);
+    line.set_words(s, sums.into_iter().fold(s.splat_i(0), |a, b| s.add_i(a, b)));
     black_box(line);
 }

@@ -12,9 +12,10 @@ use super::formats::{By32, By256, Floats, ForFormat, TILE, for_format};
 use super::integer::{
     Few32, Few256, Many, Many32, Many256, READY_32, READY_256, Turns32, Unpack32, Unpack256,
 };
-use super::lanes::{Kernels, Line, Wide, Work};
+use super::line::Line;
 use super::packed::{PackedMatrix, Segment, Tiles};
 use crate::isa::{Isa, RUNS, runs};
+use crate::lanes::{FloatLanes, Lanes, Proof, Register, Work};
 use crate::memory::{Parts, Slab, share};
 use crate::pool::Pool;
 use glimmer_tensor::{Compute, DType, DeviceError};
@@ -123,12 +124,12 @@ pub(crate) fn linear(
     scratch: &mut Activations,
     out: &mut [f32],
 ) {
-    multiply(Kernels::of(isa), runs(), pool, compute, x, m, w, finish, scratch, out);
+    multiply(Proof::of(isa), runs(), pool, compute, x, m, w, finish, scratch, out);
 }
 
 #[allow(clippy::too_many_arguments, reason = "as for `linear`")]
 pub(super) fn multiply(
-    kernels: Kernels,
+    proof: Proof,
     runs: usize,
     pool: &Pool,
     compute: Compute,
@@ -149,7 +150,7 @@ pub(super) fn multiply(
         assert_eq!(from.len(), m * width, "the residual's shape is the output's");
     }
     let out = Output::new(out, m, width);
-    kernels.work(Product { pool, runs, compute, x, m, cols: w.cols(), tiles, finish, scratch, out });
+    proof.work(Product { pool, runs, compute, x, m, cols: w.cols(), tiles, finish, scratch, out });
 }
 
 /// A product to be done.
@@ -170,17 +171,18 @@ struct Product<'a> {
 impl Work for Product<'_> {
     type Output = ();
 
-    fn work<S: Wide + Send + Sync>(self, s: S) {
+    fn work<S: Register>(self, s: S) {
         let Product { pool, runs, compute, x, m, cols, tiles, finish, scratch, out } = self;
         if m == 0 {
             return;
         }
         let Activations { panels, threads, .. } = scratch;
+        let s = s.sixteen();
         let job = Job { s, runs, x, m, cols, tiles, finish, out, threads: pool.threads() };
         let with_scratch = |thread: usize, body: &dyn Fn(&mut Scratch)| {
             body(&mut threads[thread].lock().unwrap_or_else(PoisonError::into_inner));
         };
-        if m <= S::COLUMNS {
+        if m <= S::Sixteen::PAIRS {
             return pool.run(&|thread| {
                 with_scratch(thread, &|scratch| {
                     let mut quantized = None;
@@ -260,12 +262,12 @@ struct Job<'a, S> {
     threads: usize,
 }
 
-impl<S: Wide> Job<'_, S> {
+impl<S: Lanes> Job<'_, S> {
     /// Quantizes this thread's share of the panels.
     fn quantize(&self, scheme: Scheme, panels: &Parts<'_, u32>, thread: usize) {
         let words = scheme.words(self.cols);
-        for p in share(self.m.div_ceil(S::COLUMNS), self.threads, thread) {
-            let width = S::COLUMNS;
+        for p in share(self.m.div_ceil(S::PAIRS), self.threads, thread) {
+            let width = S::PAIRS;
             let rows = p * width..self.m.min((p + 1) * width);
             let at = p * width * words;
             // SAFETY: each panel has words of its own, and is quantized by one thread.
@@ -357,7 +359,7 @@ impl<S: Wide> Job<'_, S> {
         let step = rows_at_once(self.m, 4 * words);
         for first_row in (0..self.m).step_by(step) {
             let rows = first_row..self.m.min(first_row + step);
-            let padded = rows.len().next_multiple_of(S::COLUMNS);
+            let padded = rows.len().next_multiple_of(S::PAIRS);
             let panels = &panels[first_row * words..][..padded * words];
             let side_lines = 2 * padded;
             for tile in share(segment.tiles, self.threads, thread) {
@@ -377,7 +379,7 @@ impl<S: Wide> Job<'_, S> {
                         for_format(side.dtype, step).expect("packed matrices hold weights");
                     }
                 }
-                self.finish(segment, tile, rows.clone(), S::COLUMNS, side_lines, &scratch.sums);
+                self.finish(segment, tile, rows.clone(), S::PAIRS, side_lines, &scratch.sums);
             }
         }
         self.s.fence();
@@ -389,9 +391,9 @@ impl<S: Wide> Job<'_, S> {
         for first_row in (0..self.m).step_by(step) {
             let rows = first_row..self.m.min(first_row + step);
             let side_lines = 2 * rows.len().next_multiple_of(WIDEST);
-            let panels = &mut scratch.floats[..rows.len().next_multiple_of(S::COLUMNS) * self.cols];
+            let panels = &mut scratch.floats[..rows.len().next_multiple_of(S::PAIRS) * self.cols];
             let x = &self.x[rows.start * self.cols..rows.end * self.cols];
-            stand_side_by_side(x, self.cols, S::COLUMNS, panels);
+            stand_side_by_side(x, self.cols, S::PAIRS, panels);
             for tile in share(segment.tiles, self.threads, thread) {
                 for (i, side) in segment.sides.iter().enumerate() {
                     let lines = self.tiles.tile(segment, tile, i);
@@ -403,11 +405,11 @@ impl<S: Wide> Job<'_, S> {
                         let columns = start..self.cols.min(start + DECODED);
                         let ready = &mut scratch.ready;
                         decode_columns(self.s, side.dtype, lines, self.cols, columns.clone(), ready);
-                        for (p, first) in rows.clone().step_by(S::COLUMNS).enumerate() {
-                            let count = S::COLUMNS.min(rows.end - first);
-                            let sums = &mut sums[2 * S::COLUMNS * p..];
-                            let panel = &panels[S::COLUMNS * self.cols * p..][..S::COLUMNS * self.cols];
-                            let panel = &panel[S::COLUMNS * columns.start..S::COLUMNS * columns.end];
+                        for (p, first) in rows.clone().step_by(S::PAIRS).enumerate() {
+                            let count = S::PAIRS.min(rows.end - first);
+                            let sums = &mut sums[2 * S::PAIRS * p..];
+                            let panel = &panels[S::PAIRS * self.cols * p..][..S::PAIRS * self.cols];
+                            let panel = &panel[S::PAIRS * columns.start..S::PAIRS * columns.end];
                             let first = start == 0;
                             match panel_width::<S>(count) {
                                 1 => self.s.run(Multiply::<1> { ready, panel, first, sums }),
@@ -418,8 +420,8 @@ impl<S: Wide> Job<'_, S> {
                         }
                     }
                 }
-                let rest = rows.len() % S::COLUMNS;
-                let last = if rest == 0 { S::COLUMNS } else { panel_width::<S>(rest) };
+                let rest = rows.len() % S::PAIRS;
+                let last = if rest == 0 { S::PAIRS } else { panel_width::<S>(rest) };
                 self.finish(segment, tile, rows.clone(), last, side_lines, &scratch.sums);
             }
         }
@@ -440,7 +442,7 @@ impl<S: Wide> Job<'_, S> {
         let finishing = Finishing {
             sums,
             value: (segment.sides.len() == 2).then_some(side_lines),
-            panel: S::COLUMNS,
+            panel: S::PAIRS,
             last,
             bias: self.tiles.bias(segment, tile),
             finish: self.finish,
@@ -476,9 +478,9 @@ fn rows_at_once(m: usize, bytes: usize) -> usize {
     m.div_ceil(m.div_ceil(most).max(1)).next_multiple_of(WIDEST)
 }
 
-/// Rows of the panel that holds `rows`, at most [`Wide::COLUMNS`] of them.
-fn panel_width<S: Wide>(rows: usize) -> usize {
-    rows.next_power_of_two().min(S::COLUMNS)
+/// Rows of the panel that holds `rows`, at most [`FloatLanes::PAIRS`] of them.
+fn panel_width<S: Lanes>(rows: usize) -> usize {
+    rows.next_power_of_two().min(S::PAIRS)
 }
 
 /// Lines of 32 columns of a tile with a byte for each weight: with fewer, [`Job::by_turns`] gives one tile at a time.
@@ -495,7 +497,7 @@ struct FewOf<'a, S> {
     stride: usize,
 }
 
-impl<S: Wide> FewOf<'_, S> {
+impl<S: Lanes> FewOf<'_, S> {
     fn run_32<F: By32, const N: usize>(self) {
         let FewOf { s, tiles, cols, panel, sums, stride, .. } = self;
         let format = PhantomData;
@@ -514,7 +516,7 @@ impl<S: Wide> FewOf<'_, S> {
     }
 }
 
-impl<S: Wide> ForFormat for FewOf<'_, S> {
+impl<S: Lanes> ForFormat for FewOf<'_, S> {
     type Output = ();
 
     fn by32<F: By32>(self) {
@@ -551,7 +553,7 @@ struct FewFloatsOf<'a, S> {
     stride: usize,
 }
 
-impl<S: Wide> FewFloatsOf<'_, S> {
+impl<S: Lanes> FewFloatsOf<'_, S> {
     fn run<F: Floats, const N: usize>(self) {
         // A panel that lacks rows repeats its last one.
         let rows = std::array::from_fn(|c| &self.x[c.min(self.m - 1) * self.cols..][..self.cols]);
@@ -564,7 +566,7 @@ impl<S: Wide> FewFloatsOf<'_, S> {
     }
 }
 
-impl<S: Wide> ForFormat for FewFloatsOf<'_, S> {
+impl<S: Lanes> ForFormat for FewFloatsOf<'_, S> {
     type Output = ();
 
     fn by32<F: By32>(self) {
@@ -598,7 +600,7 @@ struct ManyStep<'a, S> {
     sums: &'a mut [Line],
 }
 
-impl<S: Wide> ForFormat for ManyStep<'_, S> {
+impl<S: Lanes> ForFormat for ManyStep<'_, S> {
     type Output = ();
 
     fn by32<F: By32>(self) {
@@ -607,9 +609,11 @@ impl<S: Wide> ForFormat for ManyStep<'_, S> {
         let ready = &mut ready[..blocks.len() * READY_32];
         s.run(Unpack32::<F> { tile, cols, first, ready, format });
         let next = next_lines(tile, F::HEAD, blocks, F::UNIT);
-        // The widths of panels, each for the instruction set that has it.
-        match S::COLUMNS {
+        // A panel is as wide as the instruction set has registers for.
+        match S::PAIRS {
+            1 => s.run(Many32::<F, 1>(Many { ready, panels, words, first, sums, next, format })),
             2 => s.run(Many32::<F, 2>(Many { ready, panels, words, first, sums, next, format })),
+            4 => s.run(Many32::<F, 4>(Many { ready, panels, words, first, sums, next, format })),
             _ => s.run(Many32::<F, 8>(Many { ready, panels, words, first, sums, next, format })),
         }
     }
@@ -620,8 +624,10 @@ impl<S: Wide> ForFormat for ManyStep<'_, S> {
         let ready = &mut ready[..blocks.len() * READY_256];
         s.run(Unpack256::<F> { tile, first, ready, format });
         let next = next_lines(tile, 0, blocks, F::UNIT);
-        match S::COLUMNS {
+        match S::PAIRS {
+            1 => s.run(Many256::<F, 1>(Many { ready, panels, words, first, sums, next, format })),
             2 => s.run(Many256::<F, 2>(Many { ready, panels, words, first, sums, next, format })),
+            4 => s.run(Many256::<F, 4>(Many { ready, panels, words, first, sums, next, format })),
             _ => s.run(Many256::<F, 8>(Many { ready, panels, words, first, sums, next, format })),
         }
     }

@@ -6,7 +6,8 @@
 //! waste.
 
 use super::formats::{By32, high_nibbles, low_nibbles};
-use super::lanes::{Integers, Lanes, Line};
+use super::line::Line;
+use crate::lanes::{Integers, Lanes};
 
 pub(super) struct RowI8;
 pub(super) struct RowI4;
@@ -25,11 +26,11 @@ impl By32 for RowI8 {
     }
     #[inline(always)]
     fn integers<S: Lanes>(s: S, unit: &[Line], r: usize, i: usize) -> [S::I; 2] {
-        [s.load(&unit[8 * r + i]), s.load(&unit[8 * r + i + 4])]
+        [unit[8 * r + i].words(s), unit[8 * r + i + 4].words(s)]
     }
     #[inline(always)]
     fn scale<S: Lanes>(s: S, head: &[Line], _unit: &[Line], r: usize) -> S::F {
-        s.half(&head[0], r)
+        head[0].halves(s, r)
     }
     #[inline(always)]
     fn pack_scale(scale: [u8; 2], head: &mut [Line], r: usize, lane: usize) {
@@ -62,12 +63,12 @@ impl By32 for RowI4 {
     }
     #[inline(always)]
     fn integers<S: Lanes>(s: S, unit: &[Line], r: usize, i: usize) -> [S::I; 2] {
-        let x = s.load(&unit[4 * r + i]);
+        let x = unit[4 * r + i].words(s);
         [low_nibbles(s, x), high_nibbles(s, x)]
     }
     #[inline(always)]
     fn scale<S: Lanes>(s: S, head: &[Line], _unit: &[Line], r: usize) -> S::F {
-        s.half(&head[0], r)
+        head[0].halves(s, r)
     }
     #[inline(always)]
     fn pack_scale(scale: [u8; 2], head: &mut [Line], r: usize, lane: usize) {

@@ -2,11 +2,10 @@
 //! over the decoded weights.
 
 use super::activations::{Family, Quantize, Scheme};
-use super::lanes::Kernels;
-use super::portable::Portable;
 use super::product::{multiply, scheme_of};
 use super::{Activations, Finish, PackedMatrix, Packer};
 use crate::isa::{Isa, RUNS};
+use crate::lanes::{Lanes, Portable, Proof, Register};
 use crate::memory::Arena;
 use crate::pool::Pool;
 use glimmer_tensor::quant::decode_matrix_rows;
@@ -103,12 +102,12 @@ fn decoded(parts: &[Owned]) -> Vec<f32> {
     parts.iter().flat_map(Owned::decoded).collect()
 }
 
-/// Every set of kernels that this machine can run.
-fn kernels() -> Vec<Kernels> {
-    let mut all: Vec<Kernels> = Isa::available().into_iter().map(Kernels::of).collect();
+/// Every instruction set that this machine has.
+fn proofs() -> Vec<Proof> {
+    let mut all: Vec<Proof> = Isa::available().into_iter().map(Proof::of).collect();
     #[cfg(target_arch = "x86_64")]
-    if let Some(plain) = super::avx2::Avx2::<false>::detect() {
-        let plain = Kernels::Avx2(plain);
+    if let Some(plain) = crate::lanes::Avx2::<false>::detect() {
+        let plain = Proof::Avx2(plain);
         if !all.contains(&plain) {
             all.push(plain);
         }
@@ -150,8 +149,7 @@ fn activations(kind: usize, m: usize, cols: usize, random: &mut Random) -> Vec<f
 fn dequantized(scheme: Scheme, row: &[f32]) -> Vec<f32> {
     let cols = row.len();
     let mut panel = vec![0u32; scheme.words(cols)];
-    use super::lanes::Wide;
-    Portable.run(Quantize::<1> { scheme, rows: row, cols, panel: &mut panel });
+    Portable.sixteen().run(Quantize::<1> { scheme, rows: row, cols, panel: &mut panel });
     let quad = |word: u32| word.to_le_bytes().map(|b| f32::from(b.cast_signed()));
     let mut out = Vec::new();
     for block in panel.chunks_exact(scheme.block_words()) {
@@ -165,7 +163,7 @@ fn dequantized(scheme: Scheme, row: &[f32]) -> Vec<f32> {
 /// A product with poisoned output.
 #[allow(clippy::too_many_arguments, reason = "a test's shorthand")]
 fn product(
-    kernels: Kernels,
+    proof: Proof,
     pool: &Pool,
     compute: Compute,
     x: &[f32],
@@ -176,11 +174,11 @@ fn product(
     let width = if matches!(finish, Finish::SwiGlu) { w.rows() / 2 } else { w.rows() };
     let mut out = vec![f32::NAN; m * width];
     let mut scratch = Activations::new(m, w.cols(), pool.threads()).unwrap();
-    multiply(kernels, 1, pool, compute, x, m, w, finish, &mut scratch, &mut out);
+    multiply(proof, 1, pool, compute, x, m, w, finish, &mut scratch, &mut out);
     // How a thread reads changes no bit.
     for runs in 2..=RUNS {
         let mut other = vec![f32::NAN; m * width];
-        multiply(kernels, runs, pool, compute, x, m, w, finish, &mut scratch, &mut other);
+        multiply(proof, runs, pool, compute, x, m, w, finish, &mut scratch, &mut other);
         assert!(out.iter().map(|v| v.to_bits()).eq(other.iter().map(|v| v.to_bits())), "{runs} runs");
     }
     out
@@ -211,7 +209,7 @@ const CLOSE: f64 = 1e-5;
 /// How far the product with quantized activations may be from the one with their exact values, as f32 sums go.
 const CLOSE_QUANTIZED: f64 = 3e-6;
 
-/// Checks all kernels on one matrix and some activations.
+/// Checks all instruction sets on one matrix and some activations.
 fn check_product(dtype: DType, rows: usize, cols: usize, m: usize, kind: usize, seed: u64) {
     let random = &mut Random(seed);
     let pool = Pool::new(2);
@@ -221,9 +219,9 @@ fn check_product(dtype: DType, rows: usize, cols: usize, m: usize, kind: usize, 
     let w = decoded(&parts);
     let packed = pack(&parts, bias, MatrixUse::Linear, &pool);
     let x = activations(kind, m, cols, random);
-    for kernels in kernels() {
+    for proof in proofs() {
         for compute in [Compute::F32, Compute::Auto] {
-            let out = product(kernels, &pool, compute, &x, m, &packed, Finish::Store);
+            let out = product(proof, &pool, compute, &x, m, &packed, Finish::Store);
             let scheme = scheme_of(dtype).filter(|_| compute == Compute::Auto);
             for (row, out) in x.chunks_exact(cols).zip(out.chunks_exact(rows)) {
                 let used = scheme.map_or_else(|| row.to_vec(), |scheme| dequantized(scheme, row));
@@ -234,7 +232,7 @@ fn check_product(dtype: DType, rows: usize, cols: usize, m: usize, kind: usize, 
                     let error = (sum - f64::from(found)).abs();
                     assert!(
                         error <= close * size + 1e-37,
-                        "{dtype} [{rows}, {cols}] {kernels:?} {compute:?} m {m} kind {kind}: output {o} is {found}, not {sum} of {size}"
+                        "{dtype} [{rows}, {cols}] {proof:?} {compute:?} m {m} kind {kind}: output {o} is {found}, not {sum} of {size}"
                     );
                 }
             }
@@ -313,24 +311,24 @@ fn what_is_not_finite_stays_so() {
         let cols = columns(dtype, 3);
         let parts = [Owned::random(dtype, 20, cols, random)];
         let packed = pack(&parts, None, MatrixUse::Linear, &pool);
-        for kernels in kernels() {
+        for proof in proofs() {
             for compute in [Compute::F32, Compute::Auto] {
                 for (m, bad) in [(1, f32::NAN), (3, f32::INFINITY), (11, f32::NEG_INFINITY)] {
                     let mut x = activations(0, m, cols, random);
                     let at = random.next() as usize % x.len();
                     x[at] = bad;
-                    let out = product(kernels, &pool, compute, &x, m, &packed, Finish::Store);
+                    let out = product(proof, &pool, compute, &x, m, &packed, Finish::Store);
                     for (r, out) in out.chunks_exact(20).enumerate() {
                         // A weight of zero times infinity is no number either; finite rows stay finite.
                         let bad_row = r == at / cols;
                         assert!(
                             out.iter().all(|v| v.is_finite() != bad_row),
-                            "{dtype} {kernels:?} {compute:?} {bad}"
+                            "{dtype} {proof:?} {compute:?} {bad}"
                         );
                     }
                 }
                 let x = vec![f32::MAX; cols];
-                product(kernels, &pool, compute, &x, 1, &packed, Finish::Store);
+                product(proof, &pool, compute, &x, 1, &packed, Finish::Store);
             }
         }
     }
@@ -338,7 +336,7 @@ fn what_is_not_finite_stays_so() {
 
 /// Bits of a row of the output, for rows `at` of `x` multiplied together on `threads` threads.
 fn bits(
-    kernels: Kernels,
+    proof: Proof,
     threads: usize,
     compute: Compute,
     x: &[f32],
@@ -346,7 +344,7 @@ fn bits(
     w: &PackedMatrix,
 ) -> Vec<Vec<u32>> {
     let x = &x[at.start * w.cols()..at.end * w.cols()];
-    let out = product(kernels, &Pool::new(threads), compute, x, at.len(), w, Finish::Store);
+    let out = product(proof, &Pool::new(threads), compute, x, at.len(), w, Finish::Store);
     out.chunks_exact(w.rows()).map(|row| row.iter().map(|v| v.to_bits()).collect()).collect()
 }
 
@@ -414,14 +412,14 @@ proptest! {
         let pool = Pool::new(1 + seed as usize % 3);
         let packed = pack(&[Owned::random(dtype, rows, cols, random)], None, MatrixUse::Linear, &pool);
         let x = activations(kind, m, cols, random);
-        for kernels in kernels() {
+        for proof in proofs() {
             for compute in [Compute::F32, Compute::Auto] {
-                let together = bits(kernels, threads, compute, &x, 0..m, &packed);
+                let together = bits(proof, threads, compute, &x, 0..m, &packed);
                 let first = random.next() as usize % m;
-                let some = bits(kernels, 2, compute, &x, first..m, &packed);
-                prop_assert_eq!(&together[first..], &some[..], "{:?} {:?}", kernels, compute);
-                let alone = bits(kernels, 1, compute, &x, first..first + 1, &packed);
-                prop_assert_eq!(&together[first..=first], &alone[..], "{:?} {:?}", kernels, compute);
+                let some = bits(proof, 2, compute, &x, first..m, &packed);
+                prop_assert_eq!(&together[first..], &some[..], "{:?} {:?}", proof, compute);
+                let alone = bits(proof, 1, compute, &x, first..first + 1, &packed);
+                prop_assert_eq!(&together[first..=first], &alone[..], "{:?} {:?}", proof, compute);
             }
         }
     }
@@ -439,13 +437,13 @@ fn bits_are_those_of_a_row_alone_whatever_the_loops() {
         let x = activations(1, m, cols, random);
         for compute in [Compute::F32, Compute::Auto] {
             let mut x86 = Vec::new();
-            for kernels in kernels() {
-                let together = bits(kernels, 2, compute, &x, 0..m, &packed);
+            for proof in proofs() {
+                let together = bits(proof, 2, compute, &x, 0..m, &packed);
                 for row in [0, 7, 8, 255, 256, 263, 264, 269] {
-                    let alone = bits(kernels, 1, compute, &x, row..row + 1, &packed);
-                    assert_eq!(together[row], alone[0], "{dtype} {kernels:?} {compute:?} row {row}");
+                    let alone = bits(proof, 1, compute, &x, row..row + 1, &packed);
+                    assert_eq!(together[row], alone[0], "{dtype} {proof:?} {compute:?} row {row}");
                 }
-                if !matches!(kernels, Kernels::Portable(_)) {
+                if !matches!(proof, Proof::Portable(_)) {
                     x86.push(together);
                 }
             }
@@ -492,8 +490,8 @@ fn sums_of_extremes_do_not_overflow() {
             for pattern in patterns {
                 let m = 9;
                 let x: Vec<f32> = (0..m * cols).map(|i| pattern(i % cols, i / cols)).collect();
-                for kernels in kernels() {
-                    let out = product(kernels, &pool, Compute::Auto, &x, m, &packed, Finish::Store);
+                for proof in proofs() {
+                    let out = product(proof, &pool, Compute::Auto, &x, m, &packed, Finish::Store);
                     for (row, out) in x.chunks_exact(cols).zip(out.chunks_exact(32)) {
                         let used = dequantized(scheme, row);
                         for ((sum, size), &found) in plain(&w, None, &used, cols).into_iter().zip(out) {
@@ -501,7 +499,7 @@ fn sums_of_extremes_do_not_overflow() {
                             let error = (sum - f64::from(found)).abs();
                             assert!(
                                 error <= CLOSE * size + 1e-3,
-                                "{dtype} {fill:?} {kernels:?}: {found}, not {sum}"
+                                "{dtype} {fill:?} {proof:?}: {found}, not {sum}"
                             );
                         }
                     }
@@ -523,23 +521,17 @@ fn parts_of_different_types_are_one_matrix() {
     let rows = w.len() / cols;
     let bias: Vec<f32> = (0..rows).map(|_| random.normal()).collect();
     let packed = pack(&parts, Some(&bias), MatrixUse::Linear, &pool);
-    for kernels in kernels() {
+    for proof in proofs() {
         for m in [1, 6, 13] {
             let x = activations(0, m, cols, random);
-            let out = product(kernels, &pool, Compute::F32, &x, m, &packed, Finish::Store);
-            let auto = product(kernels, &pool, Compute::Auto, &x, m, &packed, Finish::Store);
+            let out = product(proof, &pool, Compute::F32, &x, m, &packed, Finish::Store);
+            let auto = product(proof, &pool, Compute::Auto, &x, m, &packed, Finish::Store);
             for (r, row) in x.chunks_exact(cols).enumerate() {
                 for (o, (sum, size)) in plain(&w, Some(&bias), row, cols).into_iter().enumerate() {
                     let at = r * rows + o;
-                    assert!(
-                        (sum - f64::from(out[at])).abs() <= CLOSE * size,
-                        "{kernels:?} row {r} output {o}"
-                    );
+                    assert!((sum - f64::from(out[at])).abs() <= CLOSE * size, "{proof:?} row {r} output {o}");
                     // Half a step of a 254th of about three times the usual size, for each product.
-                    assert!(
-                        (sum - f64::from(auto[at])).abs() <= 0.01 * size,
-                        "{kernels:?} row {r} output {o}"
-                    );
+                    assert!((sum - f64::from(auto[at])).abs() <= 0.01 * size, "{proof:?} row {r} output {o}");
                 }
             }
         }
@@ -564,18 +556,18 @@ fn every_way_to_finish_is_that_of_plain_loops() {
     let linear = pack(&parts, Some(&bias), MatrixUse::Linear, &pool);
     // The gates end within the second part: segments of Q4_K with Q6_K, then of Q6_K with itself.
     let gated = pack(&parts, Some(&bias), MatrixUse::Gated, &pool);
-    for kernels in kernels() {
+    for proof in proofs() {
         for m in [1, 5, 19] {
             let x = activations(0, m, cols, random);
             let from: Vec<f32> = (0..m * rows).map(|_| random.normal()).collect();
-            let run = |w: &PackedMatrix, finish| product(kernels, &pool, Compute::F32, &x, m, w, finish);
+            let run = |w: &PackedMatrix, finish| product(proof, &pool, Compute::F32, &x, m, w, finish);
             let y = run(&linear, Finish::Store);
             let residual = run(&linear, Finish::Residual { from: Some(&from), scale: 1.5 });
             let mut in_place = from.clone();
             let mut scratch = Activations::new(m, cols, 2).unwrap();
             let finish = Finish::Residual { from: None, scale: 1.5 };
-            multiply(kernels, 1, &pool, Compute::F32, &x, m, &linear, finish, &mut scratch, &mut in_place);
-            assert_eq!(residual, in_place, "{kernels:?}");
+            multiply(proof, 1, &pool, Compute::F32, &x, m, &linear, finish, &mut scratch, &mut in_place);
+            assert_eq!(residual, in_place, "{proof:?}");
             let gelu = run(&linear, Finish::Gelu);
             let swiglu = run(&gated, Finish::SwiGlu);
             for r in 0..m {
@@ -593,10 +585,7 @@ fn every_way_to_finish_is_that_of_plain_loops() {
                     let found = swiglu[r * rows / 2 + o];
                     // An error of either factor is multiplied with the other.
                     let size = g_size * v.abs() + v_size * g.abs();
-                    assert!(
-                        near(found, g / (1.0 + (-g).exp()) * v, size),
-                        "{kernels:?} {found} for {g}, {v}"
-                    );
+                    assert!(near(found, g / (1.0 + (-g).exp()) * v, size), "{proof:?} {found} for {g}, {v}");
                 }
             }
         }
@@ -614,9 +603,9 @@ fn activation_functions_hold_far_out() {
     let gated = pack(&[two], None, MatrixUse::Gated, &pool);
     let mut x: Vec<f32> = (-4000..=4000).map(|i| i as f32 / 32.0).collect();
     x.extend([1e-30, -1e-30, 1e4, -1e4, 1e9, -1e9]);
-    for kernels in kernels() {
-        let gelu = product(kernels, &pool, Compute::F32, &x, x.len(), &linear, Finish::Gelu);
-        let swiglu = product(kernels, &pool, Compute::F32, &x, x.len(), &gated, Finish::SwiGlu);
+    for proof in proofs() {
+        let gelu = product(proof, &pool, Compute::F32, &x, x.len(), &linear, Finish::Gelu);
+        let swiglu = product(proof, &pool, Compute::F32, &x, x.len(), &gated, Finish::SwiGlu);
         for (i, &x) in x.iter().enumerate() {
             let v = f64::from(x);
             let inner = (2.0 / std::f64::consts::PI).sqrt() * v * (1.0 + 0.044715 * v * v);
@@ -649,9 +638,11 @@ fn rows_decode_to_what_the_file_says() {
             for used_for in [MatrixUse::Linear, MatrixUse::Gated, MatrixUse::Rows] {
                 let packed = pack(&parts, None, used_for, &pool);
                 for (row, expected) in w.chunks_exact(cols).enumerate() {
-                    let mut out = vec![f32::NAN; cols];
-                    packed.decode_row(row, &mut out);
-                    assert_eq!(out, expected, "{dtype} {used_for:?} row {row}");
+                    for isa in Isa::available() {
+                        let mut out = vec![f32::NAN; cols];
+                        packed.decode_row(isa, row, &mut out);
+                        assert_eq!(out, expected, "{isa} {dtype} {used_for:?} row {row}");
+                    }
                 }
             }
         }
@@ -683,12 +674,12 @@ fn empty_products_are_the_bias_or_nothing() {
             pack(&[Owned::random(dtype, 3, 0, random)], Some(&[1.0, 2.0, 3.0]), MatrixUse::Linear, &pool);
         let cols = columns(dtype, 1);
         let no_rows = pack(&[Owned::random(dtype, 0, cols, random)], None, MatrixUse::Linear, &pool);
-        for kernels in kernels() {
+        for proof in proofs() {
             for m in [0, 1, 9] {
-                let out = product(kernels, &pool, Compute::Auto, &[], m, &no_columns, Finish::Store);
+                let out = product(proof, &pool, Compute::Auto, &[], m, &no_columns, Finish::Store);
                 assert_eq!(out, [1.0, 2.0, 3.0].repeat(m), "{dtype}");
                 let x = activations(0, m, cols, random);
-                assert!(product(kernels, &pool, Compute::Auto, &x, m, &no_rows, Finish::Store).is_empty());
+                assert!(product(proof, &pool, Compute::Auto, &x, m, &no_rows, Finish::Store).is_empty());
             }
         }
     }

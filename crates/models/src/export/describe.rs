@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::{Outgoing, has_head};
 use crate::config::{GGUF_CHATGLM_6B, Understood, rotary_dims};
 use crate::rope::{Yarn, yarn_magnitude};
-use crate::{Block, DecoderSpec, Family, ModelError, Positions, family};
+use crate::{Attention, DecoderSpec, Family, FeedForward, ModelError, Positions, Residual, family};
 
 /// ggml's version of its block formats.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -26,7 +26,8 @@ pub fn model_name(checkpoint: &Checkpoint, spec: &DecoderSpec) -> String {
     let own_part = |name: &str| name.rsplit('/').next().unwrap_or("").to_owned();
     // The other classes belong to one family each.
     let fits = |name: &String| {
-        spec.block != Block::PreNorm || family::by_name(name).unwrap_or(Family::Glm4) == spec.family
+        spec.layers[0].residual != Residual::PreNorm
+            || family::by_name(name).unwrap_or(Family::Glm4) == spec.family
     };
     let names = [from_config, from_metadata, from_path].into_iter().flatten().map(own_part);
     names.filter(|name| !name.is_empty()).find(fits).unwrap_or_else(|| spec.family.name().to_owned())
@@ -47,10 +48,10 @@ pub fn gguf_metadata(
     file_type: u32,
 ) -> Result<Metadata, ModelError> {
     let spec = &understood.spec;
-    let arch = match spec.block {
-        Block::ScaledNormed { .. } => GGUF_CHATGLM_6B,
-        Block::PreNorm => "chatglm",
-        Block::Sandwich => "glm4",
+    let arch = match spec.layers[0].residual {
+        Residual::ScaledNormed { .. } => GGUF_CHATGLM_6B,
+        Residual::PreNorm => "chatglm",
+        Residual::Sandwich => "glm4",
     };
     let mut metadata = Metadata::new(path);
     metadata.set("general.architecture", arch);
@@ -87,25 +88,28 @@ pub fn gguf_metadata(
         metadata.set(&format!("{arch}.{key}"), value);
     };
     let size = |n: usize| Gguf::U32(n as u32);
-    let Heads { heads, kv_heads, head_dim } = spec.heads;
+    let Attention::Heads { heads: Heads { heads, kv_heads, head_dim, value_dim }, .. } =
+        spec.layers[0].attention;
+    let FeedForward::Dense { inner: ffn, .. } = spec.layers[0].feed_forward;
+    let eps = spec.final_norm.eps;
     set("vocab_size", size(spec.vocab));
     set("context_length", size(spec.context));
     set("embedding_length", size(spec.hidden));
-    set("feed_forward_length", size(spec.ffn));
-    set("block_count", size(spec.layers));
+    set("feed_forward_length", size(ffn));
+    set("block_count", size(spec.layers.len()));
     set("attention.head_count", size(heads));
     set("attention.head_count_kv", size(kv_heads));
     set("attention.key_length", size(head_dim));
-    set("attention.value_length", size(head_dim));
+    set("attention.value_length", size(value_dim));
     match spec.positions {
         Positions::ChatGlm6b { gmask, mask, sop } => {
-            set("attention.layer_norm_epsilon", spec.eps.into());
+            set("attention.layer_norm_epsilon", eps.into());
             set("gmask_token_id", gmask.into());
             set("mask_token_id", mask.into());
             set("sop_token_id", sop.into());
         }
         Positions::Sequential { divisor } => {
-            set("attention.layer_norm_rms_epsilon", spec.eps.into());
+            set("attention.layer_norm_rms_epsilon", eps.into());
             set("rope.dimension_count", size(rotated(spec)));
             set("rope.freq_base", (spec.rope_base as f32).into());
             if divisor != 1.0 {
@@ -140,13 +144,16 @@ pub fn config_json(
     dtype: DType,
 ) -> Value {
     let spec = &understood.spec;
+    let (layers, eps) = (spec.layers.len(), shortest(spec.final_norm.eps));
+    let Attention::Heads { heads: Heads { heads, kv_heads, head_dim, .. }, .. } = spec.layers[0].attention;
+    let FeedForward::Dense { inner: ffn, .. } = spec.layers[0].feed_forward;
     let mut config = match spec.positions {
         Positions::ChatGlm6b { gmask, mask, sop } => json!({
             "architectures": ["ChatGLMModel"],
             "model_type": "chatglm",
-            "num_layers": spec.layers,
-            "inner_hidden_size": spec.ffn,
-            "layernorm_epsilon": shortest(spec.eps),
+            "num_layers": layers,
+            "inner_hidden_size": ffn,
+            "layernorm_epsilon": eps,
             "max_sequence_length": spec.context,
             "position_encoding_2d": true,
             "gmask_token_id": gmask,
@@ -154,21 +161,21 @@ pub fn config_json(
             "bos_token_id": sop,
         }),
         Positions::Sequential { divisor } => {
-            let sandwich = spec.block == Block::Sandwich;
+            let sandwich = spec.layers[0].residual == Residual::Sandwich;
             json!({
                 "architectures": [if sandwich { "Glm4ForCausalLM" } else { "GlmForCausalLM" }],
                 "model_type": if sandwich { "glm4" } else { "glm" },
-                "num_hidden_layers": spec.layers,
-                "intermediate_size": spec.ffn,
-                "num_key_value_heads": spec.heads.kv_heads,
-                "head_dim": spec.heads.head_dim,
+                "num_hidden_layers": layers,
+                "intermediate_size": ffn,
+                "num_key_value_heads": kv_heads,
+                "head_dim": head_dim,
                 "hidden_act": "silu",
                 "attention_bias": tensors.iter().any(|t| t.name.ends_with("q_proj.bias")),
                 "attention_dropout": 0.0,
-                "rms_norm_eps": shortest(spec.eps),
+                "rms_norm_eps": eps,
                 "max_position_embeddings": spec.context,
                 "rope_theta": spec.rope_base,
-                "partial_rotary_factor": rotary_factor(rotated(spec), spec.heads.head_dim),
+                "partial_rotary_factor": rotary_factor(rotated(spec), head_dim),
                 "rope_scaling": scaling(divisor, understood.yarn.as_ref()),
                 "tie_word_embeddings": !has_head(tensors),
             })
@@ -177,7 +184,7 @@ pub fn config_json(
     let common = json!({
         "_name_or_path": model_name(checkpoint, spec),
         "hidden_size": spec.hidden,
-        "num_attention_heads": spec.heads.heads,
+        "num_attention_heads": heads,
         "vocab_size": spec.vocab,
         "torch_dtype": match dtype {
             DType::F32 => "float32",

@@ -15,34 +15,25 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use glimmer_checkpoint::{Checkpoint, CheckpointError, TensorInfo, TensorView};
-use glimmer_tensor::{MatrixView, NormKind};
+use glimmer_tensor::MatrixView;
 
 use crate::config::Understood;
-use crate::names::Layout;
-use crate::{Block, DecoderSpec, Mlp, ModelError};
+use crate::names::{NamedRows, TensorNaming};
+use crate::parts::{MatrixPart, Part, PartKind};
+use crate::{DecoderSpec, ModelError, NormSpec, Residual, WeightRole};
 
 pub use describe::{config_json, generation_config_json, gguf_metadata, model_name};
 pub use types::{Mix, WeightTypes, file_type_name};
 
-/// What a tensor is for, as far as the choice of its type goes.
+/// What a tensor's numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// The token embedding.
-    Embedding,
-    /// The head, where it is not the embedding.
-    Head,
-    /// Values, or queries, keys and values in one matrix.
-    Values,
-    /// Queries or keys.
-    QueriesOrKeys,
-    /// Attention's output projection.
-    AttentionOut,
-    /// Gate and up.
-    FfnUp,
-    /// Back to the residual stream.
-    FfnDown,
-    /// A norm's weight or any bias.
-    Vector,
+pub enum TensorKind {
+    /// A matrix `[rows, cols]`.
+    Matrix,
+    /// A norm's scale.
+    Scale,
+    /// What is added: a norm's shift or a matrix's bias.
+    Shift,
 }
 
 /// A tensor to be written.
@@ -52,25 +43,27 @@ pub struct Outgoing<'a> {
     pub name: String,
     /// Its shape, outermost first: `[rows, cols]` or `[len]`.
     pub shape: Vec<usize>,
-    /// What it is for.
-    pub part: Part,
-    /// The block it belongs to; 0 outside blocks.
-    pub layer: usize,
+    /// What it is.
+    pub kind: TensorKind,
+    /// The layer that it belongs to, if any.
+    pub layer: Option<usize>,
+    /// The weight that it is, or is a section or vector of.
+    pub role: WeightRole,
     /// Its rows, piece after piece. A vector's rows have one element.
     rows: Rows<'a>,
 }
 
-/// The layout of a directory in Hugging Face's format that holds this model: transformers' own classes, or for
+/// The naming in a directory in Hugging Face's format that holds this model: that of transformers' own classes, or for
 /// ChatGLM-6B, which they do not have, its repository's.
-pub fn directory_layout(spec: &DecoderSpec) -> Layout {
-    match spec.block {
-        Block::ScaledNormed { .. } => Layout::ChatGlm6b,
-        Block::PreNorm | Block::Sandwich => Layout::Hf,
+pub fn directory_naming(spec: &DecoderSpec) -> TensorNaming {
+    match spec.layers[0].residual {
+        Residual::ScaledNormed { .. } => TensorNaming::ChatGlm6b,
+        Residual::PreNorm | Residual::Sandwich => TensorNaming::Hf,
     }
 }
 
-/// The tensors of a model in layout `to` ([`Layout::Gguf`], or what [`directory_layout`] says), in the order of their
-/// use, and the names of those in the source that play no part.
+/// The tensors of a model named as `to` ([`TensorNaming::Gguf`], or what [`directory_naming`] says), in the order of
+/// their use, and the names of those in the source that play no part.
 ///
 /// # Errors
 /// When a tensor is missing or has another shape or type than the configuration says, or the layout has no place for a
@@ -78,7 +71,7 @@ pub fn directory_layout(spec: &DecoderSpec) -> Layout {
 pub fn outgoing<'a>(
     checkpoint: &'a Checkpoint,
     understood: &'a Understood,
-    to: Layout,
+    to: TensorNaming,
 ) -> Result<(Vec<Outgoing<'a>>, Vec<&'a str>), ModelError> {
     let Walk { tensors, used, .. } = Walk::over(Some(checkpoint), understood, to)?;
     // Frequencies are computed, never read; the row scales of a packed weight go with it.
@@ -93,13 +86,13 @@ pub fn outgoing<'a>(
 ///
 /// # Errors
 /// When the layout has no place for a bias that the configuration promises.
-pub fn promised(understood: &Understood, to: Layout) -> Result<Vec<Outgoing<'_>>, ModelError> {
+pub fn promised(understood: &Understood, to: TensorNaming) -> Result<Vec<Outgoing<'_>>, ModelError> {
     Ok(Walk::over(None, understood, to)?.tensors)
 }
 
 /// Whether these tensors hold a head of their own.
 pub fn has_head(tensors: &[Outgoing<'_>]) -> bool {
-    tensors.iter().any(|t| t.part == Part::Head)
+    tensors.iter().any(|t| t.role == WeightRole::Head)
 }
 
 /// Rows from one or several places, with the tensors they are from; of a model without weights, only how many.
@@ -133,13 +126,12 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// One pass over a model's tensors, as `load.rs` makes it.
+/// One pass over a model's parts, as `load.rs` makes it.
 struct Walk<'a> {
     /// `None`: a model without weights.
     checkpoint: Option<&'a Checkpoint>,
-    spec: &'a DecoderSpec,
-    from: Layout,
-    to: Layout,
+    understood: &'a Understood,
+    to: TensorNaming,
     tensors: Vec<Outgoing<'a>>,
     used: HashSet<String>,
 }
@@ -148,167 +140,94 @@ impl<'a> Walk<'a> {
     fn over(
         checkpoint: Option<&'a Checkpoint>,
         understood: &'a Understood,
-        to: Layout,
+        to: TensorNaming,
     ) -> Result<Self, ModelError> {
-        let (spec, from) = (&understood.spec, understood.layout);
-        let mut walk = Walk { checkpoint, spec, from, to, tensors: Vec::new(), used: HashSet::new() };
-        walk.everything()?;
+        let mut walk = Walk { checkpoint, understood, to, tensors: Vec::new(), used: HashSet::new() };
+        let own_head = understood.has_own_head(checkpoint);
+        for part in understood.spec.parts(own_head) {
+            match &part.kind {
+                PartKind::Norm(norm) => walk.norm(&part, norm)?,
+                PartKind::Matrix(matrix) => walk.matrix(&part, matrix)?,
+            }
+        }
         Ok(walk)
     }
 
-    fn everything(&mut self) -> Result<(), ModelError> {
-        let (from, to, spec) = (self.from, self.to, self.spec);
-        let size = [spec.vocab, spec.hidden];
-        self.linear(Part::Embedding, 0, from.embedding(), to.embedding(), size)?;
-        for layer in 0..spec.layers {
-            self.block(layer)?;
-        }
-        self.norm(spec.layers, from.final_norm(), to.final_norm())?;
-        if self.has(&format!("{}.weight", from.head())) || !spec.tied {
-            self.linear(Part::Head, 0, from.head(), to.head(), size)?;
+    fn norm(&mut self, part: &Part, norm: &NormSpec) -> Result<(), ModelError> {
+        let Understood { spec, naming, .. } = self.understood;
+        let [from, to] = [*naming, self.to].map(|naming| naming.need(part.layer, part.role));
+        let (from, to) = (from?, to?);
+        for (vector, kind) in norm.vectors().iter().zip([TensorKind::Scale, TensorKind::Shift]) {
+            let rows = self.read_vector(&format!("{from}.{vector}"), spec.hidden)?;
+            self.push(part, part.role, kind, format!("{to}.{vector}"), rows);
         }
         Ok(())
     }
 
-    fn block(&mut self, layer: usize) -> Result<(), ModelError> {
-        let spec = self.spec;
-        let (from, to) = (self.from.block(layer), self.to.block(layer));
-        let up_rows = match spec.mlp {
-            Mlp::SwiGlu => 2 * spec.ffn,
-            Mlp::Gelu => spec.ffn,
+    /// A matrix and its bias, where it has one: fused or apart in the source, fused or apart in the target.
+    fn matrix(&mut self, part: &Part, matrix: &MatrixPart) -> Result<(), ModelError> {
+        let from = self.understood.naming.tensors(part, matrix, |name| self.has(name))?;
+        // llama.cpp reads both forms; transformers' classes only one matrix for each section.
+        let apart =
+            if self.to == TensorNaming::Hf || from.len() > 1 { self.to.apart(part, matrix) } else { None };
+        let to = match apart {
+            Some(apart) => apart,
+            None => vec![self.to.fused(part, matrix)?],
         };
-        let sandwich = spec.block == Block::Sandwich;
-        self.norm(layer, &from.attention_norm, &to.attention_norm)?;
-        self.attention_in(layer)?;
-        let size = [spec.hidden, spec.heads.q_width()];
-        self.linear(Part::AttentionOut, layer, &from.attention_out, &to.attention_out, size)?;
-        if sandwich {
-            self.norm(layer, &from.attention_post_norm, &to.attention_post_norm)?;
-        }
-        self.norm(layer, &from.ffn_norm, &to.ffn_norm)?;
-        self.linear(Part::FfnUp, layer, &from.ffn_up, &to.ffn_up, [up_rows, spec.hidden])?;
-        self.linear(Part::FfnDown, layer, &from.ffn_down, &to.ffn_down, [spec.hidden, spec.ffn])?;
-        if sandwich {
-            self.norm(layer, &from.ffn_post_norm, &to.ffn_post_norm)?;
+        let weights = from.iter().map(|t| self.read_matrix(&t.weight(), t.rows, matrix.cols));
+        let weights = weights.collect::<Result<_, _>>()?;
+        self.push_sections(part, matrix, weights, &to, TensorKind::Matrix);
+        if matrix.bias || from.iter().any(|tensor| self.has(&tensor.bias())) {
+            self.refuse_bias(part, &from[0])?;
+            let biases =
+                from.iter().map(|t| self.read_vector(&t.bias(), t.rows)).collect::<Result<_, _>>()?;
+            self.push_sections(part, matrix, biases, &to, TensorKind::Shift);
         }
         Ok(())
     }
 
-    /// Queries, keys and values: fused or apart in the source, fused or apart in the target.
-    fn attention_in(&mut self, layer: usize) -> Result<(), ModelError> {
-        let (from, to) = (self.from.block(layer), self.to.block(layer));
-        let apart = from.q_k_v.as_ref().filter(|_| !self.has(&format!("{}.weight", from.qkv)));
-        for suffix in ["weight", "bias"] {
-            let sources = apart.map_or(std::slice::from_ref(&from.qkv), |names| names.as_slice());
-            if suffix == "bias" && !self.spec.qkv_bias && !sources.iter().any(|name| self.has_bias(name)) {
-                continue;
-            }
-            let [q, k, v] = match apart {
-                Some(names) => self.apart(names, suffix)?,
-                None => self.fused(&from.qkv, suffix)?,
-            };
-            let part = |part| if suffix == "bias" { Part::Vector } else { part };
-            // llama.cpp reads both forms; transformers' classes only three matrices.
-            let stays_apart = self.to == Layout::Hf || (self.to == Layout::Gguf && apart.is_some());
-            if let Some(names) = to.q_k_v.as_ref().filter(|_| stays_apart) {
-                let kinds = [Part::QueriesOrKeys, Part::QueriesOrKeys, Part::Values];
-                for ((name, kind), rows) in names.iter().zip(kinds).zip([q, k, v]) {
-                    self.push(part(kind), layer, format!("{name}.{suffix}"), rows);
-                }
-            } else {
-                let by_head = self.to == Layout::ChatGlm6b;
-                let rows = if by_head { self.by_head([q, k, v]) } else { join([q, k, v]) };
-                self.push(part(Part::Values), layer, format!("{}.{suffix}", to.qkv), rows);
-            }
-        }
-        Ok(())
-    }
-
-    fn apart(&mut self, names: &[String; 3], suffix: &str) -> Result<[Rows<'a>; 3], ModelError> {
-        let heads = self.spec.heads;
-        let [q, k, v] = names;
-        Ok([
-            self.read(&format!("{q}.{suffix}"), heads.q_width())?,
-            self.read(&format!("{k}.{suffix}"), heads.kv_width())?,
-            self.read(&format!("{v}.{suffix}"), heads.kv_width())?,
-        ])
-    }
-
-    fn fused(&mut self, name: &str, suffix: &str) -> Result<[Rows<'a>; 3], ModelError> {
-        let heads = self.spec.heads;
-        let whole = self.read(&format!("{name}.{suffix}"), heads.qkv_width())?;
-        if self.from == Layout::ChatGlm6b {
-            // q k v of head 0, q k v of head 1, ...
-            let width = heads.head_dim;
-            return Ok([0, 1, 2].map(|kind| {
-                join((0..heads.heads).map(|head| {
-                    let first = (3 * head + kind) * width;
-                    whole.slice(first..first + width)
-                }))
-            }));
-        }
-        let (q, k) = (heads.q_width(), heads.q_width() + heads.kv_width());
-        Ok([whole.slice(0..q), whole.slice(q..k), whole.slice(k..heads.qkv_width())])
-    }
-
-    /// ChatGLM-6B's order of fused rows.
-    fn by_head(&self, q_k_v: [Rows<'a>; 3]) -> Rows<'a> {
-        let width = self.spec.heads.head_dim;
-        join((0..self.spec.heads.heads).flat_map(|head| {
-            let rows = head * width..(head + 1) * width;
-            q_k_v.each_ref().map(|kind| kind.slice(rows.clone()))
-        }))
-    }
-
-    /// A matrix `[rows, cols]` and its bias, where it has one.
-    fn linear(
+    /// Divides what was read among the target's tensors.
+    fn push_sections(
         &mut self,
-        part: Part,
-        layer: usize,
-        from: &str,
-        to: &str,
-        [rows, cols]: [usize; 2],
-    ) -> Result<(), ModelError> {
-        let weight = self.read_matrix(&format!("{from}.weight"), rows, cols)?;
-        self.push(part, layer, format!("{to}.weight"), weight);
-        let in_block = !matches!(part, Part::Embedding | Part::Head);
-        if self.has_bias(from) || (self.spec.linear_bias && in_block) {
-            if !matches!(self.spec.block, Block::ScaledNormed { .. }) {
-                return Err(ModelError::Config {
-                    file: self.checkpoint.map_or(String::new(), |c| c.path().display().to_string()),
-                    message: format!("the target format has no place for {from}.bias"),
-                });
-            }
-            let bias = self.read(&format!("{from}.bias"), rows)?;
-            self.push(Part::Vector, layer, format!("{to}.bias"), bias);
+        part: &Part,
+        matrix: &MatrixPart,
+        mut read: Vec<Rows<'a>>,
+        to: &[NamedRows],
+        kind: TensorKind,
+    ) {
+        if let [whole] = read.as_slice() {
+            let sections = matrix.fused_rows(self.understood.naming.interleaves(part.role));
+            let slices = |rows: Vec<Range<usize>>| join(rows.into_iter().map(|rows| whole.slice(rows)));
+            read = sections.into_iter().map(slices).collect();
         }
-        Ok(())
+        if to.len() == 1 {
+            read = vec![if self.to.interleaves(part.role) {
+                interleave(&read, matrix.heads)
+            } else {
+                join(read)
+            }];
+        }
+        for (tensor, rows) in to.iter().zip(read) {
+            let name = if kind == TensorKind::Matrix { tensor.weight() } else { tensor.bias() };
+            self.push(part, tensor.role, kind, name, rows);
+        }
     }
 
-    fn norm(&mut self, layer: usize, from: &str, to: &str) -> Result<(), ModelError> {
-        let suffixes: &[&str] = match self.spec.norm {
-            NormKind::Layer => &["weight", "bias"],
-            NormKind::Rms => &["weight"],
-        };
-        for suffix in suffixes {
-            let rows = self.read_vector(&format!("{from}.{suffix}"), self.spec.hidden)?;
-            self.push(Part::Vector, layer, format!("{to}.{suffix}"), rows);
+    /// llama.cpp and transformers' classes add biases to queries, keys and values only.
+    fn refuse_bias(&self, part: &Part, from: &NamedRows) -> Result<(), ModelError> {
+        let takes_all = directory_naming(&self.understood.spec) == TensorNaming::ChatGlm6b;
+        if takes_all || part.role == WeightRole::Qkv {
+            return Ok(());
         }
-        Ok(())
+        Err(ModelError::Config {
+            file: self.checkpoint.map_or(String::new(), |c| c.path().display().to_string()),
+            message: format!("the target format has no place for {}", from.bias()),
+        })
     }
 
-    fn push(&mut self, part: Part, layer: usize, name: String, rows: Rows<'a>) {
-        let shape = if part == Part::Vector { vec![rows.count] } else { vec![rows.count, rows.cols] };
-        self.tensors.push(Outgoing { name, shape, part, layer, rows });
-    }
-
-    /// A projection from the residual stream, or its bias.
-    fn read(&mut self, name: &str, rows: usize) -> Result<Rows<'a>, ModelError> {
-        if name.ends_with(".bias") {
-            self.read_vector(name, rows)
-        } else {
-            self.read_matrix(name, rows, self.spec.hidden)
-        }
+    fn push(&mut self, part: &Part, role: WeightRole, kind: TensorKind, name: String, rows: Rows<'a>) {
+        let shape = if kind == TensorKind::Matrix { vec![rows.count, rows.cols] } else { vec![rows.count] };
+        self.tensors.push(Outgoing { name, shape, kind, layer: part.layer, role, rows });
     }
 
     fn read_matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Rows<'a>, ModelError> {
@@ -349,14 +268,20 @@ impl<'a> Walk<'a> {
     fn has(&self, name: &str) -> bool {
         self.checkpoint.is_some_and(|checkpoint| checkpoint.info(name).is_some())
     }
-
-    fn has_bias(&self, name: &str) -> bool {
-        self.has(&format!("{name}.bias"))
-    }
 }
 
 fn join<'a>(pieces: impl IntoIterator<Item = Rows<'a>>) -> Rows<'a> {
     let mut all = Rows::default();
     pieces.into_iter().for_each(|rows| all.push_all(rows));
     all
+}
+
+/// The rows of all sections head by head, ChatGLM-6B's order.
+fn interleave<'a>(sections: &[Rows<'a>], heads: usize) -> Rows<'a> {
+    join((0..heads).flat_map(|head| {
+        sections.iter().map(move |section| {
+            let rows = section.count / heads;
+            section.slice(head * rows..(head + 1) * rows)
+        })
+    }))
 }

@@ -6,8 +6,8 @@
 
 use glimmer_tensor::{DType, Heads};
 
-use super::{Outgoing, Part, has_head};
-use crate::DecoderSpec;
+use super::{Outgoing, TensorKind, has_head};
+use crate::{Attention, DecoderSpec, WeightRole as Role};
 
 /// The user's wish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,14 +83,14 @@ impl WeightTypes {
     /// The type of every tensor in a GGUF, in the tensors' order.
     pub fn choose(self, spec: &DecoderSpec, tensors: &[Outgoing<'_>]) -> Vec<DType> {
         let tied = !has_head(tensors);
-        let choose = |tensor: &Outgoing<'_>| match (tensor.part, self) {
-            (Part::Vector, _) => DType::F32,
-            (_, WeightTypes::Stored) => match tensor.stored_type() {
+        let choose = |tensor: &Outgoing<'_>| match self {
+            _ if tensor.kind != TensorKind::Matrix => DType::F32,
+            WeightTypes::Stored => match tensor.stored_type() {
                 DType::RowI8 | DType::RowI4 => DType::F16,
                 stored => stored,
             },
-            (_, WeightTypes::One(dtype)) => fit(dtype, tensor.width()),
-            (_, WeightTypes::Mix(mix)) => fit(mix.choose(spec, tensor, tied), tensor.width()),
+            WeightTypes::One(dtype) => fit(dtype, tensor.width()),
+            WeightTypes::Mix(mix) => fit(mix.choose(spec, tensor, tied), tensor.width()),
         };
         tensors.iter().map(choose).collect()
     }
@@ -130,34 +130,34 @@ impl Mix {
     }
 
     fn choose(self, spec: &DecoderSpec, tensor: &Outgoing<'_>, tied: bool) -> DType {
-        let (i, n) = (tensor.layer, spec.layers);
+        let (i, n) = (tensor.layer.unwrap_or(0), spec.layers.len());
         let base = self.row().3;
         let more_bits = i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
-        let Heads { heads, kv_heads, .. } = spec.heads;
-        match (tensor.part, self) {
-            (Part::Embedding, _) if !tied => base,
-            (Part::Embedding | Part::Head, _) if !tensor.width().is_multiple_of(base.block_len()) => {
+        let Attention::Heads { heads: Heads { heads, kv_heads, .. }, .. } = spec.layers[i].attention;
+        match (tensor.role, self) {
+            (Role::Embedding, _) if !tied => base,
+            (Role::Embedding | Role::Head, _) if !tensor.width().is_multiple_of(base.block_len()) => {
                 DType::Q8_0
             }
-            (Part::Embedding | Part::Head, _) => DType::Q6_K,
+            (Role::Embedding | Role::Head, _) => DType::Q6_K,
 
-            (Part::Values, Mix::Q2_K_M) if heads / kv_heads >= 4 => DType::Q4_K,
-            (Part::Values, Mix::Q2_K_M) => DType::Q3_K,
-            (Part::Values, Mix::Q3_K_M) if i < 2 => DType::Q5_K,
-            (Part::Values, Mix::Q3_K_M) => DType::Q4_K,
-            (Part::Values, Mix::Q3_K_L) => DType::Q5_K,
-            (Part::Values, Mix::Q4_K_S) if i < 4 => DType::Q5_K,
-            (Part::Values | Part::FfnDown, Mix::Q4_K_M | Mix::Q5_K_M) if more_bits => DType::Q6_K,
+            (Role::Qkv | Role::Values, Mix::Q2_K_M) if heads / kv_heads >= 4 => DType::Q4_K,
+            (Role::Qkv | Role::Values, Mix::Q2_K_M) => DType::Q3_K,
+            (Role::Qkv | Role::Values, Mix::Q3_K_M) if i < 2 => DType::Q5_K,
+            (Role::Qkv | Role::Values, Mix::Q3_K_M) => DType::Q4_K,
+            (Role::Qkv | Role::Values, Mix::Q3_K_L) => DType::Q5_K,
+            (Role::Qkv | Role::Values, Mix::Q4_K_S) if i < 4 => DType::Q5_K,
+            (Role::Qkv | Role::Values | Role::FfnDown, Mix::Q4_K_M | Mix::Q5_K_M) if more_bits => DType::Q6_K,
 
-            (Part::FfnDown, Mix::Q2_K_M) => DType::Q3_K,
-            (Part::FfnDown, Mix::Q3_K_M) if i < n / 16 => DType::Q5_K,
-            (Part::FfnDown, Mix::Q3_K_M) => DType::Q4_K,
-            (Part::FfnDown, Mix::Q3_K_L) => DType::Q5_K,
-            (Part::FfnDown, Mix::Q4_K_S) if i < n / 8 => DType::Q5_K,
+            (Role::FfnDown, Mix::Q2_K_M) => DType::Q3_K,
+            (Role::FfnDown, Mix::Q3_K_M) if i < n / 16 => DType::Q5_K,
+            (Role::FfnDown, Mix::Q3_K_M) => DType::Q4_K,
+            (Role::FfnDown, Mix::Q3_K_L) => DType::Q5_K,
+            (Role::FfnDown, Mix::Q4_K_S) if i < n / 8 => DType::Q5_K,
 
-            (Part::AttentionOut, Mix::Q2_K_M) => DType::Q3_K,
-            (Part::AttentionOut, Mix::Q3_K_M) => DType::Q4_K,
-            (Part::AttentionOut, Mix::Q3_K_L) => DType::Q5_K,
+            (Role::AttentionOut, Mix::Q2_K_M) => DType::Q3_K,
+            (Role::AttentionOut, Mix::Q3_K_M) => DType::Q4_K,
+            (Role::AttentionOut, Mix::Q3_K_L) => DType::Q5_K,
 
             _ => base,
         }

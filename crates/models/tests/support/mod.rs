@@ -106,7 +106,7 @@ pub fn cuda(compute: Compute) -> Box<dyn Device> {
 /// An emulated card.
 #[cfg(all(feature = "emulate", not(feature = "cuda")))]
 pub fn cuda(compute: Compute) -> Box<dyn Device> {
-    Box::new(CudaDevice::emulated(CudaOptions { compute, ..Default::default() }).unwrap())
+    Box::new(CudaDevice::emulated(CudaOptions { compute, ..Default::default() }))
 }
 
 /// Rows to append to one sequence in a step.

@@ -7,7 +7,7 @@
 
 use glimmer_checkpoint::Checkpoint;
 use glimmer_cpu::Limits;
-use glimmer_models::Understood;
+use glimmer_models::{Attention, Understood, WeightRole};
 use glimmer_tensor::{Batch, Compute, DType, KvType};
 
 /// What a model costs per step, row, key and slot.
@@ -59,16 +59,15 @@ impl Costs {
         compute: Compute,
         kv_type: KvType,
     ) -> Self {
-        let (spec, layout) = (&understood.spec, understood.layout);
-        let weight = |name: &str| checkpoint.info(&format!("{name}.weight"));
+        let spec = &understood.spec;
         let is_int8 = |dtype: DType| compute == Compute::Auto && (dtype.is_quantized() || dtype == DType::I8);
         let on = |operations: f64, int8: bool| match int8 {
             true => Operations { int8: operations, f32: 0.0 },
             false => Operations { int8: 0.0, f32: operations },
         };
 
-        let embedding = weight(layout.embedding());
-        let head = weight(layout.head()).or(embedding);
+        let embedding = understood.stored(checkpoint, WeightRole::Embedding);
+        let head = understood.stored(checkpoint, WeightRole::Head).or(embedding);
         let outside = [embedding, head].map(|info| info.map(|info| info.name.as_str()));
         let blocks = checkpoint.tensors().iter().filter(|t| !outside.contains(&Some(t.name.as_str())));
         let (mut block_bytes, mut float_weights) = (0.0, 0.0);
@@ -78,17 +77,20 @@ impl Costs {
                 float_weights += tensor.shape.iter().product::<usize>() as f64;
             }
         }
-        let all = spec.block_parameters() as f64;
+        let all = spec.layer_parameters() as f64;
         let float_weights = if compute == Compute::F32 { all } else { float_weights };
+        let query_widths = spec.layers.iter().map(|layer| match layer.attention {
+            Attention::Heads { heads, .. } => heads.q_width() + heads.attended_width(),
+        });
         let head_weights = (spec.vocab * spec.hidden) as f64;
         Costs {
             block_bytes,
             head_bytes: head.map_or(0.0, |info| info.bytes as f64),
             embedding_row: embedding.map_or(0.0, |info| info.bytes as f64 / spec.vocab as f64),
-            slot_bytes: (spec.layers * spec.heads.kv_bytes(kv_type)) as f64,
+            slot_bytes: spec.kv_bytes(kv_type) as f64,
             block: Operations { int8: 2.0 * (all - float_weights), f32: 2.0 * float_weights },
             head: on(2.0 * head_weights, head.is_some_and(|info| is_int8(info.dtype))),
-            key: (4 * spec.layers * spec.heads.q_width()) as f64,
+            key: (2 * query_widths.sum::<usize>()) as f64,
         }
     }
 
@@ -170,7 +172,7 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/chatglm-6b-int4");
         let checkpoint = Checkpoint::open(&path).unwrap();
         let understood = understand(&checkpoint, None).unwrap();
-        let all = 2.0 * understood.spec.block_parameters() as f64;
+        let all = 2.0 * understood.spec.layer_parameters() as f64;
         let fast = Costs::of(&checkpoint, &understood, Compute::Auto, KvType::F16);
         assert_eq!((fast.block.int8, fast.block.f32, fast.head.int8), (all, 0.0, 0.0));
         let exact = Costs::of(&checkpoint, &understood, Compute::F32, KvType::F32);

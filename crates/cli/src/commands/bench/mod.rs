@@ -15,15 +15,15 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{bail, ensure};
+use glimmer::{ContextLength, DeviceKind, ModelFiles, step_tokens};
 use glimmer_cpu::{CpuOptions, Limits};
 use glimmer_models::export::file_type_name;
-use glimmer_models::{Decoder, Positions, Understood};
+use glimmer_models::{Decoder, Positions, Understood, WeightRole};
 use glimmer_tensor::{Batch, Compute, DType, KvType};
 
 use crate::WrongUsage;
-use crate::args::{BenchArgs, DeviceName, KV_TYPES};
-use crate::device;
-use crate::model::{Model, context, step_tokens};
+use crate::args::{BenchArgs, KV_TYPES};
+use crate::model::{context, device, files, load, spec};
 use crate::random::Random;
 use crate::terminal::Terminal;
 use case::{Case, Steps, capacity};
@@ -36,17 +36,19 @@ const STARTS: usize = 3;
 
 /// Measures and prints.
 pub(crate) fn run(args: &BenchArgs, terminal: &Terminal) -> anyhow::Result<()> {
-    let model = Model::new(&args.model);
-    let understood = model.understand(terminal)?;
-    let compute = device::compute(&args.device, Compute::Auto);
-    let kv_type = device::kv_type(&args.device, compute);
+    let files = files(&args.model, None)?;
+    spec(&files, terminal)?;
     if args.stress {
         let (input, output) = (one(&args.n_prompt, 100_000, "-p")?, one(&args.n_gen, 128, "-n")?);
         let stress = stress::Stress { input, output, runs: args.repetitions.unwrap_or(3) };
-        let decoder = model.load(&understood, device::open(&args.device, compute, terminal)?, terminal)?;
+        let device = device(&args.device, Compute::Auto, terminal)?;
+        let (decoder, kv_type) = load(&files, device, terminal)?.into_decoder();
         return stress.run(decoder, kv_type, args.output);
     }
-    let bench = Bench { args, model: &model, understood: &understood, compute, kv_type, terminal };
+    let options = args.device.options();
+    let compute = options.compute_or(Compute::Auto);
+    let kv_type = options.kv_type_with(compute);
+    let bench = Bench { args, files: &files, understood: files.understood()?, compute, kv_type, terminal };
     bench.run()
 }
 
@@ -62,7 +64,7 @@ fn one(list: &[usize], default: usize, flag: &str) -> anyhow::Result<usize> {
 /// What is measured and how.
 struct Bench<'a> {
     args: &'a BenchArgs,
-    model: &'a Model,
+    files: &'a ModelFiles,
     understood: &'a Understood,
     compute: Compute,
     kv_type: KvType,
@@ -71,11 +73,11 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn run(&self) -> anyhow::Result<()> {
-        let Bench { args, model, understood, compute, kv_type, terminal } = *self;
+        let Bench { args, files, understood, compute, kv_type, terminal } = *self;
         let spec = &understood.spec;
         let cases = self.cases()?;
         let repetitions = args.repetitions.unwrap_or(5);
-        let checkpoint = model.checkpoint()?;
+        let checkpoint = files.checkpoint()?;
         let size_bytes: u64 = checkpoint.tensors().iter().map(|tensor| tensor.bytes as u64).sum();
 
         let starts = (0..repetitions.min(STARTS)).map(|_| process::first_token(args, spec));
@@ -85,7 +87,8 @@ impl Bench<'_> {
         let limits = Limits::measure(options, bytes)?;
         let sees_peak = process::forget_peak();
 
-        let mut decoder = model.load(understood, device::open(&args.device, compute, terminal)?, terminal)?;
+        let device = device(&args.device, compute, terminal)?;
+        let (mut decoder, _) = load(files, device, terminal)?.into_decoder();
         let capacity = capacity(&cases, spec, args.ubatch_size.unwrap_or(step_tokens(spec)))?;
         decoder.plan(capacity, kv_type)?;
         let steps = Steps { spec, capacity, random: Random::new(&[]) };
@@ -114,7 +117,7 @@ impl Bench<'_> {
                 bar.inc(1);
             }
             if let Some(peer) = &peer {
-                for (case, tokens_per_second) in peer.run(model.path(), &cases)? {
+                for (case, tokens_per_second) in peer.run(files.path(), &cases)? {
                     let at = cases.iter().position(|other| *other == case);
                     at.into_iter().for_each(|at| theirs[at].push(tokens_per_second));
                 }
@@ -172,28 +175,28 @@ impl Bench<'_> {
                 case.name()
             )));
         }
-        context(Some(crate::args::ContextLength::Tokens(longest)), &understood.spec, terminal);
+        context(Some(ContextLength::Tokens(longest)), &understood.spec, terminal);
         if args.compare.is_some() {
-            ensure!(self.model.metadata()?.is_some(), "--compare: llama-bench reads .gguf files only");
-            ensure!(args.device.device == DeviceName::Cpu, "--compare: llama-bench is asked to use the CPU");
+            ensure!(self.files.metadata()?.is_some(), "--compare: llama-bench reads .gguf files only");
+            ensure!(args.device.device == DeviceKind::Cpu, "--compare: llama-bench is asked to use the CPU");
         }
         Ok(cases)
     }
 
     fn name(&self) -> String {
-        let path = self.model.path();
+        let path = self.files.path();
         path.file_name()
             .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
     }
 
     /// What the file says it is mostly in, else the type that most of the weights' bytes are in.
     fn types(&self) -> anyhow::Result<String> {
-        if let Some(metadata) = self.model.metadata()?
+        if let Some(metadata) = self.files.metadata()?
             && let Some(name) = metadata.get("general.file_type")?.and_then(file_type_name)
         {
             return Ok(name.to_owned());
         }
-        let checkpoint = self.model.checkpoint()?;
+        let checkpoint = self.files.checkpoint()?;
         let mut totals = BTreeMap::<DType, usize>::new();
         for tensor in checkpoint.tensors() {
             // ChatGLM's packings are stored as signed bytes.
@@ -206,11 +209,11 @@ impl Bench<'_> {
     }
 
     fn parameters(&self) -> u64 {
-        let Understood { spec, layout, .. } = self.understood;
-        let stored_head =
-            self.model.checkpoint().is_ok_and(|c| c.info(&format!("{}.weight", layout.head())).is_some());
+        let spec = &self.understood.spec;
+        let stored = |checkpoint| self.understood.stored(checkpoint, WeightRole::Head).is_some();
+        let stored_head = self.files.checkpoint().is_ok_and(stored);
         let matrices = if stored_head { 2 } else { 1 };
-        spec.block_parameters() + (matrices * spec.vocab * spec.hidden) as u64
+        spec.layer_parameters() + (matrices * spec.vocab * spec.hidden) as u64
     }
 }
 

@@ -5,13 +5,13 @@
 use std::time::Instant;
 
 use anyhow::ensure;
+use glimmer::step_tokens;
 use glimmer_models::{Decoder, PositionLayout};
 use glimmer_tensor::{Batch, Capacity, KvType, PAGE_SLOTS, PageId};
 use serde::Serialize;
 
 use super::report::mean;
 use crate::args::Figures;
-use crate::model::step_tokens;
 use crate::output;
 use crate::random::Random;
 

@@ -1,6 +1,6 @@
 //! What a person types: a message, or a command of the conversation.
 
-use glimmer_engine::Sampling;
+use glimmer::Sampling;
 
 use crate::args::values::{above_zero, finite, from_zero, share, top_p};
 

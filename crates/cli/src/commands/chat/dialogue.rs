@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use glimmer_chat::reply::Reply;
-use glimmer_chat::{Conversation, Message, Role};
+use glimmer::{Conversation, Message, Reply, Role};
 use serde_json::{Map, Value, json};
 
 /// A conversation. Between two questions it ends with an answer; while one is being answered with a question, or with
@@ -89,11 +88,9 @@ impl Dialogue {
 
     /// As `glimmer template` and the OpenAI API read it.
     pub(crate) fn to_json(&self, model: &str) -> Value {
-        let messages: Vec<Value> = self.conversation().messages.iter().map(message_json).collect();
-        let mut fields =
-            Map::from_iter([("model".to_owned(), model.into()), ("messages".to_owned(), messages.into())]);
-        if !self.tools.is_empty() {
-            fields.insert("tools".to_owned(), self.tools.clone().into());
+        let mut fields = Map::from_iter([("model".to_owned(), model.into())]);
+        if let Value::Object(conversation) = json!(self.conversation()) {
+            fields.extend(conversation);
         }
         Value::Object(fields)
     }
@@ -120,22 +117,9 @@ impl Dialogue {
     }
 }
 
-fn message_json(message: &Message) -> Value {
-    let role = if message.role == Role::Observation { "tool" } else { message.role.name() };
-    let mut fields = json!({"role": role, "content": message.content});
-    if let Some(reasoning) = &message.reasoning {
-        fields["reasoning_content"] = reasoning.as_str().into();
-    }
-    if !message.tool_calls.is_empty() {
-        let call = |call: &glimmer_chat::ToolCall| json!({"type": "function", "function": {"name": call.name, "arguments": call.arguments}});
-        fields["tool_calls"] = message.tool_calls.iter().map(call).collect();
-    }
-    fields
-}
-
 #[cfg(test)]
 mod tests {
-    use glimmer_chat::ToolCall;
+    use glimmer::ToolCall;
 
     use super::*;
 

@@ -8,23 +8,27 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use glimmer_chat::reply::{Reply, ReplyParser};
-use glimmer_engine::{Engine, Request};
+use glimmer::{
+    Compute, ContextLength, Delta, Engine, Finish, Generation, GenerationParams, Limits, ModelText, Prompt,
+    Reply, STEP_TOKENS, Timings, Usage, room_for_answer,
+};
 use signal_hook::consts::SIGINT;
 
-use crate::answer::{End, Outcome, Progress, Timings, Usage, answer};
 use crate::args::{ChatArgs, OnFull};
-use crate::chat::{self, Prompt, Speech};
-use crate::model::{Model, Room, STEP_TOKENS, context, rows_of_any, step_tokens};
+use crate::model::{DEMO_LABEL, context, device, files, load, spec, tools, with_advice};
 use crate::printer::Printer;
-use crate::sampling::sampling;
+use crate::sampling::set_by_flags;
 use crate::terminal::Terminal;
-use crate::{demo, input, output};
+use crate::{input, output};
 use command::{Command, HELP, Settings};
 use dialogue::Dialogue;
 use lines::{Line, Lines};
+
+/// How often it is looked whether somebody has stopped the answer.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Talks.
 pub(crate) fn run(args: &ChatArgs, terminal: &Terminal) -> anyhow::Result<()> {
@@ -54,9 +58,7 @@ pub(crate) fn run(args: &ChatArgs, terminal: &Terminal) -> anyhow::Result<()> {
 /// A conversation with a model.
 struct Chat<'t> {
     terminal: &'t Terminal,
-    name: String,
     is_demo: bool,
-    speech: Speech,
     engine: Engine,
     settings: Settings,
     stop: Vec<String>,
@@ -74,8 +76,10 @@ struct Chat<'t> {
 
 impl<'t> Chat<'t> {
     fn open(args: &ChatArgs, is_typed: bool, terminal: &'t Terminal) -> anyhow::Result<Self> {
-        let model = Model::new(&args.model());
-        let speech = Speech::open(&model, args.chat_format)?;
+        let files = files(&args.model(), args.chat_format)?;
+        files.tokenizer()?;
+        let mut sampling = with_advice(ModelText::read(&files)?.chat().cloned())?.sampling;
+        set_by_flags(&mut sampling, &args.sampling);
         let mut dialogue = match &args.load {
             Some(path) => Dialogue::from_json(&input::small_file(path)?, path)?,
             None => Dialogue::default(),
@@ -84,23 +88,19 @@ impl<'t> Chat<'t> {
             dialogue.system = Some(text.clone()).filter(|text| !text.is_empty());
         }
         if args.tools.is_some() {
-            dialogue.tools = chat::tools(args.tools.as_deref())?;
+            dialogue.tools = tools(args.tools.as_deref())?;
         }
-        let understood = model.understand(terminal)?;
-        let context = context(args.ctx, &understood.spec, terminal);
-        let step = step_tokens(&understood.spec).min(context);
-        let room = Room::for_one(context, rows_of_any(&understood.spec, context, step));
-        let engine = model.engine(&understood, room, &args.device, terminal)?;
-        let sampling = sampling(&args.sampling, model.checkpoint()?, speech.template.format());
+        let context = context(args.ctx, spec(&files, terminal)?, terminal);
+        let limits = Limits { context: ContextLength::Tokens(context), ..Limits::default() };
+        let engine =
+            load(&files, device(&args.device, Compute::Auto, terminal)?, terminal)?.start(&limits)?;
         let interrupt = Arc::new(AtomicBool::new(false));
         if is_typed {
             signal_hook::flag::register(SIGINT, Arc::clone(&interrupt)).context("Ctrl-C")?;
         }
         let chat = Chat {
             terminal,
-            name: model.name(),
-            is_demo: model.is_demo(),
-            speech,
+            is_demo: files.source().is_demo(),
             engine,
             settings: Settings { sampling, max_tokens: args.sampling.max_tokens },
             stop: args.sampling.stop.clone(),
@@ -118,9 +118,12 @@ impl<'t> Chat<'t> {
     fn introduce(&self) {
         let family = self.engine.spec().family.name();
         let (context, device) = (self.engine.context(), self.engine.device());
-        self.remark(&format!("{} ({family}), {context} tokens of context; {device}", self.name));
+        self.remark(&format!(
+            "{} ({family}), {context} tokens of context; {device}",
+            self.engine.text().name()
+        ));
         if self.is_demo {
-            self.terminal.note(demo::LABEL);
+            self.terminal.note(DEMO_LABEL);
         }
         self.remark("/help lists the commands; `clear` forgets the conversation, `stop` ends it");
         if !self.dialogue.is_empty() {
@@ -213,7 +216,7 @@ impl<'t> Chat<'t> {
         } else {
             let mut conversation = self.dialogue.conversation();
             conversation.add_generation_prompt = false;
-            self.speech.prompt(&conversation, false)?.ids.len()
+            self.engine.text().prompt(&conversation)?.ids.len()
         };
         output::print(&format!("{used} of {} tokens, {}\n", self.engine.context(), self.rounds()))
     }
@@ -229,7 +232,7 @@ impl<'t> Chat<'t> {
     fn save(&mut self, path: &Path) -> anyhow::Result<()> {
         let ours = self.files.iter().any(|known| known == path);
         ensure!(ours || !path.exists(), "{}: already exists; name another file", path.display());
-        let text = serde_json::to_string_pretty(&self.dialogue.to_json(&self.name))? + "\n";
+        let text = serde_json::to_string_pretty(&self.dialogue.to_json(self.engine.text().name()))? + "\n";
         // Whole or not at all: what was there stays until the new one is complete.
         let name = path.file_name().with_context(|| format!("{}: not a file's name", path.display()))?;
         let mut temporary = name.to_owned();
@@ -278,11 +281,12 @@ impl<'t> Chat<'t> {
         let context = self.engine.context();
         let mut forgotten = 0;
         loop {
-            let prompt = self.speech.prompt(&self.dialogue.conversation(), false)?;
+            let prompt = self.engine.text().prompt(&self.dialogue.conversation())?;
             let used = prompt.ids.len() + begun;
             // Not to slide again at every token, a quarter is made free.
             let enough = if forgotten > 0 || begun > 0 { context - context / 4 } else { context };
-            if used < enough || self.on_full == OnFull::Stop && used <= context {
+            let room = room_for_answer(used, usize::MAX, context);
+            if used < enough || self.on_full == OnFull::Stop && room.is_ok() {
                 self.report_forgotten(forgotten);
                 return Ok(prompt);
             }
@@ -291,14 +295,12 @@ impl<'t> Chat<'t> {
                 continue;
             }
             self.report_forgotten(forgotten);
-            if used <= context {
-                return Ok(prompt);
-            }
+            let Err(error) = room else { return Ok(prompt) };
             let advice = match self.on_full {
                 OnFull::Stop => "; `clear`, or start with --on-full slide or a larger --ctx",
                 OnFull::Slide => "; start with a larger --ctx",
             };
-            bail!("the conversation has {used} tokens, the context {context}{advice}");
+            bail!("{error}{advice}");
         }
     }
 
@@ -314,79 +316,85 @@ impl<'t> Chat<'t> {
 
     /// Answers a prompt, printing as it goes.
     fn generate(&mut self, prompt: Prompt) -> anyhow::Result<(Reply, Outcome)> {
-        let mut sampling = self.settings.sampling.clone();
-        sampling.seed = sampling.seed.wrapping_add(self.answers);
-        self.answers += 1;
-        let mut answering = Answering {
-            parser: self.speech.reply(&prompt, &self.dialogue.tools, &self.stop),
-            printer: Printer::new(self.terminal),
-            reply: Reply::default(),
-            ids: Vec::new(),
+        let mut params = GenerationParams {
+            sampling: self.settings.sampling.clone(),
+            max_tokens: self.settings.max_tokens,
+            stop: self.stop.clone(),
+            resumable: self.on_full == OnFull::Slide,
+            ..GenerationParams::default()
         };
-        let mut ids = prompt.ids;
-        let mut whole: Option<Outcome> = None;
+        params.sampling.seed = params.sampling.seed.wrapping_add(self.answers);
+        self.answers += 1;
+        let mut generation = self.engine.generate(&prompt, params)?;
+        let mut printer = Printer::new(self.terminal);
+        let mut reply = Reply::default();
+        let mut show = |delta: Delta| -> anyhow::Result<()> {
+            for part in delta.parts {
+                printer.show(&part)?;
+                reply.push(part);
+            }
+            Ok(())
+        };
         loop {
-            let begun = answering.ids.len();
-            let request = Request {
-                prompt: [ids.as_slice(), &answering.ids].concat(),
-                continued: begun,
-                max_tokens: self.settings.max_tokens.map_or(usize::MAX, |most| most.saturating_sub(begun)),
-                stop_ids: self.speech.stop_ids.clone(),
-                sampling: sampling.clone(),
-                ..Request::default()
-            };
-            let part = self.answer_part(request, &mut answering)?;
-            let end = part.end;
-            whole = Some(match whole {
-                None => part,
-                Some(before) => joined(before, part),
-            });
-            if end != End::ContextFull || self.on_full == OnFull::Stop || self.dialogue.rounds() < 2 {
+            self.follow(&mut generation, &mut show)?;
+            if !generation.is_full() || self.dialogue.rounds() < 2 {
                 break;
             }
-            ids = self.fit(answering.ids.len())?.ids;
+            let prompt = self.fit(generation.ids().len())?;
+            generation.resume(&self.engine, &prompt);
         }
-        let reply = answering.finish()?;
-        Ok((reply, whole.context("an answer has at least one part")?))
+        // Stopped by somebody, or full with nothing left to forget.
+        show(generation.cancel())?;
+        printer.end()?;
+        let finish = generation.finish().cloned().unwrap_or(Finish::Cancelled);
+        Ok((reply, Outcome { finish, usage: generation.usage(), timings: generation.timings() }))
     }
 
-    fn answer_part(&self, request: Request, answering: &mut Answering<'_>) -> anyhow::Result<Outcome> {
-        let mut reading = false;
-        let outcome = answer(&self.engine, request, &mut |progress| {
-            match progress {
-                Progress::Prompt(prompt)
-                    if prompt.total - prompt.cached > STEP_TOKENS && prompt.done < prompt.total =>
-                {
-                    reading = true;
+    /// Shows what comes, until nothing more does or somebody stops it.
+    fn follow(
+        &self,
+        generation: &mut Generation,
+        show: &mut dyn FnMut(Delta) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut is_reading = false;
+        let mut result = Ok(());
+        while result.is_ok() && !generation.is_over() && !self.interrupt.load(Ordering::Relaxed) {
+            let delta = match generation.next_within(PATIENCE) {
+                Ok(Some(delta)) => delta,
+                Ok(None) => continue,
+                Err(error) => {
+                    result = Err(error.into());
+                    break;
+                }
+            };
+            if let Some(prompt) = &delta.progress {
+                if prompt.total - prompt.cached > STEP_TOKENS && prompt.done < prompt.total {
+                    is_reading = true;
                     self.terminal.transient(&format!("reading {} of {} tokens", prompt.done, prompt.total));
                 }
-                Progress::Prompt(_) | Progress::Waiting => {}
-                Progress::Token(token) => {
-                    if std::mem::take(&mut reading) {
-                        self.terminal.transient("");
-                    }
-                    answering.push(token.id)?;
-                }
+                continue;
             }
-            let enough = answering.parser.stopped().is_some() || self.interrupt.load(Ordering::Relaxed);
-            Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        });
-        if reading {
+            if std::mem::take(&mut is_reading) {
+                self.terminal.transient("");
+            }
+            result = show(delta);
+        }
+        if is_reading {
             self.terminal.transient("");
         }
-        outcome
+        result
     }
 
     /// What the answer took.
     fn sum_up(&self, outcome: &Outcome) {
-        match outcome.end {
-            End::Cancelled if self.interrupt.load(Ordering::Relaxed) => self.remark("stopped"),
-            End::ContextFull => self.terminal.note(&format!(
+        match outcome.finish {
+            Finish::Cancelled => self.remark("stopped"),
+            Finish::ContextFull => self.terminal.note(&format!(
                 "the context of {} tokens is full: the answer ends here; `clear`, or start with --on-full slide",
                 self.engine.context()
             )),
-            End::Length => self.remark("max_tokens are reached"),
-            End::Stop | End::Cancelled => {}
+            Finish::MaxTokens => self.remark("max_tokens are reached"),
+            Finish::Stop | Finish::StopString(_) | Finish::ToolCalls => {}
         }
         let (usage, timings) = (&outcome.usage, &outcome.timings);
         let speed = if timings.tokens_per_second > 0.0 {
@@ -394,65 +402,23 @@ impl<'t> Chat<'t> {
         } else {
             String::new()
         };
-        let reused = match usage.cached_tokens {
+        let reused = match usage.cached {
             0 => String::new(),
             n => format!(", {n} reused"),
         };
         self.remark(&format!(
             "[{} tokens{speed}, first after {:.2} s; context {}/{}{reused}]",
-            usage.completion_tokens,
-            timings.first_token_seconds,
-            usage.prompt_tokens + usage.completion_tokens,
+            usage.completion,
+            timings.first_token.as_secs_f64(),
+            usage.prompt + usage.completion,
             self.engine.context(),
         ));
     }
 }
 
-/// Two parts of one answer, as one.
-fn joined(before: Outcome, after: Outcome) -> Outcome {
-    let completion_tokens = before.usage.completion_tokens + after.usage.completion_tokens;
-    let (first, second) = (before.timings, after.timings);
-    let total_seconds = first.total_seconds + second.total_seconds;
-    let generating = (total_seconds - first.first_token_seconds).max(1e-9);
-    Outcome {
-        end: after.end,
-        usage: Usage {
-            prompt_tokens: after.usage.prompt_tokens - before.usage.completion_tokens,
-            completion_tokens,
-            ..before.usage
-        },
-        timings: Timings {
-            total_seconds,
-            tokens_per_second: completion_tokens.saturating_sub(1) as f64 / generating,
-            ..first
-        },
-    }
-}
-
-/// An answer on its way to the terminal.
-struct Answering<'t> {
-    parser: ReplyParser,
-    printer: Printer<'t>,
-    reply: Reply,
-    ids: Vec<u32>,
-}
-
-impl Answering<'_> {
-    fn push(&mut self, id: u32) -> anyhow::Result<()> {
-        self.ids.push(id);
-        for event in self.parser.push(id) {
-            self.printer.show(&event)?;
-            self.reply.push(event);
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> anyhow::Result<Reply> {
-        for event in self.parser.finish() {
-            self.printer.show(&event)?;
-            self.reply.push(event);
-        }
-        self.printer.end()?;
-        Ok(self.reply)
-    }
+/// How an answer went.
+struct Outcome {
+    finish: Finish,
+    usage: Usage,
+    timings: Timings,
 }

@@ -5,19 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use glimmer_checkpoint::gguf::Metadata;
 use glimmer_checkpoint::safetensors::SafetensorsWriter;
 use glimmer_models::export::{
-    Outgoing, WeightTypes, config_json, directory_layout, generation_config_json, outgoing,
+    Outgoing, WeightTypes, config_json, directory_naming, generation_config_json, outgoing,
 };
-use glimmer_models::names::Layout;
+use glimmer_models::names::TensorNaming;
 use glimmer_tensor::DType;
 use serde_json::Value;
 
 use super::tokenizer_json::{tokenizer_config, tokenizer_json};
 use super::{Job, beside};
+use crate::WrongUsage;
 use crate::args::ConvertArgs;
-use crate::{WrongUsage, vocabulary};
 
 /// Parts are no larger, as huggingface_hub makes them.
 pub(in crate::commands) const SHARD_BYTES: u64 = 5_000_000_000;
@@ -54,8 +53,8 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
         )),
     };
     let place = Place::choose(&args.output, args.force)?;
-    let layout = directory_layout(&job.understood.spec);
-    let (tensors, unused) = outgoing(job.checkpoint, job.understood, layout)?;
+    let naming = directory_naming(&job.understood.spec);
+    let (tensors, unused) = outgoing(job.checkpoint, job.understood, naming)?;
     job.warn_of_unused(&unused);
     let types: Vec<DType> = tensors.iter().map(|tensor| asked.unwrap_or(plain(tensor))).collect();
     let announced: Vec<_> =
@@ -68,7 +67,7 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
     if let Some(config) = generation_config_json(job.checkpoint) {
         directory.add_file("generation_config.json", &pretty(&config))?;
     }
-    add_small_files(job, layout, &mut directory)?;
+    add_small_files(job, naming, &mut directory)?;
     job.write_tensors(&tensors, &types, |name, bytes| directory.write(name, bytes))?;
     directory.finish()?;
     place.take()
@@ -141,16 +140,20 @@ fn refuse_precious(out: &Path, force: bool) -> anyhow::Result<bool> {
 }
 
 /// The tokenizer, or what a GGUF has of it.
-fn add_small_files(job: &Job<'_>, layout: Layout, directory: &mut SafetensorsWriter) -> anyhow::Result<()> {
+fn add_small_files(
+    job: &Job<'_>,
+    naming: TensorNaming,
+    directory: &mut SafetensorsWriter,
+) -> anyhow::Result<()> {
     if let Some(metadata) = job.checkpoint.metadata() {
         if let Some(template) = metadata.get::<&str>("tokenizer.chat_template")? {
             directory.add_file("chat_template.jinja", template.as_bytes())?;
         }
-        return add_tokenizer_of_gguf(job, metadata, directory);
+        return add_tokenizer_of_gguf(job, directory);
     }
-    let code: &[&str] = if layout == Layout::ChatGlm6b { &CODE } else { &[] };
+    let code: &[&str] = if naming == TensorNaming::ChatGlm6b { &CODE } else { &[] };
     for name in SMALL_FILES.iter().chain(code) {
-        let path = job.model.directory().join(name);
+        let path = job.files.source().directory().join(name);
         let size = match fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => metadata.len(),
             _ => continue,
@@ -168,13 +171,9 @@ fn add_small_files(job: &Job<'_>, layout: Layout, directory: &mut SafetensorsWri
 }
 
 /// What transformers needs to know of a vocabulary that came inside a GGUF.
-fn add_tokenizer_of_gguf(
-    job: &Job<'_>,
-    metadata: &Metadata,
-    directory: &mut SafetensorsWriter,
-) -> anyhow::Result<()> {
-    let Some(vocab) = vocabulary::of(metadata)? else { return Ok(()) };
-    let tokenizer = job.model.tokenizer()?;
+fn add_tokenizer_of_gguf(job: &Job<'_>, directory: &mut SafetensorsWriter) -> anyhow::Result<()> {
+    let Some(vocab) = job.files.gguf_vocabulary()? else { return Ok(()) };
+    let tokenizer = job.files.tokenizer()?;
     let Some(json) = tokenizer_json(&vocab, tokenizer.wrap().0) else {
         job.terminal.warn(&format!(
             "a vocabulary of kind {} cannot leave its GGUF: put the model's own tokenizer beside these weights",

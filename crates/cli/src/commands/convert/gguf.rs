@@ -2,9 +2,9 @@
 
 use anyhow::ensure;
 use glimmer_checkpoint::gguf::GgufWriter;
-use glimmer_models::Block;
 use glimmer_models::export::{Outgoing, WeightTypes, gguf_metadata, outgoing};
-use glimmer_models::names::Layout;
+use glimmer_models::names::TensorNaming;
+use glimmer_models::{Attention, Residual};
 use glimmer_tensor::DType;
 
 use super::{Job, vocabulary};
@@ -15,7 +15,7 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
     let path = &args.output;
     ensure!(args.force || !path.exists(), "{}: exists; --force replaces it", path.display());
     let types = args.types.unwrap_or(WeightTypes::Stored);
-    let (tensors, unused) = outgoing(job.checkpoint, job.understood, Layout::Gguf)?;
+    let (tensors, unused) = outgoing(job.checkpoint, job.understood, TensorNaming::Gguf)?;
     job.warn_of_unused(&unused);
     warn_of_llamacpp(job);
 
@@ -51,12 +51,13 @@ fn warn_of_second_rounding(job: &Job<'_>, tensors: &[Outgoing<'_>], chosen: &[DT
 /// Says what llama.cpp will not load.
 fn warn_of_llamacpp(job: &Job<'_>) {
     let spec = &job.understood.spec;
-    match spec.block {
-        Block::ScaledNormed { .. } => {
+    let Attention::Heads { heads, .. } = spec.layers[0].attention;
+    match spec.layers[0].residual {
+        Residual::ScaledNormed { .. } => {
             job.terminal.warn("llama.cpp does not know ChatGLM-6B; only Glimmer reads this file");
         }
-        Block::PreNorm if spec.heads.q_width() != spec.hidden => {
-            let (width, hidden) = (spec.heads.q_width(), spec.hidden);
+        Residual::PreNorm if heads.attended_width() != spec.hidden => {
+            let (width, hidden) = (heads.attended_width(), spec.hidden);
             job.terminal.warn(&format!(
                 "llama.cpp loads this architecture only where all heads together are as wide as the model; here they \
                  are {width} and {hidden}"

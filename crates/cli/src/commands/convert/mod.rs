@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail, ensure};
+use glimmer::ModelFiles;
 use glimmer_checkpoint::{Checkpoint, CheckpointError};
 use glimmer_models::export::Outgoing;
 use glimmer_tensor::DType;
@@ -20,22 +21,22 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::args::ConvertArgs;
-use crate::model::Model;
+use crate::model::{files, spec};
 use crate::terminal::Terminal;
 
 /// Writes OUT.
 pub(crate) fn run(args: &ConvertArgs, terminal: &Terminal) -> anyhow::Result<()> {
-    let model = Model::new(&args.model);
-    let checkpoint = model.checkpoint()?;
+    let files = files(&args.model, None)?;
+    let checkpoint = files.checkpoint()?;
     refuse_own_files(checkpoint, &args.output)?;
-    let understood = model.understand(terminal)?;
+    spec(&files, terminal)?;
     let threads =
         args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
     let stop = stop_flag()?;
     let job = Job {
-        model: &model,
+        files: &files,
         checkpoint,
-        understood: &understood,
+        understood: files.understood()?,
         output: &args.output,
         threads,
         stop,
@@ -47,7 +48,7 @@ pub(crate) fn run(args: &ConvertArgs, terminal: &Terminal) -> anyhow::Result<()>
 
 /// What both formats are made from.
 struct Job<'a> {
-    model: &'a Model,
+    files: &'a ModelFiles,
     checkpoint: &'a Checkpoint,
     understood: &'a glimmer_models::Understood,
     output: &'a Path,

@@ -7,13 +7,12 @@ use glimmer_checkpoint::gguf::{Metadata, Strings, Value};
 use glimmer_tokenizer::GgufVocab;
 
 use super::Job;
-use crate::chat::template_source;
 
 /// Adds the vocabulary of the tokenizer beside the weights; without one, only its size, and a warning.
 pub(super) fn add(metadata: &mut Metadata, job: &Job<'_>) -> anyhow::Result<()> {
     let rows = job.understood.spec.vocab;
-    let directory = job.model.directory();
-    let mut vocab = match job.model.tokenizer_if_any()? {
+    let directory = job.files.source().directory();
+    let mut vocab = match job.files.tokenizer_if_any()? {
         Some(tokenizer) => tokenizer.to_gguf().with_context(|| directory.display().to_string())?,
         None => {
             job.terminal.warn("no tokenizer beside the weights: the file will take token ids, but no text");
@@ -31,12 +30,12 @@ pub(super) fn add(metadata: &mut Metadata, job: &Job<'_>) -> anyhow::Result<()> 
         // llama.cpp counts tokens to know the embedding's rows.
         vocab.pad_to(rows);
     }
-    set_ends(&mut vocab, &job.model.configured_stop_ids()?, rows);
+    set_ends(&mut vocab, &job.files.configured_stop_ids()?, rows);
     let pad =
         job.checkpoint.config().and_then(|config| config.get("pad_token_id")).and_then(|id| id.as_u64());
     vocab.pad = pad.and_then(|id| u32::try_from(id).ok()).or(vocab.pad);
     set_keys(metadata, vocab);
-    if let Some(template) = template_source(job.model)? {
+    if let Some(template) = job.files.template_source()? {
         metadata.set("tokenizer.chat_template", template);
     }
     Ok(())

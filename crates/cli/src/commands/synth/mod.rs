@@ -17,10 +17,10 @@ use glimmer_checkpoint::gguf::GgufWriter;
 use glimmer_checkpoint::safetensors::SafetensorsWriter;
 use glimmer_checkpoint::{Checkpoint, CheckpointError, NewTensor};
 use glimmer_models::export::{
-    Mix, Outgoing, Part, WeightTypes, config_json, directory_layout, gguf_metadata, promised,
+    Mix, Outgoing, TensorKind, WeightTypes, config_json, directory_naming, gguf_metadata, promised,
 };
-use glimmer_models::names::Layout;
-use glimmer_models::{Block, Understood, published_config, understand};
+use glimmer_models::names::TensorNaming;
+use glimmer_models::{Residual, Understood, published_config, understand};
 use glimmer_tensor::DType;
 use glimmer_tokenizer::{GgufVocab, Tokenizer};
 use serde_json::{Map, Value};
@@ -88,7 +88,7 @@ impl Job<'_> {
                 "INT8 and INT4 are types of ChatGLM-6B's own layout: let OUT be a directory".to_owned()
             ));
         }
-        let promised = promised(self.understood, Layout::Gguf)?;
+        let promised = promised(self.understood, TensorNaming::Gguf)?;
         let chosen = types.choose(spec, &promised);
         let tensors = plan(&promised, &chosen);
         let bytes = self.check_room(&tensors)?;
@@ -116,7 +116,7 @@ impl Job<'_> {
     /// Answers the bytes of all tensors.
     fn write_directory(&self) -> anyhow::Result<u64> {
         let (args, spec) = (self.args, &self.understood.spec);
-        let original = matches!(spec.block, Block::ScaledNormed { .. });
+        let original = matches!(spec.layers[0].residual, Residual::ScaledNormed { .. });
         let published = if original { DType::F16 } else { DType::BF16 };
         let dtype = match args.types.unwrap_or(WeightTypes::One(published)) {
             WeightTypes::One(dtype @ (DType::F32 | DType::F16 | DType::BF16)) => dtype,
@@ -128,7 +128,7 @@ impl Job<'_> {
             )),
         };
         let place = Place::choose(&args.output, args.force)?;
-        let promised = promised(self.understood, directory_layout(spec))?;
+        let promised = promised(self.understood, directory_naming(spec))?;
         // Of the packed models' tensors, only the blocks' matrices are packed.
         let floats = if matches!(dtype, DType::RowI8 | DType::RowI4) { published } else { dtype };
         let chosen: Vec<DType> = promised.iter().map(|t| if packable(t) { dtype } else { floats }).collect();
@@ -256,8 +256,8 @@ fn plan(promised: &[Outgoing<'_>], types: &[DType]) -> Vec<Tensor> {
             DType::RowI8 => (tensor.width(), Values::Bytes, Values::ScalesOfBytes),
             DType::RowI4 => (tensor.width() / 2, Values::Nibbles, Values::ScalesOfNibbles),
             _ => {
-                let is_norm = tensor.part == Part::Vector && name.ends_with(".weight");
-                let values = if is_norm { Values::NearOne } else { Values::Weights };
+                let is_scale = tensor.kind == TensorKind::Scale;
+                let values = if is_scale { Values::NearOne } else { Values::Weights };
                 tensors.push(Tensor { announced: tensor.announce(dtype), values });
                 continue;
             }
@@ -276,7 +276,7 @@ fn announced(tensors: &[Tensor]) -> Vec<NewTensor> {
 
 /// Whether ChatGLM's INT8 and INT4 pack this tensor.
 fn packable(tensor: &Outgoing<'_>) -> bool {
-    !matches!(tensor.part, Part::Vector | Part::Embedding | Part::Head)
+    tensor.kind == TensorKind::Matrix && tensor.layer.is_some()
 }
 
 /// Some bytes of a tensor.

@@ -1,0 +1,290 @@
+//! From the engine's events to pieces of one answer: text, reasoning, tool calls, scores, and at last how it ended.
+
+use std::time::{Duration, Instant};
+
+use glimmer_chat::reply::{Decoding, Event as Part};
+use glimmer_engine::{EngineError, Event, PromptProgress, Score, Token};
+
+/// More of an answer.
+#[derive(Debug, Default)]
+pub struct Delta {
+    /// Text, reasoning and tool calls, in order.
+    pub parts: Vec<Part>,
+    /// The tokens that these parts are made of. One whose text is still held back comes with what follows.
+    pub tokens: Vec<Token>,
+    /// How much of the prompt has been read.
+    pub progress: Option<PromptProgress>,
+    /// The log-probabilities of the prompt's tokens by their places, where they were asked for: once. The first token has
+    /// none.
+    pub scores: Option<Vec<Option<Score>>>,
+    /// With `finish`, the stop id that ended the answer, where log-probabilities were asked for.
+    pub stop: Option<Token>,
+    /// Why the answer ends here.
+    pub finish: Option<Finish>,
+}
+
+impl Delta {
+    /// The answer's text in it, without reasoning and calls.
+    pub fn text(&self) -> String {
+        self.parts
+            .iter()
+            .filter_map(|part| if let Part::Text(text) = part { Some(text.as_str()) } else { None })
+            .collect()
+    }
+}
+
+/// Why an answer ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The model ended it.
+    Stop,
+    /// One of the strings that were to end it came up; it is no part of the answer.
+    StopString(String),
+    /// The model calls tools and waits for what they return.
+    ToolCalls,
+    /// It has as many tokens as were asked for.
+    MaxTokens,
+    /// The context is full.
+    ContextFull,
+    /// Nobody wants more of it.
+    Cancelled,
+}
+
+/// Tokens of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Of the prompt.
+    pub prompt: usize,
+    /// Of these, remembered from before.
+    pub cached: usize,
+    /// Of the answer.
+    pub completion: usize,
+    /// Of these, reasoning before the text.
+    pub reasoning: usize,
+}
+
+/// How long an answer took.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Timings {
+    /// From the request to its first token.
+    pub first_token: Duration,
+    /// From the request to its end.
+    pub total: Duration,
+    /// Tokens of the prompt that were not remembered, over the time to the first token, per second.
+    pub prompt_tokens_per_second: f64,
+    /// Tokens after the first, over the time from the first to the last, per second; 0 when there are none.
+    pub tokens_per_second: f64,
+}
+
+/// Reads the events of one answer.
+pub struct DeltaReader {
+    /// `None` where only ids are wanted.
+    decoding: Option<Decoding>,
+    /// Whether a full context ends the answer; otherwise somebody makes room and goes on.
+    ends_when_full: bool,
+    usage: Usage,
+    /// Tokens whose text is held back.
+    held: Vec<Token>,
+    /// Of the prompt's tokens, until they are told.
+    scores: Option<Vec<Option<Score>>>,
+    /// What ended it, until that is told.
+    stop: Option<Token>,
+    has_text: bool,
+    /// Whether the last call is complete; `None` without one.
+    call: Option<bool>,
+    finish: Option<Finish>,
+    is_full: bool,
+    start: Instant,
+    first: Option<Instant>,
+    last: Option<Instant>,
+    end: Option<Instant>,
+}
+
+impl DeltaReader {
+    pub(crate) fn new(
+        decoding: Option<Decoding>,
+        prompt_tokens: usize,
+        is_scored: bool,
+        ends_when_full: bool,
+    ) -> Self {
+        DeltaReader {
+            decoding,
+            ends_when_full,
+            usage: Usage { prompt: prompt_tokens, ..Usage::default() },
+            held: Vec::new(),
+            scores: is_scored.then(|| vec![None; prompt_tokens]),
+            stop: None,
+            has_text: false,
+            call: None,
+            finish: None,
+            is_full: false,
+            start: Instant::now(),
+            first: None,
+            last: None,
+            end: None,
+        }
+    }
+
+    /// Takes the next event. `None` when it brings nothing new to tell; after a delta with a `finish`, always.
+    ///
+    /// # Errors
+    /// When the answer cannot be completed.
+    pub fn push(&mut self, event: Event) -> Result<Option<Delta>, EngineError> {
+        if self.finish.is_some() {
+            return Ok(None);
+        }
+        let mut delta = Delta::default();
+        let finish = match event {
+            Event::Prompt(progress) => return Ok(Some(self.read_prompt(progress))),
+            Event::Token(token) => self.read_token(token, &mut delta),
+            Event::Stop(token) => {
+                self.stop = Some(token);
+                return Ok(None);
+            }
+            Event::Finished(glimmer_engine::Finish::Stop(_)) => Some(Finish::Stop),
+            Event::Finished(glimmer_engine::Finish::Length) => Some(Finish::MaxTokens),
+            Event::Finished(glimmer_engine::Finish::ContextFull) if !self.ends_when_full => {
+                self.is_full = true;
+                return Ok(None);
+            }
+            Event::Finished(glimmer_engine::Finish::ContextFull) => Some(Finish::ContextFull),
+            Event::Failed(error) => return Err(error),
+        };
+        if let Some(finish) = finish {
+            self.end(finish, &mut delta);
+        }
+        let is_silent = delta.parts.is_empty() && delta.finish.is_none() && self.decoding.is_some();
+        if is_silent {
+            return Ok(None);
+        }
+        delta.tokens = std::mem::take(&mut self.held);
+        Ok(Some(delta))
+    }
+
+    /// Ends the answer where it is: nobody wants more of it. What was held back comes out.
+    pub fn cancel(&mut self) -> Delta {
+        self.close(Finish::Cancelled)
+    }
+
+    /// Ends an answer that stopped at a full context without being ended by it.
+    pub(crate) fn close(&mut self, finish: Finish) -> Delta {
+        let mut delta = Delta::default();
+        if self.finish.is_none() {
+            self.end(finish, &mut delta);
+            delta.tokens = std::mem::take(&mut self.held);
+        }
+        delta
+    }
+
+    fn read_prompt(&mut self, mut progress: PromptProgress) -> Delta {
+        self.usage.cached = progress.cached.min(self.usage.prompt);
+        let mut delta = Delta::default();
+        if let Some(scores) = &mut self.scores {
+            for score in std::mem::take(&mut progress.scores) {
+                // A prompt that is computed again after a preemption has the same ones.
+                if let Some(place) = scores.get_mut(score.index) {
+                    *place = Some(score);
+                }
+            }
+            if progress.done >= progress.total {
+                delta.scores = self.scores.take();
+            }
+        }
+        delta.progress = Some(progress);
+        delta
+    }
+
+    fn read_token(&mut self, token: Token, delta: &mut Delta) -> Option<Finish> {
+        self.usage.completion += 1;
+        self.first.get_or_insert(token.at);
+        self.last = Some(token.at);
+        let id = token.id;
+        self.held.push(token);
+        let decoding = self.decoding.as_mut()?;
+        let parts = decoding.push(id);
+        let stopped = decoding.stopped().map(|text| Finish::StopString(text.to_owned()));
+        self.tell(parts, delta);
+        stopped
+    }
+
+    fn end(&mut self, finish: Finish, delta: &mut Delta) {
+        let (rest, stopped) = self.decoding.take().map(Decoding::finish).unwrap_or_default();
+        self.tell(rest, delta);
+        let finish = match (finish, stopped) {
+            (Finish::Cancelled, _) => Finish::Cancelled,
+            (_, Some(text)) => Finish::StopString(text),
+            (Finish::Stop, None) if self.call == Some(true) => Finish::ToolCalls,
+            (finish, None) => finish,
+        };
+        self.end = Some(Instant::now());
+        self.finish = Some(finish.clone());
+        delta.finish = Some(finish);
+        delta.stop = self.stop.take();
+    }
+
+    fn tell(&mut self, parts: Vec<Part>, delta: &mut Delta) {
+        for part in parts {
+            match &part {
+                Part::Text(text) if text.is_empty() => continue,
+                Part::Reasoning(_) if !self.has_text => self.usage.reasoning = self.usage.completion,
+                Part::Reasoning(_) => {}
+                Part::ToolCallStart { .. } => self.call = Some(false),
+                Part::ToolCallEnd => self.call = Some(true),
+                Part::Text(_) | Part::ToolCallArguments(_) => {}
+            }
+            self.has_text |= !matches!(part, Part::Reasoning(_));
+            delta.parts.push(part);
+        }
+    }
+
+    /// The tokens so far.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// Why it ended, once it has.
+    pub fn finish(&self) -> Option<&Finish> {
+        self.finish.as_ref()
+    }
+
+    /// Whether the context is full and the answer waits for room: see [`crate::Generation::resume`].
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// The request goes on after another prompt, of this many tokens without those of the answer.
+    pub(crate) fn resume(&mut self, prompt_tokens: usize) {
+        self.is_full = false;
+        self.usage.prompt = prompt_tokens;
+    }
+
+    /// When the first token was chosen.
+    pub fn first_token(&self) -> Option<Instant> {
+        self.first
+    }
+
+    /// When the last token was chosen.
+    pub fn last_token(&self) -> Option<Instant> {
+        self.last
+    }
+
+    /// How long it took, or has taken so far.
+    pub fn timings(&self) -> Timings {
+        let total = self.end.unwrap_or_else(Instant::now).saturating_duration_since(self.start);
+        // As the engine saw them: whoever reads may be slow.
+        let since = |at: Option<Instant>| at.map_or(total, |at| at.saturating_duration_since(self.start));
+        let (first, last) = (since(self.first), since(self.last));
+        let per_second = |tokens: usize, time: Duration| tokens as f64 / time.as_secs_f64().max(1e-9);
+        let further = self.usage.completion.saturating_sub(1);
+        Timings {
+            first_token: first,
+            total,
+            prompt_tokens_per_second: per_second(self.usage.prompt - self.usage.cached, first),
+            tokens_per_second: if further > 0 {
+                per_second(further, last.saturating_sub(first))
+            } else {
+                0.0
+            },
+        }
+    }
+}

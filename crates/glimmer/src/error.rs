@@ -1,0 +1,97 @@
+//! What can be wrong with a model, or with what is asked of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use glimmer_chat::ChatError;
+use glimmer_checkpoint::CheckpointError;
+use glimmer_engine::EngineError;
+use glimmer_models::ModelError;
+use glimmer_tensor::DeviceError;
+use glimmer_tokenizer::TokenizerError;
+
+/// An error of this library. Each says what is wrong and where.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of weights or its configuration.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// What the model is, or its weights.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The tokenizer's file.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The vocabulary inside a GGUF.
+    #[error("{}: {source}", path.display())]
+    Vocabulary {
+        /// The GGUF.
+        path: PathBuf,
+        /// What is wrong.
+        source: TokenizerError,
+    },
+    /// The chat format, or a conversation that it cannot say.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// A request that cannot be served.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The device that was asked for is not to be had.
+    #[error("{0}")]
+    NoDevice(String),
+    /// A small file beside the weights.
+    #[error("{}: {what}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// There is nothing at this path.
+    #[error("{}: no such file or directory", .0.display())]
+    NotFound(PathBuf),
+    /// The model has weights but nothing that turns text into ids.
+    #[error(
+        "{}: there is no tokenizer (tokenizer.json, tokenizer.model, ice_text.model, vocab.txt, or the vocabulary \
+         inside a GGUF)", .0.display()
+    )]
+    NoTokenizer(PathBuf),
+    /// A token id without a row in the embedding.
+    #[error("id {id} (number {number} of the prompt) is outside the vocabulary of {vocab}")]
+    OutsideVocabulary {
+        /// The id.
+        id: u32,
+        /// Its place in the prompt, from 1.
+        number: usize,
+        /// Rows of the embedding.
+        vocab: usize,
+    },
+    /// More tokens than a sequence was planned for.
+    #[error("{tokens} tokens do not fit the cache of {slots}")]
+    CacheFull {
+        /// Tokens.
+        tokens: usize,
+        /// Slots of the cache.
+        slots: usize,
+    },
+    /// A name that another model has already.
+    #[error("two models are called {0}")]
+    NameTaken(String),
+    /// An error that was met when the model was opened and matters now.
+    #[error(transparent)]
+    Earlier(Arc<Error>),
+}
+
+impl Error {
+    /// Whether nothing tells the model's chat format, so that naming one would help.
+    pub fn is_unknown_format(&self) -> bool {
+        match self {
+            Error::Chat(ChatError::UnknownFormat { .. }) => true,
+            Error::Earlier(error) => error.is_unknown_format(),
+            _ => false,
+        }
+    }
+}

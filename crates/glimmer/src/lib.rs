@@ -1,0 +1,77 @@
+//! Opens and runs the GLM family of language models.
+//!
+//! ```
+//! use glimmer::{Conversation, Limits, Model, OpenOptions};
+//!
+//! # fn main() -> Result<(), glimmer::Error> {
+//! let model = Model::open("demo", &OpenOptions::default(), &mut |_| {})?;
+//! let engine = model.start(&Limits::default())?;
+//! for delta in engine.chat(&Conversation::of_user("What can you do?"))? {
+//!     print!("{}", delta?.text());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # From a name to an answer
+//!
+//! | step | type |
+//! |---|---|
+//! | A name becomes the place of files. | [`Resolver`], [`Local`], [`Source`] |
+//! | What the files say is read when it is asked for: configuration, tokenizer, chat template, stop ids. | [`ModelFiles`] |
+//! | Weights are brought to a device. | [`Model`], [`DeviceOptions`] |
+//! | Memory is planned and a thread started; nothing is allocated afterwards. | [`Limits`], [`Engine`] |
+//! | A conversation or a text becomes ids. | [`ModelText`], [`Prompt`] |
+//! | Ids come back and become text, reasoning, tool calls and scores. | [`Generation`], [`DeltaReader`], [`Delta`] |
+//! | How it ended, what it took. | [`Finish`], [`Usage`], [`Timings`] |
+//!
+//! [`Registry`] keeps loaded models by name, [`Embedder`] makes vectors of texts, [`Sequence`] shows the numbers
+//! themselves.
+//!
+//! It knows no network, no terminal and no API's JSON. An answer's bits depend on its prompt and parameters alone: not on
+//! what else is computed, nor on the number of threads.
+#![forbid(unsafe_code)]
+
+mod delta;
+mod demo;
+mod device;
+mod embedder;
+mod engine;
+mod error;
+mod files;
+mod generation;
+mod gguf_vocabulary;
+mod limits;
+mod model;
+mod params;
+mod registry;
+mod sampling;
+mod sequence;
+mod source;
+mod text;
+
+pub use delta::{Delta, DeltaReader, Finish, Timings, Usage};
+pub use demo::DEMO;
+pub use device::{DeviceKind, DeviceOptions, OpenDevice};
+pub use embedder::Embedder;
+pub use engine::Engine;
+pub use error::Error;
+pub use files::{Known, ModelFiles};
+pub use generation::{Completion, Generation};
+pub use limits::{ContextLength, Limits, STEP_TOKENS, indivisible, step_tokens};
+pub use model::{Model, OpenOptions, Progress};
+pub use params::GenerationParams;
+pub use registry::{Loaded, LoadedModel, Registry};
+pub use sequence::{Sequence, check_ids};
+pub use source::{Local, Resolver, Source};
+pub use text::{Chat, ModelText, Prompt};
+
+pub use glimmer_chat::reply::{Event as Part, Reply};
+pub use glimmer_chat::{ChatError, ChatTemplate, Conversation, Format, Message, Role, ToolCall, rounds};
+pub use glimmer_engine::{
+    EngineError, Event, PromptProgress, Request, Sampler, Sampling, Score, Sink, Speculation, Statistics,
+    Token, room_for_answer,
+};
+pub use glimmer_models::{Decoder, DecoderSpec, Family, ModelError};
+pub use glimmer_tensor::{Compute, KvType};
+pub use glimmer_tokenizer::{Encoding, Tokenizer};

@@ -1,0 +1,123 @@
+//! Opening a model: from a place to weights on a device.
+
+use std::sync::Arc;
+
+use glimmer_models::{Decoder, DecoderSpec, load};
+use glimmer_tensor::{Compute, KvType};
+
+use crate::{
+    DeviceOptions, Engine, Error, Known, Limits, ModelFiles, ModelText, OpenDevice, Sequence, Source,
+};
+
+/// What [`Model::open`] tells while it works.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Progress<'a> {
+    /// Something that may make results wrong.
+    Warning(&'a str),
+    /// Something good to know.
+    Note(&'a str),
+    /// Bytes of weights read, and all of them.
+    Loading {
+        /// Read.
+        done: u64,
+        /// In all.
+        total: u64,
+    },
+}
+
+/// How to open a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// What is known better than the files say it.
+    pub known: Known,
+    /// What computes, and how precisely.
+    pub device: DeviceOptions,
+}
+
+/// A model whose weights are on a device.
+pub struct Model {
+    text: Arc<ModelText>,
+    decoder: Decoder,
+    kv_type: KvType,
+}
+
+impl Model {
+    /// Opens a model: reads what its files say, and brings its weights to the device.
+    ///
+    /// ```
+    /// use glimmer::{Conversation, Limits, Model, OpenOptions};
+    ///
+    /// # fn main() -> Result<(), glimmer::Error> {
+    /// let model = Model::open("demo", &OpenOptions::default(), &mut |_| {})?;
+    /// let engine = model.start(&Limits::default())?;
+    /// let answer = engine.chat(&Conversation::of_user("3 + 4?"))?.complete()?;
+    /// assert!(answer.reply.text.contains('7'));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no such model, a file cannot be read or does not hold together, or the device cannot be had.
+    pub fn open(
+        source: impl Into<Source>,
+        options: &OpenOptions,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Self, Error> {
+        let files = ModelFiles::new(source, options.known);
+        for warning in &files.understood()?.warnings {
+            progress(Progress::Warning(warning));
+        }
+        let device = options.device.open(Compute::Auto, progress)?;
+        Model::load(&files, device, progress)
+    }
+
+    /// Brings the weights of files that are known already to a device.
+    ///
+    /// # Errors
+    /// When a tensor is missing, has another shape or type than the configuration says, or memory runs out.
+    pub fn load(
+        files: &ModelFiles,
+        device: OpenDevice,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Self, Error> {
+        let text = Arc::new(ModelText::read(files)?);
+        let OpenDevice { device, kv_type } = device;
+        let mut each = |done, total| progress(Progress::Loading { done, total });
+        let decoder = load(files.checkpoint()?, files.understood()?, device, &mut each)?;
+        Ok(Model { text, decoder, kv_type })
+    }
+
+    /// The part that knows text.
+    pub fn text(&self) -> &ModelText {
+        &self.text
+    }
+
+    /// The decoder's facts.
+    pub fn spec(&self) -> &DecoderSpec {
+        self.decoder.spec()
+    }
+
+    /// Starts an engine with room for `limits`.
+    ///
+    /// # Errors
+    /// When the memory cannot be had.
+    pub fn start(self, limits: &Limits) -> Result<Engine, Error> {
+        let options = limits.engine_options(self.decoder.spec(), self.kv_type);
+        let engine = glimmer_engine::Engine::start(self.decoder, options)?;
+        Ok(Engine::new(self.text, engine))
+    }
+
+    /// The model computing one sequence by hand, of at most `slots` tokens in steps of at most `rows`, all of which may
+    /// have logits where `logits_rows` is as large.
+    ///
+    /// # Errors
+    /// When the memory cannot be had.
+    pub fn sequence(self, slots: usize, rows: usize, logits_rows: usize) -> Result<Sequence, Error> {
+        Sequence::plan(self.decoder, slots, rows, logits_rows, self.kv_type)
+    }
+
+    /// The decoder by itself, with the precision its cache is to have.
+    pub fn into_decoder(self) -> (Decoder, KvType) {
+        (self.decoder, self.kv_type)
+    }
+}

@@ -1,0 +1,28 @@
+//! What is asked of an answer.
+
+use glimmer_engine::{Sampling, Speculation};
+
+/// How an answer is to be made. [`crate::Engine::defaults`] makes those of the model, to be changed as wanted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GenerationParams {
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Most new tokens; otherwise as many as the context has room for.
+    pub max_tokens: Option<usize>,
+    /// Strings that end the answer; they are no part of it.
+    pub stop: Vec<String>,
+    /// Ids that end it beside the model's own.
+    pub stop_ids: Vec<u32>,
+    /// Whether the model's own ids do not end it.
+    pub ignore_eos: bool,
+    /// Tell each token's log-probability, and those of this many of the likeliest in its place.
+    pub logprobs: Option<usize>,
+    /// The same for the tokens of the prompt.
+    pub prompt_logprobs: Option<usize>,
+    /// Higher goes first; 0 for all alike.
+    pub priority: i32,
+    /// Whether tokens may be guessed ahead. It changes no bit of the answer.
+    pub speculation: Speculation,
+    /// Whether a full context only interrupts the answer, which [`crate::Generation::resume`] goes on with.
+    pub resumable: bool,
+}

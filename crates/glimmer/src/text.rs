@@ -1,0 +1,223 @@
+//! How a model turns text into ids and ids into text: its tokenizer, its chat format, what ends its answers, how its
+//! tokens are chosen.
+
+use std::sync::Arc;
+
+use glimmer_chat::reply::{Decoding, ReplyOptions, ReplyParser};
+use glimmer_chat::{ChatTemplate, Conversation, Rendered};
+use glimmer_engine::Sampling;
+use glimmer_tokenizer::{Encoding, Tokenizer};
+use serde_json::Value;
+
+use crate::{Error, ModelFiles, sampling};
+
+/// The part of a model that knows text.
+pub struct ModelText {
+    name: String,
+    created: u64,
+    tokenizer: Result<Tokenizer, Arc<Error>>,
+    chat: Result<Chat, Arc<Error>>,
+    continuation: Continuation,
+}
+
+/// How a model converses.
+#[derive(Clone, Debug)]
+pub struct Chat {
+    /// Conversations to prompts.
+    pub template: ChatTemplate,
+    /// The ids that end an answer.
+    pub stop_ids: Vec<u32>,
+    /// How tokens are chosen unless somebody says otherwise.
+    pub sampling: Sampling,
+}
+
+/// How a model continues text.
+#[derive(Clone, Debug)]
+struct Continuation {
+    stop_ids: Vec<u32>,
+    sampling: Sampling,
+}
+
+/// What a model is to continue, and how the continuation is read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prompt {
+    /// The ids; nothing is added to them.
+    pub ids: Vec<u32>,
+    reading: Reading,
+}
+
+/// How an answer's ids become text.
+#[derive(Clone, Debug, PartialEq)]
+enum Reading {
+    /// As a reply in the model's chat format.
+    Reply { opens_reasoning: bool, tools: Vec<Value> },
+    /// As text that goes on where the prompt ends.
+    Text { shows_special: bool },
+    /// Not at all.
+    Ids,
+}
+
+impl Prompt {
+    /// Ids whose continuation is text.
+    pub fn of_ids(ids: Vec<u32>) -> Self {
+        Prompt { ids, reading: Reading::Text { shows_special: false } }
+    }
+
+    /// The same prompt, with special tokens shown as they are spelled in the text that continues it.
+    #[must_use]
+    pub fn showing_special(mut self) -> Self {
+        if let Reading::Text { shows_special } = &mut self.reading {
+            *shows_special = true;
+        }
+        self
+    }
+
+    /// The same prompt, of whose answer only the ids are wanted: no tokenizer is needed.
+    #[must_use]
+    pub fn answered_in_ids(mut self) -> Self {
+        self.reading = Reading::Ids;
+        self
+    }
+
+    /// Whether the answer is a reply in a conversation.
+    pub fn is_chat(&self) -> bool {
+        matches!(self.reading, Reading::Reply { .. })
+    }
+}
+
+impl ModelText {
+    /// Reads what the files say of text. A tokenizer or a chat format that cannot be had is told to whoever asks for it.
+    ///
+    /// # Errors
+    /// When the configuration cannot be read.
+    pub fn read(files: &ModelFiles) -> Result<Self, Error> {
+        let tokenizer = files.tokenizer().cloned().map_err(Arc::new);
+        let generation_config = sampling::generation_config(files)?;
+        let chat = match &tokenizer {
+            Ok(_) => Chat::read(files, generation_config.as_ref()).map_err(Arc::new),
+            Err(error) => Err(Arc::clone(error)),
+        };
+        // A tokenizer that is broken knows no stop ids; the ones in the configuration still count.
+        let stop_ids = files.stop_ids(None).or_else(|_| files.configured_stop_ids())?;
+        let sampling = sampling::defaults(None, generation_config.as_ref());
+        Ok(ModelText {
+            name: files.source().name(),
+            created: files.created(),
+            tokenizer,
+            chat,
+            continuation: Continuation { stop_ids, sampling },
+        })
+    }
+
+    /// What to call the model.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// When its files were made, in seconds since 1970.
+    pub fn created(&self) -> u64 {
+        self.created
+    }
+
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// When there is none, or it could not be read.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, Error> {
+        self.tokenizer.as_ref().map_err(|error| Error::Earlier(Arc::clone(error)))
+    }
+
+    /// The way of conversing.
+    ///
+    /// # Errors
+    /// When the model's template could not be read, or nothing tells its chat format.
+    pub fn chat(&self) -> Result<&Chat, Error> {
+        self.chat.as_ref().map_err(|error| Error::Earlier(Arc::clone(error)))
+    }
+
+    /// How the tokens of a text's continuation are chosen unless somebody says otherwise.
+    pub fn text_sampling(&self) -> &Sampling {
+        &self.continuation.sampling
+    }
+
+    /// A conversation as the model reads it. Nothing that a person wrote becomes a special token.
+    ///
+    /// # Errors
+    /// What the format cannot say of the conversation.
+    pub fn prompt(&self, conversation: &Conversation) -> Result<Prompt, Error> {
+        let rendered = self.chat()?.template.render(conversation)?;
+        let ids = rendered.ids(self.tokenizer()?)?;
+        Ok(Self::of_rendered(ids, &rendered, conversation))
+    }
+
+    /// The same with the ids of the model's own code, in which a special token's spelling counts wherever it stands.
+    ///
+    /// # Errors
+    /// What the format cannot say of the conversation.
+    pub fn prompt_parse_special(&self, conversation: &Conversation) -> Result<Prompt, Error> {
+        let rendered = self.chat()?.template.render(conversation)?;
+        let ids = rendered.ids_parse_special(self.tokenizer()?)?;
+        Ok(Self::of_rendered(ids, &rendered, conversation))
+    }
+
+    fn of_rendered(ids: Vec<u32>, rendered: &Rendered, conversation: &Conversation) -> Prompt {
+        let (opens_reasoning, tools) = (rendered.opens_reasoning(), conversation.tools.clone());
+        Prompt { ids, reading: Reading::Reply { opens_reasoning, tools } }
+    }
+
+    /// A text to be continued as it is.
+    ///
+    /// # Errors
+    /// When there is no tokenizer.
+    pub fn continuation(&self, text: &str, encoding: Encoding) -> Result<Prompt, Error> {
+        Ok(Prompt::of_ids(self.tokenizer()?.encode_as(text, encoding)))
+    }
+
+    /// How an answer to a prompt is read: up to the first of the strings `stop`, which is no part of it. `None` where only
+    /// its ids are wanted.
+    pub(crate) fn decoding(&self, prompt: &Prompt, stop: &[String]) -> Result<Option<Decoding>, Error> {
+        Ok(Some(match &prompt.reading {
+            Reading::Ids => return Ok(None),
+            Reading::Reply { opens_reasoning, tools } => {
+                let options = ReplyOptions {
+                    tools: tools.clone(),
+                    stop: stop.to_vec(),
+                    in_reasoning: *opens_reasoning,
+                };
+                let parser = ReplyParser::new(&self.chat()?.template, self.tokenizer()?, options);
+                Decoding::Reply(Box::new(parser))
+            }
+            Reading::Text { shows_special } => {
+                let tokenizer = self.tokenizer()?;
+                let stream = tokenizer.stream_after(&prompt.ids, !shows_special);
+                Decoding::plain(stream, stop.to_vec())
+            }
+        }))
+    }
+
+    /// The ids that end an answer to a prompt.
+    pub(crate) fn stop_ids(&self, prompt: &Prompt) -> &[u32] {
+        match &self.chat {
+            Ok(chat) if prompt.is_chat() => &chat.stop_ids,
+            _ => &self.continuation.stop_ids,
+        }
+    }
+
+    /// How the tokens of answers to a prompt are chosen unless somebody says otherwise, with a new seed each time.
+    pub(crate) fn sampling(&self, prompt: &Prompt) -> Sampling {
+        let sampling = match &self.chat {
+            Ok(chat) if prompt.is_chat() => &chat.sampling,
+            _ => &self.continuation.sampling,
+        };
+        Sampling { seed: sampling::new_seed(), ..sampling.clone() }
+    }
+}
+
+impl Chat {
+    fn read(files: &ModelFiles, generation_config: Option<&Value>) -> Result<Self, Error> {
+        let template = files.chat_template()?;
+        let stop_ids = files.stop_ids(Some(&template))?;
+        let sampling = sampling::defaults(template.format(), generation_config);
+        Ok(Chat { template, stop_ids, sampling })
+    }
+}

@@ -1,0 +1,170 @@
+//! The list of a decoder's weights, from which everything about them follows: names (`names.rs`), loading (`load.rs`),
+//! converting (`export/`), counting, and where a step finds them. A part is addressed by its layer and its role.
+
+use std::ops::Range;
+
+use glimmer_tensor::MatrixUse;
+
+use crate::{Activation, Attention, DecoderSpec, FeedForward, LayerSpec, NormSpec, Residual};
+
+/// What a weight is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WeightRole {
+    /// The token embedding.
+    Embedding,
+    /// Norm before attention.
+    AttentionNorm,
+    /// Queries, keys and values in one matrix.
+    Qkv,
+    /// The first section of it.
+    Queries,
+    /// The second.
+    Keys,
+    /// The third.
+    Values,
+    /// Attention's output projection.
+    AttentionOut,
+    /// Norm after attention, before the sum (GLM-4-0414).
+    AttentionPostNorm,
+    /// Norm before the feed-forward.
+    FfnNorm,
+    /// Into the feed-forward: gate and up, or ChatGLM-6B's single projection.
+    FfnUp,
+    /// Back to the residual stream.
+    FfnDown,
+    /// Norm after the feed-forward, before the sum (GLM-4-0414).
+    FfnPostNorm,
+    /// The norm after the last layer.
+    FinalNorm,
+    /// The head, where it is not the embedding.
+    Head,
+}
+
+/// A weight of the decoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// Its layer; `None` before the first and after the last.
+    pub layer: Option<usize>,
+    /// What it is for.
+    pub role: WeightRole,
+    /// What it is.
+    pub kind: PartKind,
+}
+
+/// What a part is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PartKind {
+    /// A norm's scale `[hidden]`, and for LayerNorm its shift.
+    Norm(NormSpec),
+    /// A matrix, perhaps with a bias.
+    Matrix(MatrixPart),
+}
+
+/// A matrix `[rows, cols]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MatrixPart {
+    /// Its rows, section after section: what they are for and how many. A layout may keep sections apart.
+    pub sections: Vec<(WeightRole, usize)>,
+    /// Inputs.
+    pub cols: usize,
+    /// Whether the configuration promises a bias. One that is stored counts in any case.
+    pub bias: bool,
+    /// What the device is told.
+    pub used_for: MatrixUse,
+    /// Heads among which every section is divided: a layout that interleaves sections does so head by head.
+    pub heads: usize,
+}
+
+impl MatrixPart {
+    /// Rows of all sections.
+    pub fn rows(&self) -> usize {
+        self.sections.iter().map(|(_, rows)| rows).sum()
+    }
+
+    /// The rows of each section in a fused tensor: one range where sections follow each other, one for each head where
+    /// they are interleaved.
+    pub(crate) fn fused_rows(&self, interleaved: bool) -> Vec<Vec<Range<usize>>> {
+        let heads = if interleaved { self.heads } else { 1 };
+        let stride = self.rows() / heads;
+        let mut next = 0;
+        let of_section = |(_, rows): &(WeightRole, usize)| {
+            let first = next;
+            next += rows / heads;
+            (0..heads).map(|head| head * stride + first..head * stride + next).collect()
+        };
+        self.sections.iter().map(of_section).collect()
+    }
+}
+
+impl DecoderSpec {
+    /// All weights in the order of their use. Where the head is no matrix of its own the embedding serves as one.
+    pub fn parts(&self, own_head: bool) -> Vec<Part> {
+        let table = |role, used_for| {
+            PartKind::Matrix(MatrixPart { used_for, ..matrix(&[(role, self.vocab)], self.hidden, false) })
+        };
+        let outside = |role, kind| Part { layer: None, role, kind };
+        let looked_up = if own_head { MatrixUse::Rows } else { MatrixUse::Linear };
+        let head = own_head.then(|| outside(WeightRole::Head, table(WeightRole::Head, MatrixUse::Linear)));
+
+        let mut parts = vec![outside(WeightRole::Embedding, table(WeightRole::Embedding, looked_up))];
+        for (layer, spec) in self.layers.iter().enumerate() {
+            let of_layer = |(role, kind)| Part { layer: Some(layer), role, kind };
+            parts.extend(spec.parts(self.hidden).into_iter().map(of_layer));
+        }
+        parts.push(outside(WeightRole::FinalNorm, PartKind::Norm(self.final_norm)));
+        parts.extend(head);
+        parts
+    }
+
+    /// Parameters of all layers (the operations of a prompt token are twice this), norms and biases left out.
+    pub fn layer_parameters(&self) -> u64 {
+        let parts = self.layers.iter().flat_map(|layer| layer.parts(self.hidden));
+        let parameters = |(_, kind)| match kind {
+            PartKind::Norm(_) => 0,
+            PartKind::Matrix(matrix) => (matrix.rows() * matrix.cols) as u64,
+        };
+        parts.map(parameters).sum()
+    }
+}
+
+impl LayerSpec {
+    /// The weights of a layer on a residual stream `hidden` wide, in the order of their use.
+    fn parts(&self, hidden: usize) -> Vec<(WeightRole, PartKind)> {
+        let norm = |role| (role, PartKind::Norm(self.norm));
+        let post_norm = |role| (self.residual == Residual::Sandwich).then(|| norm(role));
+        let mut parts = vec![norm(WeightRole::AttentionNorm)];
+        match self.attention {
+            Attention::Heads { heads, qkv_bias, out_bias } => {
+                let sections = [
+                    (WeightRole::Queries, heads.q_width()),
+                    (WeightRole::Keys, heads.k_width()),
+                    (WeightRole::Values, heads.v_width()),
+                ];
+                let qkv = MatrixPart { heads: heads.kv_heads, ..matrix(&sections, hidden, qkv_bias) };
+                let out = matrix(&[(WeightRole::AttentionOut, hidden)], heads.attended_width(), out_bias);
+                parts.push((WeightRole::Qkv, PartKind::Matrix(qkv)));
+                parts.push((WeightRole::AttentionOut, PartKind::Matrix(out)));
+            }
+        }
+        parts.extend(post_norm(WeightRole::AttentionPostNorm));
+        parts.push(norm(WeightRole::FfnNorm));
+        match self.feed_forward {
+            FeedForward::Dense { inner, activation, bias } => {
+                let (rows, used_for) = match activation {
+                    Activation::SwiGlu => (2 * inner, MatrixUse::Gated),
+                    Activation::Gelu => (inner, MatrixUse::Linear),
+                };
+                let up = MatrixPart { used_for, ..matrix(&[(WeightRole::FfnUp, rows)], hidden, bias) };
+                let down = matrix(&[(WeightRole::FfnDown, hidden)], inner, bias);
+                parts.push((WeightRole::FfnUp, PartKind::Matrix(up)));
+                parts.push((WeightRole::FfnDown, PartKind::Matrix(down)));
+            }
+        }
+        parts.extend(post_norm(WeightRole::FfnPostNorm));
+        parts
+    }
+}
+
+fn matrix(sections: &[(WeightRole, usize)], cols: usize, bias: bool) -> MatrixPart {
+    MatrixPart { sections: sections.to_vec(), cols, bias, used_for: MatrixUse::Linear, heads: 1 }
+}

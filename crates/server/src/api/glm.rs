@@ -1,0 +1,250 @@
+//! The APIs that ChatGLM-6B was first served by: "GLM API" (`/chat`, `/chat-stream`, `/embedding`; its `/tokenize` stands in
+//! `tokens`) and the model's own `api.py` (`POST /`). They know one model, the first, and no errors beyond a status.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use glimmer::{GenerationParams, Sampling, room_for_answer};
+use serde_json::{Value, json};
+
+use crate::api::conversation;
+use crate::api::openai::chat as chat_completions;
+use crate::api::openai::embeddings::TEXTS;
+use crate::app::App;
+use crate::clock::{date_and_time, now};
+use crate::error::ApiError;
+use crate::http::params::{Params, wrong};
+use crate::http::response;
+use crate::http::sse::{self, Script};
+use crate::models::blocking::blocking;
+use crate::models::generation::{Ask, Generations};
+use crate::record::entry::Entry;
+
+/// What the first server of this API called its model, whichever it was.
+const NAME: &str = "glm-60B";
+/// What it called its encoder.
+const ENCODER_NAME: &str = "text2vec-large-chinese";
+
+/// `POST /chat`.
+pub(crate) async fn chat(
+    State(app): State<Arc<App>>,
+    Extension(entry): Extension<Entry>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    if params.has("messages") {
+        return messages(&app, &entry, params).await;
+    }
+    let question = Question::take(&mut params, 4096)?;
+    params.done()?;
+    let (mut generations, shown) = question.ask(&app, &entry, false).await?;
+    let mut content = String::new();
+    while let Some(delta) = generations.next().await {
+        content.push_str(&delta?.text);
+    }
+    Ok(response::json(StatusCode::OK, &shown.reply(&content, generations.usage().completion)))
+}
+
+/// `POST /chat` as later versions of the API have it: the OpenAI API's messages and answers, of whichever model; `chunk:
+/// false` makes a stream's chunks cumulative.
+async fn messages(app: &Arc<App>, entry: &Entry, mut params: Params) -> Result<Response, ApiError> {
+    // There is one model, whatever it is called.
+    params.put("model", app.models()?.first()?.name().into());
+    let chunk = params.boolean("chunk")?.unwrap_or(true);
+    params.only("return_function_call", false)?;
+    chat_completions::respond(app, entry, params, !chunk).await
+}
+
+/// `POST /chat-stream`: the same object again and again, with the whole answer so far; with `--glm-api-deltas`, as later
+/// versions of the API have it, with what is new.
+pub(crate) async fn chat_stream(
+    State(app): State<Arc<App>>,
+    Extension(entry): Extension<Entry>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    let question = Question::take(&mut params, 4096)?;
+    params.done()?;
+    let (mut generations, shown) = question.ask(&app, &entry, true).await?;
+    generations.admitted().await?;
+    let deltas = app.options.glm_api_deltas;
+    Ok(sse::respond(Stream { generations, shown, content: String::new(), deltas, is_over: false }))
+}
+
+/// `POST /`: `api.py` of ChatGLM-6B and its successors.
+pub(crate) async fn root(
+    State(app): State<Arc<App>>,
+    Extension(entry): Extension<Entry>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    let question = Question::take(&mut params, 2048)?;
+    params.done()?;
+    let (asked, mut history) = (question.prompt.clone(), question.history.clone());
+    let (mut generations, _) = question.ask(&app, &entry, false).await?;
+    let mut response = String::new();
+    while let Some(delta) = generations.next().await {
+        response.push_str(&delta?.text);
+    }
+    history.push(json!([asked, response]));
+    let (date, time) = date_and_time(now());
+    let value = json!({
+        "response": response, "history": history, "status": 200, "time": format!("{date} {time}")
+    });
+    Ok(response::json(StatusCode::OK, &value))
+}
+
+/// `POST /embedding`: long texts are cut, as the encoder of that server did.
+pub(crate) async fn embedding(
+    State(app): State<Arc<App>>,
+    Extension(entry): Extension<Entry>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    let encoder = app.models()?.encoder(None)?;
+    let fault = || wrong("prompt", "a list of texts");
+    let prompt = match params.need("prompt")? {
+        Value::String(text) => vec![Value::String(text)],
+        Value::Array(texts) if texts.len() <= TEXTS => texts,
+        _ => return Err(fault()),
+    };
+    params.done()?;
+    let shared = encoder.clone();
+    let texts = blocking(move || {
+        let one = |text: Value| match text {
+            Value::String(text) => {
+                let embedder = &shared.embedder;
+                Ok(cut(embedder.tokenizer().encode(&text), embedder.max_tokens()))
+            }
+            _ => Err(fault()),
+        };
+        prompt.into_iter().map(one).collect::<Result<Vec<_>, _>>()
+    });
+    let vectors = encoder.compute(&entry, texts.await?, app.options.limits.answer_time).await?;
+    Ok(response::json(
+        StatusCode::OK,
+        &json!({"data": vectors, "model": ENCODER_NAME, "object": "embedding"}),
+    ))
+}
+
+/// The beginning of a text, and its last token, which says that it ends.
+fn cut(mut text: Vec<u32>, most: usize) -> Vec<u32> {
+    if text.len() > most
+        && let Some(last) = text.pop()
+    {
+        text.truncate(most.saturating_sub(1));
+        text.push(last);
+    }
+    text
+}
+
+/// What these APIs are asked.
+struct Question {
+    prompt: String,
+    history: Vec<Value>,
+    /// Tokens of prompt and answer together.
+    max_length: usize,
+    top_p: f32,
+    temperature: f32,
+}
+
+impl Question {
+    fn take(params: &mut Params, max_length: i64) -> Result<Self, ApiError> {
+        let prompt = params.string("prompt")?;
+        let prompt = prompt.ok_or_else(|| ApiError::parameter("prompt", "`prompt` is missing"))?;
+        Ok(Question {
+            prompt,
+            history: params.list("history")?.unwrap_or_default(),
+            // 0 stands for the default, as it did in `api.py`; a temperature of 0 means what it says.
+            max_length: match params.integer("max_length", 0..=i64::from(i32::MAX))? {
+                None | Some(0) => max_length as usize,
+                Some(given) => given as usize,
+            },
+            top_p: match params.number("top_p", 0.0..=1.0)? {
+                None | Some(0.0) => 0.7,
+                Some(given) => given as f32,
+            },
+            temperature: params.number("temperature", 0.0..=100.0)?.unwrap_or(0.95) as f32,
+        })
+    }
+
+    async fn ask(
+        self,
+        app: &Arc<App>,
+        entry: &Entry,
+        stream: bool,
+    ) -> Result<(Generations, Shown), ApiError> {
+        let model = app.models()?.first()?;
+        let sampling = Sampling {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            seed: app.random(),
+            ..model.chat()?.sampling.clone()
+        };
+        let conversation = conversation::of_rounds(&self.history, self.prompt.clone())?;
+        let prompt = conversation::prompt(&model, conversation).await?;
+        let length = prompt.ids.len();
+        let context = model.engine.context().min(self.max_length);
+        let room = room_for_answer(length, app.options.limits.answer_tokens, context);
+        let max_tokens = Some(room.map_err(|error| ApiError::from_engine(&error, 0))?);
+        let params = GenerationParams { sampling, max_tokens, ..GenerationParams::default() };
+        let shown = Shown { prompt_tokens: model.tokenizer()?.encode(&self.prompt).len() };
+        let asks = vec![Ask { prompt, params, copies: 1 }];
+        Ok((Generations::start(&app.options.limits, &model, entry, asks, stream)?, shown))
+    }
+}
+
+/// How an answer is shown. Tokens are counted as this API counts them: those of question and answer, without special
+/// ones and without history.
+struct Shown {
+    prompt_tokens: usize,
+}
+
+impl Shown {
+    fn reply(&self, content: &str, completion_tokens: usize) -> Value {
+        json!({
+            "content": content,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": self.prompt_tokens + completion_tokens,
+            "model": NAME,
+            "object": "chat.completion",
+        })
+    }
+}
+
+struct Stream {
+    generations: Generations,
+    shown: Shown,
+    content: String,
+    deltas: bool,
+    is_over: bool,
+}
+
+impl Script for Stream {
+    async fn next(&mut self) -> Option<String> {
+        while !self.is_over {
+            match self.generations.next().await? {
+                Ok(delta) if delta.text.is_empty() => {}
+                Ok(delta) => {
+                    self.content.push_str(&delta.text);
+                    let content = if self.deltas { &delta.text } else { &self.content };
+                    return Some(self.shown.reply(content, self.generations.usage().completion).to_string());
+                }
+                Err(error) => {
+                    self.is_over = true;
+                    return Some(error.json().to_string());
+                }
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_cut_text_still_ends() {
+        assert_eq!(super::cut(vec![1, 5, 6, 7, 2], 3), [1, 5, 2]);
+        assert_eq!(super::cut(vec![1, 5, 2], 3), [1, 5, 2]);
+    }
+}

@@ -1,0 +1,8 @@
+//! The APIs: what each asks, and how it shows what a model writes.
+
+pub(crate) mod conversation;
+pub(crate) mod generation_request;
+pub(crate) mod glm;
+pub(crate) mod openai;
+pub(crate) mod status;
+pub(crate) mod tokens;

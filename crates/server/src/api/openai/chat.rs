@@ -1,0 +1,279 @@
+//! `POST /v1/chat/completions`: the OpenAI API's conversations.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use glimmer::{GenerationParams, Token, Tokenizer};
+use serde_json::{Value, json};
+
+use crate::api::conversation;
+use crate::api::generation_request::GenerationRequest;
+use crate::api::openai::object::{fingerprint, usage};
+use crate::app::App;
+use crate::clock::now;
+use crate::error::ApiError;
+use crate::http::params::Params;
+use crate::http::response;
+use crate::http::sse::{self, ChunkStream, Chunks};
+use crate::models::generation::{Ask, Generations};
+use crate::record::entry::Entry;
+
+/// Answers.
+pub(crate) async fn complete(
+    State(app): State<Arc<App>>,
+    Extension(entry): Extension<Entry>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    respond(&app, &entry, params, false).await
+}
+
+/// Answers; a `cumulative` stream has the whole text so far in every chunk.
+pub(crate) async fn respond(
+    app: &Arc<App>,
+    entry: &Entry,
+    mut params: Params,
+    cumulative: bool,
+) -> Result<Response, ApiError> {
+    let settings = GenerationRequest::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone()))?;
+    let logprobs = logprobs(&mut params)?;
+    let shows_reasoning = params.boolean("include_reasoning")?.unwrap_or(true);
+    refuse_tools(&mut params)?;
+    let conversation = conversation::take(&mut params)?;
+    params.done()?;
+
+    let model = &settings.model;
+    let prompt = conversation::prompt(model, conversation).await?;
+    settings.check_length(&prompt)?;
+    let params = GenerationParams { logprobs, ..settings.params.clone() };
+    let asks = vec![Ask { prompt, params, copies: settings.n }];
+    let mut generations = Generations::start(&app.options.limits, model, entry, asks, settings.stream)?;
+    let frame = Frame {
+        id: format!("chatcmpl-{:016x}", app.random()),
+        created: now(),
+        name: settings.name.clone(),
+        tokenizer: model.tokenizer()?.clone(),
+        has_logprobs: logprobs.is_some(),
+        shows_reasoning,
+    };
+    if settings.stream {
+        generations.admitted().await?;
+        let whole = cumulative.then(|| vec![String::new(); settings.n]);
+        let answers = Stream { generations, settings, frame, has_begun: false, whole };
+        return Ok(sse::respond(ChunkStream::new(answers)));
+    }
+    whole(generations, &settings, &frame).await
+}
+
+fn logprobs(params: &mut Params) -> Result<Option<usize>, ApiError> {
+    let wanted = params.boolean("logprobs")?.unwrap_or(false);
+    let top = params.integer("top_logprobs", 0..=20)?;
+    match (wanted, top) {
+        (true, top) => Ok(Some(top.unwrap_or(0) as usize)),
+        (false, Some(1..)) => {
+            Err(ApiError::parameter("top_logprobs", "`top_logprobs` needs `logprobs: true`"))
+        }
+        (false, _) => Ok(None),
+    }
+}
+
+/// Tools and forms of answers are not there yet; what asks for none of them is fine.
+fn refuse_tools(params: &mut Params) -> Result<(), ApiError> {
+    for name in [
+        "tools",
+        "functions",
+        "documents",
+        "web_search_options",
+        "prediction",
+        "audio",
+        "continue_final_message",
+        "verbosity",
+    ] {
+        params.not_yet(name)?;
+    }
+    match params.take("tool_choice") {
+        None => {}
+        Some(Value::String(choice)) if choice == "none" || choice == "auto" => {}
+        Some(_) => return Err(ApiError::unsupported("tool_choice", "tools are not supported yet")),
+    }
+    match params.take("function_call") {
+        None => {}
+        Some(Value::String(choice)) if choice == "none" || choice == "auto" => {}
+        Some(_) => return Err(ApiError::unsupported("function_call", "tools are not supported yet")),
+    }
+    // Without tools there are no calls to make one after the other.
+    params.boolean("parallel_tool_calls")?;
+    match params.take("response_format") {
+        None => {}
+        Some(format) if format == json!({"type": "text"}) => {}
+        Some(_) => {
+            return Err(ApiError::unsupported(
+                "response_format",
+                "only `{\"type\": \"text\"}` is supported yet",
+            ));
+        }
+    }
+    match params.take("modalities") {
+        None => {}
+        Some(modalities) if modalities == json!(["text"]) => {}
+        Some(_) => return Err(ApiError::unsupported("modalities", "only text is supported")),
+    }
+    params.only("skip_special_tokens", true)
+}
+
+/// What all parts of one answer have in common.
+struct Frame {
+    id: String,
+    created: u64,
+    name: String,
+    tokenizer: Tokenizer,
+    has_logprobs: bool,
+    shows_reasoning: bool,
+}
+
+impl Frame {
+    fn chunk(&self, choices: &Value) -> Value {
+        json!({
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.name,
+            "system_fingerprint": fingerprint(),
+            "choices": choices,
+        })
+    }
+
+    fn logprobs(&self, tokens: &[Token]) -> Value {
+        if !self.has_logprobs {
+            return Value::Null;
+        }
+        let tokenizer = &self.tokenizer;
+        let one = |token: &Token| {
+            let mut shown = shown_token(tokenizer, token.id, token.logprob.unwrap_or(f32::NAN));
+            shown["top_logprobs"] =
+                token.top.iter().map(|&(id, logprob)| shown_token(tokenizer, id, logprob)).collect();
+            shown
+        };
+        json!({"content": tokens.iter().map(one).collect::<Vec<_>>(), "refusal": null})
+    }
+}
+
+fn shown_token(tokenizer: &Tokenizer, id: u32, logprob: f32) -> Value {
+    let bytes = tokenizer.token_bytes(id).unwrap_or_default();
+    json!({"token": String::from_utf8_lossy(&bytes), "logprob": logprob, "bytes": bytes})
+}
+
+/// The whole answer at once.
+async fn whole(
+    mut generations: Generations,
+    settings: &GenerationRequest,
+    frame: &Frame,
+) -> Result<Response, ApiError> {
+    #[derive(Clone, Default)]
+    struct Answer {
+        text: String,
+        reasoning: String,
+        tokens: Vec<Token>,
+        finish: &'static str,
+    }
+    let mut answers = vec![Answer::default(); settings.n];
+    while let Some(delta) = generations.next().await {
+        let delta = delta?;
+        let answer = &mut answers[delta.index];
+        answer.text.push_str(&delta.text);
+        answer.reasoning.push_str(&delta.reasoning);
+        answer.tokens.extend(delta.tokens);
+        answer.finish = delta.finish.unwrap_or_default();
+    }
+    let choice = |(index, answer): (usize, &Answer)| {
+        let mut message = json!({"role": "assistant", "content": answer.text, "refusal": null});
+        if frame.shows_reasoning && !answer.reasoning.is_empty() {
+            message["reasoning_content"] = answer.reasoning.as_str().into();
+        }
+        json!({
+            "index": index,
+            "message": message,
+            "logprobs": frame.logprobs(&answer.tokens),
+            "finish_reason": answer.finish,
+        })
+    };
+    let value = json!({
+        "id": frame.id,
+        "object": "chat.completion",
+        "created": frame.created,
+        "model": frame.name,
+        "system_fingerprint": fingerprint(),
+        "choices": answers.iter().enumerate().map(choice).collect::<Vec<_>>(),
+        "usage": usage(generations.usage()),
+    });
+    Ok(response::json(StatusCode::OK, &value))
+}
+
+/// An answer as it comes.
+struct Stream {
+    generations: Generations,
+    settings: GenerationRequest,
+    frame: Frame,
+    /// Whether it was told who speaks, of each answer.
+    has_begun: bool,
+    /// The texts so far, where each chunk has them whole.
+    whole: Option<Vec<String>>,
+}
+
+impl Stream {
+    fn chunk(&self, index: usize, delta: &Value, tokens: &[Token], finish: Option<&str>) -> Value {
+        let logprobs = if tokens.is_empty() { Value::Null } else { self.frame.logprobs(tokens) };
+        let choice = json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish});
+        let mut chunk = self.frame.chunk(&json!([choice]));
+        if self.settings.stream_usage {
+            chunk["usage"] = Value::Null;
+        }
+        chunk
+    }
+}
+
+impl Chunks for Stream {
+    async fn more(&mut self, ready: &mut VecDeque<Value>) -> Option<Result<(), ApiError>> {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            let role = json!({"role": "assistant", "content": ""});
+            ready.extend((0..self.settings.n).map(|index| self.chunk(index, &role, &[], None)));
+            return Some(Ok(()));
+        }
+        let delta = match self.generations.next().await? {
+            Ok(delta) => delta,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut shown = json!({});
+        if self.frame.shows_reasoning && !delta.reasoning.is_empty() {
+            shown["reasoning_content"] = delta.reasoning.into();
+        }
+        if !delta.text.is_empty() {
+            shown["content"] = match &mut self.whole {
+                Some(texts) => {
+                    texts[delta.index].push_str(&delta.text);
+                    texts[delta.index].as_str().into()
+                }
+                None => delta.text.into(),
+            };
+        }
+        let is_empty = shown.as_object().is_some_and(serde_json::Map::is_empty);
+        if !is_empty || !delta.tokens.is_empty() {
+            ready.push_back(self.chunk(delta.index, &shown, &delta.tokens, None));
+        }
+        if let Some(finish) = delta.finish {
+            ready.push_back(self.chunk(delta.index, &json!({}), &[], Some(finish)));
+        }
+        Some(Ok(()))
+    }
+
+    fn usage(&self) -> Option<Value> {
+        self.settings.stream_usage.then(|| {
+            let mut chunk = self.frame.chunk(&json!([]));
+            chunk["usage"] = usage(self.generations.usage());
+            chunk
+        })
+    }
+}

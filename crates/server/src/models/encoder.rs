@@ -1,0 +1,50 @@
+//! The encoder beside the models: vectors of texts.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use glimmer::{Embedder, Usage};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::error::ApiError;
+use crate::models::blocking::blocking;
+use crate::record::entry::Entry;
+use crate::record::usage::ModelUse;
+
+/// An encoder and the turn at it: one request at a time has the processors. A cheap handle.
+#[derive(Clone)]
+pub(crate) struct Encoder {
+    pub(crate) embedder: Arc<Embedder>,
+    turn: Arc<Semaphore>,
+}
+
+impl Encoder {
+    pub(crate) fn new(embedder: &Arc<Embedder>) -> Self {
+        Encoder { embedder: Arc::clone(embedder), turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Computes the vectors of texts, and notes it in the request's entry.
+    pub(crate) async fn compute(
+        &self,
+        entry: &Entry,
+        texts: Vec<Vec<u32>>,
+        limit: Duration,
+    ) -> Result<Vec<Vec<f32>>, ApiError> {
+        entry.used(ModelUse {
+            model: self.embedder.name().to_owned(),
+            usage: Usage { prompt: texts.iter().map(Vec::len).sum(), ..Usage::default() },
+            start: Instant::now(),
+            first_token: None,
+            finishes: Vec::new(),
+        });
+        let embedder = Arc::clone(&self.embedder);
+        let computed = async move {
+            let _turn =
+                self.turn.acquire().await.map_err(|_| ApiError::internal("the encoder has stopped"))?;
+            blocking(move || embedder.embed_ids(&texts).map_err(|error| ApiError::invalid(error.to_string())))
+                .await
+        };
+        timeout(limit, computed).await.unwrap_or_else(|_| Err(ApiError::timeout(limit.as_secs())))
+    }
+}

@@ -1,0 +1,313 @@
+//! From the engine's events to pieces of text: the part of a request's way that all the APIs share.
+//!
+//! The engine's thread must never wait for a client. Each request has one bounded channel from that thread to the
+//! connection's task; a client that falls further behind than the channel is long loses its answer, and is told so.
+//! Dropping [`Generations`] closes the channel, which is how the engine learns that nobody listens any more.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use glimmer::{
+    DeltaReader, EngineError, Event, Finish, GenerationParams, Part, Prompt, Score, Sink, Token, Usage,
+};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::timeout_at;
+
+use crate::error::ApiError;
+use crate::models::served::Model;
+use crate::options::RequestLimits;
+use crate::record::entry::Entry;
+use crate::record::metrics::Ended;
+use crate::record::usage::ModelUse;
+
+/// A prompt and the answers that are to be made to it.
+pub(crate) struct Ask {
+    pub(crate) prompt: Prompt,
+    pub(crate) params: GenerationParams,
+    /// Answers; each has another seed.
+    pub(crate) copies: usize,
+}
+
+/// More of an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Delta {
+    /// Which answer.
+    pub(crate) index: usize,
+    pub(crate) text: String,
+    pub(crate) reasoning: String,
+    /// The tokens this is made of; a token whose text is still held back comes with what follows.
+    pub(crate) tokens: Vec<Token>,
+    /// With `finish`, the stop id that ended the answer, where log-probabilities were asked for.
+    pub(crate) stop: Option<Token>,
+    /// The log-probabilities of the prompt's tokens by their places, where they were asked for: once, with the first answer
+    /// to the prompt. The first token has none.
+    pub(crate) scores: Option<Vec<Option<Score>>>,
+    /// Why the answer ends here: `stop` or `length`.
+    pub(crate) finish: Option<&'static str>,
+}
+
+impl Delta {
+    fn of(index: usize, delta: glimmer::Delta) -> Self {
+        let mut own = Delta {
+            index,
+            tokens: delta.tokens.into_iter().filter(|token| token.logprob.is_some()).collect(),
+            stop: delta.stop,
+            scores: delta.scores,
+            finish: delta.finish.as_ref().map(reason),
+            ..Delta::default()
+        };
+        for part in delta.parts {
+            match part {
+                Part::Reasoning(text) => own.reasoning.push_str(&text),
+                Part::Text(text) | Part::ToolCallArguments(text) => own.text.push_str(&text),
+                // Nobody has given the model tools; what looks like a call is what it wrote.
+                Part::ToolCallStart { name } => {
+                    own.text.push_str(&name);
+                    own.text.push('\n');
+                }
+                Part::ToolCallEnd => {}
+            }
+        }
+        own
+    }
+}
+
+/// Why an answer ended, in the OpenAI API's words.
+fn reason(finish: &Finish) -> &'static str {
+    match finish {
+        Finish::MaxTokens | Finish::ContextFull => "length",
+        Finish::Stop | Finish::StopString(_) | Finish::ToolCalls | Finish::Cancelled => "stop",
+    }
+}
+
+struct Choice {
+    reader: DeltaReader,
+    /// Which prompt it answers.
+    prompt: usize,
+    /// Tells the engine's thread that no more of it is wanted.
+    cancelled: Arc<AtomicBool>,
+}
+
+/// Answers being made.
+pub(crate) struct Generations {
+    limits: RequestLimits,
+    model: Model,
+    entry: Entry,
+    events: Receiver<(usize, Event)>,
+    overrun: Arc<AtomicBool>,
+    behind: usize,
+    choices: Vec<Choice>,
+    open: usize,
+    start: Instant,
+    deadline: tokio::time::Instant,
+    /// An event that was waited for before the answer's head was sent.
+    waiting: Option<(usize, Event)>,
+}
+
+impl Generations {
+    /// Hands the requests to the engine. A whole answer is waited for here, a stream by its client: only the second
+    /// can fall behind.
+    pub(crate) fn start(
+        limits: &RequestLimits,
+        model: &Model,
+        entry: &Entry,
+        asks: Vec<Ask>,
+        stream: bool,
+    ) -> Result<Self, ApiError> {
+        let copies: usize = asks.iter().map(|ask| ask.copies).sum();
+        // A whole answer has no more events than its prompt and itself have tokens, and three.
+        let most = if stream { limits.behind } else { model.engine.context().saturating_add(3) };
+        let behind = most.saturating_mul(copies);
+        // Memory is taken as events come, not by the bound.
+        let (sender, events) = channel(behind.clamp(1, tokio::sync::Semaphore::MAX_PERMITS));
+        let overrun = Arc::new(AtomicBool::new(false));
+        let mut choices = Vec::with_capacity(copies);
+        let mut submissions = Vec::with_capacity(asks.len());
+        for (prompt, ask) in asks.into_iter().enumerate() {
+            let mut sinks = Vec::with_capacity(ask.copies);
+            for copy in 0..ask.copies {
+                let cancelled = Arc::new(AtomicBool::new(false));
+                sinks.push(sink(choices.len(), &sender, &cancelled, &overrun));
+                // The prompt's tokens are told once.
+                let prompt_logprobs = ask.params.prompt_logprobs.filter(|_| copy == 0);
+                let params = GenerationParams { prompt_logprobs, ..ask.params.clone() };
+                choices.push(Choice {
+                    reader: model.engine.reader(&ask.prompt, &params)?,
+                    prompt,
+                    cancelled,
+                });
+            }
+            submissions.push((model.engine.request(&ask.prompt, &ask.params), sinks));
+        }
+        for (request, sinks) in submissions {
+            model.engine.submit(request, sinks);
+        }
+        Ok(Generations {
+            limits: *limits,
+            model: model.clone(),
+            entry: entry.clone(),
+            events,
+            overrun,
+            behind,
+            open: choices.len(),
+            choices,
+            start: Instant::now(),
+            deadline: tokio::time::Instant::now() + limits.answer_time,
+            waiting: None,
+        })
+    }
+
+    /// Waits until the engine has taken the request or refused it, but not for long: what can be refused with a status
+    /// should be, and a client should not wait for the head of an answer because others are before it.
+    pub(crate) async fn admitted(&mut self) -> Result<(), ApiError> {
+        let soon = tokio::time::Instant::now() + std::time::Duration::from_secs(1);
+        match timeout_at(soon, self.events.recv()).await {
+            Ok(Some((_, Event::Failed(error)))) => Err(self.refused(&error)),
+            Ok(event) => {
+                self.waiting = event;
+                Ok(())
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn refused(&mut self, error: &EngineError) -> ApiError {
+        ApiError::from_engine(error, self.model.metrics.retry_after())
+    }
+
+    /// More of one of the answers; `None` when all are complete. After an error nothing follows.
+    pub(crate) async fn next(&mut self) -> Option<Result<Delta, ApiError>> {
+        while self.open > 0 {
+            match self.event().await {
+                Ok((index, event)) => match self.read(index, event) {
+                    Ok(Some(delta)) => return Some(Ok(delta)),
+                    Ok(None) => {}
+                    Err(error) => return Some(Err(self.fail(error))),
+                },
+                Err(error) => return Some(Err(self.fail(error))),
+            }
+        }
+        None
+    }
+
+    async fn event(&mut self) -> Result<(usize, Event), ApiError> {
+        if let Some(event) = self.waiting.take() {
+            return Ok(event);
+        }
+        let event = timeout_at(self.deadline, self.events.recv()).await;
+        if self.overrun.load(Ordering::Relaxed) {
+            return Err(ApiError::slow_reader(self.behind));
+        }
+        match event {
+            Ok(Some(event)) => Ok(event),
+            Ok(None) => Err(ApiError::internal("the engine has stopped")),
+            Err(_) => Err(ApiError::timeout(self.limits.answer_time.as_secs())),
+        }
+    }
+
+    fn fail(&mut self, error: ApiError) -> ApiError {
+        self.open = 0;
+        self.events.close();
+        self.entry.failed(error.status());
+        error
+    }
+
+    fn read(&mut self, index: usize, event: Event) -> Result<Option<Delta>, ApiError> {
+        let metrics = &self.model.metrics;
+        let choice = &mut self.choices[index];
+        let before = choice.reader.last_token();
+        let read = choice.reader.push(event);
+        if let Some(at) = choice.reader.last_token().filter(|at| before != Some(*at)) {
+            let seconds = at.saturating_duration_since(before.unwrap_or(self.start)).as_secs_f64();
+            let figure = if before.is_none() { &metrics.first_token } else { &metrics.between_tokens };
+            figure.observe(seconds);
+        }
+        let delta = match read {
+            Ok(Some(delta)) => Delta::of(index, delta),
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(self.refused(&error)),
+        };
+        if let Some(reason) = delta.finish {
+            choice.cancelled.store(true, Ordering::Relaxed);
+            self.open -= 1;
+            let ended = if reason == "stop" { Ended::Stop } else { Ended::Length };
+            metrics.ended(ended, self.start.elapsed().as_secs_f64());
+        }
+        let is_silent = delta.text.is_empty()
+            && delta.reasoning.is_empty()
+            && delta.tokens.is_empty()
+            && delta.scores.is_none()
+            && delta.finish.is_none();
+        Ok((!is_silent).then_some(delta))
+    }
+
+    /// The tokens so far.
+    pub(crate) fn usage(&self) -> Usage {
+        let mut usage = Usage::default();
+        let mut last = None;
+        for choice in &self.choices {
+            let own = choice.reader.usage();
+            if last != Some(choice.prompt) {
+                last = Some(choice.prompt);
+                usage.prompt += own.prompt;
+                usage.cached += own.cached;
+            }
+            usage.completion += own.completion;
+            usage.reasoning += own.reasoning;
+        }
+        usage
+    }
+}
+
+impl Drop for Generations {
+    fn drop(&mut self) {
+        let metrics = &self.model.metrics;
+        for choice in &self.choices {
+            if choice.reader.finish().is_none() {
+                metrics.ended(Ended::Abort, self.start.elapsed().as_secs_f64());
+            }
+        }
+        let usage = self.usage();
+        metrics.used(usage);
+        self.entry.used(ModelUse {
+            model: self.model.name().to_owned(),
+            usage,
+            start: self.start,
+            first_token: self.choices.iter().filter_map(|choice| choice.reader.first_token()).min(),
+            finishes: self.choices.iter().filter_map(|choice| choice.reader.finish().map(reason)).collect(),
+        });
+    }
+}
+
+/// Where the engine's thread puts an answer's events: it never waits here.
+fn sink(
+    index: usize,
+    sender: &Sender<(usize, Event)>,
+    cancelled: &Arc<AtomicBool>,
+    overrun: &Arc<AtomicBool>,
+) -> Sink {
+    let (sender, cancelled, overrun) = (sender.clone(), cancelled.clone(), overrun.clone());
+    Box::new(move |event| {
+        if cancelled.load(Ordering::Relaxed) || sender.is_closed() {
+            return ControlFlow::Break(());
+        }
+        // Progress without news is only the question whether anybody still listens.
+        if let Event::Prompt(prompt) = &event
+            && prompt.done < prompt.total
+            && prompt.scores.is_empty()
+        {
+            return ControlFlow::Continue(());
+        }
+        match sender.try_send((index, event)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(TrySendError::Closed(_)) => ControlFlow::Break(()),
+            Err(TrySendError::Full(_)) => {
+                overrun.store(true, Ordering::Relaxed);
+                ControlFlow::Break(())
+            }
+        }
+    })
+}

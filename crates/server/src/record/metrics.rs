@@ -1,0 +1,365 @@
+//! Figures of the server and of each model, in Prometheus' text format (version 0.0.4).
+//!
+//! The names are our own; `--metrics-compat vllm` writes the same figures under the names that dashboards for vLLM ask
+//! for.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use glimmer::{Statistics, Usage};
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicI64);
+
+impl Gauge {
+    pub(crate) fn add(&self, n: i64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, n: i64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How often a figure was below each of a few bounds.
+#[derive(Debug)]
+pub(crate) struct Histogram {
+    bounds: &'static [f64],
+    held: Mutex<Held>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Held {
+    counts: Vec<u64>,
+    sum: f64,
+    count: u64,
+}
+
+const SECONDS: &[f64] = &[
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0,
+];
+const TOKENS: &[f64] =
+    &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0];
+
+impl Histogram {
+    fn new(bounds: &'static [f64]) -> Self {
+        Histogram { bounds, held: Mutex::new(Held { counts: vec![0; bounds.len()], sum: 0.0, count: 0 }) }
+    }
+
+    pub(crate) fn observe(&self, value: f64) {
+        let mut held = locked(&self.held);
+        if let Some(at) = self.bounds.iter().position(|&bound| value <= bound) {
+            held.counts[at] += 1;
+        }
+        held.sum += value;
+        held.count += 1;
+    }
+
+    fn mean(&self) -> f64 {
+        let held = locked(&self.held);
+        if held.count == 0 { 0.0 } else { held.sum / held.count as f64 }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ended {
+    Stop,
+    Length,
+    /// The client went away, or it failed.
+    Abort,
+}
+
+const ENDS: [&str; 3] = ["stop", "length", "abort"];
+
+/// A model's figures.
+#[derive(Debug)]
+pub(crate) struct ModelMetrics {
+    pub(crate) first_token: Histogram,
+    pub(crate) between_tokens: Histogram,
+    whole: Histogram,
+    prompt_lengths: Histogram,
+    answer_lengths: Histogram,
+    prompt_tokens: AtomicU64,
+    cached_tokens: AtomicU64,
+    answer_tokens: AtomicU64,
+    ends: [AtomicU64; 3],
+}
+
+impl Default for ModelMetrics {
+    fn default() -> Self {
+        ModelMetrics {
+            first_token: Histogram::new(SECONDS),
+            between_tokens: Histogram::new(SECONDS),
+            whole: Histogram::new(SECONDS),
+            prompt_lengths: Histogram::new(TOKENS),
+            answer_lengths: Histogram::new(TOKENS),
+            prompt_tokens: AtomicU64::new(0),
+            cached_tokens: AtomicU64::new(0),
+            answer_tokens: AtomicU64::new(0),
+            ends: Default::default(),
+        }
+    }
+}
+
+impl ModelMetrics {
+    /// An answer ended after so many seconds.
+    pub(crate) fn ended(&self, why: Ended, seconds: f64) {
+        self.ends[why as usize].fetch_add(1, Ordering::Relaxed);
+        self.whole.observe(seconds);
+    }
+
+    /// A request's tokens.
+    pub(crate) fn used(&self, usage: Usage) {
+        self.prompt_tokens.fetch_add(usage.prompt as u64, Ordering::Relaxed);
+        self.cached_tokens.fetch_add(usage.cached as u64, Ordering::Relaxed);
+        self.answer_tokens.fetch_add(usage.completion as u64, Ordering::Relaxed);
+        self.prompt_lengths.observe(usage.prompt as f64);
+        self.answer_lengths.observe(usage.completion as f64);
+    }
+
+    /// Seconds after which somebody who found the queue full may find room: what an answer takes on average.
+    pub(crate) fn retry_after(&self) -> u64 {
+        (self.whole.mean().ceil() as u64).clamp(1, 60)
+    }
+}
+
+/// What the page shows of one model.
+pub(crate) struct ModelFigures {
+    pub(crate) name: String,
+    pub(crate) metrics: Arc<ModelMetrics>,
+    pub(crate) statistics: Statistics,
+}
+
+/// The server's figures.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    /// Requests by path and status.
+    answers: Mutex<BTreeMap<(String, u16), u64>>,
+    pub(crate) connections: Gauge,
+}
+
+impl Metrics {
+    /// A request to a path of ours was answered.
+    pub(crate) fn answered(&self, path: &str, status: u16) {
+        *locked(&self.answers).entry((path.to_owned(), status)).or_default() += 1;
+    }
+
+    /// Everything, as text.
+    pub(crate) fn text(
+        &self,
+        models: Option<&[ModelFigures]>,
+        vllm: bool,
+        lost_lines: u64,
+        lost_spans: Option<u64>,
+    ) -> String {
+        let mut page = Page { text: String::new(), vllm };
+        page.head("glimmer_http_requests_total", "counter", "Requests answered, by path and status.");
+        for ((path, status), count) in locked(&self.answers).iter() {
+            page.line("glimmer_http_requests_total", &format!("path={path:?},status=\"{status}\""), count);
+        }
+        page.head("glimmer_connections", "gauge", "Open connections.");
+        page.line("glimmer_connections", "", &self.connections.get());
+        page.head("glimmer_log_lines_lost_total", "counter", "Log lines that could not be written.");
+        page.line("glimmer_log_lines_lost_total", "", &lost_lines);
+        if let Some(lost) = lost_spans {
+            page.head("glimmer_spans_lost_total", "counter", "Spans of traces that no collector took.");
+            page.line("glimmer_spans_lost_total", "", &lost);
+        }
+        if let Some(models) = models {
+            page.models(models);
+        }
+        page.text
+    }
+}
+
+/// The page being written.
+struct Page {
+    text: String,
+    vllm: bool,
+}
+
+/// A simple figure: our name, vLLM's where it has one, its kind, what it is, where it comes from.
+type Figure =
+    (&'static str, Option<&'static str>, &'static str, &'static str, fn(&ModelMetrics, &Statistics) -> f64);
+/// The same of a histogram.
+type Spread = (&'static str, &'static str, &'static str, fn(&ModelMetrics) -> &Histogram);
+
+fn count(value: &AtomicU64) -> f64 {
+    value.load(Ordering::Relaxed) as f64
+}
+
+const FIGURES: [Figure; 13] = [
+    (
+        "glimmer_requests_running",
+        Some("vllm:num_requests_running"),
+        "gauge",
+        "Answers being made.",
+        |_, s| s.running as f64,
+    ),
+    (
+        "glimmer_requests_waiting",
+        Some("vllm:num_requests_waiting"),
+        "gauge",
+        "Answers that wait for room.",
+        |_, s| s.waiting as f64,
+    ),
+    ("glimmer_cache_pages", None, "gauge", "Pages of the cache.", |_, s| s.pages as f64),
+    ("glimmer_cache_pages_used", None, "gauge", "Pages that answers hold.", |_, s| s.pages_used as f64),
+    (
+        "glimmer_cache_used_ratio",
+        Some("vllm:kv_cache_usage_perc"),
+        "gauge",
+        "The share of the cache that answers hold.",
+        |_, s| s.pages_used as f64 / s.pages.max(1) as f64,
+    ),
+    (
+        "glimmer_prompt_tokens_total",
+        Some("vllm:prompt_tokens_total"),
+        "counter",
+        "Tokens of prompts.",
+        |m, _| count(&m.prompt_tokens),
+    ),
+    (
+        "glimmer_cached_tokens_total",
+        Some("vllm:prefix_cache_hits_total"),
+        "counter",
+        "Tokens of prompts that were remembered.",
+        |m, _| count(&m.cached_tokens),
+    ),
+    (
+        "glimmer_answer_tokens_total",
+        Some("vllm:generation_tokens_total"),
+        "counter",
+        "Tokens of answers.",
+        |m, _| count(&m.answer_tokens),
+    ),
+    (
+        "glimmer_preemptions_total",
+        Some("vllm:num_preemptions_total"),
+        "counter",
+        "Answers that gave their pages back and were begun again.",
+        |_, s| s.preemptions as f64,
+    ),
+    (
+        "glimmer_guessed_tokens_total",
+        Some("vllm:spec_decode_num_draft_tokens_total"),
+        "counter",
+        "Tokens guessed ahead.",
+        |_, s| s.drafted_tokens as f64,
+    ),
+    (
+        "glimmer_guessed_right_tokens_total",
+        Some("vllm:spec_decode_num_accepted_tokens_total"),
+        "counter",
+        "Tokens guessed ahead and right.",
+        |_, s| s.accepted_tokens as f64,
+    ),
+    ("glimmer_model_seconds_total", None, "counter", "Time in the model.", |_, s| s.forward.as_secs_f64()),
+    (
+        "glimmer_outside_model_seconds_total",
+        None,
+        "counter",
+        "Time of the engine's steps outside the model.",
+        |_, s| s.outside.as_secs_f64(),
+    ),
+];
+
+const SPREADS: [Spread; 5] = [
+    (
+        "glimmer_first_token_seconds",
+        "vllm:time_to_first_token_seconds",
+        "From a request to its first token.",
+        |m| &m.first_token,
+    ),
+    (
+        "glimmer_between_tokens_seconds",
+        "vllm:inter_token_latency_seconds",
+        "From a token to the next.",
+        |m| &m.between_tokens,
+    ),
+    (
+        "glimmer_answer_seconds",
+        "vllm:e2e_request_latency_seconds",
+        "From a request to the end of its answer.",
+        |m| &m.whole,
+    ),
+    ("glimmer_prompt_length", "vllm:request_prompt_tokens", "Tokens of a request's prompts.", |m| {
+        &m.prompt_lengths
+    }),
+    ("glimmer_answer_length", "vllm:request_generation_tokens", "Tokens of a request's answers.", |m| {
+        &m.answer_lengths
+    }),
+];
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn line(&mut self, name: &str, labels: &str, value: &dyn std::fmt::Display) {
+        let _ = if labels.is_empty() {
+            writeln!(self.text, "{name} {value}")
+        } else {
+            writeln!(self.text, "{name}{{{labels}}} {value}")
+        };
+    }
+
+    fn label(&self, name: &str) -> String {
+        let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        if self.vllm { format!("model_name=\"{name}\",engine=\"0\"") } else { format!("model=\"{name}\"") }
+    }
+
+    fn models(&mut self, models: &[ModelFigures]) {
+        for (own, theirs, kind, help, value) in FIGURES {
+            let Some(name) = (if self.vllm { theirs } else { Some(own) }) else { continue };
+            self.head(name, kind, help);
+            for model in models {
+                let value = value(&model.metrics, &model.statistics);
+                self.line(name, &self.label(&model.name), &value);
+            }
+        }
+        let (name, label) = if self.vllm {
+            ("vllm:request_success_total", "finished_reason")
+        } else {
+            ("glimmer_answers_total", "end")
+        };
+        self.head(name, "counter", "Answers, by why they ended.");
+        for model in models {
+            for (end, ended) in ENDS.iter().zip(&model.metrics.ends) {
+                let labels = format!("{},{label}=\"{end}\"", self.label(&model.name));
+                self.line(name, &labels, &count(ended));
+            }
+        }
+        for (own, theirs, help, histogram) in SPREADS {
+            let name = if self.vllm { theirs } else { own };
+            self.head(name, "histogram", help);
+            for model in models {
+                self.histogram(name, &self.label(&model.name), histogram(&model.metrics));
+            }
+        }
+    }
+
+    fn histogram(&mut self, name: &str, label: &str, histogram: &Histogram) {
+        let held = locked(&histogram.held).clone();
+        let mut below = 0;
+        for (bound, count) in histogram.bounds.iter().zip(&held.counts) {
+            below += count;
+            self.line(&format!("{name}_bucket"), &format!("{label},le=\"{bound}\""), &below);
+        }
+        self.line(&format!("{name}_bucket"), &format!("{label},le=\"+Inf\""), &held.count);
+        self.line(&format!("{name}_sum"), label, &held.sum);
+        self.line(&format!("{name}_count"), label, &held.count);
+    }
+}

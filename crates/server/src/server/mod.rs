@@ -1,0 +1,158 @@
+//! The server: it listens, minds signals, and ends in order.
+
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use glimmer::Registry;
+use hyper_util::server::graceful::GracefulShutdown;
+use serde_json::{Map, Value};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::app::App;
+use crate::error::ServerError;
+use crate::http::connection::{self, accept};
+use crate::http::tls::{self, Tls};
+use crate::options::Options;
+use crate::router::router;
+use crate::server::notify::notify;
+use crate::server::signals::{Signal, Signals};
+
+mod notify;
+mod signals;
+
+/// A server that listens. It says that it is loading until it is given its models.
+pub struct Server {
+    app: Arc<App>,
+    address: SocketAddr,
+    stop: Arc<Notify>,
+    thread: JoinHandle<Result<(), ServerError>>,
+}
+
+impl Server {
+    /// Checks the options and begins to listen, on a thread of its own.
+    ///
+    /// # Errors
+    /// [`ServerError`]: an address that cannot be had or that others could reach without a key, files that cannot be
+    /// read.
+    pub fn start(options: Options) -> Result<Self, ServerError> {
+        let listener = connection::bind(&options)?;
+        let address = listener.local_addr()?;
+        let tls = tls::open(&options)?;
+        let app = App::new(options)?;
+        let router = router(&app)?;
+        let stop = Arc::new(Notify::new());
+        // The engine wants the processors; a connection needs little.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .max_blocking_threads(8)
+            .thread_name("http")
+            .enable_all()
+            .build()?;
+        let (shared, stopped) = (app.clone(), stop.clone());
+        let thread = std::thread::Builder::new().name("server".to_owned()).spawn(move || {
+            let result = runtime.block_on(serve(listener, tls, router, &shared, &stopped));
+            // What is still computed for nobody need not be waited for.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            shared.record.close();
+            result
+        })?;
+        Ok(Server { app, address, stop, thread })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Hands over the models, the first of which is the one that is meant where requests cannot say.
+    pub fn ready(&self, registry: Registry) {
+        let names: Vec<Value> =
+            registry.all().iter().flat_map(|model| model.names.iter().cloned()).map(Value::from).collect();
+        self.app.ready(registry);
+        let mut line = Map::new();
+        line.insert("address".to_owned(), self.address.to_string().into());
+        line.insert("models".to_owned(), names.into());
+        self.app.record.log.line("ready", line);
+        notify("READY=1");
+    }
+
+    /// Asks the server to finish what it is at and to end.
+    pub fn stop(&self) {
+        self.stop.notify_one();
+    }
+
+    /// Waits until the server has ended: after SIGTERM, SIGINT or [`Server::stop`].
+    ///
+    /// # Errors
+    /// What ended it otherwise.
+    pub fn wait(self) -> Result<(), ServerError> {
+        match self.thread.join() {
+            Ok(result) => result,
+            Err(_) => Err(ServerError::Panic("the server's thread has panicked".to_owned())),
+        }
+    }
+}
+
+async fn serve(
+    listener: StdListener,
+    tls: Option<Tls>,
+    router: axum::Router,
+    app: &Arc<App>,
+    stop: &Notify,
+) -> Result<(), ServerError> {
+    let listener = TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(app.options.limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let graceful = GracefulShutdown::new();
+    let mut signals = Signals::new()?;
+    loop {
+        tokio::select! {
+            () = stop.notified() => break,
+            signal = signals.next() => match signal {
+                Signal::Stop if app.models().is_err() => {
+                    // Nobody is served yet, and loading cannot be interrupted.
+                    app.record.log.close();
+                    std::process::exit(0);
+                }
+                Signal::Stop => break,
+                Signal::Reload => reload(app),
+            },
+            (stream, place) = accept(&listener, &places) => {
+                let (app, router, tls) = (app.clone(), router.clone(), tls.clone());
+                let watcher = graceful.watcher();
+                tokio::spawn(async move {
+                    app.record.metrics.connections.add(1);
+                    // What goes wrong with a connection is its client's business.
+                    let _ = connection::serve(stream, tls, router, &app.options.limits, watcher).await;
+                    app.record.metrics.connections.sub(1);
+                    drop(place);
+                });
+            }
+        }
+    }
+    drop(listener);
+    app.drain();
+    app.record.log.line("stopping", Map::new());
+    notify("STOPPING=1");
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = tokio::time::sleep(app.options.limits.drain_time) => {}
+        () = async { while !matches!(signals.next().await, Signal::Stop) {} } => {}
+    }
+    app.record.log.line("stopped", Map::new());
+    Ok(())
+}
+
+fn reload(app: &App) {
+    if !app.keys.are_wanted() {
+        return;
+    }
+    let mut line = Map::new();
+    match app.keys.reload() {
+        Ok(count) => line.insert("keys".to_owned(), count.into()),
+        Err(error) => line.insert("error".to_owned(), error.to_string().into()),
+    };
+    app.record.log.line("keys read again", line);
+}

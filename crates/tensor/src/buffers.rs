@@ -1,0 +1,70 @@
+//! Activation buffers by what they are for.
+
+use crate::{BufferId, Table};
+
+/// What a buffer is for. Inference gives all layers the same memory for a role; a tape will not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The residual stream `[rows, hidden]`.
+    Hidden,
+    /// A normed copy of it `[rows, hidden]`.
+    Normed,
+    /// Queries, keys and values `[rows, qkv_width]`.
+    Qkv,
+    /// What attention returns `[rows, attended_width]`.
+    Attended,
+    /// What a block adds when it is normed before the addition `[rows, hidden]`.
+    Branch,
+    /// The feed-forward's inner activations `[rows, ffn]`.
+    Inner,
+    /// The final hidden state of the rows that want logits `[logits_rows, hidden]`.
+    Last,
+    /// The same, normed `[logits_rows, hidden]`.
+    LastNormed,
+    /// Logits `[logits_rows, vocab]`.
+    Logits,
+}
+
+impl Role {
+    /// Whichever the buffer has a row for: each row of the batch, or each row that wants logits.
+    pub fn pick<T>(self, rows: T, logits_rows: T) -> T {
+        match self {
+            Role::Last | Role::LastNormed | Role::Logits => logits_rows,
+            _ => rows,
+        }
+    }
+}
+
+/// A planned buffer `[rows, width]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffer<T> {
+    /// What it is for.
+    pub role: Role,
+    /// Elements per row.
+    pub width: usize,
+    /// Where they are.
+    pub values: T,
+}
+
+/// The buffers of a device. One whose layers must not share (a tape) gives each call of [`crate::Device::buffer`] a
+/// buffer of its own by [`Table::push`]; the others use [`Table::shared`].
+pub type Buffers<T> = Table<BufferId, Buffer<T>>;
+
+impl<T> Buffers<T> {
+    /// The buffer that all layers have for `role` and `width`, made when it is first asked for.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn shared<E>(
+        &mut self,
+        role: Role,
+        width: usize,
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Result<BufferId, E> {
+        let same = |buffer: &Buffer<T>| buffer.role == role && buffer.width == width;
+        match self.position(same) {
+            Some(buffer) => Ok(buffer),
+            None => Ok(self.push(Buffer { role, width, values: make()? })),
+        }
+    }
+}
