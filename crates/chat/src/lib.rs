@@ -22,9 +22,9 @@ pub mod reply;
 mod template;
 mod wire;
 
-pub use detect::Hints;
 pub use error::ChatError;
-pub use format::{Format, SamplingDefaults, stop_ids};
+pub use format::stop_ids;
+pub use glimmer_config::{Evidence, Family};
 pub use message::{Conversation, Message, Role, ToolCall};
 pub use rendered::{Rendered, Segment};
 pub use template::ChatTemplate;

@@ -6,8 +6,9 @@
 //! with the same ids on both roads, because text between two special tokens is always encoded as a whole.
 
 use crate::error::ChatError;
-use crate::format::{Format, Tokenising};
+use crate::format::Tokenising;
 use crate::python;
+use glimmer_config::Family;
 use glimmer_tokenizer::{TokenId, Tokenizer};
 use std::borrow::Cow;
 
@@ -35,8 +36,8 @@ pub struct Rendered {
 }
 
 impl Rendered {
-    pub(crate) fn new(prompt: Prompt, format: Format) -> Rendered {
-        Rendered { segments: prompt.segments, tokenising: format.tokenising(), format: format.name() }
+    pub(crate) fn new(prompt: Prompt, format: Family) -> Rendered {
+        Rendered { segments: prompt.segments, tokenising: Tokenising::of(format), format: format.name() }
     }
 
     pub(crate) fn from_template(prompt: Prompt) -> Rendered {

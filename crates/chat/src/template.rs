@@ -1,12 +1,12 @@
 //! A checkpoint's chat template: a format known by heart, or Jinja of its own.
 
-use crate::detect::{self, Hints};
+use crate::detect;
 use crate::error::ChatError;
-use crate::format::Format;
 use crate::formats;
 use crate::jinja::{Template, Variable};
 use crate::message::Conversation;
 use crate::rendered::{Prompt, Rendered};
+use glimmer_config::{Evidence, Family};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub struct ChatTemplate {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Native { format: Format, name: String },
+    Native { format: Family, name: String },
     Jinja(Arc<Jinja>),
 }
 
@@ -36,7 +36,7 @@ struct Jinja {
 
 impl ChatTemplate {
     /// A format known by heart.
-    pub fn native(format: Format) -> ChatTemplate {
+    pub fn native(format: Family) -> ChatTemplate {
         ChatTemplate { kind: Kind::Native { format, name: GLM4_NAME.to_owned() } }
     }
 
@@ -53,21 +53,22 @@ impl ChatTemplate {
     }
 
     /// The template of a checkpoint: the native format whose template this is, or this one itself, or without one
-    /// the format that the rest of the checkpoint tells.
+    /// the format of the generation that the evidence tells. One that was only guessed by its architecture may not
+    /// converse at all, or in a way of its own, and has none.
     ///
     /// # Errors
     /// Those of [`ChatTemplate::jinja`], and [`ChatError::UnknownFormat`] if nothing tells the format.
-    pub fn detect(template: Option<&str>, hints: &Hints) -> Result<ChatTemplate, ChatError> {
+    pub fn detect(template: Option<&str>, evidence: &Evidence) -> Result<ChatTemplate, ChatError> {
         let Some(source) = template.filter(|source| !source.trim().is_empty()) else {
-            let format =
-                detect::by_hints(hints).ok_or(ChatError::UnknownFormat { known: Format::names() })?;
-            return Ok(ChatTemplate::native(format));
+            let decision = evidence.decide().filter(|decision| !decision.guessed);
+            let decision = decision.ok_or_else(|| ChatError::UnknownFormat { known: Family::names() })?;
+            return Ok(ChatTemplate::native(decision.family));
         };
         if let Some((format, name)) = detect::by_template(source) {
             let name = name.unwrap_or_else(|| GLM4_NAME.to_owned());
             return Ok(ChatTemplate { kind: Kind::Native { format, name } });
         }
-        Ok(ChatTemplate::jinja(source)?.with_special_tokens(&hints.named_tokens))
+        ChatTemplate::jinja(source)
     }
 
     /// Gives a Jinja template the spellings behind `bos_token`, `eos_token` and their like.
@@ -82,7 +83,7 @@ impl ChatTemplate {
     }
 
     /// The native format, if it is one.
-    pub fn format(&self) -> Option<Format> {
+    pub fn format(&self) -> Option<Family> {
         match &self.kind {
             Kind::Native { format, .. } => Some(*format),
             Kind::Jinja(_) => None,

@@ -5,7 +5,9 @@
 
 mod support;
 
-use glimmer_chat::{ChatError, ChatTemplate, Conversation, Format, Hints, Message, Role, Segment, stop_ids};
+use glimmer_chat::{
+    ChatError, ChatTemplate, Conversation, Evidence, Family, Message, Role, Segment, stop_ids,
+};
 use glimmer_tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ fn read(json: Value) -> Conversation {
     serde_json::from_value(json).unwrap()
 }
 
-fn prompt(format: Format, json: Value) -> String {
+fn prompt(format: Family, json: Value) -> String {
     ChatTemplate::native(format).render(&read(json)).unwrap().prompt()
 }
 
@@ -28,7 +30,7 @@ fn synthetic(name: &str) -> Tokenizer {
 fn prompts_are_those_of_the_published_templates() {
     let cases = data("prompts.jsonl");
     for (i, case) in cases.iter().enumerate() {
-        let format: Format = case["format"].as_str().unwrap().parse().unwrap();
+        let format = Family::from_name(case["format"].as_str().unwrap()).unwrap();
         let rendered = ChatTemplate::native(format).render(&conversation(case)).unwrap();
         assert_eq!(
             rendered.prompt(),
@@ -43,14 +45,14 @@ fn prompts_are_those_of_the_published_templates() {
 #[test]
 fn rounds() {
     let history = json!({"history": [["q0", "a0"], ["q1", "a1"]], "query": "q2"});
-    assert_eq!(prompt(Format::ChatGlm6b, json!({"query": "你好"})), "你好");
+    assert_eq!(prompt(Family::ChatGlm6b, json!({"query": "你好"})), "你好");
     assert_eq!(
-        prompt(Format::ChatGlm6b, history.clone()),
+        prompt(Family::ChatGlm6b, history.clone()),
         "[Round 0]\n问：q0\n答：a0\n[Round 1]\n问：q1\n答：a1\n[Round 2]\n问：q2\n答："
     );
-    assert_eq!(prompt(Format::ChatGlm2, json!({"query": "你好"})), "[Round 1]\n\n问：你好\n\n答：");
+    assert_eq!(prompt(Family::ChatGlm2, json!({"query": "你好"})), "[Round 1]\n\n问：你好\n\n答：");
     assert_eq!(
-        prompt(Format::ChatGlm2, history),
+        prompt(Family::ChatGlm2, history),
         "[Round 1]\n\n问：q0\n\n答：a0\n\n[Round 2]\n\n问：q1\n\n答：a1\n\n[Round 3]\n\n问：q2\n\n答："
     );
     // As the repository's own server: the system message goes before the last question.
@@ -61,14 +63,14 @@ fn rounds() {
         {"role": "user", "content": "q1"},
     ]);
     assert_eq!(
-        prompt(Format::ChatGlm2, messages),
+        prompt(Family::ChatGlm2, messages),
         "[Round 1]\n\n问：q0\n\n答：a0\n\n[Round 2]\n\n问：S. q1\n\n答："
     );
     assert_eq!(
-        prompt(Format::CodeGeex2, json!({"query": "write a bubble sort function", "language": "Python"})),
+        prompt(Family::CodeGeex2, json!({"query": "write a bubble sort function", "language": "Python"})),
         "# language: Python\n# write a bubble sort function\n"
     );
-    assert_eq!(prompt(Format::CodeGeex2, json!({"query": "def f("})), "def f(");
+    assert_eq!(prompt(Family::CodeGeex2, json!({"query": "def f("})), "def f(");
 }
 
 #[test]
@@ -81,7 +83,7 @@ fn rounds_refuse_what_they_cannot_say() {
         json!([{"role": "user", "content": "q", "tools": []}]),
         json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]),
     ] {
-        for format in [Format::ChatGlm6b, Format::ChatGlm2, Format::CodeGeex2] {
+        for format in [Family::ChatGlm6b, Family::ChatGlm2, Family::CodeGeex2] {
             assert!(
                 ChatTemplate::native(format).render(&read(messages.clone())).is_err(),
                 "{format}: {messages}"
@@ -99,7 +101,7 @@ fn chatglm3() {
         "messages": [{"role": "user", "content": "天气"}, call, {"role": "tool", "content": "22"}],
     });
     assert_eq!(
-        prompt(Format::ChatGlm3, json),
+        prompt(Family::ChatGlm3, json),
         "[gMASK]sop<|system|>\nAnswer the following questions as best as you can. You have access to the following \
          tools:\n[\n    {\n        \"name\": \"get_weather\"\n    }\n]<|user|>\n天气<|assistant|>get_weather\n\
          ```python\ntool_call(city='北京', days=3, x=[True, None])\n```<|observation|>\n22<|assistant|>"
@@ -118,48 +120,48 @@ fn glm4_takes_openai_calls_and_tools() {
         {"role": "function", "content": [{"type": "text", "text": "rb"}]},
     ]);
     assert_eq!(
-        prompt(Format::Glm4, messages.clone()),
+        prompt(Family::Glm4, messages.clone()),
         "[gMASK]<sop><|system|>\nS<|user|>\nq<|assistant|>a\n{\"x\":1}<|assistant|>b\n{\"y\": \"é\", \"z\": 2.0}\
          <|observation|>\nra<|observation|>\nrb<|assistant|>"
     );
     let with_tools =
         json!({"messages": messages, "tools": [{"type": "function", "function": {"name": "a"}}]});
-    let text = prompt(Format::Glm4, with_tools.clone());
+    let text = prompt(Family::Glm4, with_tools.clone());
     assert!(text.starts_with("[gMASK]<sop><|system|>\n你是一个名为 GLM-4 的人工智能助手。"));
     assert!(text.contains("# 可用工具\n## a\n\n{\n    \"name\": \"a\"\n}\n在调用上述函数时，请使用 Json 格式表示调用的参数。<|system|>\nS"));
     let named = json!({"messages": with_tools["messages"], "tools": with_tools["tools"], "assistant_name": "ChatGLM"});
-    assert!(prompt(Format::Glm4, named).contains("你是一个名为 ChatGLM 的"));
+    assert!(prompt(Family::Glm4, named).contains("你是一个名为 ChatGLM 的"));
 }
 
 #[test]
 fn glm4v() {
     let image = json!([{"role": "user", "content": [
         {"type": "text", "text": "描述这张图片"}, {"type": "image_url", "image_url": {"url": "data:,"}}]}]);
-    let rendered = ChatTemplate::native(Format::Glm4v).render(&read(image)).unwrap();
+    let rendered = ChatTemplate::native(Family::Glm4v).render(&read(image)).unwrap();
     assert_eq!(
         rendered.prompt(),
         "[gMASK]<sop><|user|>\n<|begin_of_image|><|endoftext|><|end_of_image|>描述这张图片<|assistant|>"
     );
     let two = json!([{"role": "user", "content": "a", "image": "x.png"}, {"role": "user", "content": "b", "image": "y.png"}]);
     assert!(matches!(
-        ChatTemplate::native(Format::Glm4v).render(&read(two)),
+        ChatTemplate::native(Family::Glm4v).render(&read(two)),
         Err(ChatError::Message { index: 1, .. })
     ));
     let tools = json!([{"role": "system", "content": "", "tools": [{"type": "function", "function": {"name": "f"}}]}]);
-    assert!(prompt(Format::Glm4v, tools).contains("支持。\n\n## f\n\n{"));
+    assert!(prompt(Family::Glm4v, tools).contains("支持。\n\n## f\n\n{"));
 }
 
 #[test]
 fn rumination() {
     let json = json!({"messages": [{"role": "system", "content": "ignored"}, {"role": "user", "content": "q"}],
         "tools": [{"name": "ignored"}]});
-    let text = prompt(Format::GlmZ1Rumination, json);
+    let text = prompt(Family::GlmZ1Rumination, json);
     assert!(text.starts_with("[gMASK]<sop><|system|>\n你是一个专业的深度研究助手，"));
     assert!(text.contains("今年是 2025 年。") && !text.contains("ignored"));
     assert!(text.ends_with("\"additionalProperties\": false}}]<|user|>\nq<|assistant|>"));
     let mut conversation = Conversation::new(vec![Message::new(Role::User, "q")]);
     conversation.year = Some(2026);
-    let later = ChatTemplate::native(Format::GlmZ1Rumination).render(&conversation).unwrap().prompt();
+    let later = ChatTemplate::native(Family::GlmZ1Rumination).render(&conversation).unwrap().prompt();
     assert_eq!(later, text.replace("2025", "2026"));
 }
 
@@ -201,24 +203,24 @@ fn llama_cpp_texts() {
 
 #[test]
 fn templates_are_recognised() {
-    let hints = Hints::default();
+    let evidence = Evidence::default();
     // The text that ChatGLM3's repository and llama.cpp carry stands for the message builder.
     let chatglm3 = "{% for m in messages %}{% if loop.first %}[gMASK]sop<|{{ m['role'] }}|>\n {{ m['content'] }}{% endif %}{% endfor %}";
-    assert_eq!(ChatTemplate::detect(Some(chatglm3), &hints).unwrap().format(), Some(Format::ChatGlm3));
+    assert_eq!(ChatTemplate::detect(Some(chatglm3), &evidence).unwrap().format(), Some(Family::ChatGlm3));
     // One unlike any that is known is run as it is.
     let own =
         "[gMASK]<sop>{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}{% endfor %}{{ bos_token }}";
-    let hints = Hints { named_tokens: vec![("bos_token".into(), "<sop>".into())], ..Hints::default() };
-    let template = ChatTemplate::detect(Some(own), &hints).unwrap();
+    let template = ChatTemplate::detect(Some(own), &evidence).unwrap();
+    let template = template.with_special_tokens(&[("bos_token".into(), "<sop>".into())]);
     assert_eq!(template.format(), None);
     let rendered = template.render(&read(json!([{"role": "tool", "content": "x"}]))).unwrap();
     assert_eq!(rendered.prompt(), "[gMASK]<sop><|observation|>\nx<sop>");
     assert!(matches!(rendered.segments().last(), Some(Segment::Trusted(text)) if text == "<sop>"));
     // Without one, the names tell.
-    let hints = Hints { names: vec!["THUDM/chatglm2-6b-int4".into()], ..Hints::default() };
-    assert_eq!(ChatTemplate::detect(None, &hints).unwrap().format(), Some(Format::ChatGlm2));
+    let evidence = Evidence { names: vec!["THUDM/chatglm2-6b-int4".into()], ..Evidence::default() };
+    assert_eq!(ChatTemplate::detect(None, &evidence).unwrap().format(), Some(Family::ChatGlm2));
     assert!(matches!(
-        ChatTemplate::detect(Some(" "), &Hints::default()),
+        ChatTemplate::detect(Some(" "), &Evidence::default()),
         Err(ChatError::UnknownFormat { .. })
     ));
 }
@@ -229,10 +231,10 @@ fn the_demo_models_template_says_what_glm4s_native_format_does() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tools/demo/chat_template.jinja");
     let source = std::fs::read_to_string(path).unwrap();
     let (native, jinja) = (
-        ChatTemplate::detect(Some(&source), &Hints::default()).unwrap(),
+        ChatTemplate::detect(Some(&source), &Evidence::default()).unwrap(),
         ChatTemplate::jinja(&source).unwrap(),
     );
-    assert_eq!((native.format(), jinja.format()), (Some(Format::Glm4), None));
+    assert_eq!((native.format(), jinja.format()), (Some(Family::Glm4), None));
     let tools = json!([{"type": "function", "function": {"name": "get_time", "description": "时间",
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}]);
     let called = json!([
@@ -259,33 +261,16 @@ fn replies_end_at_every_token_that_any_source_names() {
     let id = |spelling: &str| glm4.special_id(spelling).unwrap();
     let mut own = vec![id("<|endoftext|>"), id("<|user|>"), id("<|observation|>")];
     own.sort_unstable();
-    assert_eq!(stop_ids(Some(Format::Glm40414), &glm4, &[], &[]), own);
-    assert_eq!(stop_ids(None, &glm4, &[], &[]), own);
-    let all = stop_ids(Some(Format::Glm4), &glm4, &[own[0], 7], &[5, 7]);
+    assert_eq!(stop_ids(Some(Family::Glm40414), &glm4, &[]), own);
+    assert_eq!(stop_ids(None, &glm4, &[]), own);
+    let all = stop_ids(Some(Family::Glm4), &glm4, &[own[0], 7, 5, 7]);
     assert_eq!(all, [vec![5, 7], own].concat());
     for (folder, format, spelling) in
-        [("chatglm-6b", Format::ChatGlm6b, "<eop>"), ("chatglm2-6b", Format::ChatGlm2, "</s>")]
+        [("chatglm-6b", Family::ChatGlm6b, "<eop>"), ("chatglm2-6b", Family::ChatGlm2, "</s>")]
     {
         let tokenizer = synthetic(folder);
-        assert_eq!(stop_ids(Some(format), &tokenizer, &[], &[]), [tokenizer.special_id(spelling).unwrap()]);
+        assert_eq!(stop_ids(Some(format), &tokenizer, &[]), [tokenizer.special_id(spelling).unwrap()]);
     }
-}
-
-#[test]
-fn published_defaults() {
-    let shown = |format: Format| {
-        let d = format.defaults();
-        (d.do_sample, d.temperature, d.top_p, d.top_k, d.repetition_penalty, d.max_length)
-    };
-    assert_eq!(shown(Format::ChatGlm6b), (true, 0.95, 0.7, None, 1.0, Some(2048)));
-    assert_eq!(shown(Format::ChatGlm3), (true, 0.8, 0.8, None, 1.0, Some(8192)));
-    assert_eq!(shown(Format::Glm4), (true, 0.8, 0.8, None, 1.0, Some(128_000)));
-    assert_eq!(shown(Format::GlmEdge), (true, 0.6, 0.8, None, 1.2, Some(8192)));
-    assert!(!shown(Format::Glm40414).0);
-    for format in Format::ALL {
-        assert_eq!(format.name().parse::<Format>().unwrap(), format);
-    }
-    assert!("chatgpt".parse::<Format>().is_err());
 }
 
 #[test]

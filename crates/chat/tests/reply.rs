@@ -3,26 +3,30 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code outside a #[test] function")]
 
 use glimmer_chat::reply::{Event, Reply, ReplyOptions, ReplyParser};
-use glimmer_chat::{ChatTemplate, Format};
-use glimmer_tokenizer::Tokenizer;
+use glimmer_chat::{ChatTemplate, Family};
+use glimmer_tokenizer::{CHATGLM3_SPECIAL_TOKENS, Tokenizer};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-fn tokenizer(format: Format) -> &'static Tokenizer {
-    static TOKENIZERS: OnceLock<[Tokenizer; 4]> = OnceLock::new();
+fn tokenizer(format: Family) -> &'static Tokenizer {
+    static TOKENIZERS: OnceLock<[Tokenizer; 5]> = OnceLock::new();
     let all = TOKENIZERS.get_or_init(|| {
-        ["chatglm-6b", "chatglm2-6b", "glm4-hf", "glm45"].map(|name| {
-            let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tokenizer/tests/data").join(name);
-            Tokenizer::from_dir(&folder).unwrap()
-        })
+        let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tokenizer/tests/data");
+        let [chatglm, chatglm2, glm4, glm45] = ["chatglm-6b", "chatglm2-6b", "glm4-hf", "glm45"]
+            .map(|name| Tokenizer::from_dir(&data.join(name)).unwrap());
+        // ChatGLM3's file is ChatGLM2's.
+        let file = std::fs::read(data.join("chatglm2-6b/tokenizer.model")).unwrap();
+        let chatglm3 = Tokenizer::from_sentencepiece(&file, CHATGLM3_SPECIAL_TOKENS).unwrap();
+        [chatglm, chatglm2, glm4, glm45, chatglm3]
     });
     match format {
-        Format::ChatGlm6b => &all[0],
-        Format::ChatGlm2 | Format::CodeGeex2 | Format::ChatGlm3 => &all[1],
-        Format::Glm45 | Format::Glm47 => &all[3],
+        Family::ChatGlm6b => &all[0],
+        Family::ChatGlm2 | Family::CodeGeex2 => &all[1],
+        Family::ChatGlm3 => &all[4],
+        Family::Glm45 | Family::Glm47 => &all[3],
         _ => &all[2],
     }
 }
@@ -40,12 +44,12 @@ fn tools() -> Vec<Value> {
     ]
 }
 
-fn parser(format: Format, options: ReplyOptions) -> ReplyParser {
+fn parser(format: Family, options: ReplyOptions) -> ReplyParser {
     ReplyParser::new(&ChatTemplate::native(format), tokenizer(format), options)
 }
 
 /// The ids of a reply; `<|assistant|>` in it is the token.
-fn ids(format: Format, text: &str, by_character: bool) -> Vec<u32> {
+fn ids(format: Family, text: &str, by_character: bool) -> Vec<u32> {
     let tokenizer = tokenizer(format);
     let assistant = tokenizer.special_id("<|assistant|>");
     let mut ids = Vec::new();
@@ -62,24 +66,24 @@ fn ids(format: Format, text: &str, by_character: bool) -> Vec<u32> {
     ids
 }
 
-fn events(format: Format, options: ReplyOptions, ids: &[u32]) -> Vec<Event> {
+fn events(format: Family, options: ReplyOptions, ids: &[u32]) -> Vec<Event> {
     let mut parser = parser(format, options);
     let mut events: Vec<Event> = ids.iter().flat_map(|id| parser.push(*id)).collect();
     events.extend(parser.finish());
     events
 }
 
-fn read_with(format: Format, options: ReplyOptions, text: &str) -> Reply {
+fn read_with(format: Family, options: ReplyOptions, text: &str) -> Reply {
     let whole = events(format, options.clone(), &ids(format, text, false)).into_iter().collect::<Reply>();
     // The SentencePiece models lose blanks when single characters are encoded.
-    if !matches!(format, Format::ChatGlm6b | Format::ChatGlm2 | Format::CodeGeex2 | Format::ChatGlm3) {
+    if !matches!(format, Family::ChatGlm6b | Family::ChatGlm2 | Family::CodeGeex2 | Family::ChatGlm3) {
         let split = events(format, options, &ids(format, text, true)).into_iter().collect::<Reply>();
         assert_eq!(whole, split, "{format}: {text:?}");
     }
     whole
 }
 
-fn read(format: Format, text: &str) -> Reply {
+fn read(format: Family, text: &str) -> Reply {
     read_with(format, ReplyOptions { tools: tools(), ..ReplyOptions::default() }, text)
 }
 
@@ -92,14 +96,14 @@ fn parts(reply: &Reply) -> (String, String, Vec<(String, Value)>) {
     (reply.text.clone(), reply.reasoning.clone(), calls.collect())
 }
 
-fn is_text(format: Format, text: &str, shown: &str) {
+fn is_text(format: Family, text: &str, shown: &str) {
     let reply = read(format, text);
     assert_eq!((reply.text.as_str(), reply.tool_calls.len()), (shown, 0), "{format}: {text:?}");
 }
 
 #[test]
 fn glm4_answers() {
-    for format in [Format::Glm4, Format::Glm4v, Format::GlmEdge, Format::Glm40414] {
+    for format in [Family::Glm4, Family::Glm4v, Family::GlmEdge, Family::Glm40414] {
         is_text(format, "\n你好👋！很高兴见到你", "你好👋！很高兴见到你");
         is_text(format, "\n  Hello\n\nworld \n", "Hello\n\nworld");
         // A line that is no tool's name, arguments that are none, a name alone.
@@ -116,7 +120,7 @@ fn glm4_answers() {
 
 #[test]
 fn glm4_calls() {
-    for format in [Format::Glm4, Format::Glm40414, Format::GlmZ1] {
+    for format in [Family::Glm4, Family::Glm40414, Family::GlmZ1] {
         let reply = read(format, "get_weather\n{\"city\": \"北京\", \"days\": [1, {\"x\": \"}\\\"\"}]}");
         let arguments = json!({"city": "北京", "days": [1, {"x": "}\""}]});
         assert_eq!(parts(&reply), (String::new(), String::new(), vec![("get_weather".into(), arguments)]));
@@ -140,7 +144,7 @@ fn glm4_calls() {
 
 #[test]
 fn glm4_builtin_tools() {
-    let call = |text: &str| parts(&read(Format::Glm4, text)).2;
+    let call = |text: &str| parts(&read(Family::Glm4, text)).2;
     assert_eq!(
         call("simple_browser\nsearch(\"GLM-4 \\\"x\\\"\", recency_days=30)"),
         [("simple_browser".into(), json!({"query": "GLM-4 \\\"x\\\"", "recency_days": 30}))]
@@ -158,8 +162,8 @@ fn glm4_builtin_tools() {
 #[test]
 fn calls_are_text_where_no_tools_were_asked_for() {
     for (format, text) in [
-        (Format::Glm4, "add\n{\"a\": 1}"),
-        (Format::Glm45, "<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n</tool_call>"),
+        (Family::Glm4, "add\n{\"a\": 1}"),
+        (Family::Glm45, "<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n</tool_call>"),
     ] {
         let reply = read_with(format, ReplyOptions::default(), text);
         assert_eq!((reply.text.as_str(), reply.tool_calls.len()), (text, 0));
@@ -169,7 +173,7 @@ fn calls_are_text_where_no_tools_were_asked_for() {
 #[test]
 fn rumination_has_its_own_tools() {
     let reply = read_with(
-        Format::GlmZ1Rumination,
+        Family::GlmZ1Rumination,
         ReplyOptions::default(),
         "<think>plan</think>search\n{\"query\": \"GLM\"}",
     );
@@ -181,19 +185,19 @@ fn rumination_has_its_own_tools() {
 
 #[test]
 fn chatglm3_replies() {
-    is_text(Format::ChatGlm3, "\n 你好", "你好");
-    is_text(Format::ChatGlm3, "\n现在是[[训练时间]]。", "现在是2023年。");
-    is_text(Format::ChatGlm3, "Hello\nworld", "Hello\nworld");
+    is_text(Family::ChatGlm3, "\n 你好", "你好");
+    is_text(Family::ChatGlm3, "\n现在是[[训练时间]]。", "现在是2023年。");
+    is_text(Family::ChatGlm3, "Hello\nworld", "Hello\nworld");
     is_text(
-        Format::ChatGlm3,
+        Family::ChatGlm3,
         "get_weather\n```python\ntool_call(city=open('x'))\n```",
         "get_weather\n```python\ntool_call(city=open('x'))\n```",
     );
-    let reply = read(Format::ChatGlm3, "get_weather\n```python\ntool_call(city='北京', days=3)\n```");
+    let reply = read(Family::ChatGlm3, "get_weather\n```python\ntool_call(city='北京', days=3)\n```");
     assert_eq!(parts(&reply).2, [("get_weather".into(), json!({"city": "北京", "days": 3}))]);
-    let reply = read(Format::ChatGlm3, "interpreter\n```python\nprint('a')\nx = 1\n```");
+    let reply = read(Family::ChatGlm3, "interpreter\n```python\nprint('a')\nx = 1\n```");
     assert_eq!(parts(&reply).2, [("interpreter".into(), json!({"code": "print('a')\nx = 1"}))]);
-    let reply = read(Format::ChatGlm3, "\nfirst<|assistant|>add\n```python\ntool_call(a=1)\n```");
+    let reply = read(Family::ChatGlm3, "\nfirst<|assistant|>add\n```python\ntool_call(a=1)\n```");
     assert_eq!(parts(&reply), ("first".into(), String::new(), vec![("add".into(), json!({"a": 1}))]));
 }
 
@@ -201,12 +205,12 @@ fn chatglm3_replies() {
 fn the_oldest_models_get_their_finish() {
     let shown = |format, text| read(format, text).text;
     assert_eq!(
-        shown(Format::ChatGlm6b, "你好,世界!Hello, world? 是[[训练时间]]:对"),
+        shown(Family::ChatGlm6b, "你好,世界!Hello, world? 是[[训练时间]]:对"),
         "你好，世界！Hello, world? 是2023年：对"
     );
-    assert_eq!(shown(Format::ChatGlm2, " [[训练时间]] "), "2023年");
+    assert_eq!(shown(Family::ChatGlm2, " [[训练时间]] "), "2023年");
     // CodeGeeX2 continues text.
-    assert_eq!(shown(Format::CodeGeex2, "x\n    return 1\n"), "x\n    return 1\n");
+    assert_eq!(shown(Family::CodeGeex2, "x\n    return 1\n"), "x\n    return 1\n");
 }
 
 #[test]
@@ -217,14 +221,14 @@ fn reasoning_comes_apart() {
         (reply.reasoning, reply.text)
     };
     let both = ("let me\n\nsee".to_owned(), "The answer".to_owned());
-    for format in [Format::Glm45, Format::Glm47, Format::GlmZ1] {
+    for format in [Family::Glm45, Family::Glm47, Family::GlmZ1] {
         assert_eq!(shown(format, &inside, "\nlet me\n\nsee\n</think>\n\nThe answer\n"), both);
         // Some models write again what the prompt opened.
         assert_eq!(shown(format, &inside, "<think>let me\n\nsee</think>The answer"), both);
         assert_eq!(shown(format, &inside, "never closed"), ("never closed".into(), String::new()));
     }
     let outside = ReplyOptions { tools: tools(), ..ReplyOptions::default() };
-    for format in [Format::Glm45, Format::Glm47] {
+    for format in [Family::Glm45, Family::Glm47] {
         assert_eq!(shown(format, &outside, "\n<think>let me\n\nsee</think>\nThe answer"), both);
         assert_eq!(
             shown(format, &outside, "\n<think></think>\nThe answer"),
@@ -238,7 +242,7 @@ fn reasoning_comes_apart() {
     }
     // To GLM-4 the tags are text.
     assert_eq!(
-        shown(Format::Glm4, &outside, "\n<think>x</think>"),
+        shown(Family::Glm4, &outside, "\n<think>x</think>"),
         (String::new(), "<think>x</think>".into())
     );
 }
@@ -251,7 +255,7 @@ fn tagged_calls() {
     let tight = "<think>two calls</think>Let me check.<tool_call>get_weather<arg_key>city</arg_key><arg_value>北京 \"x\"\n</arg_value>\
         <arg_key>days</arg_key><arg_value>3</arg_value></tool_call><tool_call>add<arg_key>a</arg_key><arg_value>[1, {\"k\": null}]</arg_value>\
         <arg_key>b</arg_key><arg_value>plain</arg_value></tool_call>";
-    for format in [Format::Glm45, Format::Glm47] {
+    for format in [Family::Glm45, Family::Glm47] {
         for text in [spaced, tight] {
             let calls = vec![
                 ("get_weather".into(), json!({"city": "北京 \"x\"\n", "days": 3})),
@@ -280,7 +284,7 @@ fn tagged_calls() {
 
 #[test]
 fn broken_tags_break_nothing() {
-    let shown = |text: &str| read(Format::Glm45, text);
+    let shown = |text: &str| read(Family::Glm45, text);
     // Cut off anywhere: no end, and the text before is there.
     let whole = "text<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n</tool_call>";
     for cut in 0..whole.len() {
@@ -320,9 +324,9 @@ fn stop_strings_end_the_answer() {
         ("\nabc EN", "abc EN", None),
         ("END", "", Some("END")),
     ] {
-        let mut parser = parser(Format::Glm40414, options.clone());
+        let mut parser = parser(Family::Glm40414, options.clone());
         let mut reply = Reply::default();
-        for id in ids(Format::Glm40414, text, false) {
+        for id in ids(Family::Glm40414, text, false) {
             parser.push(id).into_iter().for_each(|event| reply.push(event));
         }
         assert_eq!(parser.stopped(), stopped, "{text:?}");
@@ -331,7 +335,7 @@ fn stop_strings_end_the_answer() {
     }
     // Not in reasoning, not in arguments.
     let reply = read_with(
-        Format::Glm47,
+        Family::Glm47,
         ReplyOptions { in_reasoning: true, ..options },
         "END</think>x<tool_call>add<arg_key>a</arg_key><arg_value>END</arg_value></tool_call>",
     );
@@ -349,8 +353,8 @@ fn arguments_come_in_pieces() {
         let events = events(format, options, &ids(format, text, true));
         events.iter().filter(|event| matches!(event, Event::ToolCallArguments(_))).count()
     };
-    assert!(pieces(Format::Glm47, &text) > 100);
-    assert!(pieces(Format::Glm4, &format!("add\n{{\"a\": \"{}\"}}", "x".repeat(500))) > 100);
+    assert!(pieces(Family::Glm47, &text) > 100);
+    assert!(pieces(Family::Glm4, &format!("add\n{{\"a\": \"{}\"}}", "x".repeat(500))) > 100);
 }
 
 /// The reply goes on after `<|assistant|>` in the middle of a call, with another call that is cut off as well.
@@ -358,7 +362,7 @@ fn arguments_come_in_pieces() {
 fn a_call_cut_off_by_another_is_none() {
     let text = "<tool_call>add<arg_key><|assistant|><tool_call>get_weather\n";
     let options = ReplyOptions { tools: tools(), ..ReplyOptions::default() };
-    let reply: Reply = events(Format::Glm45, options, &ids(Format::Glm45, text, true)).into_iter().collect();
+    let reply: Reply = events(Family::Glm45, options, &ids(Family::Glm45, text, true)).into_iter().collect();
     let names: Vec<&str> = reply.tool_calls.iter().map(|call| call.name.as_str()).collect();
     assert_eq!((names.as_slice(), reply.unfinished_call), (&["get_weather"][..], true));
 }
@@ -369,27 +373,27 @@ fn hostile_replies() {
     let deep = "[".repeat(100_000);
     let long = "x".repeat(1 << 20);
     let cases = [
-        (Format::Glm4, format!("add\n{{\"a\": {deep}")),
-        (Format::Glm4, format!("add\n{{\"a\": \"{long}")),
-        (Format::Glm4, format!("add\n{}", " ".repeat(1 << 20))),
-        (Format::Glm4, "add\n{\"a\": 1}\n".repeat(50_000)),
-        (Format::Glm4, "\n".repeat(1 << 20)),
-        (Format::ChatGlm3, format!("add\n```python\ntool_call(a={deep})\n```")),
-        (Format::ChatGlm3, format!("add\n```python\ntool_call(a='{long}")),
+        (Family::Glm4, format!("add\n{{\"a\": {deep}")),
+        (Family::Glm4, format!("add\n{{\"a\": \"{long}")),
+        (Family::Glm4, format!("add\n{}", " ".repeat(1 << 20))),
+        (Family::Glm4, "add\n{\"a\": 1}\n".repeat(50_000)),
+        (Family::Glm4, "\n".repeat(1 << 20)),
+        (Family::ChatGlm3, format!("add\n```python\ntool_call(a={deep})\n```")),
+        (Family::ChatGlm3, format!("add\n```python\ntool_call(a='{long}")),
         (
-            Format::Glm45,
+            Family::Glm45,
             format!("<tool_call>add<arg_key>a</arg_key><arg_value>{deep}</arg_value></tool_call>"),
         ),
-        (Format::Glm45, format!("<tool_call>add<arg_key>a</arg_key><arg_value>{long}")),
-        (Format::Glm45, format!("<tool_call>get_weather<arg_key>city</arg_key><arg_value>{long}")),
-        (Format::Glm45, format!("<tool_call>add<arg_key>{long}")),
-        (Format::Glm45, format!("<tool_call>add{}", "<arg_ke".repeat(50_000))),
-        (Format::Glm45, "<tool_call>".repeat(50_000)),
-        (Format::Glm45, "<tool_call>add".repeat(50_000)),
-        (Format::Glm45, "<tool_call>add</tool_call>".repeat(50_000)),
-        (Format::Glm45, format!("<think>{}", "</thin".repeat(50_000))),
-        (Format::ChatGlm6b, "[[训练".repeat(50_000)),
-        (Format::ChatGlm6b, ",中".repeat(100_000)),
+        (Family::Glm45, format!("<tool_call>add<arg_key>a</arg_key><arg_value>{long}")),
+        (Family::Glm45, format!("<tool_call>get_weather<arg_key>city</arg_key><arg_value>{long}")),
+        (Family::Glm45, format!("<tool_call>add<arg_key>{long}")),
+        (Family::Glm45, format!("<tool_call>add{}", "<arg_ke".repeat(50_000))),
+        (Family::Glm45, "<tool_call>".repeat(50_000)),
+        (Family::Glm45, "<tool_call>add".repeat(50_000)),
+        (Family::Glm45, "<tool_call>add</tool_call>".repeat(50_000)),
+        (Family::Glm45, format!("<think>{}", "</thin".repeat(50_000))),
+        (Family::ChatGlm6b, "[[训练".repeat(50_000)),
+        (Family::ChatGlm6b, ",中".repeat(100_000)),
     ];
     for (format, text) in cases {
         let ids = ids(format, &text, true);
@@ -424,13 +428,13 @@ proptest! {
         in_reasoning in any::<bool>(),
     ) {
         let text = parts.concat();
-        for format in [Format::Glm4, Format::GlmZ1, Format::Glm45, Format::Glm47] {
+        for format in [Family::Glm4, Family::GlmZ1, Family::Glm45, Family::Glm47] {
             let options = ReplyOptions { tools: tools(), stop: vec!["END".into()], in_reasoning };
             let whole: Reply = events(format, options.clone(), &ids(format, &text, false)).into_iter().collect();
             let split: Reply = events(format, options, &ids(format, &text, true)).into_iter().collect();
             prop_assert_eq!(&whole, &split, "{} {:?}", format, text);
             for call in &whole.tool_calls[..whole.tool_calls.len() - usize::from(whole.unfinished_call)] {
-                if format == Format::Glm45 || format == Format::Glm47 {
+                if format == Family::Glm45 || format == Family::Glm47 {
                     let Value::String(json) = &call.arguments else { panic!("arguments are text") };
                     prop_assert!(serde_json::from_str::<Value>(json).is_ok(), "{:?}: {}", text, json);
                 }

@@ -4,7 +4,7 @@
 
 mod support;
 
-use glimmer_chat::{ChatTemplate, Conversation, Format, Hints, Message, Role, Segment, stop_ids};
+use glimmer_chat::{ChatTemplate, Conversation, Evidence, Family, Message, Role, Segment, stop_ids};
 use glimmer_tokenizer::Tokenizer;
 use support::{conversation, ids, lines, shared, tokenizer};
 
@@ -37,7 +37,7 @@ fn user_spells_special(segments: &[Segment], tokenizer: &Tokenizer) -> bool {
     })
 }
 
-fn check(file: &str, format: Format, tokenizer_name: &str) {
+fn check(file: &str, format: Family, tokenizer_name: &str) {
     let Some(shared) = shared() else { return };
     let tokenizer = tokenizer(tokenizer_name).unwrap();
     let template = ChatTemplate::native(format);
@@ -78,54 +78,54 @@ fn check(file: &str, format: Format, tokenizer_name: &str) {
 
 #[test]
 fn chatglm_6b() {
-    check("chatglm-6b.jsonl", Format::ChatGlm6b, "chatglm-6b");
+    check("chatglm-6b.jsonl", Family::ChatGlm6b, "chatglm-6b");
 }
 
 #[test]
 fn chatglm2() {
-    check("chatglm2-6b.jsonl", Format::ChatGlm2, "chatglm2-6b");
+    check("chatglm2-6b.jsonl", Family::ChatGlm2, "chatglm2-6b");
 }
 
 #[test]
 fn chatglm3() {
-    check("chatglm3-6b.jsonl", Format::ChatGlm3, "chatglm3-6b");
+    check("chatglm3-6b.jsonl", Family::ChatGlm3, "chatglm3-6b");
 }
 
 #[test]
 fn glm4() {
-    check("glm-4-9b-chat.jsonl", Format::Glm4, "glm-4-9b-chat");
-    check("glm-4-9b-chat.jsonl", Format::Glm4, "glm-4-9b-chat-hf");
+    check("glm-4-9b-chat.jsonl", Family::Glm4, "glm-4-9b-chat");
+    check("glm-4-9b-chat.jsonl", Family::Glm4, "glm-4-9b-chat-hf");
 }
 
 #[test]
 fn glm4v() {
-    check("glm-4v-9b.jsonl", Format::Glm4v, "glm-4-9b-chat");
+    check("glm-4v-9b.jsonl", Family::Glm4v, "glm-4-9b-chat");
 }
 
 #[test]
 fn glm_edge() {
     // No ids: the vocabulary of this file is not the model's.
-    check("glm-edge-chat.jsonl", Format::GlmEdge, "glm-4.5");
+    check("glm-edge-chat.jsonl", Family::GlmEdge, "glm-4.5");
 }
 
 #[test]
 fn glm_0414() {
-    check("glm-4-0414.jsonl", Format::Glm40414, "glm-4-0414");
+    check("glm-4-0414.jsonl", Family::Glm40414, "glm-4-0414");
 }
 
 #[test]
 fn glm_z1() {
-    check("glm-z1-0414.jsonl", Format::GlmZ1, "glm-4-0414");
+    check("glm-z1-0414.jsonl", Family::GlmZ1, "glm-4-0414");
 }
 
 #[test]
 fn glm_45() {
-    check("glm-4.5.jsonl", Format::Glm45, "glm-4.5");
+    check("glm-4.5.jsonl", Family::Glm45, "glm-4.5");
 }
 
 #[test]
 fn glm_47() {
-    check("glm-4.7.jsonl", Format::Glm47, "glm-4.5");
+    check("glm-4.7.jsonl", Family::Glm47, "glm-4.5");
 }
 
 /// The models' own Jinja, run by our interpreter: the same text, the same ids.
@@ -166,7 +166,7 @@ fn the_name_in_the_template_is_kept() {
     let source = std::fs::read_to_string(shared.join("tokenizers/templates/glm-4-9b-chat.jinja")).unwrap();
     let older = source.replace("名为 GLM-4 的", "名为 ChatGLM 的");
     let template = ChatTemplate::detect(Some(&older), &Default::default()).unwrap();
-    assert_eq!(template.format(), Some(Format::Glm4));
+    assert_eq!(template.format(), Some(Family::Glm4));
     let conversation = serde_json::from_str(r#"[{"role": "system", "content": null, "tools": []}]"#).unwrap();
     assert!(template.render(&conversation).unwrap().prompt().contains("你是一个名为 ChatGLM 的"));
     let changed = source.replace("可用工具", "工具");
@@ -181,11 +181,11 @@ fn known_public_vectors() {
     for case in lines(shared.join("tokenizers/vectors/known_public_vectors.jsonl")) {
         let kind = case["kind"].as_str().unwrap();
         let (format, name) = match case["tokenizer"].as_str().unwrap() {
-            "chatglm-6b" if kind.starts_with("full") => (Format::ChatGlm6b, "chatglm-6b"),
-            "chatglm2-6b" if kind.starts_with("full") => (Format::CodeGeex2, "chatglm2-6b"),
-            "codegeex2-6b" => (Format::CodeGeex2, "codegeex2-6b"),
-            "chatglm3-6b" if kind.starts_with("chat") => (Format::ChatGlm3, "chatglm3-6b"),
-            "glm-4-9b" if kind.starts_with("chat") => (Format::Glm4, "glm-4-9b-chat"),
+            "chatglm-6b" if kind.starts_with("full") => (Family::ChatGlm6b, "chatglm-6b"),
+            "chatglm2-6b" if kind.starts_with("full") => (Family::CodeGeex2, "chatglm2-6b"),
+            "codegeex2-6b" => (Family::CodeGeex2, "codegeex2-6b"),
+            "chatglm3-6b" if kind.starts_with("chat") => (Family::ChatGlm3, "chatglm3-6b"),
+            "glm-4-9b" if kind.starts_with("chat") => (Family::Glm4, "glm-4-9b-chat"),
             _ => continue,
         };
         let conversation = match case["text"].as_str() {
@@ -209,17 +209,17 @@ fn stop_ids_of_the_published_tokenizers() {
         return;
     }
     for (name, format, expected) in [
-        ("chatglm-6b", Format::ChatGlm6b, vec![130_005]),
-        ("chatglm-6b-image20000", Format::ChatGlm6b, vec![150_005]),
-        ("chatglm2-6b", Format::ChatGlm2, vec![2]),
-        ("codegeex2-6b", Format::CodeGeex2, vec![2]),
-        ("chatglm3-6b", Format::ChatGlm3, vec![2, 64_795, 64_797]),
-        ("glm-4-9b-chat", Format::Glm4, vec![151_329, 151_336, 151_338]),
-        ("glm-4-9b-chat", Format::Glm4v, vec![151_329, 151_336, 151_338]),
-        ("glm-4-0414", Format::GlmZ1, vec![151_329, 151_336, 151_338]),
-        ("glm-4.5", Format::Glm45, vec![151_329, 151_336, 151_338]),
+        ("chatglm-6b", Family::ChatGlm6b, vec![130_005]),
+        ("chatglm-6b-image20000", Family::ChatGlm6b, vec![150_005]),
+        ("chatglm2-6b", Family::ChatGlm2, vec![2]),
+        ("codegeex2-6b", Family::CodeGeex2, vec![2]),
+        ("chatglm3-6b", Family::ChatGlm3, vec![2, 64_795, 64_797]),
+        ("glm-4-9b-chat", Family::Glm4, vec![151_329, 151_336, 151_338]),
+        ("glm-4-9b-chat", Family::Glm4v, vec![151_329, 151_336, 151_338]),
+        ("glm-4-0414", Family::GlmZ1, vec![151_329, 151_336, 151_338]),
+        ("glm-4.5", Family::Glm45, vec![151_329, 151_336, 151_338]),
     ] {
-        assert_eq!(stop_ids(Some(format), &tokenizer(name).unwrap(), &[], &[]), expected, "{name}");
+        assert_eq!(stop_ids(Some(format), &tokenizer(name).unwrap(), &[]), expected, "{name}");
     }
 }
 
@@ -230,17 +230,17 @@ fn published_tokenizers_tell_their_format() {
         return;
     }
     for (name, model_type, format) in [
-        ("chatglm-6b", "chatglm", Format::ChatGlm6b),
-        ("chatglm-6b-image20000", "chatglm", Format::ChatGlm6b),
-        ("chatglm2-6b", "chatglm", Format::ChatGlm2),
-        ("chatglm3-6b", "chatglm", Format::ChatGlm3),
-        ("glm-4-9b-chat", "chatglm", Format::Glm4),
-        ("glm-4-9b-chat-hf", "glm", Format::Glm4),
-        ("glm-4-0414", "glm4", Format::Glm40414),
-        ("glm-4.5", "glm4_moe", Format::Glm45),
+        ("chatglm-6b", "chatglm", Family::ChatGlm6b),
+        ("chatglm-6b-image20000", "chatglm", Family::ChatGlm6b),
+        ("chatglm2-6b", "chatglm", Family::ChatGlm2),
+        ("chatglm3-6b", "chatglm", Family::ChatGlm3),
+        ("glm-4-9b-chat", "chatglm", Family::Glm4),
+        ("glm-4-9b-chat-hf", "glm", Family::Glm4),
+        ("glm-4-0414", "glm4", Family::Glm40414),
+        ("glm-4.5", "glm4_moe", Family::Glm45),
     ] {
-        let hints = Hints { model_type: Some(model_type.to_owned()), ..Hints::default() };
-        let hints = hints.with_tokenizer(&tokenizer(name).unwrap());
-        assert_eq!(ChatTemplate::detect(None, &hints).unwrap().format(), Some(format), "{name}");
+        let evidence = Evidence { model_type: Some(model_type.to_owned()), ..Evidence::default() };
+        let evidence = evidence.with_special_tokens(tokenizer(name).unwrap().special_tokens());
+        assert_eq!(ChatTemplate::detect(None, &evidence).unwrap().format(), Some(format), "{name}");
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use glimmer_config::Configuration;
 use glimmer_tensor::DType;
 use glimmer_tensor::quant::check_scales;
 use serde_json::Value;
@@ -14,7 +15,7 @@ use crate::gguf::Metadata;
 use crate::layout::Layout;
 use crate::map::FileBytes;
 use crate::packed::{self, wrong_shape, wrong_type};
-use crate::{floats, json, strided};
+use crate::{floats, strided};
 
 /// The format of a model's weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +66,7 @@ pub struct Checkpoint {
     places: Vec<Place>,
     by_name: HashMap<String, usize>,
     metadata: Option<Metadata>,
-    config: Option<Value>,
-    generation_config: Option<Value>,
-    tokenizer_config: Option<Value>,
+    configuration: Configuration,
 }
 
 impl fmt::Debug for Checkpoint {
@@ -92,15 +91,7 @@ impl Checkpoint {
     /// # Errors
     /// When a file is missing, cannot be read, or does not hold together.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let mut checkpoint = Checkpoint::of(path, Layout::read(path)?);
-        // A GGUF carries its configuration inside; files beside it may belong to another model.
-        if checkpoint.kind != Kind::Gguf {
-            let directory = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
-            checkpoint.config = json::read_object(directory, "config.json")?;
-            checkpoint.generation_config = json::read_object(directory, "generation_config.json")?;
-            checkpoint.tokenizer_config = json::read_object(directory, "tokenizer_config.json")?;
-        }
-        Ok(checkpoint)
+        Checkpoint::of(path, Layout::read(path)?)
     }
 
     /// A GGUF that the program itself holds; `name` is what messages call it.
@@ -108,11 +99,15 @@ impl Checkpoint {
     /// # Errors
     /// When it does not hold together.
     pub fn embedded(name: &Path, gguf: &'static [u8]) -> Result<Self, CheckpointError> {
-        Ok(Checkpoint::of(name, Layout::embedded(name, gguf)?))
+        Checkpoint::of(name, Layout::embedded(name, gguf)?)
     }
 
-    fn of(path: &Path, layout: Layout) -> Self {
+    fn of(path: &Path, layout: Layout) -> Result<Self, CheckpointError> {
         let Layout { kind, parts, metadata } = layout;
+        let configuration = match &metadata {
+            Some(metadata) => Configuration::of_gguf(path, metadata.configuration_values()?),
+            None => Configuration::read(path)?,
+        };
         let mut checkpoint = Checkpoint {
             path: path.to_owned(),
             kind,
@@ -121,9 +116,7 @@ impl Checkpoint {
             places: Vec::new(),
             by_name: HashMap::new(),
             metadata,
-            config: None,
-            generation_config: None,
-            tokenizer_config: None,
+            configuration,
         };
         for part in parts {
             let file = checkpoint.files.len();
@@ -141,7 +134,7 @@ impl Checkpoint {
             }
             checkpoint.files.push(part.file);
         }
-        checkpoint
+        Ok(checkpoint)
     }
 
     /// What a directory at `path` with this `config.json` and nothing else would be. Nothing is opened.
@@ -154,9 +147,7 @@ impl Checkpoint {
             places: Vec::new(),
             by_name: HashMap::new(),
             metadata: None,
-            config: Some(config),
-            generation_config: None,
-            tokenizer_config: None,
+            configuration: Configuration::of_config(path, config),
         }
     }
 
@@ -238,19 +229,14 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// What the model's files say beside its weights: of a directory the JSON files, of a GGUF its keys.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
     /// `config.json`, an object.
     pub fn config(&self) -> Option<&Value> {
-        self.config.as_ref()
-    }
-
-    /// `generation_config.json`, an object.
-    pub fn generation_config(&self) -> Option<&Value> {
-        self.generation_config.as_ref()
-    }
-
-    /// `tokenizer_config.json`, an object.
-    pub fn tokenizer_config(&self) -> Option<&Value> {
-        self.tokenizer_config.as_ref()
+        self.configuration.config()
     }
 
     /// The key/values of a GGUF.

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use glimmer_config::FileError;
 use glimmer_tensor::quant::QuantError;
 use glimmer_tensor::{DType, MatrixError};
 
@@ -13,43 +14,9 @@ use glimmer_tensor::{DType, MatrixError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// Nothing lies at the path.
-    #[error("{}: no such file or directory", file(path))]
-    NotFound {
-        /// The path as given.
-        path: PathBuf,
-    },
-    /// The operating system refused.
-    #[error("{}: {source}", file(path))]
-    Io {
-        /// The file at hand.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A pipe, a device or a directory stands where a file belongs.
-    #[error("{}: not a regular file", file(path))]
-    NotAFile {
-        /// The path as given.
-        path: PathBuf,
-    },
-    /// The file has no bytes.
-    #[error("{}: the file is empty; download it again", file(path))]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A Git LFS pointer was checked out instead of the file it stands for.
-    #[error(
-        "{}: a Git LFS pointer in place of the file{}; fetch it with `git lfs pull` in {}",
-        file(path), size.map_or(String::new(), |n| format!(" of {n} bytes")), file(parent(path))
-    )]
-    LfsPointer {
-        /// The pointer file.
-        path: PathBuf,
-        /// Size of the real file, when the pointer says it.
-        size: Option<u64>,
-    },
+    /// A file is missing, cannot be read, is none, or is no JSON.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The first bytes belong to no format that is read here.
     #[error("{}: neither GGUF nor safetensors nor a PyTorch archive", file(path))]
     UnknownFormat {
@@ -205,9 +172,9 @@ pub enum CheckpointError {
         /// The number, its block, and its offset from where the tensor begins.
         source: QuantError,
     },
-    /// A JSON file beside the weights cannot be understood.
+    /// An index of shards cannot be understood.
     #[error("{}: {what}", file(path))]
-    Json {
+    Index {
         /// The file.
         path: PathBuf,
         /// What is wrong, with line and column where the parser gave them.
@@ -427,10 +394,7 @@ impl Damage {
 impl CheckpointError {
     /// An error of the operating system about `path`.
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        match source.kind() {
-            std::io::ErrorKind::NotFound => CheckpointError::NotFound { path: path.to_owned() },
-            _ => CheckpointError::Io { path: path.to_owned(), source },
-        }
+        FileError::io(path, source).into()
     }
 }
 
@@ -458,13 +422,6 @@ impl fmt::Display for Quoted<'_> {
 
 fn file(path: &Path) -> String {
     path.to_string_lossy().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
 }
 
 fn nearest(names: &[String]) -> String {

@@ -1,38 +1,21 @@
-//! Bounded JSON: the files beside the weights, and maps that must not say anything twice.
+//! Bounded JSON: the index of shards, and maps that must not say anything twice.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::Path;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
-use serde_json::Value;
 
 use crate::entry::MAX_TENSORS;
 use crate::error::CheckpointError;
-use crate::map;
 
 /// The most bytes that an index of shards may have; the largest published ones have about ten megabytes.
 pub(crate) const MAX_INDEX: u64 = 64 << 20;
 
-/// The most bytes that a configuration may have; the largest published ones have a few hundred kilobytes. Lower than
-/// for an index because a configuration is kept as a tree, and `[0,0,0,...` becomes a tree of sixteen times its size.
-const MAX_CONFIG: u64 = 4 << 20;
-
-/// Reads `directory/name` as a JSON object; `None` when there is no such file.
-pub(crate) fn read_object(directory: &Path, name: &str) -> Result<Option<Value>, CheckpointError> {
-    let path = directory.join(name);
-    let Some(bytes) = map::read_small(&path, MAX_CONFIG)? else { return Ok(None) };
-    let value: Value = parse(&bytes, &path)?;
-    if !value.is_object() {
-        return Err(CheckpointError::Json { path, what: "a JSON object is expected".to_owned() });
-    }
-    Ok(Some(value))
-}
-
 /// Parses a whole JSON text.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], path: &Path) -> Result<T, CheckpointError> {
     serde_json::from_slice(bytes)
-        .map_err(|e| CheckpointError::Json { path: path.to_owned(), what: one_line(&e.to_string()) })
+        .map_err(|e| CheckpointError::Index { path: path.to_owned(), what: one_line(&e.to_string()) })
 }
 
 /// An error text that quotes the input may hold its line breaks.

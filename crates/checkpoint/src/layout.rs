@@ -6,12 +6,15 @@
 use std::collections::HashMap;
 use std::path::{Component, Path};
 
+use glimmer_config::FileError;
+use glimmer_config::file::read_bytes;
+
 use crate::checkpoint::Kind;
 use crate::entry::Entry;
 use crate::error::CheckpointError;
 use crate::gguf::{self, Metadata};
 use crate::json::{self, UniqueMap};
-use crate::map::{self, FileBytes};
+use crate::map::FileBytes;
 use crate::{pickle, safetensors};
 
 /// The files of a model.
@@ -45,7 +48,7 @@ impl Layout {
                 return read_file(&single);
             }
             let index = path.join(format!("{name}.index.json"));
-            if let Some(bytes) = map::read_small(&index, json::MAX_INDEX)? {
+            if let Some(bytes) = read_bytes(&index, json::MAX_INDEX)? {
                 return read_indexed(&index, &bytes);
             }
         }
@@ -104,7 +107,7 @@ fn read_indexed(index_path: &Path, bytes: &[u8]) -> Result<Layout, CheckpointErr
     }
     let Index { weight_map: UniqueMap(weight_map) } = json::parse(bytes, index_path)?;
     let broken =
-        |what: String| CheckpointError::Json { path: index_path.to_owned(), what: json::one_line(&what) };
+        |what: String| CheckpointError::Index { path: index_path.to_owned(), what: json::one_line(&what) };
     let mut names: Vec<&str> = weight_map.iter().map(|(_, file)| file.as_str()).collect();
     names.sort_unstable();
     names.dedup();
@@ -117,7 +120,7 @@ fn read_indexed(index_path: &Path, bytes: &[u8]) -> Result<Layout, CheckpointErr
         }
         let (part_kind, part, _) =
             read_part(&index_path.with_file_name(name)).map_err(|error| match error {
-                CheckpointError::NotFound { path } => {
+                CheckpointError::File(FileError::NotFound { path }) => {
                     let tensor = weight_map.iter().find(|(_, f)| f == name).map(|(t, _)| t.clone());
                     CheckpointError::MissingShard { path, tensor }
                 }
@@ -168,7 +171,9 @@ fn read_split(path: &Path, metadata: &Metadata) -> Result<Layout, CheckpointErro
     for no in 0..count {
         let part_path = path.with_file_name(name.part(no));
         let (_, part, metadata) = read_part(&part_path).map_err(|error| match error {
-            CheckpointError::NotFound { path } => CheckpointError::MissingShard { path, tensor: None },
+            CheckpointError::File(FileError::NotFound { path }) => {
+                CheckpointError::MissingShard { path, tensor: None }
+            }
             error => error,
         })?;
         let Some(metadata) = metadata else {

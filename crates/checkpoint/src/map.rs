@@ -7,21 +7,17 @@
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use glimmer_config::FileError;
+use glimmer_config::file::{open_regular, refuse_lfs_pointer};
 use memmap2::Mmap;
 
 use crate::error::CheckpointError;
 
 /// How far around a page that is touched Linux maps others that it has at hand (`fault_around_bytes`).
 const NEIGHBOURS: usize = 64 << 10;
-
-/// How every Git LFS pointer begins (<https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>).
-const LFS_PREFIX: &[u8] = b"version https://git-lfs.github.com/spec/";
-
-/// A pointer file is shorter than this by its specification.
-const LFS_LIMIT: u64 = 1024;
 
 /// The bytes of one file.
 pub(crate) struct FileBytes {
@@ -45,13 +41,13 @@ impl FileBytes {
     }
 
     fn open_with(path: &Path, map: fn(&File) -> std::io::Result<Mmap>) -> Result<Self, CheckpointError> {
-        let (file, len) = open_regular(path)?;
+        let (file, len) = open_weights(path)?;
         let backing = match map(&file) {
             Ok(map) => Backing::Mapped(map),
             Err(_) => Backing::Read(read_all(&file, len, path)?),
         };
         let bytes = FileBytes { path: Arc::from(path), backing };
-        refuse_lfs_pointer(bytes.bytes(), path)?;
+        refuse_lfs_pointer(path, bytes.bytes())?;
         Ok(bytes)
     }
 
@@ -111,37 +107,12 @@ fn map(file: &File) -> std::io::Result<Mmap> {
     unsafe { Mmap::map(file) }
 }
 
-/// Reads a small text file whole, at most `limit` bytes; `None` when it does not exist.
-///
-/// # Errors
-/// When it is larger, no regular file, or a Git LFS pointer.
-pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, CheckpointError> {
-    let (file, len) = match open_regular(path) {
-        Ok(opened) => opened,
-        Err(CheckpointError::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if len > limit {
-        let what = format!("the file has {len} bytes, at most {limit} are read");
-        return Err(CheckpointError::Json { path: path.to_owned(), what });
+/// Opens a weight file, which has bytes, and returns it with its length.
+fn open_weights(path: &Path) -> Result<(File, u64), CheckpointError> {
+    match open_regular(path)? {
+        (_, 0) => Err(FileError::Empty { path: path.to_owned() }.into()),
+        opened => Ok(opened),
     }
-    let bytes = read_all(&file, len, path)?;
-    refuse_lfs_pointer(&bytes, path)?;
-    Ok(Some(bytes))
-}
-
-fn open_regular(path: &Path) -> Result<(File, u64), CheckpointError> {
-    // Asked before opening: to open a pipe would wait for its writer.
-    let metadata = std::fs::metadata(path).map_err(|e| CheckpointError::io(path, e))?;
-    if !metadata.is_file() {
-        return Err(CheckpointError::NotAFile { path: path.to_owned() });
-    }
-    let file = File::open(path).map_err(|e| CheckpointError::io(path, e))?;
-    let len = file.metadata().map_err(|e| CheckpointError::io(path, e))?.len();
-    if len == 0 {
-        return Err(CheckpointError::Empty { path: path.to_owned() });
-    }
-    Ok((file, len))
 }
 
 fn read_all(file: &File, len: u64, path: &Path) -> Result<Vec<u8>, CheckpointError> {
@@ -150,15 +121,6 @@ fn read_all(file: &File, len: u64, path: &Path) -> Result<Vec<u8>, CheckpointErr
     bytes.try_reserve_exact(wanted).map_err(|e| CheckpointError::io(path, std::io::Error::other(e)))?;
     file.take(len).read_to_end(&mut bytes).map_err(|e| CheckpointError::io(path, e))?;
     Ok(bytes)
-}
-
-fn refuse_lfs_pointer(bytes: &[u8], path: &Path) -> Result<(), CheckpointError> {
-    if bytes.len() as u64 >= LFS_LIMIT || !bytes.starts_with(LFS_PREFIX) {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(bytes);
-    let size = text.lines().find_map(|line| line.strip_prefix("size ")?.trim().parse().ok());
-    Err(CheckpointError::LfsPointer { path: PathBuf::from(path), size })
 }
 
 #[cfg(test)]

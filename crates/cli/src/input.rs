@@ -12,7 +12,7 @@ use crate::args::{Ids, parse_ids};
 /// The most that is read at once: far more than any context holds.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// The most that a configuration, a template or a conversation has.
+/// The most that a conversation or a list of tools has.
 const MAX_SMALL_FILE: u64 = 64 << 20;
 
 /// The text given on the command line, or standard input where that is `-` or missing.
@@ -46,23 +46,19 @@ fn all_of_stdin() -> anyhow::Result<String> {
     utf8(bytes).context("standard input")
 }
 
-/// The text of a small file.
+/// The text of a small file that the user named: a pipe will do.
 pub(crate) fn small_file(path: &Path) -> anyhow::Result<String> {
-    small_file_if_any(path)?.with_context(|| format!("{}: no such file or directory", path.display()))
-}
-
-/// The text of a small file that need not exist.
-pub(crate) fn small_file_if_any(path: &Path) -> anyhow::Result<Option<String>> {
     let name = || path.display().to_string();
     let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(name),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            bail!("{}: no such file or directory", name())
+        }
+        file => file.with_context(name)?,
     };
     let mut bytes = Vec::new();
     file.take(MAX_SMALL_FILE + 1).read_to_end(&mut bytes).with_context(name)?;
     ensure!(bytes.len() as u64 <= MAX_SMALL_FILE, "{}: more than {MAX_SMALL_FILE} bytes", path.display());
-    Ok(Some(utf8(bytes).with_context(name)?))
+    utf8(bytes).with_context(name)
 }
 
 fn utf8(bytes: Vec<u8>) -> anyhow::Result<String> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use glimmer::{Compute, OpenDevice};
 use glimmer::{
-    ContextLength, DecoderSpec, Error, Format, Known, Local, Model, ModelFiles, Progress, Resolver,
+    ContextLength, DecoderSpec, Error, Family, Known, Local, Model, ModelFiles, Progress, Resolver,
 };
 use indicatif::ProgressBar;
 use serde_json::Value;
@@ -18,7 +18,7 @@ use crate::terminal::Terminal;
 pub(crate) const DEMO_LABEL: &str = "this is the demo model: very small, made to show Glimmer";
 
 /// The files of the model that was named.
-pub(crate) fn files(args: &ModelArgs, chat_format: Option<Format>) -> anyhow::Result<ModelFiles> {
+pub(crate) fn files(args: &ModelArgs, chat_format: Option<Family>) -> anyhow::Result<ModelFiles> {
     let known = Known { family: args.family, chat_format };
     Ok(ModelFiles::new(Local.resolve(&args.path)?, known))
 }

@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate of the workspace may be built upon.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     (
         "glimmer-cli",
         &[
@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "glimmer-server",
             // For the verbs about files alone: see `FILE_VERBS`.
             "glimmer-checkpoint",
+            "glimmer-config",
             "glimmer-cpu",
             "glimmer-models",
             "glimmer-tensor",
@@ -31,6 +32,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
         &[
             "glimmer-chat",
             "glimmer-checkpoint",
+            "glimmer-config",
             "glimmer-cpu",
             "glimmer-cuda",
             "glimmer-engine",
@@ -40,13 +42,14 @@ const ARROWS: [(&str, &[&str]); 12] = [
         ],
     ),
     ("glimmer-engine", &["glimmer-models", "glimmer-tensor"]),
-    ("glimmer-models", &["glimmer-checkpoint", "glimmer-tensor"]),
-    ("glimmer-checkpoint", &["glimmer-tensor"]),
+    ("glimmer-models", &["glimmer-checkpoint", "glimmer-config", "glimmer-tensor"]),
+    ("glimmer-checkpoint", &["glimmer-config", "glimmer-tensor"]),
     ("glimmer-cpu", &["glimmer-tensor"]),
     ("glimmer-cuda", &["glimmer-tensor"]),
     ("glimmer-device-suite", &["glimmer-tensor"]),
-    ("glimmer-chat", &["glimmer-tokenizer"]),
-    ("glimmer-tokenizer", &[]),
+    ("glimmer-chat", &["glimmer-config", "glimmer-tokenizer"]),
+    ("glimmer-tokenizer", &["glimmer-config"]),
+    ("glimmer-config", &[]),
     ("glimmer-tensor", &[]),
 ];
 
@@ -378,6 +381,7 @@ fn every_safe_crate_forbids_unsafe_code() {
         ("cli/src/main.rs", "#![forbid(unsafe_code)]"),
         ("device-suite/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("glimmer/src/lib.rs", "#![forbid(unsafe_code)]"),
+        ("config/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("engine/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("models/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("server/src/lib.rs", "#![forbid(unsafe_code)]"),

@@ -102,6 +102,25 @@ fn an_ambiguous_generation_asks_for_the_family() {
     run(args!["logits", copy.path(), "--family", "chatglm3", "--ids", "1", "-o", out]).quiet_success();
 }
 
+#[test]
+fn a_family_without_a_decoder_is_refused() {
+    let model = fixture("glm4-9b-0414");
+    run(args!["inspect", model, "--family", "glm-4.5"]).fails_saying(&["glm-4.5", "not supported"]);
+    run(args!["verify", model, "--family", "glm-4.7"]).fails_saying(&["glm-4.7", "not supported"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_place_of_a_file_is_not_waited_for() {
+    for name in ["config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json"] {
+        let copy = copy_of("lm-eval");
+        let path = copy.path().join(name);
+        std::fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        run(args!["run", copy.path(), "Hi", "--raw"]).fails_saying(&[name, "not a regular file"]);
+    }
+}
+
 #[cfg(not(feature = "cuda"))]
 #[test]
 fn a_program_without_cuda() {

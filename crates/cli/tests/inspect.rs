@@ -17,7 +17,8 @@ fn every_fixture_is_understood() {
             _ if name.starts_with("chatglm2") => "chatglm2",
             _ if name.starts_with("chatglm3") => "chatglm3",
             _ if name.ends_with("0414") => "glm-4-0414",
-            // GLM-Edge as well: with its vocabulary cut down, nothing in these configurations tells it from GLM-4-9B-hf.
+            // With its vocabulary cut down, only the directory's name tells it from GLM-4-9B-hf.
+            _ if name.starts_with("glm-edge") => "glm-edge",
             _ => "glm-4",
         };
         assert_eq!(family, expected, "{name}");

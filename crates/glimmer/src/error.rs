@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use glimmer_chat::ChatError;
 use glimmer_checkpoint::CheckpointError;
+use glimmer_config::FileError;
 use glimmer_engine::EngineError;
 use glimmer_models::ModelError;
 use glimmer_tensor::DeviceError;
@@ -43,13 +44,8 @@ pub enum Error {
     #[error("{0}")]
     NoDevice(String),
     /// A small file beside the weights.
-    #[error("{}: {what}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// There is nothing at this path.
     #[error("{}: no such file or directory", .0.display())]
     NotFound(PathBuf),

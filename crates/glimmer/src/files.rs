@@ -1,23 +1,18 @@
 //! What a model's files say, each part read when it is first asked for: a tokenizer needs no weights, weights need no
 //! tokenizer.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use glimmer_chat::{ChatTemplate, Format, Hints, stop_ids};
+use glimmer_chat::{ChatTemplate, stop_ids};
 use glimmer_checkpoint::Checkpoint;
 use glimmer_checkpoint::gguf::Metadata;
-use glimmer_models::{DecoderSpec, Family, Understood, understand};
+use glimmer_config::{Configuration, Evidence, Family};
+use glimmer_models::{DecoderSpec, Understood, understand};
 use glimmer_tokenizer::{GgufVocab, Tokenizer, TokenizerError};
-use serde_json::Value;
 
 use crate::{Error, Source, gguf_vocabulary};
-
-/// The most bytes of a configuration or a template.
-const MAX_SMALL_FILE: u64 = 64 << 20;
 
 /// What a person knows better than the files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +20,7 @@ pub struct Known {
     /// The model's family.
     pub family: Option<Family>,
     /// Its chat format.
-    pub chat_format: Option<Format>,
+    pub chat_format: Option<Family>,
 }
 
 /// A model by the place of its files.
@@ -33,6 +28,7 @@ pub struct ModelFiles {
     source: Source,
     known: Known,
     checkpoint: OnceLock<Checkpoint>,
+    configuration: OnceLock<Configuration>,
     understood: OnceLock<Understood>,
     tokenizer: OnceLock<Option<Tokenizer>>,
 }
@@ -55,6 +51,7 @@ impl ModelFiles {
             source: source.into(),
             known,
             checkpoint: OnceLock::new(),
+            configuration: OnceLock::new(),
             understood: OnceLock::new(),
             tokenizer: OnceLock::new(),
         }
@@ -91,6 +88,17 @@ impl ModelFiles {
                 Source::Embedded { name, gguf } => Checkpoint::embedded(Path::new(name), gguf)?,
             })
         })
+    }
+
+    /// What the files say beside the weights. Of a directory nothing else is opened.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub fn configuration(&self) -> Result<&Configuration, Error> {
+        match self.metadata()? {
+            Some(_) => Ok(self.checkpoint()?.configuration()),
+            None => once(&self.configuration, || Ok(Configuration::read(self.path())?)),
+        }
     }
 
     /// What the configuration says, and what is odd about it.
@@ -175,70 +183,13 @@ impl ModelFiles {
         if let Some(format) = self.known.chat_format {
             return Ok(ChatTemplate::native(format));
         }
-        Ok(ChatTemplate::detect(self.template_source()?.as_deref(), &self.hints()?)?)
-    }
-
-    /// The source of the model's own Jinja template: a file of its own, or in `tokenizer_config.json`, there perhaps one
-    /// of several; in a GGUF a key.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub fn template_source(&self) -> Result<Option<String>, Error> {
-        if let Some(metadata) = self.metadata()? {
-            return Ok(metadata.get::<&str>("tokenizer.chat_template")?.map(str::to_owned));
+        let configuration = self.configuration()?;
+        let mut evidence = Evidence { asked: self.known.family, ..configuration.evidence() };
+        if let Some(tokenizer) = self.tokenizer_if_any()? {
+            evidence = evidence.with_special_tokens(tokenizer.special_tokens());
         }
-        if let Some(source) = small_file(&self.source.directory().join("chat_template.jinja"))? {
-            return Ok(Some(source));
-        }
-        let config = self.json("tokenizer_config.json")?;
-        let stored = config.as_ref().and_then(|config| config.get("chat_template"));
-        let default = stored.and_then(Value::as_array).and_then(|several| {
-            several.iter().find(|one| one["name"] == "default").map(|default| &default["template"])
-        });
-        Ok(default.or(stored).and_then(Value::as_str).map(str::to_owned))
-    }
-
-    /// What the files tell about the chat format apart from the template.
-    fn hints(&self) -> Result<Hints, Error> {
-        let tokenizer = self.tokenizer_if_any()?;
-        let mut hints = match self.metadata()? {
-            Some(metadata) => {
-                let text = |key: &str| -> Result<Option<String>, Error> {
-                    Ok(metadata.get::<&str>(key)?.map(str::to_owned))
-                };
-                let token = |name: &str| -> Result<Option<(String, String)>, Error> {
-                    let id = metadata.get::<u32>(&format!("tokenizer.ggml.{name}_token_id"))?;
-                    let spelling = id.zip(tokenizer).map(|(id, tokenizer)| tokenizer.token_text(id));
-                    Ok(spelling.map(|spelling| (format!("{name}_token"), spelling)))
-                };
-                Hints {
-                    names: [text("general.name")?, text("general.basename")?].into_iter().flatten().collect(),
-                    model_type: text("general.architecture")?,
-                    named_tokens: [token("bos")?, token("eos")?].into_iter().flatten().collect(),
-                    ..Hints::default()
-                }
-            }
-            None => {
-                let config = self.json("config.json")?.unwrap_or_default();
-                let tokenizer_config = self.json("tokenizer_config.json")?.unwrap_or_default();
-                let text = |value: &Value| value.as_str().map(str::to_owned);
-                let names = [text(&config["_name_or_path"]), text(&tokenizer_config["name_or_path"])];
-                Hints {
-                    names: names.into_iter().flatten().collect(),
-                    model_type: text(&config["model_type"]),
-                    vision: config.get("vision_config").is_some_and(|vision| !vision.is_null()),
-                    named_tokens: named_tokens(&tokenizer_config),
-                    ..Hints::default()
-                }
-            }
-        };
-        hints.family = self.known.family.map(|family| family.name().to_owned());
-        let path = self.path().canonicalize().unwrap_or_else(|_| self.path().to_owned());
-        hints.names.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
-        Ok(match tokenizer {
-            Some(tokenizer) => hints.with_tokenizer(tokenizer),
-            None => hints,
-        })
+        let template = ChatTemplate::detect(configuration.chat_template()?.as_deref(), &evidence)?;
+        Ok(template.with_special_tokens(&configuration.named_tokens()))
     }
 
     /// The ids that end an answer: what the files say, and what the chat format is known to need.
@@ -246,76 +197,10 @@ impl ModelFiles {
     /// # Errors
     /// When a file cannot be read.
     pub fn stop_ids(&self, template: Option<&ChatTemplate>) -> Result<Vec<u32>, Error> {
-        let configured = self.configured_stop_ids()?;
+        let configured = self.configuration()?.stop_ids();
         Ok(match self.tokenizer_if_any()? {
-            Some(tokenizer) => stop_ids(template.and_then(ChatTemplate::format), tokenizer, &configured, &[]),
+            Some(tokenizer) => stop_ids(template.and_then(ChatTemplate::format), tokenizer, &configured),
             None => configured,
         })
     }
-
-    /// The ids that end an answer according to `config.json` and `generation_config.json`, or to a GGUF's keys.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub fn configured_stop_ids(&self) -> Result<Vec<u32>, Error> {
-        let mut ids = Vec::new();
-        if let Some(metadata) = self.metadata()? {
-            for key in ["eos", "eot", "eom"] {
-                ids.extend(metadata.get::<u32>(&format!("tokenizer.ggml.{key}_token_id"))?);
-            }
-        } else {
-            for name in ["config.json", "generation_config.json"] {
-                ids.extend(self.json(name)?.iter().flat_map(eos_ids));
-            }
-        }
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(ids)
-    }
-
-    /// A JSON object beside the weights, where there is such a file.
-    fn json(&self, name: &str) -> Result<Option<Value>, Error> {
-        let path = self.source.directory().join(name);
-        let Some(text) = small_file(&path)? else { return Ok(None) };
-        match serde_json::from_str(&text) {
-            Ok(value @ Value::Object(_)) => Ok(Some(value)),
-            Ok(_) => Err(Error::File { path, what: "a JSON object is expected".to_owned() }),
-            Err(error) => Err(Error::File { path, what: error.to_string() }),
-        }
-    }
-}
-
-/// `eos_token_id`: one id or a list.
-fn eos_ids(config: &Value) -> Vec<u32> {
-    let values = match config.get("eos_token_id") {
-        Some(Value::Array(values)) => values.as_slice(),
-        Some(value) => std::slice::from_ref(value),
-        None => &[],
-    };
-    values.iter().filter_map(Value::as_u64).filter_map(|id| u32::try_from(id).ok()).collect()
-}
-
-/// `bos_token` and its like: a string, or an object that holds one.
-fn named_tokens(tokenizer_config: &Value) -> Vec<(String, String)> {
-    let names = ["bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"];
-    let spelling = |value: &Value| value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned);
-    names.iter().filter_map(|name| Some(((*name).to_owned(), spelling(&tokenizer_config[*name])?))).collect()
-}
-
-/// The text of a small file that need not exist.
-fn small_file(path: &Path) -> Result<Option<String>, Error> {
-    let fault = |what: String| Error::File { path: path.to_owned(), what };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(fault(error.to_string())),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_SMALL_FILE + 1).read_to_end(&mut bytes).map_err(|error| fault(error.to_string()))?;
-    if bytes.len() as u64 > MAX_SMALL_FILE {
-        return Err(fault(format!("more than {MAX_SMALL_FILE} bytes")));
-    }
-    let text = String::from_utf8(bytes);
-    let text = text.map_err(|e| fault(format!("byte {} is not UTF-8", e.utf8_error().valid_up_to())));
-    text.map(Some)
 }

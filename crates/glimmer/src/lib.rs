@@ -67,11 +67,12 @@ pub use source::{Local, Resolver, Source};
 pub use text::{Chat, ModelText, Prompt};
 
 pub use glimmer_chat::reply::{Event as Part, Reply};
-pub use glimmer_chat::{ChatError, ChatTemplate, Conversation, Format, Message, Role, ToolCall, rounds};
+pub use glimmer_chat::{ChatError, ChatTemplate, Conversation, Message, Role, ToolCall, rounds};
+pub use glimmer_config::{Configuration, Family, FileError};
 pub use glimmer_engine::{
     EngineError, Event, PromptProgress, Request, Sampler, Sampling, Score, Sink, Speculation, Statistics,
     Token, room_for_answer,
 };
-pub use glimmer_models::{Decoder, DecoderSpec, Family, ModelError};
+pub use glimmer_models::{Decoder, DecoderSpec, ModelError};
 pub use glimmer_tensor::{Compute, KvType};
 pub use glimmer_tokenizer::{Encoding, Tokenizer};

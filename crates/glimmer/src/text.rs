@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use glimmer_chat::reply::{Decoding, ReplyOptions, ReplyParser};
 use glimmer_chat::{ChatTemplate, Conversation, Rendered};
+use glimmer_config::Configuration;
 use glimmer_engine::Sampling;
 use glimmer_tokenizer::{Encoding, Tokenizer};
 use serde_json::Value;
@@ -92,14 +93,14 @@ impl ModelText {
     /// When the configuration cannot be read.
     pub fn read(files: &ModelFiles) -> Result<Self, Error> {
         let tokenizer = files.tokenizer().cloned().map_err(Arc::new);
-        let generation_config = sampling::generation_config(files)?;
+        let configuration = files.configuration()?;
         let chat = match &tokenizer {
-            Ok(_) => Chat::read(files, generation_config.as_ref()).map_err(Arc::new),
+            Ok(_) => Chat::read(files, configuration).map_err(Arc::new),
             Err(error) => Err(Arc::clone(error)),
         };
         // A tokenizer that is broken knows no stop ids; the ones in the configuration still count.
-        let stop_ids = files.stop_ids(None).or_else(|_| files.configured_stop_ids())?;
-        let sampling = sampling::defaults(None, generation_config.as_ref());
+        let stop_ids = files.stop_ids(None).unwrap_or_else(|_| configuration.stop_ids());
+        let sampling = sampling::defaults(None, configuration);
         Ok(ModelText {
             name: files.source().name(),
             created: files.created(),
@@ -214,10 +215,10 @@ impl ModelText {
 }
 
 impl Chat {
-    fn read(files: &ModelFiles, generation_config: Option<&Value>) -> Result<Self, Error> {
+    fn read(files: &ModelFiles, configuration: &Configuration) -> Result<Self, Error> {
         let template = files.chat_template()?;
         let stop_ids = files.stop_ids(Some(&template))?;
-        let sampling = sampling::defaults(template.format(), generation_config);
+        let sampling = sampling::defaults(template.format(), configuration);
         Ok(Chat { template, stop_ids, sampling })
     }
 }

@@ -102,7 +102,8 @@ pub fn published_config(name: &str) -> Option<Value> {
                 "pad_token_id": if glm4 { 151_329 } else { 0 },
             })
         }
-        Family::GlmEdge | Family::Glm40414 => {
+        // The later ones have transformers' own classes.
+        _ => {
             let edge = known.family == Family::GlmEdge;
             json!({
                 "architectures": [if edge { "GlmForCausalLM" } else { "Glm4ForCausalLM" }],
@@ -142,7 +143,11 @@ fn candidates(spec: &DecoderSpec) -> impl Iterator<Item = &'static Known> {
     let Attention::Heads { heads, .. } = spec.layers[0].attention;
     let FeedForward::Dense { inner, .. } = spec.layers[0].feed_forward;
     let shape = [spec.layers.len(), spec.hidden, heads.heads, inner];
-    let family = spec.family;
+    let family = match spec.family {
+        Family::GlmZ1 | Family::GlmZ1Rumination => Family::Glm40414,
+        Family::Glm4v => Family::Glm4,
+        family => family,
+    };
     CATALOGUE.iter().filter(move |k| k.family == family && k.shape == shape)
 }
 

@@ -7,6 +7,7 @@
 use std::fmt::Display;
 
 use glimmer_checkpoint::{Checkpoint, TensorInfo, gguf};
+use glimmer_config::{Decision, Evidence};
 use glimmer_tensor::{Heads, NormKind, Rope};
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ use crate::names::TensorNaming;
 use crate::rope::{self, Yarn};
 use crate::{
     Activation, Attention, DecoderSpec, Family, FeedForward, LayerSpec, ModelError, NormSpec, Positions,
-    Residual, WeightRole, family,
+    Residual, WeightRole,
 };
 
 /// What this crate can read, for error messages.
@@ -54,9 +55,17 @@ impl Understood {
 /// # Errors
 /// When the configuration is missing, contradictory, of a foreign architecture, or fits two generations that differ.
 pub fn understand(checkpoint: &Checkpoint, family: Option<Family>) -> Result<Understood, ModelError> {
+    if let Some(family @ (Family::Glm45 | Family::Glm47)) = family {
+        return Err(ModelError::Architecture {
+            file: checkpoint.path().display().to_string(),
+            found: format!("of --family {family}"),
+            known: KNOWN,
+        });
+    }
+    let evidence = Evidence { asked: family, ..checkpoint.configuration().evidence() };
     let mut understood = if let Some(metadata) = checkpoint.metadata() {
         let file = checkpoint.path().display().to_string();
-        from_gguf(&Keys { file, source: Source::Gguf(metadata) }, checkpoint, family)?
+        from_gguf(&Keys { file, source: Source::Gguf(metadata) }, checkpoint, &evidence)?
     } else {
         let file = checkpoint.path().join("config.json").display().to_string();
         let Some(config) = checkpoint.config() else {
@@ -65,7 +74,7 @@ pub fn understand(checkpoint: &Checkpoint, family: Option<Family>) -> Result<Und
                 message: "not found; it says what the model is".to_owned(),
             });
         };
-        from_json(&Keys { file, source: Source::Json(config) }, config, checkpoint, family)?
+        from_json(&Keys { file, source: Source::Json(config) }, config, &evidence)?
     };
     check(&understood.spec)
         .map_err(|message| ModelError::Config { file: checkpoint.path().display().to_string(), message })?;
@@ -228,12 +237,7 @@ impl Keys<'_> {
     }
 }
 
-fn from_json(
-    keys: &Keys<'_>,
-    config: &Value,
-    checkpoint: &Checkpoint,
-    family: Option<Family>,
-) -> Result<Understood, ModelError> {
+fn from_json(keys: &Keys<'_>, config: &Value, evidence: &Evidence) -> Result<Understood, ModelError> {
     let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or("");
     let architecture = config
         .get("architectures")
@@ -249,25 +253,26 @@ fn from_json(
             if keys.flag("position_encoding_2d", false) || config.get("inner_hidden_size").is_some() {
                 chatglm_6b(keys)
             } else {
-                chatglm(keys, family::of_chatglm(config, checkpoint, family)?)
+                chatglm(keys, decide(keys, evidence)?)
             }
         }
         ("GlmForCausalLM", _) | ("", "glm") => {
-            // ChatGLM2 and ChatGLM3 converted to this class keep their conversation's form, and say so by name.
-            let named = text("_name_or_path").rsplit('/').next().and_then(family::by_name);
-            let edge = keys.size("vocab_size")? == 59264;
-            let found = if edge { Family::GlmEdge } else { named.unwrap_or(Family::Glm4) };
-            hf(keys, config, family.unwrap_or(found), &GLM)
+            // It is evidence, so it has to be right before anything follows from it.
+            keys.size("vocab_size")?;
+            hf(keys, config, decide(keys, evidence)?.family, &GLM)
         }
-        ("Glm4ForCausalLM", _) | ("", "glm4") => {
-            hf(keys, config, family.unwrap_or(Family::Glm40414), &GLM_0414)
-        }
+        ("Glm4ForCausalLM", _) | ("", "glm4") => hf(keys, config, decide(keys, evidence)?.family, &GLM_0414),
         (architecture, model_type) => Err(ModelError::Architecture {
             file: keys.file.clone(),
             found: format!("{architecture:?} (model_type {model_type:?})"),
             known: KNOWN,
         }),
     }
+}
+
+/// The family of an architecture that is one of ours.
+fn decide(keys: &Keys<'_>, evidence: &Evidence) -> Result<Decision, ModelError> {
+    evidence.decide().ok_or_else(|| keys.error("nothing tells the generation; say which with --family"))
 }
 
 /// ChatGLM-6B: `configuration_chatglm.py` of THUDM/chatglm-6b.
@@ -308,7 +313,7 @@ fn chatglm_6b(keys: &Keys<'_>) -> Result<Understood, ModelError> {
 }
 
 /// ChatGLM2/3 and GLM-4-9B in their original layout: `configuration_chatglm.py` of THUDM/glm-4-9b-chat.
-fn chatglm(keys: &Keys<'_>, detected: family::Detected) -> Result<Understood, ModelError> {
+fn chatglm(keys: &Keys<'_>, decision: Decision) -> Result<Understood, ModelError> {
     keys.insist("rmsnorm", true)?;
     keys.insist("original_rope", true)?;
     keys.insist("post_layer_norm", true)?;
@@ -325,7 +330,14 @@ fn chatglm(keys: &Keys<'_>, detected: family::Detected) -> Result<Understood, Mo
     if !(ratio.is_finite() && ratio > 0.0) {
         return Err(keys.error(format!("rope_ratio is {ratio}")));
     }
-    let (base, divisor) = match detected.family {
+    if decision.is_chatglm2_or_3() && ratio != 1.0 {
+        return Err(ModelError::Ambiguous(format!(
+            "{}: ChatGLM2 and ChatGLM3 both fit and rope_ratio {ratio} means different things to them (positions \
+             divided, or base multiplied); say --family chatglm2 or --family chatglm3",
+            keys.file
+        )));
+    }
+    let (base, divisor) = match decision.family {
         Family::ChatGlm2 | Family::CodeGeex2 => (10_000.0, ratio as f32),
         _ => (10_000.0 * ratio, 1.0),
     };
@@ -340,7 +352,7 @@ fn chatglm(keys: &Keys<'_>, detected: family::Detected) -> Result<Understood, Mo
     };
     let layers = sizes.layers(keys, &GLM)?;
     let spec = DecoderSpec {
-        family: detected.family,
+        family: decision.family,
         hidden,
         vocab: keys.size("padded_vocab_size")?,
         final_norm: layers[0].norm,
@@ -351,7 +363,8 @@ fn chatglm(keys: &Keys<'_>, detected: family::Detected) -> Result<Understood, Mo
         positions: Positions::Sequential { divisor },
         context: keys.optional("seq_length")?.unwrap_or(2048),
     };
-    Ok(Understood { spec, naming: TensorNaming::ChatGlm, yarn: None, warnings: detected.warnings })
+    let warnings = decision.warning().into_iter().collect();
+    Ok(Understood { spec, naming: TensorNaming::ChatGlm, yarn: None, warnings })
 }
 
 /// Transformers' own classes, in the hub's old key style (top-level `rope_theta`) and the new (`rope_parameters`).
@@ -427,7 +440,7 @@ pub(crate) fn rotary_dims(head_dim: usize, factor: f64) -> usize {
 fn from_gguf(
     keys: &Keys<'_>,
     checkpoint: &Checkpoint,
-    family: Option<Family>,
+    evidence: &Evidence,
 ) -> Result<Understood, ModelError> {
     let metadata = checkpoint.metadata().ok_or_else(|| keys.error("no metadata"))?;
     let arch = metadata.need::<&str>("general.architecture")?.to_owned();
@@ -474,27 +487,23 @@ fn from_gguf(
         linear_bias: has("blk.0.ffn_down.bias"),
     };
     let layers = sizes.layers(keys, style)?;
-    let sure = |family| family::Detected { family, warnings: Vec::new() };
-    let (detected, positions, rope, yarn) = if arch == GGUF_CHATGLM_6B {
+    let (decision, positions, rope, yarn) = if arch == GGUF_CHATGLM_6B {
         let token = |name: &str| Ok::<u32, ModelError>(keys.size(&key(name))? as u32);
         let positions = Positions::ChatGlm6b {
             gmask: token("gmask_token_id")?,
             mask: token("mask_token_id")?,
             sop: token("sop_token_id")?,
         };
-        (sure(Family::ChatGlm6b), positions, rope::chatglm_6b(head_dim), None)
+        let decision = Decision { family: Family::ChatGlm6b, guessed: false };
+        (decision, positions, rope::chatglm_6b(head_dim), None)
     } else {
-        let detected = match (family, arch.as_str()) {
-            (Some(family), _) => sure(family),
-            (None, "glm4") => sure(Family::Glm40414),
-            (None, _) => family::of_gguf(metadata, vocab),
-        };
+        let decision = decide(keys, &Evidence { vocabulary: Some(vocab as u64), ..evidence.clone() })?;
         let dims = keys.optional(&key("rope.dimension_count"))?.unwrap_or(head_dim);
         let (rope, divisor, yarn) = gguf_rope(keys, metadata, &key, base, dims, context)?;
-        (detected, Positions::Sequential { divisor }, rope, yarn)
+        (decision, Positions::Sequential { divisor }, rope, yarn)
     };
     let spec = DecoderSpec {
-        family: detected.family,
+        family: decision.family,
         hidden,
         vocab,
         final_norm: layers[0].norm,
@@ -505,7 +514,8 @@ fn from_gguf(
         positions,
         context,
     };
-    Ok(Understood { spec, naming: TensorNaming::Gguf, yarn, warnings: detected.warnings })
+    let warnings = decision.warning().into_iter().collect();
+    Ok(Understood { spec, naming: TensorNaming::Gguf, yarn, warnings })
 }
 
 /// llama.cpp's rope scaling keys.

@@ -9,7 +9,6 @@ mod decoder;
 mod encoder;
 mod error;
 pub mod export;
-mod family;
 mod load;
 mod memory;
 pub mod names;
@@ -24,10 +23,9 @@ pub use config::{GGUF_CHATGLM_6B, Understood, understand};
 pub use decoder::{Decoder, Stage};
 pub use encoder::Encoder;
 pub use error::ModelError;
+pub use glimmer_config::Family;
 pub use load::load;
 pub use memory::{Memory, memory};
 pub use parts::{MatrixPart, Part, PartKind, WeightRole};
 pub use positions::Layout as PositionLayout;
-pub use spec::{
-    Activation, Attention, DecoderSpec, Family, FeedForward, LayerSpec, NormSpec, Positions, Residual,
-};
+pub use spec::{Activation, Attention, DecoderSpec, FeedForward, LayerSpec, NormSpec, Positions, Residual};

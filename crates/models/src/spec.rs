@@ -4,49 +4,8 @@
 //! facts, not a new file of copied code; a new kind of layer is a variant of [`Attention`] or [`FeedForward`] with its
 //! rows in `parts.rs`. The facts are read from a checkpoint's own configuration in `config.rs`.
 
+use glimmer_config::Family;
 use glimmer_tensor::{Heads, KvType, NormKind, Rope};
-
-/// A generation of GLM: whose conventions a checkpoint follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// ChatGLM-6B: 2-D positions, prefix-bidirectional attention.
-    ChatGlm6b,
-    /// ChatGLM2-6B; `rope_ratio` divides positions.
-    ChatGlm2,
-    /// CodeGeeX2-6B: ChatGLM2 with prompts of its own.
-    CodeGeex2,
-    /// ChatGLM3-6B; `rope_ratio` multiplies the rotary base.
-    ChatGlm3,
-    /// GLM-4-9B, -Chat, -1M, -hf, LongWriter, LongCite, CodeGeeX4.
-    Glm4,
-    /// GLM-Edge.
-    GlmEdge,
-    /// GLM-4-0414 and GLM-Z1.
-    Glm40414,
-}
-
-impl Family {
-    /// Every family with the name that `--family` takes.
-    pub const NAMES: [(Family, &'static str); 7] = [
-        (Family::ChatGlm6b, "chatglm-6b"),
-        (Family::ChatGlm2, "chatglm2"),
-        (Family::CodeGeex2, "codegeex2"),
-        (Family::ChatGlm3, "chatglm3"),
-        (Family::Glm4, "glm-4"),
-        (Family::GlmEdge, "glm-edge"),
-        (Family::Glm40414, "glm-4-0414"),
-    ];
-
-    /// The name that `--family` takes.
-    pub fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(f, _)| *f == self).map_or("", |(_, n)| n)
-    }
-
-    /// The family of a `--family` name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(_, n)| *n == name).map(|(f, _)| *f)
-    }
-}
 
 /// How a layer places its norms and adds to the residual stream.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -4,10 +4,10 @@
 //! tokens, ChatGLM-6B's image tokens and BERT's casing; ChatGLM2 and ChatGLM3 share one file and differ by
 //! name.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
+use glimmer_config::file::{read_bytes, read_object};
+use glimmer_config::{Configuration, Family};
 use serde_json::Value;
 
 use crate::model_proto::{ModelProto, looks_like_model};
@@ -28,7 +28,7 @@ pub(crate) fn load(dir: &Path) -> Result<Tokenizer, TokenizerError> {
     ];
     for (name, loader) in FILES {
         let path = dir.join(name);
-        if let Some(file) = read(&path)? {
+        if let Some(file) = read_bytes(&path, FILE_LIMIT)? {
             return loader(&file, dir).map_err(|error| error.in_file(&path));
         }
     }
@@ -39,7 +39,7 @@ pub(crate) fn load(dir: &Path) -> Result<Tokenizer, TokenizerError> {
 }
 
 fn load_tokenizer_model(file: &[u8], dir: &Path) -> Result<Tokenizer, TokenizerError> {
-    let config = read_json(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
+    let config = read_object(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
     if tiktoken::looks_like_ranks(file) {
         return Tokenizer::from_tiktoken(file, added_tokens(&config)?);
     }
@@ -47,20 +47,18 @@ fn load_tokenizer_model(file: &[u8], dir: &Path) -> Result<Tokenizer, TokenizerE
         let what = "neither tiktoken ranks nor a SentencePiece model";
         return Err(TokenizerError::malformed("tokenizer.model", what));
     }
-    let special = if is_chatglm2(&config, dir)? { CHATGLM2_SPECIAL_TOKENS } else { CHATGLM3_SPECIAL_TOKENS };
+    let special = if has_roles(&config, dir)? { CHATGLM3_SPECIAL_TOKENS } else { CHATGLM2_SPECIAL_TOKENS };
     Tokenizer::from_sentencepiece(file, special)
 }
 
-/// ChatGLM2 and CodeGeeX2 have no role tokens. Their files are ChatGLM3's to the byte, so only names tell:
-/// without any, the roles are there, in ids that ChatGLM2 leaves unused.
-fn is_chatglm2(config: &Value, dir: &Path) -> Result<bool, TokenizerError> {
+/// ChatGLM2 and CodeGeeX2 have no role tokens. Their files are ChatGLM3's to the byte, so only names tell: without any,
+/// the roles are there, in ids that ChatGLM2 leaves unused.
+fn has_roles(config: &Value, dir: &Path) -> Result<bool, TokenizerError> {
     if added_tokens(config)?.is_some_and(|tokens| tokens.iter().any(|token| token.content == "<|user|>")) {
-        return Ok(false);
+        return Ok(true);
     }
-    let model_config = read_json(&dir.join("config.json"))?.unwrap_or_default();
-    let names = [&config["name_or_path"], &model_config["_name_or_path"]];
-    let mut names = names.into_iter().filter_map(Value::as_str).map(str::to_ascii_lowercase);
-    Ok(names.any(|name| ["chatglm2", "codegeex2"].iter().any(|old| name.contains(old))))
+    let family = Configuration::read(dir)?.evidence().decide().map(|decision| decision.family);
+    Ok(!matches!(family, Some(Family::ChatGlm2 | Family::CodeGeex2)))
 }
 
 /// `num_image_tokens` says how many image tokens come first; the official code assumes the first release's
@@ -68,7 +66,7 @@ fn is_chatglm2(config: &Value, dir: &Path) -> Result<bool, TokenizerError> {
 /// releases apart.
 fn load_ice_text(file: &[u8], dir: &Path) -> Result<Tokenizer, TokenizerError> {
     let path = dir.join("tokenizer_config.json");
-    let image_tokens = match read_json(&path)? {
+    let image_tokens = match read_object(&path)? {
         Some(config) => match &config["num_image_tokens"] {
             Value::Null => chatglm6b::FIRST_RELEASE_IMAGE_TOKENS,
             number => number.as_u64().and_then(|count| u32::try_from(count).ok()).ok_or_else(|| {
@@ -85,7 +83,7 @@ fn load_ice_text(file: &[u8], dir: &Path) -> Result<Tokenizer, TokenizerError> {
 }
 
 fn load_vocab_txt(file: &[u8], dir: &Path) -> Result<Tokenizer, TokenizerError> {
-    let config = read_json(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
+    let config = read_object(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
     let default = WordPieceOptions::default();
     let options = WordPieceOptions {
         split_chinese: config["tokenize_chinese_chars"].as_bool().unwrap_or(default.split_chinese),
@@ -120,30 +118,4 @@ fn added_tokens(config: &Value) -> Result<Option<Vec<AddedToken>>, TokenizerErro
         })
     };
     tokens.iter().map(read).collect::<Result<_, _>>().map(Some)
-}
-
-fn read_json(path: &Path) -> Result<Option<Value>, TokenizerError> {
-    let Some(file) = read(path)? else { return Ok(None) };
-    serde_json::from_slice(&file).map(Some).map_err(|error| TokenizerError::from(error).in_file(path))
-}
-
-/// The bytes of a file; `None` if there is none.
-fn read(path: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
-    let read = || -> Result<Option<Vec<u8>>, TokenizerError> {
-        let file = match File::open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
-        let mut bytes = Vec::new();
-        file.take(FILE_LIMIT + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > FILE_LIMIT {
-            let what = "the file in bytes".into();
-            return Err(TokenizerError::TooLarge { what, size: bytes.len() as u64, limit: FILE_LIMIT });
-        }
-        if bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
-            return Err(TokenizerError::LfsPointer);
-        }
-        Ok(Some(bytes))
-    };
-    read().map_err(|error| error.in_file(path))
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use glimmer_config::FileError;
+
 /// Why a tokenizer could not be loaded or converted.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
@@ -13,9 +15,9 @@ pub enum TokenizerError {
         /// What is wrong with it.
         source: Box<TokenizerError>,
     },
-    /// The operating system could not read it.
-    #[error("cannot be read: {0}")]
-    Io(#[from] std::io::Error),
+    /// A file of the model cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] FileError),
     /// The directory holds none of the known tokenizer files.
     #[error("no tokenizer in {}: looked for {looked_for}", dir.display())]
     Missing {
@@ -24,9 +26,6 @@ pub enum TokenizerError {
         /// The names of the files looked for.
         looked_for: &'static str,
     },
-    /// A Git LFS pointer lies where the file should be.
-    #[error("is a Git LFS pointer, not the file itself: run `git lfs pull` in the model's directory")]
-    LfsPointer,
     /// The JSON cannot be read as a tokenizer.
     #[error("is not a readable tokenizer JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -69,7 +68,7 @@ impl TokenizerError {
 
     pub(crate) fn in_file(self, path: &Path) -> Self {
         match self {
-            Self::File { .. } | Self::Missing { .. } => self,
+            Self::File { .. } | Self::Unreadable(_) | Self::Missing { .. } => self,
             other => Self::File { path: path.to_path_buf(), source: Box::new(other) },
         }
     }

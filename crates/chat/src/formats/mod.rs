@@ -14,26 +14,26 @@ mod rounds;
 mod tools;
 
 use crate::error::ChatError;
-use crate::format::Format;
 use crate::message::Conversation;
 use crate::rendered::{Prompt, Rendered};
+use glimmer_config::Family;
 
 /// Renders `conversation` in a native format.
-pub(crate) fn render(format: Format, conversation: &Conversation, name: &str) -> Result<Rendered, ChatError> {
+pub(crate) fn render(format: Family, conversation: &Conversation, name: &str) -> Result<Rendered, ChatError> {
     let mut prompt = Prompt::default();
     match format {
-        Format::ChatGlm6b => rounds::chatglm_6b(&mut prompt, conversation)?,
-        Format::ChatGlm2 => rounds::chatglm2(&mut prompt, conversation)?,
-        Format::CodeGeex2 => rounds::codegeex2(&mut prompt, conversation)?,
-        Format::ChatGlm3 => chatglm3::render(&mut prompt, conversation)?,
-        Format::Glm4 => glm4::chat(&mut prompt, conversation, name)?,
-        Format::Glm4v => glm4::vision(&mut prompt, conversation, name)?,
-        Format::GlmEdge => edge::render(&mut prompt, conversation),
-        Format::Glm40414 => glm0414::chat(&mut prompt, conversation)?,
-        Format::GlmZ1 => glm0414::z1(&mut prompt, conversation)?,
-        Format::GlmZ1Rumination => glm0414::rumination(&mut prompt, conversation),
-        Format::Glm45 => glm45::render(&mut prompt, conversation, glm45::GLM_45)?,
-        Format::Glm47 => glm45::render(&mut prompt, conversation, glm45::GLM_47)?,
+        Family::ChatGlm6b => rounds::chatglm_6b(&mut prompt, conversation)?,
+        Family::ChatGlm2 => rounds::chatglm2(&mut prompt, conversation)?,
+        Family::CodeGeex2 => rounds::codegeex2(&mut prompt, conversation)?,
+        Family::ChatGlm3 => chatglm3::render(&mut prompt, conversation)?,
+        Family::Glm4 => glm4::chat(&mut prompt, conversation, name)?,
+        Family::Glm4v => glm4::vision(&mut prompt, conversation, name)?,
+        Family::GlmEdge => edge::render(&mut prompt, conversation),
+        Family::Glm40414 => glm0414::chat(&mut prompt, conversation)?,
+        Family::GlmZ1 => glm0414::z1(&mut prompt, conversation)?,
+        Family::GlmZ1Rumination => glm0414::rumination(&mut prompt, conversation),
+        Family::Glm45 => glm45::render(&mut prompt, conversation, glm45::GLM_45)?,
+        Family::Glm47 => glm45::render(&mut prompt, conversation, glm45::GLM_47)?,
     }
     Ok(Rendered::new(prompt, format))
 }

@@ -14,12 +14,12 @@ mod python_call;
 mod tagged;
 mod thinking;
 
-use crate::format::Format;
 use crate::message::ToolCall;
 use crate::template::ChatTemplate;
 use arguments::Tools;
 pub use decoding::{Decoding, Plain};
 use filters::{ChatGlmText, StopStrings, Trim};
+use glimmer_config::Family;
 use glimmer_tokenizer::{DecodeStream, TokenId, Tokenizer};
 use lines::{Dialect, Lines};
 use serde_json::Value;
@@ -91,31 +91,31 @@ impl ReplyParser {
     pub fn new(template: &ChatTemplate, tokenizer: &Tokenizer, options: ReplyOptions) -> ReplyParser {
         let format = template.format();
         let tagged = match format {
-            Some(format) => matches!(format, Format::Glm45 | Format::Glm47),
+            Some(format) => matches!(format, Family::Glm45 | Family::Glm47),
             None => tokenizer.special_id("<arg_key>").is_some(),
         };
         let thinks = match format {
-            Some(format) => tagged || matches!(format, Format::GlmZ1 | Format::GlmZ1Rumination),
+            Some(format) => tagged || matches!(format, Family::GlmZ1 | Family::GlmZ1Rumination),
             None => true,
         };
         let mut tools = Tools::new(&options.tools);
-        if format == Some(Format::GlmZ1Rumination) {
+        if format == Some(Family::GlmZ1Rumination) {
             tools.add_names(&["search", "click", "open", "finish"]);
         }
         let body = match format {
-            Some(Format::ChatGlm6b | Format::ChatGlm2 | Format::CodeGeex2) => Body::Plain,
+            Some(Family::ChatGlm6b | Family::ChatGlm2 | Family::CodeGeex2) => Body::Plain,
             _ if tools.is_empty() => Body::Plain,
             _ if tagged => Body::Tagged(Tagged::new(tools)),
-            Some(Format::ChatGlm3) => Body::Lines(Lines::new(Dialect::ChatGlm3, tools)),
+            Some(Family::ChatGlm3) => Body::Lines(Lines::new(Dialect::ChatGlm3, tools)),
             _ => Body::Lines(Lines::new(Dialect::Glm4, tools)),
         };
         let chatglm = match format {
-            Some(Format::ChatGlm6b) => Some(ChatGlmText::with_full_width_punctuation()),
-            Some(Format::ChatGlm2 | Format::ChatGlm3) => Some(ChatGlmText::default()),
+            Some(Family::ChatGlm6b) => Some(ChatGlmText::with_full_width_punctuation()),
+            Some(Family::ChatGlm2 | Family::ChatGlm3) => Some(ChatGlmText::default()),
             _ => None,
         };
         // CodeGeeX2 continues text, whose white space counts.
-        let trim = (format != Some(Format::CodeGeex2)).then(Trim::default);
+        let trim = (format != Some(Family::CodeGeex2)).then(Trim::default);
         ReplyParser {
             stream: tokenizer.stream(),
             tokenizer: tokenizer.clone(),

@@ -3,6 +3,7 @@
 //! Versions 2 and 3, little-endian; files split by `gguf-split` are put together by [`crate::Checkpoint`].
 //! Source: `docs/gguf.md` of <https://github.com/ggml-org/ggml> and llama.cpp's `ggml/src/gguf.cpp`.
 
+mod configuration;
 mod metadata;
 mod read;
 mod strings;

@@ -55,7 +55,8 @@ fn configurations() {
     let with = |config: &[u8]| directory(&[("config.json", config), ("model.safetensors", &vector(&["a"]))]);
     let model = open(with(br#"{"a": {"b": 1}}"#).path());
     assert_eq!(model.config().unwrap()["a"]["b"], 1);
-    assert!(model.generation_config().is_none() && model.tokenizer_config().is_none());
+    let files = model.configuration();
+    assert!(files.generation_config().is_none() && files.tokenizer_config().is_none());
     for bad in [&b"{"[..], b"[]", b"nonsense", b"{\"a\":1}}", b"{\"a\": NaN}", &[0xff; 8]] {
         refusal(with(bad).path(), "config.json");
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use glimmer::{ContextLength, Family, Format};
+use glimmer::{ContextLength, Family};
 
 use super::values::{
     Ids, above_zero, chat_format, context_length, finite, from_zero, logit_bias, one_of, share, top_p,
@@ -92,7 +92,7 @@ pub(crate) struct ChatArgs {
 
     /// The chat format, where the model's files do not tell
     #[arg(long, value_name = "NAME", value_parser = chat_format())]
-    pub(crate) chat_format: Option<Format>,
+    pub(crate) chat_format: Option<Family>,
 
     /// The standing instruction that the conversation begins with
     #[arg(long, value_name = "TEXT")]
@@ -167,7 +167,7 @@ pub(crate) struct RunArgs {
 
     /// The chat format, where the model's files do not tell
     #[arg(long, value_name = "NAME", conflicts_with = "raw", value_parser = chat_format())]
-    pub(crate) chat_format: Option<Format>,
+    pub(crate) chat_format: Option<Family>,
 
     /// Take spellings of special tokens in the prompt for these tokens, as the models' own code does
     #[arg(long)]

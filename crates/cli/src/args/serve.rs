@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use glimmer::{ContextLength, Family, Format, STEP_TOKENS};
+use glimmer::{ContextLength, Family, STEP_TOKENS};
 
 use super::values::{chat_format, context_length, one_of, positive};
 use super::{DeviceArgs, ModelArgs};
@@ -26,7 +26,7 @@ pub(crate) struct ServedArgs {
 
     /// The chat format, where the models' files do not tell
     #[arg(long, value_name = "NAME", value_parser = chat_format())]
-    pub(crate) chat_format: Option<Format>,
+    pub(crate) chat_format: Option<Family>,
 
     /// Tokens that prompt and answer may have together, or `max` [default: what the model was trained for, at most 8192]
     #[arg(long, value_name = "N", value_parser = context_length)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use glimmer::Format;
+use glimmer::Family;
 
 use super::ModelArgs;
 use super::values::chat_format;
@@ -94,7 +94,7 @@ pub(crate) struct TemplateArgs {
 
     /// The chat format, where the model's files do not tell
     #[arg(long, value_name = "NAME", value_parser = chat_format())]
-    pub(crate) chat_format: Option<Format>,
+    pub(crate) chat_format: Option<Family>,
 
     /// Make the ids as the models' own code does, which takes spellings of special tokens for these tokens
     #[arg(long)]

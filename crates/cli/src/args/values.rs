@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use glimmer::{ContextLength, Format};
+use glimmer::{ContextLength, Family};
 use glimmer_models::export::WeightTypes;
 use glimmer_models::published_names;
 use glimmer_tensor::DType;
@@ -49,8 +49,8 @@ pub(crate) fn context_length(text: &str) -> Result<ContextLength, String> {
 }
 
 /// A parser of the names of chat formats.
-pub(super) fn chat_format() -> impl TypedValueParser<Value = Format> {
-    one_of(Format::ALL.map(|format| (format, format.name())))
+pub(super) fn chat_format() -> impl TypedValueParser<Value = Family> {
+    one_of(Family::NAMES)
 }
 
 /// A parser of one of the given names.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use glimmer::{Format, ModelFiles, step_tokens};
+use glimmer::{Family, ModelFiles, step_tokens};
 use glimmer_checkpoint::{Checkpoint, Kind, TensorInfo};
 use glimmer_models::{
     Activation, Attention, DecoderSpec, FeedForward, Positions, Residual, Understood, WeightRole, memory,
@@ -143,7 +143,7 @@ impl Report {
             config: None,
             memory: None,
             tokenizer: tokenizer.map(Vocabulary::of),
-            chat_format: template.map(|template| template.format().map_or("jinja", Format::name)),
+            chat_format: template.map(|template| template.format().map_or("jinja", Family::name)),
             stop_ids: stop_ids.into_iter().map(|id| StopId { id, token: spelling(id) }).collect(),
             types: by_type(checkpoint.tensors()),
             tensors: checkpoint.tensors().iter().map(Tensor::of).collect(),

@@ -7,13 +7,14 @@ use std::path::Path;
 
 use glimmer_checkpoint::Checkpoint;
 use glimmer_checkpoint::gguf::{Metadata, Value as Gguf};
+use glimmer_config::{GGUF_SAMPLING, shortest_decimal};
 use glimmer_tensor::{DType, Heads};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Outgoing, has_head};
 use crate::config::{GGUF_CHATGLM_6B, Understood, rotary_dims};
 use crate::rope::{Yarn, yarn_magnitude};
-use crate::{Attention, DecoderSpec, Family, FeedForward, ModelError, Positions, Residual, family};
+use crate::{Attention, DecoderSpec, Family, FeedForward, ModelError, Positions, Residual};
 
 /// ggml's version of its block formats.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -24,17 +25,15 @@ pub fn model_name(checkpoint: &Checkpoint, spec: &DecoderSpec) -> String {
     let from_metadata = checkpoint.metadata().and_then(|m| m.get("general.name").ok().flatten());
     let from_path = checkpoint.path().file_stem().and_then(|stem| stem.to_str());
     let own_part = |name: &str| name.rsplit('/').next().unwrap_or("").to_owned();
-    // The other classes belong to one family each.
-    let fits = |name: &String| {
-        spec.layers[0].residual != Residual::PreNorm
-            || family::by_name(name).unwrap_or(Family::Glm4) == spec.family
+    let unnamed = match spec.layers[0].residual {
+        Residual::ScaledNormed { .. } => Family::ChatGlm6b,
+        Residual::PreNorm => Family::Glm4,
+        Residual::Sandwich => Family::Glm40414,
     };
+    let fits = |name: &String| Family::of_model_name(name).unwrap_or(unnamed) == spec.family;
     let names = [from_config, from_metadata, from_path].into_iter().flatten().map(own_part);
     names.filter(|name| !name.is_empty()).find(fits).unwrap_or_else(|| spec.family.name().to_owned())
 }
-
-/// Settings of sampling: `generation_config.json`'s names, and llama.cpp's below `general.sampling`.
-const SAMPLING: [(&str, &str); 3] = [("temperature", "temp"), ("top_p", "top_p"), ("top_k", "top_k")];
 
 /// The key/values of a GGUF at `path`, all but the vocabulary's; of a model that was one already, the vocabulary's and
 /// everything else that is not about this file's layout stays.
@@ -62,8 +61,9 @@ pub fn gguf_metadata(
             metadata.set(key, value.clone());
         }
     }
-    for (name, key) in SAMPLING {
-        let value = match checkpoint.generation_config().and_then(|config| config.get(name)) {
+    let generation_config = checkpoint.configuration().generation_config();
+    for (name, key) in GGUF_SAMPLING {
+        let value = match generation_config.and_then(|config| config.get(name)) {
             Some(Value::Number(n)) if name == "top_k" => {
                 n.as_i64().and_then(|n| i32::try_from(n).ok()).map(Gguf::I32)
             }
@@ -75,8 +75,7 @@ pub fn gguf_metadata(
         }
     }
     // Temperature 0 is how a GGUF says that the likeliest token is to be taken.
-    if checkpoint.generation_config().and_then(|config| config.get("do_sample")) == Some(&Value::Bool(false))
-    {
+    if generation_config.and_then(|config| config.get("do_sample")) == Some(&Value::Bool(false)) {
         metadata.set("general.sampling.temp", Gguf::F32(0.0));
     }
     // ChatGLM2, ChatGLM3 and GLM-4 share an architecture; the name tells them apart.
@@ -144,7 +143,7 @@ pub fn config_json(
     dtype: DType,
 ) -> Value {
     let spec = &understood.spec;
-    let (layers, eps) = (spec.layers.len(), shortest(spec.final_norm.eps));
+    let (layers, eps) = (spec.layers.len(), shortest_decimal(spec.final_norm.eps));
     let Attention::Heads { heads: Heads { heads, kv_heads, head_dim, .. }, .. } = spec.layers[0].attention;
     let FeedForward::Dense { inner: ffn, .. } = spec.layers[0].feed_forward;
     let mut config = match spec.positions {
@@ -200,53 +199,11 @@ pub fn config_json(
     if let (Positions::ChatGlm6b { .. }, Some(code)) = (spec.positions, code) {
         map.insert("auto_map".to_owned(), code.clone());
     }
-    let ids = token_ids(checkpoint);
+    let ids = checkpoint.config().or(checkpoint.configuration().generation_config());
     for key in ["eos_token_id", "pad_token_id"] {
-        map.insert(key.to_owned(), ids.get(key).cloned().unwrap_or_default());
+        map.insert(key.to_owned(), ids.and_then(|ids| ids.get(key)).cloned().unwrap_or_default());
     }
     config
-}
-
-/// The source's `generation_config.json`, or what a GGUF says of it.
-pub fn generation_config_json(checkpoint: &Checkpoint) -> Option<Value> {
-    let from_gguf = |metadata: &Metadata| {
-        let mut config = token_ids(checkpoint);
-        for (name, key) in SAMPLING {
-            let value = match metadata.value(&format!("general.sampling.{key}")) {
-                Some(Gguf::F32(value)) => shortest(*value).into(),
-                Some(Gguf::I32(value)) => (*value).into(),
-                _ => continue,
-            };
-            config.insert(name.to_owned(), value);
-            // Without it transformers takes the likeliest token.
-            config.insert("do_sample".to_owned(), true.into());
-        }
-        if config.get("temperature").and_then(Value::as_f64) == Some(0.0) {
-            config.remove("temperature");
-            config.insert("do_sample".to_owned(), false.into());
-        }
-        Value::Object(config)
-    };
-    checkpoint.generation_config().cloned().or_else(|| checkpoint.metadata().map(from_gguf))
-}
-
-/// `eos_token_id` and `pad_token_id` as the source has them.
-fn token_ids(checkpoint: &Checkpoint) -> Map<String, Value> {
-    let mut ids = Map::new();
-    if let Some(metadata) = checkpoint.metadata() {
-        let id = |name: &str| metadata.get::<u32>(&format!("tokenizer.ggml.{name}_token_id")).ok().flatten();
-        let mut ends: Vec<u32> = ["eos", "eot", "eom"].into_iter().filter_map(id).collect();
-        ends.dedup();
-        if !ends.is_empty() {
-            ids.insert("eos_token_id".to_owned(), ends.into());
-        }
-        ids.extend(id("padding").map(|pad| ("pad_token_id".to_owned(), pad.into())));
-    }
-    for key in ["eos_token_id", "pad_token_id"] {
-        let value = checkpoint.config().and_then(|config| config.get(key));
-        ids.extend(value.map(|value| (key.to_owned(), value.clone())));
-    }
-    ids
 }
 
 /// Elements of a head that the rotary embedding turns.
@@ -262,7 +219,7 @@ fn rotary_factor(dims: usize, head_dim: usize) -> f64 {
 
 fn scaling(divisor: f32, yarn: Option<&Yarn>) -> Value {
     let Some(yarn) = yarn else {
-        let linear = json!({"rope_type": "linear", "factor": shortest(divisor)});
+        let linear = json!({"rope_type": "linear", "factor": shortest_decimal(divisor)});
         return if divisor == 1.0 { Value::Null } else { linear };
     };
     let mut scaling = json!({
@@ -279,9 +236,4 @@ fn scaling(divisor: f32, yarn: Option<&Yarn>) -> Value {
         scaling["truncate"] = false.into();
     }
     scaling
-}
-
-/// The shortest decimal that is this f32, as an f64: 1.5625e-07, not 1.5624999868669329e-07.
-fn shortest(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or(f64::from(value))
 }

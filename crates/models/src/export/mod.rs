@@ -22,7 +22,7 @@ use crate::names::{NamedRows, TensorNaming};
 use crate::parts::{MatrixPart, Part, PartKind};
 use crate::{DecoderSpec, ModelError, NormSpec, Residual, WeightRole};
 
-pub use describe::{config_json, generation_config_json, gguf_metadata, model_name};
+pub use describe::{config_json, gguf_metadata, model_name};
 pub use types::{Mix, WeightTypes, file_type_name};
 
 /// What a tensor's numbers are.

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use glimmer_checkpoint::safetensors::SafetensorsWriter;
-use glimmer_models::export::{
-    Outgoing, WeightTypes, config_json, directory_naming, generation_config_json, outgoing,
-};
+use glimmer_config::file::read_bytes;
+use glimmer_models::export::{Outgoing, WeightTypes, config_json, directory_naming, outgoing};
 use glimmer_models::names::TensorNaming;
 use glimmer_tensor::DType;
 use serde_json::Value;
@@ -64,8 +63,8 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
     let matrices = types.first().copied().unwrap_or(DType::F32);
     let config = config_json(job.checkpoint, job.understood, &tensors, matrices);
     directory.add_file("config.json", &pretty(&config))?;
-    if let Some(config) = generation_config_json(job.checkpoint) {
-        directory.add_file("generation_config.json", &pretty(&config))?;
+    if let Some(config) = job.checkpoint.configuration().generation_config() {
+        directory.add_file("generation_config.json", &pretty(config))?;
     }
     add_small_files(job, naming, &mut directory)?;
     job.write_tensors(&tensors, &types, |name, bytes| directory.write(name, bytes))?;
@@ -145,27 +144,17 @@ fn add_small_files(
     naming: TensorNaming,
     directory: &mut SafetensorsWriter,
 ) -> anyhow::Result<()> {
-    if let Some(metadata) = job.checkpoint.metadata() {
-        if let Some(template) = metadata.get::<&str>("tokenizer.chat_template")? {
+    if job.checkpoint.metadata().is_some() {
+        if let Some(template) = job.checkpoint.configuration().chat_template()? {
             directory.add_file("chat_template.jinja", template.as_bytes())?;
         }
         return add_tokenizer_of_gguf(job, directory);
     }
     let code: &[&str] = if naming == TensorNaming::ChatGlm6b { &CODE } else { &[] };
     for name in SMALL_FILES.iter().chain(code) {
-        let path = job.files.source().directory().join(name);
-        let size = match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => metadata.len(),
-            _ => continue,
-        };
-        let shown = path.display();
-        ensure!(size <= MAX_SMALL_FILE, "{shown}: has {size} bytes, at most {MAX_SMALL_FILE} are copied");
-        let bytes = fs::read(&path).with_context(|| shown.to_string())?;
-        ensure!(
-            !bytes.starts_with(b"version https://git-lfs.github.com/spec/"),
-            "{shown}: a Git LFS pointer in place of the file; fetch it with `git lfs pull`"
-        );
-        directory.add_file(name, &bytes)?;
+        if let Some(bytes) = read_bytes(&job.files.source().directory().join(name), MAX_SMALL_FILE)? {
+            directory.add_file(name, &bytes)?;
+        }
     }
     Ok(())
 }

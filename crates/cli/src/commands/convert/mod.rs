@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, bail, ensure};
 use glimmer::ModelFiles;
 use glimmer_checkpoint::{Checkpoint, CheckpointError};
+use glimmer_config::FileError;
 use glimmer_models::export::Outgoing;
 use glimmer_tensor::DType;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -76,7 +77,7 @@ impl Job<'_> {
                 if self.stop.load(Ordering::Relaxed) {
                     let source =
                         io::Error::new(io::ErrorKind::Interrupted, "interrupted; nothing is written");
-                    return Err(CheckpointError::Io { path: self.output.to_owned(), source });
+                    return Err(FileError::io(self.output, source).into());
                 }
                 bar.inc(bytes.len() as u64);
                 write(&tensor.name, bytes)

@@ -30,13 +30,14 @@ pub(super) fn add(metadata: &mut Metadata, job: &Job<'_>) -> anyhow::Result<()> 
         // llama.cpp counts tokens to know the embedding's rows.
         vocab.pad_to(rows);
     }
-    set_ends(&mut vocab, &job.files.configured_stop_ids()?, rows);
+    let configuration = job.checkpoint.configuration();
+    set_ends(&mut vocab, &configuration.stop_ids(), rows);
     let pad =
         job.checkpoint.config().and_then(|config| config.get("pad_token_id")).and_then(|id| id.as_u64());
     vocab.pad = pad.and_then(|id| u32::try_from(id).ok()).or(vocab.pad);
     set_keys(metadata, vocab);
-    if let Some(template) = job.files.template_source()? {
-        metadata.set("tokenizer.chat_template", template);
+    if let Some(template) = configuration.chat_template()? {
+        metadata.set("tokenizer.chat_template", template.into_owned());
     }
     Ok(())
 }

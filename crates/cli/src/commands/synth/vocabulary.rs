@@ -1,7 +1,7 @@
 //! A vocabulary of the right size: GLM-4's own, which crate `tiktoken` carries, and for GLM-Edge as much of it.
 
 use anyhow::Context;
-use glimmer_models::Family;
+use glimmer::Family;
 use glimmer_tokenizer::{GgufVocab, Tokenizer};
 
 /// Ranks of GLM-4, which are followed by the special tokens.
@@ -14,12 +14,14 @@ const EDGE_RANKS: usize = 59_246;
 /// The vocabulary of a published model, or one in its place. `None` where there is nothing to make one from.
 pub(super) fn of(family: Family) -> anyhow::Result<Option<GgufVocab<'static>>> {
     let ranks = match family {
-        Family::Glm4 | Family::Glm40414 => glm4_ranks()?,
+        Family::Glm4 | Family::Glm4v | Family::Glm40414 | Family::GlmZ1 | Family::GlmZ1Rumination => {
+            glm4_ranks()?
+        }
         Family::GlmEdge => {
             let longer = glm4_ranks()?.into_iter().filter(|token| token.len() > 1);
             (0..=u8::MAX).map(|byte| vec![byte]).chain(longer).take(EDGE_RANKS).collect()
         }
-        Family::ChatGlm6b | Family::ChatGlm2 | Family::CodeGeex2 | Family::ChatGlm3 => return Ok(None),
+        _ => return Ok(None),
     };
     let mut vocab = Tokenizer::from_tiktoken(rank_file(&ranks).as_bytes(), None)?.to_gguf()?;
     if family == Family::Glm40414 {

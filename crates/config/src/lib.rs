@@ -1,0 +1,19 @@
+//! What a model's files say of it beside its weights, read in one place: which generation it is ([`Evidence`]), what ends
+//! its answers, how it is sampled, its chat template ([`Configuration`]).
+//!
+//! The files are input from strangers: [`file`] reads them bounded and only if they are files. Nothing here knows
+//! tensors, tokens or text; of a GGUF its keys come in as plain values ([`GgufValues`]).
+#![forbid(unsafe_code)]
+
+mod configuration;
+mod error;
+mod evidence;
+mod family;
+pub mod file;
+mod sampling;
+
+pub use configuration::{Configuration, GgufValues};
+pub use error::FileError;
+pub use evidence::{Decision, Evidence};
+pub use family::Family;
+pub use sampling::{GGUF_SAMPLING, SamplingDefaults, shortest_decimal};
