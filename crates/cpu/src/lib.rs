@@ -23,5 +23,3 @@ mod topology;
 pub use device::{CpuDevice, CpuError, CpuOptions};
 pub use isa::{Isa, IsaError};
 pub use limits::Limits;
-pub use pool::{MAX_THREADS, Pool};
-pub use topology::{Core, Placement, Topology};

@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// More threads than this are never started.
-pub const MAX_THREADS: usize = 1024;
+pub(crate) const MAX_THREADS: usize = 1024;
 
 /// How long a worker spins before it parks: longer than the pause between two steps of a generation (sampling), so
 /// that a whole generation runs without waking a sleeping thread, which takes 60 us and more.
@@ -33,7 +33,7 @@ type Task = &'static (dyn Fn(usize) + Sync);
 /// A fixed set of threads that run a task together.
 ///
 /// It is `Send` but not `Sync`: a task cannot start another task on the pool that runs it.
-pub struct Pool {
+pub(crate) struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     pinned: bool,
@@ -73,7 +73,7 @@ unsafe impl Sync for Shared {}
 impl Pool {
     /// Starts `threads - 1` workers, each pinned to a core of its own where the system allows that and no other pool
     /// of the process has done it. Fewer when the system refuses to start them: see [`Pool::threads`].
-    pub fn new(threads: usize) -> Pool {
+    pub(crate) fn new(threads: usize) -> Pool {
         let threads = threads.clamp(1, MAX_THREADS);
         let topology = Topology::detect();
         let placement = topology.placement(threads);
@@ -104,7 +104,7 @@ impl Pool {
     }
 
     /// How many threads run a task, the caller's included.
-    pub fn threads(&self) -> usize {
+    pub(crate) fn threads(&self) -> usize {
         self.workers.len() + 1
     }
 
@@ -113,7 +113,7 @@ impl Pool {
     ///
     /// # Panics
     /// When a task panicked, with its payload, after all threads have come to their end.
-    pub fn run(&self, task: &(dyn Fn(usize) + Sync)) {
+    pub(crate) fn run(&self, task: &(dyn Fn(usize) + Sync)) {
         if self.workers.is_empty() {
             return task(0);
         }

@@ -9,32 +9,32 @@ use std::path::Path;
 
 /// The processors that the process may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Topology {
+pub(crate) struct Topology {
     /// Physical cores, ascending by node and first processor.
-    pub cores: Vec<Core>,
+    pub(crate) cores: Vec<Core>,
 }
 
 /// A physical core.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Core {
+pub(crate) struct Core {
     /// Memory node that it is nearest to.
-    pub node: usize,
+    pub(crate) node: usize,
     /// Its processors (hardware threads), ascending.
-    pub cpus: Vec<usize>,
+    pub(crate) cpus: Vec<usize>,
 }
 
 /// Where a thread goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placement {
+pub(crate) struct Placement {
     /// The processor.
-    pub cpu: usize,
+    pub(crate) cpu: usize,
     /// Its memory node: what the thread reads most should lie there.
-    pub node: usize,
+    pub(crate) node: usize,
 }
 
 impl Topology {
     /// The machine this runs on.
-    pub fn detect() -> Topology {
+    pub(crate) fn detect() -> Topology {
         let available = std::thread::available_parallelism().map_or(1, |n| n.get());
         let allowed = os::allowed_cpus().unwrap_or_else(|| (0..available).collect());
         Topology::read(Path::new("/sys/devices/system"), &allowed)
@@ -42,7 +42,7 @@ impl Topology {
 
     /// Reads a description in the form of Linux' `/sys/devices/system`, keeping only processors in `allowed`.
     /// What the description does not say is taken as: no siblings, node 0.
-    pub fn read(system: &Path, allowed: &[usize]) -> Topology {
+    pub(crate) fn read(system: &Path, allowed: &[usize]) -> Topology {
         let list = |path: String| {
             std::fs::read_to_string(system.join(path)).ok().and_then(|text| parse_cpu_list(&text))
         };
@@ -65,13 +65,13 @@ impl Topology {
     }
 
     /// Number of processors.
-    pub fn cpus(&self) -> usize {
+    pub(crate) fn cpus(&self) -> usize {
         self.cores.iter().map(|core| core.cpus.len()).sum()
     }
 
     /// How many threads to start when nobody says: one per physical core, but no more than the process may keep busy
     /// (a container's quota).
-    pub fn default_threads(&self) -> usize {
+    pub(crate) fn default_threads(&self) -> usize {
         let available = std::thread::available_parallelism().map_or(1, |n| n.get());
         self.cores.len().clamp(1, available)
     }
@@ -80,7 +80,7 @@ impl Topology {
     /// same order; fewer when there are fewer processors. Threads next to each other are on the same node, so that a
     /// contiguous run of a matrix's rows belongs to one node. Where the cores of all nodes are not needed, the fewest
     /// nodes are used.
-    pub fn placement(&self, threads: usize) -> Vec<Placement> {
+    pub(crate) fn placement(&self, threads: usize) -> Vec<Placement> {
         let most = self.cores.iter().map(|core| core.cpus.len()).max().unwrap_or(0);
         let mut places: Vec<Placement> = (0..most)
             .flat_map(|turn| {

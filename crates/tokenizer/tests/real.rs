@@ -1,13 +1,13 @@
 //! Every published tokenizer against the reference libraries' vectors, where the shared folder is present.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "these are tests")]
 
-mod vectors;
+mod support;
 
 use std::path::Path;
 
 use glimmer_tokenizer::{Kind, Tokenizer};
 use serde_json::Value;
-use vectors::{check, check_gguf, ids_of, read, read_json, shared};
+use support::{check, check_gguf, ids_of, read, read_json, shared};
 
 fn load(shared: &Path, name: &str) -> Tokenizer {
     Tokenizer::from_dir(&shared.join(name)).unwrap()

@@ -1,12 +1,12 @@
 //! Every format against the reference libraries' vectors, on small vocabularies that are part of the repository.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
-mod vectors;
+mod support;
 
 use std::path::{Path, PathBuf};
 
 use glimmer_tokenizer::{CHATGLM3_SPECIAL_TOKENS, Kind, Tokenizer};
-use vectors::{check, check_gguf, read};
+use support::{check, check_gguf, read};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)

@@ -8,6 +8,7 @@ use crate::isa::{Isa, RUNS};
 use crate::lanes::{Lanes, Portable, Proof, Register};
 use crate::memory::Arena;
 use crate::pool::Pool;
+use glimmer_device_suite::rig::Random;
 use glimmer_tensor::quant::decode_matrix_rows;
 use glimmer_tensor::{Compute, DType, MatrixUse, MatrixView};
 use half::f16;
@@ -15,28 +16,9 @@ use proptest::prelude::*;
 use std::ops::Range;
 use std::sync::Mutex;
 
-/// Numbers that look random (splitmix64).
-#[derive(Clone)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    /// In -1..1.
-    fn uniform(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-
-    /// About normal, of variance 1.
-    fn normal(&mut self) -> f32 {
-        (0..12).map(|_| self.uniform()).sum::<f32>() / 2.0
-    }
+/// In -1..1.
+fn uniform(random: &mut Random) -> f32 {
+    (random.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
 }
 
 /// A matrix that owns its bytes.
@@ -52,7 +34,7 @@ impl Owned {
     /// Random bits, with scales of a decent size.
     fn random(dtype: DType, rows: usize, cols: usize, random: &mut Random) -> Self {
         let bytes = dtype.bytes_for(cols).unwrap() * rows;
-        let mut data: Vec<u8> = (0..bytes).map(|_| random.next() as u8).collect();
+        let mut data: Vec<u8> = (0..bytes).map(|_| random.bits() as u8).collect();
         let fields: &[usize] = match dtype {
             DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::IQ4_NL | DType::IQ4_XS => &[0],
             DType::Q4_1 | DType::Q5_1 | DType::Q4_K | DType::Q5_K => &[0, 2],
@@ -61,7 +43,7 @@ impl Owned {
             DType::Q6_K => &[208],
             _ => &[],
         };
-        let mut half = || f16::from_f32(random.uniform() / 64.0).to_le_bytes();
+        let mut half = || f16::from_f32(uniform(random) / 64.0).to_le_bytes();
         for block in data.chunks_exact_mut(dtype.block_bytes()) {
             for &at in fields {
                 block[at..at + 2].copy_from_slice(&half());
@@ -315,7 +297,7 @@ fn what_is_not_finite_stays_so() {
             for compute in [Compute::F32, Compute::Auto] {
                 for (m, bad) in [(1, f32::NAN), (3, f32::INFINITY), (11, f32::NEG_INFINITY)] {
                     let mut x = activations(0, m, cols, random);
-                    let at = random.next() as usize % x.len();
+                    let at = random.bits() as usize % x.len();
                     x[at] = bad;
                     let out = product(proof, &pool, compute, &x, m, &packed, Finish::Store);
                     for (r, out) in out.chunks_exact(20).enumerate() {
@@ -415,7 +397,7 @@ proptest! {
         for proof in proofs() {
             for compute in [Compute::F32, Compute::Auto] {
                 let together = bits(proof, threads, compute, &x, 0..m, &packed);
-                let first = random.next() as usize % m;
+                let first = random.bits() as usize % m;
                 let some = bits(proof, 2, compute, &x, first..m, &packed);
                 prop_assert_eq!(&together[first..], &some[..], "{:?} {:?}", proof, compute);
                 let alone = bits(proof, 1, compute, &x, first..first + 1, &packed);

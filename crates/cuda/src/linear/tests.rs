@@ -2,29 +2,9 @@
 
 use super::*;
 use crate::emulated::Emulated;
+use glimmer_device_suite::rig::Random;
 use glimmer_tensor::{MatrixView, quant};
 use half::{bf16, f16};
-
-/// Numbers that are the same in every run (SplitMix64; Steele et al., 2014).
-struct Random(u64);
-
-impl Random {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn normal(&mut self) -> f32 {
-        (0..12).map(|_| (self.bits() >> 40) as f32 / (1u64 << 24) as f32).sum::<f32>() - 6.0
-    }
-
-    fn normals(&mut self, n: usize) -> Vec<f32> {
-        (0..n).map(|_| self.normal()).collect()
-    }
-}
 
 /// Any bits at all, but for the scales, which have a sane size and either sign.
 struct Matrix {
