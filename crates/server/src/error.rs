@@ -196,7 +196,7 @@ impl ApiError {
 }
 
 /// A name as typed by a stranger, of a length that can be shown.
-fn shortened(name: &str) -> String {
+pub(crate) fn shortened(name: &str) -> String {
     let mut shown: String = name.chars().take(100).collect();
     if shown.len() < name.len() {
         shown.push('…');

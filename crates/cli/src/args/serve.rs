@@ -168,7 +168,9 @@ impl ServedArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A line of the input is {\"custom_id\", \"method\": \"POST\", \"url\": \"/v1/chat/completions\", \"body\"}; a line of the output \
-holds custom_id and response. The same command again goes on where it was stopped. Exit status 1 when a request had no good \
+holds custom_id and response. The same command again goes on where it was stopped and asks again what had no good answer; of \
+several answers to one custom_id in the output the last one counts. A line that is no JSON object is answered by an error; \
+any other mistake in the form of a request is found before anything is computed. Exit status 1 while a request has no good \
 answer.
 
 Examples:
@@ -182,6 +184,10 @@ pub(crate) struct BatchArgs {
     /// The file of answers, to which those are added that it lacks
     #[arg(long, short = 'o', value_name = "FILE")]
     pub(crate) output: PathBuf,
+
+    /// Leave requests that were answered by an error as they are
+    #[arg(long)]
+    pub(crate) keep_failures: bool,
 
     /// A directory in Hugging Face layout, a .gguf file, or `demo`; may be given several times
     #[arg(long, short = 'm', value_name = "MODEL", default_value = glimmer::DEMO)]

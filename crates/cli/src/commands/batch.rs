@@ -12,7 +12,7 @@ pub(crate) fn run(args: &BatchArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let names = names(&args.model, &args.served)?;
     let options = Options { any_model: args.any_model, ..Options::for_batch() };
     // What is wrong with the files is known before a model is loaded.
-    let batch = Batch::open(&args.input, &args.output, options.limits.body)?;
+    let batch = Batch::open(&args.input, &args.output, options.limits.body, args.keep_failures)?;
     let registry = open(&args.model, names, &args.served, &args.device, terminal)?;
     let bar = terminal.steps_bar("answering", batch.remaining() as u64);
     // As many as are computed, and as many again so that none of those waits for the next.
@@ -21,12 +21,13 @@ pub(crate) fn run(args: &BatchArgs, terminal: &Terminal) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let before = if summary.before > 0 { format!(", {} before", summary.before) } else { String::new() };
     terminal.note(&format!("{} requests answered{before}", summary.answered));
-    if summary.failed > 0 {
+    let failed = summary.failed + summary.kept_failures;
+    if failed > 0 {
+        let all = summary.answered + summary.kept_failures;
+        let output = args.output.display();
+        let again = if args.keep_failures { "without --keep-failures" } else { "the same command" };
         bail!(
-            "{} of {} requests have no good answer; {} says why",
-            summary.failed,
-            summary.answered,
-            args.output.display()
+            "{failed} of {all} requests have no good answer; {output} says why, and {again} asks them again"
         );
     }
     Ok(())

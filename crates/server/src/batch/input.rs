@@ -1,0 +1,125 @@
+//! A batch's input: what each line asks for.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::error::{ServerError, shortened};
+
+/// Where a batch's requests may go.
+const PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"];
+
+/// What the beginning of a file says of its encoding, in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What an answer belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Name {
+    /// The request with this `custom_id`.
+    Request(String),
+    /// A line that holds no request, by its number from 1.
+    Line(usize),
+}
+
+/// A line of the input.
+pub(super) struct Line {
+    pub(super) name: Name,
+    /// The request, or why there is none.
+    pub(super) request: Result<Request, String>,
+}
+
+/// What is asked of which path.
+pub(super) struct Request {
+    pub(super) url: String,
+    pub(super) body: Value,
+}
+
+/// Reads the lines of a file. One that holds no JSON object is an error of its own and holds nobody up; a request that
+/// is wrong in form is found before anything is computed.
+///
+/// # Errors
+/// [`ServerError::File`] with the line, also where no line at all holds a request.
+pub(super) fn read(path: &Path, longest: usize) -> Result<Vec<Line>, ServerError> {
+    let fault = |what: String| ServerError::File { path: path.display().to_string(), what };
+    let file = File::open(path).map_err(|e| fault(e.to_string()))?;
+    let mut lines = Vec::new();
+    let mut names = HashSet::new();
+    for_each_line(BufReader::new(file), longest, &mut |number, text| {
+        let line = Line::parse(number, text)?;
+        if !names.insert(line.name.clone()) {
+            let Name::Request(id) = &line.name else { return Ok(()) };
+            return Err(format!("the custom_id {:?} was there before", shortened(id)));
+        }
+        lines.push(line);
+        Ok(())
+    })
+    .map_err(|(number, what)| fault(format!("line {number}: {what}")))?;
+    match lines.first() {
+        Some(Line { name: Name::Line(number), request: Err(what) })
+            if lines.iter().all(|line| line.request.is_err()) =>
+        {
+            Err(fault(format!("line {number}: {what}; no line holds a request")))
+        }
+        _ => Ok(lines),
+    }
+}
+
+impl Line {
+    fn parse(number: usize, text: &[u8]) -> Result<Self, String> {
+        let none = |what: String| Ok(Line { name: Name::Line(number), request: Err(what) });
+        let mut fields = match serde_json::from_slice(text) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) => return none("a request is a JSON object".to_owned()),
+            Err(error) => return none(format!("a request is a JSON object: {error}")),
+        };
+        let mut string = |name: &str| match fields.remove(name) {
+            Some(Value::String(text)) => Ok(text),
+            _ => Err(format!("`{name}` is to be a string")),
+        };
+        let (id, method, url) = (string("custom_id")?, string("method")?, string("url")?);
+        if method != "POST" {
+            return Err(format!("the method is to be POST and not {:?}", shortened(&method)));
+        }
+        if !PATHS.contains(&url.as_str()) {
+            return Err(format!("the url is to be one of {}", PATHS.join(", ")));
+        }
+        match fields.remove("body") {
+            Some(Value::Object(body)) if body.get("stream") == Some(&Value::Bool(true)) => {
+                Err("a batch has no streams".to_owned())
+            }
+            Some(body @ Value::Object(_)) => {
+                Ok(Line { name: Name::Request(id), request: Ok(Request { url, body }) })
+            }
+            _ => Err("`body` is to be an object".to_owned()),
+        }
+    }
+}
+
+/// Hands over the lines that are not empty, with their numbers from 1. An error comes with the number of its line.
+fn for_each_line(
+    mut reader: impl BufRead,
+    longest: usize,
+    each: &mut dyn FnMut(usize, &[u8]) -> Result<(), String>,
+) -> Result<(), (usize, String)> {
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let limit = longest as u64 + 1;
+        let read = reader.by_ref().take(limit).read_until(b'\n', &mut line);
+        let read = read.map_err(|e| (number, e.to_string()))?;
+        if read as u64 == limit && line.last() != Some(&b'\n') {
+            return Err((number, format!("the line has more than {longest} bytes")));
+        }
+        if read == 0 {
+            break;
+        }
+        let text = if number == 1 { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line) } else { &line };
+        if !text.trim_ascii().is_empty() {
+            each(number, text).map_err(|what| (number, what))?;
+        }
+    }
+    Ok(())
+}
