@@ -27,4 +27,4 @@ mod strided;
 pub use checkpoint::{Checkpoint, Kind, TensorInfo, TensorView};
 pub use entry::Entry;
 pub use error::{CheckpointError, Damage, Fault};
-pub use output::NewTensor;
+pub use output::{NewTensor, OutputFile};

@@ -1,11 +1,12 @@
 //! Writing so that a file or directory appears whole or not at all.
 //!
 //! Everything is written under a temporary name beside the target, made durable, and renamed at the end. Dropping a
-//! writer before that removes what it wrote; the target is never touched before it is complete.
+//! writer before that removes what it wrote; the target is never touched before it is complete. Only what is no regular
+//! file, such as a pipe or a device, is written into as it is.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -34,12 +35,112 @@ impl NewTensor {
     }
 }
 
-/// A file of which header and layout are known before the tensors' bytes come, in any order.
-pub(crate) struct TensorFile {
+/// A file that is being written. A new or a regular one appears under its name when it is complete; a link leads to the
+/// file that it names. A pipe or a device is written into, from the first byte on.
+pub struct OutputFile {
     // Before `temporary`, so that it is closed when the temporary file is removed.
     file: BufWriter<File>,
-    temporary: Temporary,
+    /// None where the target itself is written into.
+    temporary: Option<Temporary>,
+    target: PathBuf,
     position: u64,
+}
+
+impl OutputFile {
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Exists`] where a directory lies; when nothing can be written there.
+    pub fn create(path: &Path) -> Result<Self, CheckpointError> {
+        const BUFFER: usize = 1 << 18;
+        let io = |error| CheckpointError::io(path, error);
+        let there = std::fs::metadata(path).ok();
+        let (file, temporary) = match &there {
+            Some(there) if there.is_dir() => return Err(CheckpointError::Exists { path: path.to_owned() }),
+            Some(there) if !there.is_file() => (OpenOptions::new().write(true).open(path).map_err(io)?, None),
+            _ => {
+                let (temporary, file) = Temporary::beside(&end_of_links(path).map_err(io)?, |temporary| {
+                    OpenOptions::new().write(true).create_new(true).open(temporary)
+                })?;
+                if let Some(there) = there {
+                    // Who may read the old file may read the new one, and nobody else.
+                    file.set_permissions(there.permissions()).map_err(io)?;
+                }
+                (file, Some(temporary))
+            }
+        };
+        let file = BufWriter::with_capacity(BUFFER, file);
+        Ok(OutputFile { file, temporary, target: path.to_owned(), position: 0 })
+    }
+
+    /// The path as given.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Goes to a place to write on from. Where there is no going back, what lies between is filled with zeros.
+    fn seek(&mut self, position: u64) -> io::Result<()> {
+        if self.temporary.is_some() {
+            self.file.seek(SeekFrom::Start(position))?;
+        } else {
+            let zeros = position.checked_sub(self.position).ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::NotSeekable,
+                    "not a regular file, and it cannot be written in order",
+                )
+            })?;
+            io::copy(&mut io::Read::take(io::repeat(0), zeros), &mut self.file)?;
+        }
+        self.position = position;
+        Ok(())
+    }
+
+    /// Makes the file durable and gives it its name.
+    ///
+    /// # Errors
+    /// When the last bytes cannot be written or the name cannot be given.
+    pub fn finish(mut self) -> Result<(), CheckpointError> {
+        let io = |error| CheckpointError::io(&self.target, error);
+        self.file.flush().map_err(io)?;
+        if let Some(temporary) = self.temporary {
+            self.file.get_ref().sync_all().map_err(io)?;
+            drop(self.file);
+            temporary.rename()?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for OutputFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.position += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Where a path leads when all its links are followed, to a file that need not exist.
+fn end_of_links(path: &Path) -> io::Result<PathBuf> {
+    // As many as Linux follows.
+    const MOST: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST {
+        match std::fs::read_link(&path) {
+            Ok(to) => path = path.parent().unwrap_or(Path::new("")).join(to),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many links"))
+}
+
+/// A file of which header and layout are known before the tensors' bytes come, in any order.
+pub(crate) struct TensorFile {
+    file: OutputFile,
+    len: u64,
     slots: Vec<Slot>,
     by_name: HashMap<String, usize>,
 }
@@ -66,28 +167,20 @@ impl TensorFile {
         slots: Vec<Slot>,
         len: u64,
     ) -> Result<Self, CheckpointError> {
-        const BUFFER: usize = 1 << 18;
         let mut by_name = HashMap::with_capacity(slots.len());
         for (at, slot) in slots.iter().enumerate() {
             if by_name.insert(slot.name.clone(), at).is_some() {
                 return Err(unwritable(path, &slot.name, "the name occurs twice".to_owned()));
             }
         }
-        if path.is_dir() {
-            return Err(CheckpointError::Exists { path: path.to_owned() });
-        }
-        let (temporary, file) = Temporary::beside(path, |temporary| {
-            OpenOptions::new().write(true).create_new(true).open(temporary)
-        })?;
-        let mut file = BufWriter::with_capacity(BUFFER, file);
-        let begun = file.get_ref().set_len(len).and_then(|()| file.write_all(header));
-        begun.map_err(|e| CheckpointError::io(path, e))?;
-        Ok(TensorFile { file, temporary, position: header.len() as u64, slots, by_name })
+        let mut file = OutputFile::create(path)?;
+        file.write_all(header).map_err(|e| CheckpointError::io(path, e))?;
+        Ok(TensorFile { file, len, slots, by_name })
     }
 
     /// Appends bytes to a tensor.
     pub(crate) fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
-        let target = &self.temporary.target;
+        let target = self.file.target();
         let Some(&at) = self.by_name.get(name) else {
             return Err(unwritable(target, name, "it was not announced".to_owned()));
         };
@@ -98,26 +191,28 @@ impl TensorFile {
             return Err(unwritable(target, name, what));
         }
         let position = slot.offset + slot.written;
-        if position != self.position {
-            self.file.seek(SeekFrom::Start(position)).map_err(|e| CheckpointError::io(target, e))?;
-        }
-        self.file.write_all(bytes).map_err(|e| CheckpointError::io(target, e))?;
         slot.written += bytes.len() as u64;
-        self.position = position + bytes.len() as u64;
-        Ok(())
+        self.write_at(position, bytes)
+    }
+
+    fn write_at(&mut self, position: u64, bytes: &[u8]) -> Result<(), CheckpointError> {
+        let there = if position == self.file.position { Ok(()) } else { self.file.seek(position) };
+        there
+            .and_then(|()| self.file.write_all(bytes))
+            .map_err(|e| CheckpointError::io(self.file.target(), e))
     }
 
     /// Makes the file durable and gives it its name.
-    pub(crate) fn finish(self) -> Result<(), CheckpointError> {
-        let TensorFile { mut file, temporary, slots, .. } = self;
-        if let Some(slot) = slots.iter().find(|slot| slot.written < slot.bytes) {
+    pub(crate) fn finish(mut self) -> Result<(), CheckpointError> {
+        if let Some(slot) = self.slots.iter().find(|slot| slot.written < slot.bytes) {
             let what = format!("only {} of its {} bytes were given", slot.written, slot.bytes);
-            return Err(unwritable(&temporary.target, &slot.name, what));
+            return Err(unwritable(self.file.target(), &slot.name, what));
         }
-        let flushed = file.flush().and_then(|()| file.get_ref().sync_all());
-        flushed.map_err(|e| CheckpointError::io(&temporary.target, e))?;
-        drop(file);
-        temporary.rename()
+        let end = self.slots.iter().map(|slot| slot.offset + slot.bytes).max().unwrap_or(0);
+        if end.max(self.file.position) < self.len {
+            self.write_at(self.len - 1, &[0])?;
+        }
+        self.file.finish()
     }
 }
 

@@ -27,7 +27,15 @@ const RELATIVE_TOLERANCE: f32 = 1e-4;
 /// Compares, or makes the file to compare with.
 pub(crate) fn run(args: &VerifyArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let files = files(&args.model, None)?;
-    let path = args.golden.clone().unwrap_or_else(|| files.source().directory().join(golden::FILE_NAME));
+    let path = match &args.golden {
+        Some(path) => path.clone(),
+        None if files.source().is_demo() => {
+            bail!(
+                "demo is inside this program, so that no file of answers lies beside it; name one with --golden"
+            )
+        }
+        None => files.source().directory().join(golden::FILE_NAME),
+    };
     if args.make { make(args, &files, &path, terminal) } else { compare(args, &files, &path, terminal) }
 }
 
@@ -98,7 +106,7 @@ fn compare(args: &VerifyArgs, files: &ModelFiles, path: &Path, terminal: &Termin
 fn make(args: &VerifyArgs, files: &ModelFiles, path: &Path, terminal: &Terminal) -> anyhow::Result<()> {
     let spec = spec(files, terminal)?;
     ensure!(
-        !path.exists(),
+        !path.is_file() && !path.is_dir(),
         "{}: already exists; remove it first, or name another with --golden",
         path.display()
     );

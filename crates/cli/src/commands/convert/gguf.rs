@@ -13,7 +13,7 @@ use crate::args::ConvertArgs;
 /// Writes the file, under its name when it is complete.
 pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
     let path = &args.output;
-    ensure!(args.force || !path.exists(), "{}: exists; --force replaces it", path.display());
+    ensure!(args.force || !path.is_file(), "{}: exists; --force replaces it", path.display());
     let types = args.types.unwrap_or(WeightTypes::Stored);
     let (tensors, unused) = outgoing(job.checkpoint, job.understood, TensorNaming::Gguf)?;
     job.warn_of_unused(&unused);

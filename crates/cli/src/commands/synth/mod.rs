@@ -81,7 +81,7 @@ impl Job<'_> {
     /// Answers the bytes of all tensors.
     fn write_gguf(&self) -> anyhow::Result<u64> {
         let (path, spec) = (&self.args.output, &self.understood.spec);
-        ensure!(self.args.force || !path.exists(), "{}: exists; --force replaces it", path.display());
+        ensure!(self.args.force || !path.is_file(), "{}: exists; --force replaces it", path.display());
         let types = self.args.types.unwrap_or(WeightTypes::Mix(Mix::Q4_K_M));
         if let WeightTypes::One(DType::RowI8 | DType::RowI4) = types {
             bail!(WrongUsage(
