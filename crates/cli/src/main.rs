@@ -16,7 +16,7 @@ mod random;
 mod sampling;
 mod terminal;
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
@@ -25,8 +25,10 @@ use args::{CommandLine, Verb};
 use terminal::Terminal;
 
 fn main() -> ExitCode {
-    let matches = args::command().get_matches();
-    let command_line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let command_line = args::command()
+        .try_get_matches()
+        .and_then(|matches| CommandLine::from_arg_matches(&matches))
+        .unwrap_or_else(|error| refuse(&error));
     let terminal = Terminal::new(command_line.quiet);
     match dispatch(&command_line.verb, &terminal) {
         Ok(()) => ExitCode::SUCCESS,
@@ -36,6 +38,23 @@ fn main() -> ExitCode {
             ExitCode::from(if error.is::<WrongUsage>() { 2 } else { 1 })
         }
     }
+}
+
+/// Says what is wrong with the command line (or shows the help that it asks for), and ends the program. What clap
+/// quotes may be of any length.
+fn refuse(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    let is_list = |line: &str| line.trim_start().starts_with("[possible values: ");
+    let short: Vec<_> = text
+        .lines()
+        .map(|line| if is_list(line) { line.into() } else { terminal::shortened(line) })
+        .collect();
+    if !error.use_stderr() || short.iter().zip(text.lines()).all(|(short, line)| short == line) {
+        error.exit();
+    }
+    // There is nobody to tell if this fails.
+    drop(writeln!(io::stderr().lock(), "{}", short.join("\n")));
+    std::process::exit(error.exit_code())
 }
 
 fn dispatch(verb: &Verb, terminal: &Terminal) -> anyhow::Result<()> {

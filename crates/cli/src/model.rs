@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use glimmer::{Compute, OpenDevice};
 use glimmer::{
-    ContextLength, DecoderSpec, Error, Family, Known, Local, Model, ModelFiles, Progress, Resolver,
+    ContextLength, DecoderSpec, Error, Family, Known, Local, Model, ModelFiles, Progress, Resolver, Source,
 };
 use indicatif::ProgressBar;
 use serde_json::Value;
@@ -20,12 +20,27 @@ pub(crate) const DEMO_LABEL: &str = "this is the demo model: very small, made to
 /// The files of the model that was named.
 pub(crate) fn files(args: &ModelArgs, chat_format: Option<Family>) -> anyhow::Result<ModelFiles> {
     let known = Known { family: args.family, chat_format };
-    Ok(ModelFiles::new(Local.resolve(&args.path)?, known))
+    Ok(ModelFiles::new(source(&args.path)?, known))
 }
 
 /// The files of a model of which only the tokenizer is wanted.
 pub(crate) fn files_at(path: &Path) -> anyhow::Result<ModelFiles> {
-    Ok(ModelFiles::new(Local.resolve(path)?, Known::default()))
+    Ok(ModelFiles::new(source(path)?, Known::default()))
+}
+
+/// The place of the model that was named; where there is none, what a model is and how to get one.
+pub(crate) fn source(name: &Path) -> anyhow::Result<Source> {
+    let source = Local.resolve(name)?;
+    if let Source::Path(path) = &source
+        && !path.try_exists().unwrap_or(true)
+    {
+        bail!(
+            "{}: no such file or directory; MODEL is a directory in Hugging Face layout, a .gguf file, or `demo`; \
+             `hf download zai-org/glm-edge-1.5b-chat --local-dir glm-edge-1.5b-chat` gets one",
+            path.display()
+        );
+    }
+    Ok(source)
 }
 
 /// The decoder's facts, and a warning of whatever is odd about the configuration.

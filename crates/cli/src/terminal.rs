@@ -1,5 +1,6 @@
 //! What people see beside the results: warnings, notes, progress. All of it on standard error, a line each.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -145,5 +146,37 @@ impl Drop for EchoOff {
 /// One line on standard error, whatever the message holds. There is nobody to tell if that fails.
 fn line(kind: &str, message: &str) {
     let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    drop(writeln!(io::stderr().lock(), "{kind}: {message}"));
+    drop(writeln!(io::stderr().lock(), "{}", shortened(&format!("{kind}: {message}"))));
+}
+
+/// The most characters of a line that says what is wrong.
+const LONGEST: usize = 300;
+
+/// The beginning and the end of a line that is longer than anybody reads: what is wrong mostly stands there, and what is
+/// quoted between.
+pub(crate) fn shortened(line: &str) -> Cow<'_, str> {
+    const GAP: &str = " ... ";
+    const HALF: usize = (LONGEST - GAP.len()) / 2;
+    if line.chars().count() <= LONGEST {
+        return Cow::Borrowed(line);
+    }
+    let at = |number: Option<(usize, char)>| number.map_or(0, |(at, _)| at);
+    let (begin, end) = (at(line.char_indices().nth(HALF)), at(line.char_indices().nth_back(HALF - 1)));
+    Cow::Owned([&line[..begin], GAP, &line[end..]].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_keep_both_ends() {
+        for line in [String::new(), "a".repeat(300), "名".repeat(300)] {
+            assert_eq!(shortened(&line), line);
+        }
+        let long = format!("error: {} is wrong", "名a".repeat(1_000_000));
+        let short = shortened(&long);
+        assert!(short.starts_with("error: 名a") && short.ends_with("名a is wrong"), "{short}");
+        assert!((299..=300).contains(&short.chars().count()));
+    }
 }

@@ -1,12 +1,13 @@
 //! Flags of the verbs that answer: `chat` and `run`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use glimmer::{ContextLength, Family};
 
 use super::values::{
-    Ids, above_zero, chat_format, context_length, finite, from_zero, logit_bias, one_of, share, top_p,
+    Ids, above_zero, chat_format, context_length, finite, from_zero, is_like_published, logit_bias, one_of,
+    share, top_p,
 };
 use super::{DeviceArgs, ModelArgs};
 
@@ -139,14 +140,21 @@ With --json the answer is one JSON object with text, reasoning and tool calls, w
 sampling that was used.
 
 Examples:
+  glimmer run 'What is a tide?'
   glimmer run glm-4-9b-chat 'What is a tide?'
   glimmer run glm-4-9b-chat.Q4_K_M.gguf --system 'Answer like a sailor.' < question.txt
   glimmer run glm-4-9b --raw 'Once upon a time' --max-tokens 100 --temperature 0.8
   glimmer run demo 'What can you do?' --json | jq .usage
   glimmer run glm-4-9b-chat --ids 151331,151333,151336,198,109377,151337 --print-ids")]
 pub(crate) struct RunArgs {
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    /// A directory in Hugging Face layout, a .gguf file, or `demo` [default: demo, also where the only argument is no
+    /// model: it is PROMPT then]
+    #[arg(value_name = "MODEL")]
+    pub(crate) path: Option<PathBuf>,
+
+    /// The model's generation, where its files leave it open or are wrong
+    #[arg(long, value_name = "NAME", value_parser = one_of(Family::NAMES))]
+    pub(crate) family: Option<Family>,
 
     /// What to answer: one user message, or with --raw the text to continue. `-`, and nothing, read it from
     /// standard input, less one line break at its end
@@ -202,4 +210,44 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
+}
+
+impl RunArgs {
+    /// The model and the prompt that were meant: a lone argument that names no model is a prompt for the demo.
+    pub(crate) fn meant(&self) -> (ModelArgs, Option<&str>) {
+        let model = |path: &Path| ModelArgs { path: path.to_owned(), family: self.family };
+        let (path, prompt) = (self.path.as_deref(), self.prompt.as_deref());
+        let lone = path.and_then(Path::to_str).filter(|_| prompt.is_none() && self.ids.is_none());
+        match lone {
+            Some(text) if !names_model(text) => (model(Path::new(glimmer::DEMO)), Some(text)),
+            _ => (model(path.unwrap_or(Path::new(glimmer::DEMO))), prompt),
+        }
+    }
+}
+
+/// Whether this is the demo's name, a path, or looks like one of a model that is not there.
+fn names_model(text: &str) -> bool {
+    if text == glimmer::DEMO || Path::new(text).exists() {
+        return true;
+    }
+    let lower = text.to_lowercase();
+    let has = |endings: &[&str]| endings.iter().any(|ending| lower.ends_with(ending));
+    let looks = lower.contains('/') || has(&[".gguf", ".safetensors", ".bin"]) || is_like_published(&lower);
+    looks && !text.contains(char::is_whitespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_model;
+
+    #[test]
+    fn questions_are_no_models() {
+        for question in ["Hello", "What is a tide?", "1/2 or 2/3?", "你好", "glm-4 is what?", "", "-", "Hi."]
+        {
+            assert!(!names_model(question), "{question:?}");
+        }
+        for model in ["demo", "src", "glm-4-9b-chat", "GLM-4.7-Flash", "chatglm3-6b", "./x", "m.Q4_K.gguf"] {
+            assert!(names_model(model), "{model:?}");
+        }
+    }
 }

@@ -95,6 +95,12 @@ pub(super) fn published_name() -> impl TypedValueParser<Value = &'static str> {
     })
 }
 
+/// Whether a name begins as one of a published model does, such as `glm-` or `chatglm3-`.
+pub(super) fn is_like_published(name: &str) -> bool {
+    let series = published_names().filter_map(|name| name.split_inclusive('-').next());
+    series.into_iter().any(|series| name.starts_with(series))
+}
+
 /// A number of tokens that memory can hold at all.
 pub(super) fn tokens() -> impl TypedValueParser<Value = usize> {
     clap::value_parser!(u32).range(..=1 << 24).map(|n| n as usize)

@@ -20,9 +20,11 @@ use crate::{input, output};
 /// Generates and prints.
 pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let start = Instant::now();
-    let files = files(&args.model, args.chat_format)?;
+    let (model, typed) = args.meant();
+    let is_lone_prompt = typed.is_some() && args.prompt.is_none();
+    let files = files(&model, args.chat_format)?;
     // Whatever is wrong with the prompt is known before any weight is read.
-    let prompt = prompt(args, &files)?;
+    let prompt = prompt(args, typed, &files)?;
     let spec = spec(&files, terminal)?;
     check_ids(&prompt.ids, spec)?;
     let context = context(args.ctx, spec, terminal);
@@ -37,7 +39,8 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let device = device(&args.device, Compute::Auto, terminal)?;
     let engine = load(&files, device, terminal)?.start(&limits)?;
     if files.source().is_demo() {
-        terminal.note(DEMO_LABEL);
+        let advice = if is_lone_prompt { "; `glimmer run MODEL PROMPT` asks another" } else { "" };
+        terminal.note(&format!("{DEMO_LABEL}{advice}"));
     }
     let mut params = GenerationParams {
         max_tokens: args.sampling.max_tokens,
@@ -64,7 +67,7 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
 }
 
 /// What is to be continued.
-fn prompt(args: &RunArgs, files: &ModelFiles) -> anyhow::Result<Prompt> {
+fn prompt(args: &RunArgs, typed: Option<&str>, files: &ModelFiles) -> anyhow::Result<Prompt> {
     let prompt = match &args.ids {
         Some(ids) => {
             // Ids in, ids out: the model may well come without a tokenizer.
@@ -74,7 +77,7 @@ fn prompt(args: &RunArgs, files: &ModelFiles) -> anyhow::Result<Prompt> {
             Prompt::of_ids(input::ids(ids)?)
         }
         None => {
-            let typed = prompt_text(args)?;
+            let typed = prompt_text(typed)?;
             ensure!(!typed.is_empty(), "the prompt is empty");
             files.tokenizer()?;
             let text = ModelText::read(files)?;
@@ -98,10 +101,9 @@ fn prompt(args: &RunArgs, files: &ModelFiles) -> anyhow::Result<Prompt> {
 }
 
 /// The prompt as typed; a pipe's last line break belongs to the shell and not to the question.
-fn prompt_text(args: &RunArgs) -> anyhow::Result<String> {
-    let typed = args.prompt.as_deref().filter(|text| *text != "-");
-    let mut text = input::text(args.prompt.as_deref(), "the prompt")?;
-    if typed.is_none() && text.ends_with('\n') {
+fn prompt_text(typed: Option<&str>) -> anyhow::Result<String> {
+    let mut text = input::text(typed, "the prompt")?;
+    if typed.is_none_or(|text| text == "-") && text.ends_with('\n') {
         text.pop();
         text.truncate(text.strip_suffix('\r').map_or(text.len(), str::len));
     }

@@ -4,14 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::bail;
-use glimmer::{
-    Compute, ContextLength, Embedder, Engine, Limits, Loaded, Local, ModelText, Registry, Resolver, Source,
-};
+use glimmer::{Compute, ContextLength, Embedder, Engine, Limits, Loaded, ModelText, Registry, Source};
 use glimmer_server::{Options, RequestLimits, Server};
 
 use crate::WrongUsage;
 use crate::args::{DeviceArgs, ServeArgs, ServedArgs};
-use crate::model::{DEMO_LABEL, context, device, files, load, spec};
+use crate::model::{DEMO_LABEL, context, device, files, load, source, spec};
 use crate::terminal::Terminal;
 
 /// Serves until it is told to stop.
@@ -105,7 +103,7 @@ pub(crate) fn open(
         registry.add(Loaded::engine(names, engine))?;
     }
     if let Some(path) = &args.embedding_model {
-        registry.add(Loaded::embedder(Embedder::open(Local.resolve(path)?)?))?;
+        registry.add(Loaded::embedder(Embedder::open(source(path)?)?))?;
     }
     Ok(registry)
 }

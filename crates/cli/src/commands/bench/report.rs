@@ -107,6 +107,12 @@ pub(super) fn median(samples: &[f64]) -> f64 {
     if sorted.len().is_multiple_of(2) { (sorted[middle - 1] + sorted[middle]) / 2.0 } else { sorted[middle] }
 }
 
+/// A number in the larger unit where it has one of it, as llama-bench shows sizes and parameters.
+fn in_units(number: u64, small: (u64, &str), large: (u64, &str)) -> String {
+    let (unit, name) = if number < large.0 { small } else { large };
+    format!("{:.2} {name}", number as f64 / unit as f64)
+}
+
 impl Report {
     /// Shows it on standard output.
     pub(super) fn print(&self, figures: Figures) -> anyhow::Result<()> {
@@ -137,8 +143,8 @@ impl Report {
         for row in &self.results {
             let mut cells = vec![
                 format!("{} {}", self.model, self.types),
-                format!("{:.2} GiB", self.size_bytes as f64 / f64::from(1 << 30)),
-                format!("{:.2} B", self.parameters as f64 / 1e9),
+                in_units(self.size_bytes, (1 << 20, "MiB"), (1 << 30, "GiB")),
+                in_units(self.parameters, (1_000_000, "M"), (1_000_000_000, "B")),
                 self.threads.to_string(),
                 row.test.clone(),
                 format!("{:.2} ± {:.2}", row.avg_ts, row.stddev_ts),

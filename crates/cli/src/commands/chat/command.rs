@@ -27,18 +27,18 @@ pub(crate) enum Command {
 
 /// What `/help` says.
 pub(crate) const HELP: &str = "\
-clear             forget the conversation
-stop              end the program (so do exit, quit and Ctrl-D)
-/system [TEXT]    the standing instruction: show it, or change it (`/system -` removes it)
-/regenerate       answer the last question again
-/undo             take the last question and its answer back
-/set [NAME VALUE] the sampling settings: show them, or change one
-/tokens           how many tokens the conversation has
-/save FILE        store the conversation
-/load FILE        go on with a stored one
-/help             this list
-Ctrl-C stops an answer, twice it ends the program. Alt-Enter begins a new line. A message that begins with / is typed
-with two of them.
+clear, /clear      forget the conversation
+stop, exit, quit   end the program; so do /stop, /exit, /quit, /bye and Ctrl-D
+/system [TEXT]     show the standing instruction, or change it (`-` removes it)
+/regenerate        answer the last question again
+/undo              take the last question and its answer back
+/set [NAME VALUE]  show the sampling settings, or change one
+/tokens            how many tokens the conversation has
+/save FILE         store the conversation
+/load FILE         go on with a stored one
+/help, /?          this list
+Ctrl-C stops an answer, twice it ends the program. Alt-Enter begins a new line.
+A message that begins with / is typed with two of them.
 ";
 
 impl Command {
@@ -72,7 +72,7 @@ impl Command {
         };
         match name {
             "clear" => alone(Command::Clear),
-            "stop" | "exit" | "quit" => alone(Command::Stop),
+            "stop" | "exit" | "quit" | "bye" => alone(Command::Stop),
             "help" | "?" => alone(Command::Help),
             "regenerate" => alone(Command::Regenerate),
             "undo" => alone(Command::Undo),
@@ -129,6 +129,13 @@ impl Settings {
         result.map_err(|wanted| format!("{name} is {wanted}, not {value}"))
     }
 
+    /// How one of them stands now: its line of [`Settings::list`].
+    pub(crate) fn shown(&self, name: &str) -> String {
+        let (list, name) = (self.list(), name.replace('-', "_"));
+        let line = list.lines().find(|line| line.split(' ').next() == Some(&name));
+        line.unwrap_or_default().to_owned()
+    }
+
     /// All of them, a line each.
     pub(crate) fn list(&self) -> String {
         let s = &self.sampling;
@@ -162,6 +169,8 @@ mod tests {
             ("quit", Command::Stop),
             ("stop it", message("stop it")),
             ("/clear", Command::Clear),
+            ("/bye", Command::Stop),
+            ("/?", Command::Help),
             ("/system", Command::System(None)),
             ("/system  be brief ", Command::System(Some("be brief".to_owned()))),
             ("/system -", Command::System(Some(String::new()))),
@@ -181,6 +190,16 @@ mod tests {
     }
 
     #[test]
+    fn the_list_of_commands_is_true_and_fits_a_terminal() {
+        assert!(HELP.lines().all(|line| line.chars().count() <= 80), "a line breaks at 80 columns");
+        let words = HELP.split(|c: char| c.is_whitespace() || ",;".contains(c));
+        for word in words.filter(|word| word.len() > 1 && word.starts_with('/')) {
+            let meant = [word.to_owned(), format!("{word} x y")].map(|line| Command::parse(&line));
+            assert!(meant.iter().any(|command| !matches!(command, Command::Wrong(_))), "{word}");
+        }
+    }
+
+    #[test]
     fn settings_take_what_the_flags_take() {
         let mut settings = Settings { sampling: Sampling::default(), max_tokens: None };
         for (name, value) in [("temperature", "0.7"), ("top-k", "5"), ("seed", "9"), ("max_tokens", "20")] {
@@ -188,7 +207,9 @@ mod tests {
         }
         let s = &settings.sampling;
         assert_eq!((s.temperature, s.top_k, s.seed, settings.max_tokens), (0.7, 5, 9, Some(20)));
+        assert_eq!(settings.shown("top-k"), "top_k 5");
         settings.set("max_tokens", "none").unwrap();
+        assert_eq!(settings.shown("max_tokens"), "max_tokens none");
         assert_eq!(settings.max_tokens, None);
         for (name, value) in
             [("temperature", "-1"), ("top_p", "0"), ("top_k", "x"), ("speed", "9"), ("seed", "")]

@@ -35,6 +35,12 @@ impl Dialogue {
         self.messages.iter().filter(|message| message.role == Role::User).count()
     }
 
+    /// The last question and what followed it.
+    pub(crate) fn last_round(&self) -> &[Message] {
+        let last = self.messages.iter().rposition(|message| message.role == Role::User);
+        &self.messages[last.unwrap_or(0)..]
+    }
+
     pub(crate) fn ask(&mut self, question: String) {
         self.messages.push(Message::new(Role::User, question));
     }

@@ -4,6 +4,7 @@ mod command;
 mod dialogue;
 mod lines;
 
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,8 +13,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use glimmer::{
-    Compute, ContextLength, Delta, Engine, Finish, Generation, GenerationParams, Limits, ModelText, Prompt,
-    Reply, STEP_TOKENS, Timings, Usage, room_for_answer,
+    Compute, ContextLength, Delta, Engine, Finish, Generation, GenerationParams, Limits, ModelText,
+    OutputFile, Prompt, Reply, Role, STEP_TOKENS, Timings, Usage, room_for_answer,
 };
 use signal_hook::consts::SIGINT;
 
@@ -127,8 +128,22 @@ impl<'t> Chat<'t> {
         }
         self.remark("/help lists the commands; `clear` forgets the conversation, `stop` ends it");
         if !self.dialogue.is_empty() {
-            self.remark(&format!("going on after {}", self.rounds()));
+            self.recall();
         }
+    }
+
+    /// Where a stored conversation stands: its standing instruction and its last round.
+    fn recall(&self) {
+        if let Some(text) = &self.dialogue.system {
+            self.remark(&format!("standing instruction: {text}"));
+        }
+        for message in self.dialogue.last_round() {
+            let calls = message.tool_calls.iter().map(|call| format!("{}(...)", call.name));
+            let text: Vec<String> = [message.content.clone()].into_iter().chain(calls).collect();
+            let prompt = if message.role == Role::User { "> " } else { "" };
+            self.remark(&format!("{prompt}{}", text.join("\n").trim()));
+        }
+        self.remark(&format!("going on after {}", self.rounds()));
     }
 
     /// Beside the conversation, for whoever sits there.
@@ -181,8 +196,12 @@ impl<'t> Chat<'t> {
             },
             Command::Set(None) => output::print(&self.settings.list())?,
             Command::Set(Some((name, value))) => match self.settings.set(&name, &value) {
-                Ok(()) if name == "seed" => self.answers = 0,
-                Ok(()) => {}
+                Ok(()) => {
+                    if name == "seed" {
+                        self.answers = 0;
+                    }
+                    self.remark(&self.settings.shown(&name));
+                }
                 Err(wrong) => self.complain(&wrong),
             },
             Command::Tokens => self.count()?,
@@ -191,7 +210,7 @@ impl<'t> Chat<'t> {
                 Err(error) => self.complain(&format!("{error:#}")),
             },
             Command::Load(file) => match self.load(Path::new(&file)) {
-                Ok(()) => self.remark(&format!("going on after {}", self.rounds())),
+                Ok(()) => self.recall(),
                 Err(error) => self.complain(&format!("{error:#}")),
             },
             Command::Wrong(why) => self.complain(&why),
@@ -234,13 +253,9 @@ impl<'t> Chat<'t> {
         ensure!(ours || !path.exists(), "{}: already exists; name another file", path.display());
         let text = serde_json::to_string_pretty(&self.dialogue.to_json(self.engine.text().name()))? + "\n";
         // Whole or not at all: what was there stays until the new one is complete.
-        let name = path.file_name().with_context(|| format!("{}: not a file's name", path.display()))?;
-        let mut temporary = name.to_owned();
-        temporary.push(".partial");
-        let temporary = path.with_file_name(temporary);
-        std::fs::write(&temporary, text)
-            .and_then(|()| std::fs::rename(&temporary, path))
-            .with_context(|| path.display().to_string())?;
+        let mut file = OutputFile::create(path)?;
+        file.write_all(text.as_bytes()).with_context(|| path.display().to_string())?;
+        file.finish()?;
         if !ours {
             self.files.push(path.to_owned());
         }
