@@ -2,12 +2,12 @@
 //! `tools/README.md`.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use glimmer_checkpoint::safetensors::{Header, SafetensorsFile, parse};
 use glimmer_checkpoint::{Entry, NewTensor};
+use glimmer_config::file::read_bytes;
 use glimmer_tensor::DType;
 
 /// The file's name beside a model.
@@ -42,13 +42,7 @@ impl Golden {
     /// Reads a file.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
         let name = path.display().to_string();
-        let file = std::fs::File::open(path).with_context(|| name.clone())?;
-        let mut bytes = Vec::new();
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).with_context(|| name.clone())?;
-        ensure!(
-            bytes.len() as u64 <= MAX_BYTES,
-            "{name}: more than {MAX_BYTES} bytes; this is no file of answers"
-        );
+        let bytes = read_bytes(path, MAX_BYTES)?.with_context(|| format!("{name}: no such file"))?;
         Self::from_bytes(&bytes).context(name)
     }
 

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
+use glimmer::file::open_regular;
 
 use crate::WrongUsage;
 use crate::args::{Ids, parse_ids};
@@ -46,17 +47,23 @@ fn all_of_stdin() -> anyhow::Result<String> {
     utf8(bytes).context("standard input")
 }
 
-/// The text of a small file that the user named: a pipe will do.
+/// Opens a file that the user named. A pipe that nobody may ever write to is refused; one that the shell has opened
+/// (`<(command)` is `/dev/fd/63`) will do.
+///
+/// # Errors
+/// When it is not there, cannot be opened, or is no regular file.
+pub(crate) fn open(path: &Path) -> anyhow::Result<File> {
+    if path.starts_with("/dev/fd") || path == Path::new("/dev/stdin") {
+        return File::open(path).with_context(|| path.display().to_string());
+    }
+    Ok(open_regular(path)?.0)
+}
+
+/// The text of a small file that the user named.
 pub(crate) fn small_file(path: &Path) -> anyhow::Result<String> {
     let name = || path.display().to_string();
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            bail!("{}: no such file or directory", name())
-        }
-        file => file.with_context(name)?,
-    };
     let mut bytes = Vec::new();
-    file.take(MAX_SMALL_FILE + 1).read_to_end(&mut bytes).with_context(name)?;
+    open(path)?.take(MAX_SMALL_FILE + 1).read_to_end(&mut bytes).with_context(name)?;
     ensure!(bytes.len() as u64 <= MAX_SMALL_FILE, "{}: more than {MAX_SMALL_FILE} bytes", path.display());
     utf8(bytes).with_context(name)
 }

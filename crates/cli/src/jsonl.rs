@@ -3,7 +3,6 @@
 //! A line that cannot be answered is answered by `{"error": ...}`, so that answers and questions stay side by side; the
 //! run then ends as a failure.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -12,7 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::output;
+use crate::terminal::shortened;
+use crate::{input, output};
 
 /// The most bytes that a line may have.
 const MAX_LINE: u64 = 256 << 20;
@@ -26,9 +26,7 @@ pub(crate) fn answer<Q: DeserializeOwned, A: Serialize>(
     mut answer: impl FnMut(Q) -> anyhow::Result<A>,
 ) -> anyhow::Result<()> {
     let mut lines: Box<dyn BufRead> = match file {
-        Some(path) if path != Path::new("-") => {
-            Box::new(BufReader::new(File::open(path).with_context(|| path.display().to_string())?))
-        }
+        Some(path) if path != Path::new("-") => Box::new(BufReader::new(input::open(path)?)),
         _ => Box::new(io::stdin().lock()),
     };
     let (mut number, mut first_wrong, mut wrong) = (0, 0, 0);
@@ -50,7 +48,7 @@ pub(crate) fn answer<Q: DeserializeOwned, A: Serialize>(
             Err(error) => {
                 wrong += 1;
                 first_wrong = if wrong == 1 { number } else { first_wrong };
-                json!({"error": format!("{error:#}")}).to_string()
+                json!({"error": shortened(&format!("{error:#}"))}).to_string()
             }
         };
         output::print(&format!("{text}\n"))?;

@@ -121,6 +121,71 @@ fn a_pipe_in_place_of_a_file_is_not_waited_for() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_place_of_a_file_that_is_named_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let model = fixture("lm-eval");
+    let golden = fixture("glm4-9b-0414");
+    let out = directory.path().join("out");
+    for command in [
+        args!["run", "demo", "Hi", "--tools", pipe],
+        args!["chat", "--tools", pipe],
+        args!["chat", "--load", pipe],
+        args!["template", "demo", pipe],
+        args!["template", "demo", "--tools", pipe],
+        args!["template", "demo", pipe, "--jsonl"],
+        args!["tokenize", model, pipe, "--jsonl"],
+        args!["detokenize", model, pipe, "--jsonl"],
+        args!["verify", golden, "--golden", pipe],
+        args!["batch", pipe, "-o", out],
+        args!["inspect", pipe],
+    ] {
+        run(command).fails_saying(&["pipe", "not a regular file"]);
+    }
+}
+
+#[test]
+fn errors_are_short_however_much_they_quote() {
+    let directory = tempfile::tempdir().unwrap();
+    let long = "x".repeat(2_000_000);
+    let file = directory.path().join("tools.json");
+    std::fs::write(&file, format!("{{\"name\": \"{long}\"}}")).unwrap();
+    let conversation = format!(r#"[{{"role": "{long}", "content": ""}}]"#);
+    let path = "y".repeat(4000);
+    for ran in [
+        run(args!["run", "demo", "Hi", "--tools", file]),
+        run_with_input(args!["template", "demo"], conversation.as_bytes()),
+        run_with_input(args!["run", "demo", "--ids", "-"], long.as_bytes()),
+        run(args!["inspect", path]),
+    ] {
+        let line = ran.stderr.trim_end().chars().count();
+        assert!(line <= 300, "{line} characters");
+        ran.fails_saying(&[]);
+    }
+    // The command line itself.
+    for command in [args![path], args!["run", "demo", "--ids", path], args!["inspect", "--ctx", path]] {
+        let ran = run(command);
+        assert!(ran.stderr.lines().all(|line| line.chars().count() <= 300), "{}", ran.stderr);
+        ran.refuses_usage(&["yyyy"]);
+    }
+}
+
+#[test]
+fn a_missing_model_says_what_a_model_is() {
+    for verb in ["chat", "run", "inspect", "verify", "serve", "tokenize", "template", "bench"] {
+        run(args![verb, "glm-4-9b-chat", "hi"].into_iter().take(if ["run", "tokenize"].contains(&verb) {
+            3
+        } else {
+            2
+        }))
+        .fails_saying(&["glm-4-9b-chat: no such file", ".gguf", "`demo`", "hf download"]);
+    }
+    run(args!["run", "glm-4-9b-chat"]).fails_saying(&["glm-4-9b-chat: no such file", "hf download"]);
+}
+
 #[cfg(not(feature = "cuda"))]
 #[test]
 fn a_program_without_cuda() {
@@ -175,11 +240,61 @@ fn outputs_that_cannot_be_written() {
     let to = |path: &Path| run(args!["logits", model, "--ids", "1", "-o", path]);
     to(&directory.path().join("no/such/directory/out")).fails_saying(&["no/such/directory/out"]);
     to(directory.path()).fails_saying(&["already exists"]);
+    run(args!["verify", model, "--make", "--golden", directory.path()]).fails_saying(&["already exists"]);
+    // A file of answers lies beside a model, and the demo lies nowhere.
+    run(args!["verify", "demo"]).fails_saying(&["demo", "--golden"]);
+    run(args!["verify", "demo", "--make"]).fails_saying(&["demo", "--golden"]);
     if Path::new("/dev/full").exists() {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let ran = support::glimmer().args(["inspect"]).arg(&model).stdout(full).output().unwrap();
         support::Ran::from(ran).fails_saying(&["standard output", "No space"]);
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn outputs_that_are_links_pipes_or_devices() {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+    let model = fixture("glm4-9b-0414");
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let to = |path: &Path| run(args!["logits", model, "--ids", "1,2", "-o", path]).quiet_success();
+    to(&at("plain"));
+    let expected = std::fs::read(at("plain")).unwrap();
+    // A link stays one and leads to the file, whether or not that is there yet; who could read it still can.
+    std::fs::create_dir(at("there")).unwrap();
+    std::fs::write(at("there/old"), "old").unwrap();
+    std::fs::set_permissions(at("there/old"), PermissionsExt::from_mode(0o600)).unwrap();
+    for name in ["old", "new"] {
+        symlink(Path::new("there").join(name), at(name)).unwrap();
+        to(&at(name));
+        assert!(at(name).is_symlink());
+        assert_eq!(std::fs::read(at("there").join(name)).unwrap(), expected);
+    }
+    assert_eq!(std::fs::metadata(at("there/old")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read_dir(at("there")).unwrap().count(), 2, "a temporary file is left");
+    symlink("round", at("round")).unwrap();
+    run(args!["logits", model, "--ids", "1,2", "-o", at("round")]).fails_saying(&["round"]);
+    // A pipe and a device are written into and stay what they are.
+    assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+    let path = at("pipe");
+    let reader = std::thread::spawn(move || std::fs::read(path).unwrap());
+    to(&at("pipe"));
+    assert_eq!(reader.join().unwrap(), expected);
+    assert!(std::fs::metadata(at("pipe")).unwrap().file_type().is_fifo());
+    symlink("/dev/null", at("null")).unwrap();
+    to(&at("null"));
+    assert!(at("null").is_symlink() && !Path::new("/dev/null").is_file());
+    run(args!["verify", model, "--make", "--golden", at("null"), "--quiet"]).quiet_success();
+    // Weights come in the order of the file, so that a GGUF can go through a pipe as well.
+    run(args!["convert", model, at("model.gguf"), "--quiet"]).quiet_success();
+    let expected = std::fs::read(at("model.gguf")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(at("pipe.gguf")).status().unwrap().success());
+    let path = at("pipe.gguf");
+    let reader = std::thread::spawn(move || std::fs::read(path).unwrap());
+    run(args!["convert", model, at("pipe.gguf"), "--quiet"]).quiet_success();
+    let piped = reader.join().unwrap();
+    assert_eq!(piped.len(), expected.len());
 }
 
 #[test]

@@ -216,3 +216,21 @@ fn reasoning_is_no_part_of_the_answer() {
     let quiet = run(command.into_iter().chain(["--quiet".into()]));
     assert_eq!(quiet.quiet_success(), "\n");
 }
+
+#[test]
+fn a_lone_question_is_for_the_demo() {
+    let asked = run(args!["run", "demo", "What can you do?", "-n", "8", "--quiet"]).quiet_success();
+    let lone = run(args!["run", "What can you do?", "-n", "8"]);
+    assert_eq!((lone.status, &lone.stdout), (0, &asked), "{}", lone.stderr);
+    for words in ["note: ", "demo model", "glimmer run MODEL PROMPT"] {
+        assert!(lone.stderr.contains(words), "{words:?} is not in: {}", lone.stderr);
+    }
+    for command in [args!["run"], args!["run", "-"], args!["run", "demo"], args!["run", "demo", "-"]] {
+        let piped =
+            run_with_input(command.into_iter().chain(args!["-n", "8", "--quiet"]), b"What can you do?\n");
+        assert_eq!(piped.quiet_success(), asked);
+    }
+    // What looks like a model is one, and ids are no question.
+    run(args!["run", "./what"]).fails_saying(&["./what: no such file"]);
+    run(args!["run", "what", "--ids", "1"]).fails_saying(&["what: no such file"]);
+}

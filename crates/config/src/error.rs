@@ -22,7 +22,7 @@ pub enum FileError {
         source: io::Error,
     },
     /// A pipe, a device or a directory stands where a file belongs.
-    #[error("{}: not a regular file; put the model's own file there", shown(path))]
+    #[error("{}: not a regular file; name or put a file there", shown(path))]
     NotAFile {
         /// The path as given.
         path: PathBuf,

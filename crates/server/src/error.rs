@@ -1,8 +1,10 @@
 //! What clients are told when something is wrong, in the shape of the OpenAI API:
 //! `{"error": {"message", "type", "param", "code"}}`.
 
+use std::path::Path;
+
 use axum::http::StatusCode;
-use glimmer::{ChatError, EngineError, Error};
+use glimmer::{ChatError, EngineError, Error, FileError, file};
 use serde_json::{Value, json};
 
 /// An answer that is not the one asked for.
@@ -204,6 +206,12 @@ pub(crate) fn shortened(name: &str) -> String {
     shown
 }
 
+/// The bytes of a file of at most `most` bytes that an option names.
+pub(crate) fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, ServerError> {
+    let missing = || FileError::NotFound { path: path.to_owned() };
+    Ok(file::read_bytes(path, most)?.ok_or_else(missing)?)
+}
+
 /// Why the server does not start or does not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -231,6 +239,9 @@ pub enum ServerError {
         /// What is wrong with it.
         what: String,
     },
+    /// A file cannot be read.
+    #[error(transparent)]
+    Read(#[from] FileError),
     /// TLS cannot be had.
     #[error("TLS: {0}")]
     Tls(String),

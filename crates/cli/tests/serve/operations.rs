@@ -1,11 +1,13 @@
 //! Keys, origins, limits, figures, the log, TLS.
 
 use std::io::{BufReader, Read, Write};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::args;
 use crate::client::{Response, Server, text_of};
-use crate::support::glimmer;
+use crate::support::{glimmer, run};
 
 fn question() -> Value {
     json!({"model": "demo", "messages": [{"role": "user", "content": "Hello, my secret!"}], "max_tokens": 4})
@@ -214,15 +216,49 @@ fn tls() {
     let mut text = String::new();
     let _ = client.read_to_string(&mut text);
     assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
-    // A key that is none.
-    let output = glimmer()
-        .args(["serve", "--port", "0", "--tls-cert"])
-        .arg(&certificate)
-        .arg("--tls-key")
-        .arg(&certificate)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
+}
+
+/// The heads are those that `openssl pkey -aes256` and `openssl genrsa -traditional -aes128` write.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[test]
+fn certificates_and_keys_that_cannot_be_used() {
+    let data = crate::support::root().join("crates/cli/tests/data");
+    let (certificate, key) = (data.join("localhost.pem"), data.join("localhost.key"));
+    let directory = tempfile::tempdir().unwrap();
+    let refused = |certificate: &Path, key: &Path, words: &[&str]| {
+        run(args!["serve", "--port", "0", "--tls-cert", certificate, "--tls-key", key]).fails_saying(words)
+    };
+    refused(&certificate, &certificate, &["localhost.pem", "no private key"]);
+    refused(&key, &key, &["localhost.key", "no certificate"]);
+    let file = directory.path().join("some.pem");
+    let text = std::fs::read_to_string(&key).unwrap();
+    let body: String = text.lines().filter(|line| !line.starts_with('-')).collect();
+    let pem = |kind: &str, body: &str| format!("-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\n");
+    let damaged = format!("{}{}", "A".repeat(8), &body[8..]);
+    for (text, words) in [
+        (String::new(), &["no private key"][..]),
+        (text[..text.len() / 2].to_owned(), &["cut short"]),
+        (text.replace("KEY-----", "KEY--"), &["-----BEGIN line is damaged"]),
+        (text.replace(&text[40..44], "!!!!"), &["base64"]),
+        (pem("ENCRYPTED PRIVATE KEY", &body), &["encrypted", "openssl pkey"]),
+        (
+            pem("RSA PRIVATE KEY", &format!("Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n{body}")),
+            &["encrypted", "openssl pkey"],
+        ),
+        (pem("PRIVATE KEY", &damaged), &["the key is damaged"]),
+        ("x".repeat(2_000_000), &["bytes"]),
+    ] {
+        std::fs::write(&file, &text).unwrap();
+        refused(&certificate, &file, &[&["some.pem"], words].concat());
+    }
+    let text = std::fs::read_to_string(&certificate).unwrap();
+    std::fs::write(&file, &text[..text.len() / 2]).unwrap();
+    refused(&file, &key, &["some.pem", "cut short"]);
+    std::fs::remove_file(&file).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    refused(&file, &key, &["some.pem", "not a regular file"]);
+    refused(&certificate, &file, &["some.pem", "not a regular file"]);
+    run(args!["serve", "--port", "0", "--api-keys", file]).fails_saying(&["some.pem", "not a regular file"]);
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -1,10 +1,10 @@
 //! A batch's input: what each line asks for.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use glimmer::file::open_regular;
 use serde_json::Value;
 
 use crate::error::{ServerError, shortened};
@@ -44,7 +44,7 @@ pub(super) struct Request {
 /// [`ServerError::File`] with the line, also where no line at all holds a request.
 pub(super) fn read(path: &Path, longest: usize) -> Result<Vec<Line>, ServerError> {
     let fault = |what: String| ServerError::File { path: path.display().to_string(), what };
-    let file = File::open(path).map_err(|e| fault(e.to_string()))?;
+    let (file, _) = open_regular(path)?;
     let mut lines = Vec::new();
     let mut names = HashSet::new();
     for_each_line(BufReader::new(file), longest, &mut |number, text| {

@@ -5,7 +5,7 @@ use std::sync::RwLock;
 
 use axum::http::{HeaderMap, header};
 
-use crate::error::ServerError;
+use crate::error::{ServerError, read_file};
 
 /// Bytes of a key file that are read at most.
 const MOST: u64 = 1 << 20;
@@ -61,11 +61,7 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 
 fn read(path: &Path) -> Result<Vec<Vec<u8>>, ServerError> {
     let fault = |what: String| ServerError::File { path: path.display().to_string(), what };
-    let size = std::fs::metadata(path).map_err(|e| fault(e.to_string()))?.len();
-    if size > MOST {
-        return Err(fault(format!("a file of keys has at most {MOST} bytes")));
-    }
-    let text = std::fs::read(path).map_err(|e| fault(e.to_string()))?;
+    let text = read_file(path, MOST)?;
     let lines = text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
     let keys: Vec<_> =
         lines.filter(|line| !line.is_empty() && !line.starts_with(b"#")).map(<[u8]>::to_vec).collect();

@@ -5,14 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::error::ServerError;
+use crate::error::{ServerError, read_file};
 use crate::options::Options;
+
+/// Bytes of a file of certificates or of a key that are read at most.
+const MOST: u64 = 1 << 20;
 
 /// What turns a connection into an encrypted one.
 pub(crate) type Tls = TlsAcceptor;
@@ -29,20 +32,67 @@ pub(crate) async fn accept(tls: Tls, stream: TcpStream) -> io::Result<TlsStream<
 
 fn acceptor(certificates: &Path, key: &Path) -> Result<Tls, ServerError> {
     check_processor()?;
-    let fault = |path: &Path, what: String| ServerError::File { path: path.display().to_string(), what };
-    let chain = CertificateDer::pem_file_iter(certificates)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|e| fault(certificates, e.to_string()))?;
-    if chain.is_empty() {
-        return Err(fault(certificates, "there is no certificate in it (PEM is expected)".to_owned()));
-    }
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| fault(key, e.to_string()))?;
+    let chain = chain(&read_file(certificates, MOST)?).map_err(|what| fault(certificates, what))?;
+    let secret = secret(&read_file(key, MOST)?, key).map_err(|what| fault(key, what))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(rustls_graviola::default_provider()))
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
-        .map_err(|e| ServerError::Tls(e.to_string()))?;
+        .map_err(|e| ServerError::Tls(e.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                fault(key, format!("this is not the key of the certificate in {}", certificates.display()))
+            }
+            rustls::Error::InvalidCertificate(error) => {
+                fault(certificates, format!("the first certificate cannot be used: {error:?}"))
+            }
+            // What remains is of the key; rustls tells no more than that.
+            _ => fault(key, "the key is damaged, or neither RSA, ECDSA nor Ed25519".to_owned()),
+        })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn fault(path: &Path, what: String) -> ServerError {
+    ServerError::File { path: path.display().to_string(), what }
+}
+
+/// The certificates of a file.
+fn chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>().map_err(|e| said(&e))?;
+    if chain.is_empty() {
+        return Err(
+            "there is no certificate in it; PEM with -----BEGIN CERTIFICATE----- is expected".to_owned()
+        );
+    }
+    Ok(chain)
+}
+
+/// The first private key of a file.
+fn secret(text: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let holds = |words: &str| text.windows(words.len()).any(|window| window == words.as_bytes());
+    if holds("BEGIN ENCRYPTED PRIVATE KEY") || holds("Proc-Type: 4,ENCRYPTED") {
+        let path = path.display();
+        return Err(format!("the key is encrypted; `openssl pkey -in {path} -out plain.key` decrypts it"));
+    }
+    PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
+        pem::Error::NoItemsFound => {
+            "there is no private key in it; PEM with -----BEGIN PRIVATE KEY----- is expected".to_owned()
+        }
+        error => said(&error),
+    })
+}
+
+/// What is wrong with a file of PEM; the parser's own words would list bytes.
+fn said(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "cut short: the -----END line is missing".to_owned(),
+        pem::Error::IllegalSectionStart { .. } => "a -----BEGIN line is damaged".to_owned(),
+        pem::Error::Base64Decode(_) => {
+            "damaged: what stands between -----BEGIN and -----END is no base64".to_owned()
+        }
+        other => other.to_string(),
+    }
 }
 
 /// What graviola asks of a processor; without it, it would panic.

@@ -246,4 +246,13 @@ mod tests {
         let seconds = Seconds::of(vec![2.0, 1.0]);
         assert_eq!((seconds.avg_s, seconds.best_s), (1.5, 1.0));
     }
+
+    #[test]
+    fn small_models_have_a_size() {
+        let size = |bytes| in_units(bytes, (1 << 20, "MiB"), (1 << 30, "GiB"));
+        assert_eq!(
+            [0, 4 << 20, (1 << 30) - 1, 3 << 29].map(size),
+            ["0.00 MiB", "4.00 MiB", "1024.00 MiB", "1.50 GiB"]
+        );
+    }
 }
