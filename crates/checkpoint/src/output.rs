@@ -224,8 +224,9 @@ pub(crate) struct NewDirectory {
 impl NewDirectory {
     /// Begins a directory; nothing but an empty directory may be at `path`.
     pub(crate) fn create(path: &Path) -> Result<Self, CheckpointError> {
-        refuse_occupied(path)?;
-        let (temporary, ()) = Temporary::beside(path, |temporary| std::fs::create_dir(temporary))?;
+        let path = end_of_links(path).map_err(|e| CheckpointError::io(path, e))?;
+        refuse_occupied(&path)?;
+        let (temporary, ()) = Temporary::beside(&path, |temporary| std::fs::create_dir(temporary))?;
         Ok(NewDirectory { temporary })
     }
 

@@ -101,6 +101,8 @@ impl Golden {
             tensors.push(("new_ids.prompt".to_owned(), DType::I64, prompt.len(), id_bytes(prompt)));
             tensors.push(("new_ids.logits".to_owned(), DType::F32, logits.len(), float_bytes(logits)));
         }
+        // In the file's order, which has wider elements first: a pipe is written to from its beginning.
+        tensors.sort_by_key(|(_, dtype, ..)| *dtype != DType::I64);
         let described: Vec<NewTensor> = tensors
             .iter()
             .map(|(name, dtype, len, _)| NewTensor { name: name.clone(), dtype: *dtype, shape: vec![*len] })

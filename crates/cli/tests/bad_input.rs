@@ -287,14 +287,24 @@ fn outputs_that_are_links_pipes_or_devices() {
     assert!(at("null").is_symlink() && !Path::new("/dev/null").is_file());
     run(args!["verify", model, "--make", "--golden", at("null"), "--quiet"]).quiet_success();
     // Weights come in the order of the file, so that a GGUF can go through a pipe as well.
-    run(args!["convert", model, at("model.gguf"), "--quiet"]).quiet_success();
+    let convert = |to: &str, force: Option<&str>| {
+        let ran = run(args!["convert", model, at(to)].into_iter().chain(force.map(Into::into)));
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+    };
+    convert("model.gguf", None);
     let expected = std::fs::read(at("model.gguf")).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(at("pipe.gguf")).status().unwrap().success());
     let path = at("pipe.gguf");
     let reader = std::thread::spawn(move || std::fs::read(path).unwrap());
-    run(args!["convert", model, at("pipe.gguf"), "--quiet"]).quiet_success();
-    let piped = reader.join().unwrap();
-    assert_eq!(piped.len(), expected.len());
+    convert("pipe.gguf", None);
+    assert!(reader.join().unwrap() == expected);
+    // A link to a directory, empty or to be replaced.
+    std::fs::create_dir(at("models")).unwrap();
+    symlink("models", at("link")).unwrap();
+    for force in [None, Some("--force")] {
+        convert("link", force);
+        assert!(at("link").is_symlink() && at("models/config.json").is_file());
+    }
 }
 
 #[test]

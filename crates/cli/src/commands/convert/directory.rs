@@ -73,31 +73,34 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
 }
 
 /// Where a directory is written so that it can take the place of an older one.
-pub(in crate::commands) struct Place<'a> {
-    out: &'a Path,
+pub(in crate::commands) struct Place {
+    out: PathBuf,
     /// The name beside `out` under which it is written while an older one is there.
     beside: Option<PathBuf>,
 }
 
-impl<'a> Place<'a> {
+impl Place {
     /// # Errors
     /// When something is at `out` that is not to be replaced.
-    pub(in crate::commands) fn choose(out: &'a Path, force: bool) -> anyhow::Result<Self> {
+    pub(in crate::commands) fn choose(out: &Path, force: bool) -> anyhow::Result<Self> {
         let replaces = refuse_precious(out, force)?;
-        Ok(Place { out, beside: if replaces { Some(beside(out, "new")?) } else { None } })
+        // A link stays; what it leads to is replaced.
+        let out = out.canonicalize().unwrap_or_else(|_| out.to_owned());
+        let beside = if replaces { Some(beside(&out, "new")?) } else { None };
+        Ok(Place { out, beside })
     }
 
     /// Where to write.
     pub(in crate::commands) fn path(&self) -> &Path {
-        self.beside.as_deref().unwrap_or(self.out)
+        self.beside.as_deref().unwrap_or(&self.out)
     }
 
     /// Gives what was written its own name.
     pub(in crate::commands) fn take(self) -> anyhow::Result<()> {
         let Place { out, beside: Some(new) } = self else { return Ok(()) };
-        let old = beside(out, "old")?;
-        fs::rename(out, &old)
-            .and_then(|()| fs::rename(&new, out))
+        let old = beside(&out, "old")?;
+        fs::rename(&out, &old)
+            .and_then(|()| fs::rename(&new, &out))
             .with_context(|| out.display().to_string())?;
         fs::remove_dir_all(&old).with_context(|| old.display().to_string())
     }
