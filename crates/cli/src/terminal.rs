@@ -10,6 +10,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use crate::output;
 
 /// Standard error and what the user wants to see on it.
+#[derive(Clone)]
 pub(crate) struct Terminal {
     quiet: bool,
     interactive: bool,

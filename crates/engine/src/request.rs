@@ -20,6 +20,8 @@ pub struct Request {
     pub continued: usize,
     /// Most new tokens; [`room_for_answer`] says how many there can be.
     pub max_tokens: usize,
+    /// Tokens that the answer has before one of `stop_ids` may be chosen; those that it is `continued` with count.
+    pub min_tokens: usize,
     /// Ids that end the answer; they are not part of it.
     pub stop_ids: Vec<u32>,
     /// How tokens are chosen.
@@ -41,6 +43,7 @@ impl Default for Request {
             prompt: Vec::new(),
             continued: 0,
             max_tokens: usize::MAX,
+            min_tokens: 0,
             stop_ids: Vec::new(),
             sampling: Sampling::default(),
             logprobs: None,

@@ -102,11 +102,21 @@ impl Sampler {
 
     /// Chooses the next token of the answer from its `logits` (`[vocab]`) and remembers it.
     pub fn next(&mut self, logits: &[f32]) -> u32 {
+        self.next_but(logits, &[])
+    }
+
+    /// As [`Sampler::next`], and none of the `forbidden` ids where there is another.
+    pub fn next_but(&mut self, logits: &[f32], forbidden: &[u32]) -> u32 {
         let s = &self.sampling;
         let penalties =
             s.repetition_penalty != 1.0 || s.presence_penalty != 0.0 || s.frequency_penalty != 0.0;
-        let logits = if penalties || !s.logit_bias.is_empty() {
+        let logits = if penalties || !s.logit_bias.is_empty() || !forbidden.is_empty() {
             adjust(s, penalties.then_some(&self.seen), logits, &mut self.adjusted);
+            for &id in forbidden {
+                if let Some(logit) = self.adjusted.get_mut(id as usize) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
             &self.adjusted
         } else {
             logits
@@ -370,6 +380,18 @@ mod tests {
     fn greedy_takes_the_first_best() {
         let mut sampler = Sampler::new(Sampling::default(), &[], 0);
         assert_eq!(sampler.next(&[0.0, 3.0, 3.0, -1.0]), 1);
+    }
+
+    #[test]
+    fn what_is_forbidden_is_not_chosen() {
+        for temperature in [0.0, 1.0] {
+            for seed in 0..200 {
+                let mut sampler = Sampler::new(Sampling { seed, temperature, ..WARM }, &[], 0);
+                assert!([0, 3].contains(&sampler.next_but(&[0.0, 9.0, 9.0, -1.0], &[1, 2, 99])));
+            }
+        }
+        // Where everything is, something is chosen all the same.
+        assert!(Sampler::new(WARM, &[], 0).next_but(&[0.0, 1.0], &[0, 1]) < 2);
     }
 
     #[test]

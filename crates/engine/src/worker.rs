@@ -42,6 +42,8 @@ struct Way {
     drafter: Option<Drafter>,
     speculation: Speculation,
     stop_ids: Vec<u32>,
+    /// New tokens before which none of them may be chosen.
+    min_tokens: usize,
     logprobs: Option<usize>,
     prompt_logprobs: Option<usize>,
     max_tokens: usize,
@@ -192,6 +194,7 @@ impl Worker {
             drafter: (request.speculation != Speculation::Off).then(Drafter::new),
             speculation: request.speculation,
             stop_ids: request.stop_ids.clone(),
+            min_tokens: request.min_tokens.saturating_sub(request.continued),
             logprobs: request.logprobs,
             // The copies would only say what the first one says.
             prompt_logprobs: request.prompt_logprobs.filter(|_| copy == 0),
@@ -360,7 +363,8 @@ impl Worker {
         if way.max_tokens == 0 {
             return self.end(id, Event::Finished(Finish::Length));
         }
-        let token = way.sampler.next(logits);
+        let forbidden = if answer.chosen < way.min_tokens { way.stop_ids.as_slice() } else { &[] };
+        let token = way.sampler.next_but(logits, forbidden);
         if let Some(drafter) = &mut way.drafter {
             drafter.learn(index, token);
         }

@@ -91,6 +91,7 @@ impl Engine {
             prompt: prompt.ids.clone(),
             continued: 0,
             max_tokens: params.max_tokens.unwrap_or(usize::MAX),
+            min_tokens: params.min_tokens,
             stop_ids: [own, &params.stop_ids].concat(),
             sampling: params.sampling.clone(),
             logprobs: params.logprobs,

@@ -76,4 +76,4 @@ pub use glimmer_engine::{
 };
 pub use glimmer_models::{Decoder, DecoderSpec, ModelError};
 pub use glimmer_tensor::{Compute, KvType};
-pub use glimmer_tokenizer::{Encoding, Tokenizer};
+pub use glimmer_tokenizer::{DecodeStream, Encoding, Tokenizer};

@@ -9,6 +9,8 @@ pub struct GenerationParams {
     pub sampling: Sampling,
     /// Most new tokens; otherwise as many as the context has room for.
     pub max_tokens: Option<usize>,
+    /// New tokens before which no stop id is chosen; stop strings end the answer all the same.
+    pub min_tokens: usize,
     /// Strings that end the answer; they are no part of it.
     pub stop: Vec<String>,
     /// Ids that end it beside the model's own.

@@ -6,32 +6,39 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body::{Body as _, Frame, SizeHint};
 
 use crate::app::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Refusal};
+use crate::http::places::Visit;
 use crate::record::entry::Entry;
 
 /// The paths that `--public-status` opens.
 const STATUS_PATHS: [&str; 6] = ["/health", "/livez", "/ping", "/readyz", "/version", "/metrics"];
 
+/// The paths that say how to ask, and nothing of what is asked.
+const DESCRIPTION_PATHS: [&str; 4] = ["/", "/docs", "/openapi.json", "/favicon.ico"];
+
 /// Passes a request on with its [`Entry`], or refuses it.
 pub(crate) async fn control(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    // The pattern and not the path: a stranger's paths would fill memory.
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let path = matched.unwrap_or_else(|| "other".to_owned());
-    let is_status = STATUS_PATHS.contains(&path.as_str());
+    let route = matched.unwrap_or_else(|| "other".to_owned());
+    let is_status = STATUS_PATHS.contains(&route.as_str());
+    let is_description = DESCRIPTION_PATHS.contains(&route.as_str()) && request.method() == Method::GET;
     // Whoever looks every second whether the server is well is not worth a trace.
     let traces = app.record.traces.as_ref().filter(|_| !is_status);
     let caller = traces.map(|traces| traces.caller(request.headers()));
     let id = format!("req-{:016x}", app.random());
     let header = HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("req"));
-    let entry = Entry::new(&app.record, id, request.method().as_str(), path, caller);
-    let is_public = is_status && app.options.public_status;
-    let response = if is_public || app.keys.admit(request.headers()) {
+    let entry = Entry::new(&app.record, id, request.method().as_str(), route, request.uri().path(), caller);
+    let is_public = is_status && app.options.public_status || is_description && !app.options.private_docs;
+    let visit = request.extensions().get::<Arc<Visit>>().cloned();
+    let response = if !app.hosts.admit(&request) {
+        ApiError::foreign_host().into_response()
+    } else if is_public || app.keys.admit(request.headers()) {
         request.extensions_mut().insert(entry.clone());
         next.run(request).await
     } else {
@@ -39,11 +46,14 @@ pub(crate) async fn control(State(app): State<Arc<App>>, mut request: Request, n
     };
     let status = response.status();
     entry.responded(status);
+    if let Some(refusal) = response.extensions().get::<Refusal>() {
+        entry.refused(refusal.code, refusal.param.as_deref());
+    }
     let mut response = response.map(|body| {
         if body.is_end_stream() || status == StatusCode::NO_CONTENT {
             entry.completed();
         }
-        Body::new(Watched { body, entry })
+        Body::new(Watched { body, entry, _visit: visit })
     });
     response.headers_mut().insert("x-request-id", header);
     response
@@ -53,6 +63,8 @@ pub(crate) async fn control(State(app): State<Arc<App>>, mut request: Request, n
 struct Watched {
     body: Body,
     entry: Entry,
+    /// The connection is not idle before.
+    _visit: Option<Arc<Visit>>,
 }
 
 impl http_body::Body for Watched {

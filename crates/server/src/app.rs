@@ -1,6 +1,7 @@
 //! What all requests share.
 
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -8,15 +9,19 @@ use axum::extract::FromRef;
 use glimmer::Registry;
 
 use crate::error::{ApiError, ServerError};
+use crate::http::body::Bodies;
+use crate::http::hosts::Hosts;
 use crate::http::keys::Keys;
 use crate::models::served::Models;
-use crate::options::{Options, RequestLimits};
+use crate::options::Options;
 use crate::record::Record;
 
 /// What all requests share.
 pub(crate) struct App {
     pub(crate) options: Options,
     pub(crate) keys: Keys,
+    pub(crate) hosts: Hosts,
+    bodies: Bodies,
     pub(crate) record: Arc<Record>,
     models: OnceLock<Models>,
     is_draining: AtomicBool,
@@ -25,9 +30,12 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(options: Options) -> Result<Arc<Self>, ServerError> {
+    /// Of a server that listens at `address`, if it listens.
+    pub(crate) fn new(options: Options, address: Option<SocketAddr>) -> Result<Arc<Self>, ServerError> {
         Ok(Arc::new(App {
             keys: Keys::open(options.api_keys.as_deref())?,
+            hosts: Hosts::new(&options, address),
+            bodies: Bodies::new(&options.limits),
             record: Arc::new(Record::open(&options)?),
             models: OnceLock::new(),
             is_draining: AtomicBool::new(false),
@@ -63,8 +71,8 @@ impl App {
     }
 }
 
-impl FromRef<Arc<App>> for RequestLimits {
+impl FromRef<Arc<App>> for Bodies {
     fn from_ref(app: &Arc<App>) -> Self {
-        app.options.limits
+        app.bodies.clone()
     }
 }

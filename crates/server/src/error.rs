@@ -7,6 +7,9 @@ use axum::http::StatusCode;
 use glimmer::{ChatError, EngineError, Error, FileError, file};
 use serde_json::{Value, json};
 
+/// Characters of a message.
+const MESSAGE: usize = 300;
+
 /// An answer that is not the one asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiError {
@@ -20,10 +23,27 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        ApiError { status, kind, code: None, param: None, message: message.into(), retry_after: None }
+        let message = shortened(message.into(), MESSAGE);
+        ApiError { status, kind, code: None, param: None, message, retry_after: None }
     }
 
-    fn coded(mut self, code: &'static str) -> Self {
+    /// The first of several complaints about one request, whose message names them all.
+    pub(crate) fn first_of(faults: Vec<ApiError>) -> Option<Self> {
+        let messages: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
+        let mut message = messages.join("; ");
+        if message.chars().count() > MESSAGE {
+            let first = shortened(messages[0].to_owned(), MESSAGE / 2);
+            message = format!("{first}; and {} more:", faults.len() - 1);
+            for name in faults[1..].iter().filter_map(|fault| fault.param.as_deref()) {
+                message = format!("{message} `{name}`");
+            }
+        }
+        let mut first = faults.into_iter().next()?;
+        first.message = shortened(message, MESSAGE);
+        Some(first)
+    }
+
+    pub(crate) fn coded(mut self, code: &'static str) -> Self {
         self.code = Some(code);
         self
     }
@@ -42,9 +62,9 @@ impl ApiError {
 
     /// 400: a parameter nobody knows. What is not understood is never passed over in silence.
     pub(crate) fn unknown(name: &str) -> Self {
-        let mut error =
-            ApiError::invalid(format!("unknown parameter: `{}`", shortened(name))).coded("unknown_parameter");
-        error.param = Some(shortened(name));
+        let name = shown(name);
+        let mut error = ApiError::invalid(format!("unknown parameter: `{name}`")).coded("unknown_parameter");
+        error.param = Some(name);
         error
     }
 
@@ -63,14 +83,20 @@ impl ApiError {
 
     /// 401.
     pub(crate) fn unauthorized() -> Self {
-        let message = "a valid API key is required: `Authorization: Bearer KEY`";
+        let message =
+            "a valid API key is required: `Authorization: Bearer KEY`, `x-api-key: KEY` or `api-key: KEY`";
         ApiError::new(StatusCode::UNAUTHORIZED, "invalid_request_error", message).coded("invalid_api_key")
+    }
+
+    /// 403: a name that this server is not asked by.
+    pub(crate) fn foreign_host() -> Self {
+        let message = "this server is for this machine alone: ask it as localhost, or have the operator name the host with --allowed-hosts";
+        ApiError::new(StatusCode::FORBIDDEN, "invalid_request_error", message).coded("host_not_allowed")
     }
 
     /// 404: no such model.
     pub(crate) fn no_model(name: &str) -> Self {
-        let message =
-            format!("the model `{}` does not exist; /v1/models lists those that do", shortened(name));
+        let message = format!("the model `{}` does not exist; /v1/models lists those that do", shown(name));
         let mut error = ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message);
         error.param = Some("model".to_owned());
         error.coded("model_not_found")
@@ -78,13 +104,13 @@ impl ApiError {
 
     /// 404: no such path.
     pub(crate) fn no_path(method: &str, path: &str) -> Self {
-        let message = format!("there is nothing at {method} {}", shortened(path));
+        let message = format!("there is nothing at {method} {}", shown(path));
         ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message).coded("not_found")
     }
 
     /// 405.
     pub(crate) fn no_method(method: &str, path: &str) -> Self {
-        let message = format!("{} does not take {method}", shortened(path));
+        let message = format!("{} does not take {method}", shown(path));
         ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message)
             .coded("method_not_allowed")
     }
@@ -102,6 +128,15 @@ impl ApiError {
             .coded("request_too_large")
     }
 
+    /// 413: a field of which far more would have to be made than its text.
+    pub(crate) fn too_dense(name: &str) -> Self {
+        let message = format!("`{name}` holds too many small values for its size");
+        let mut error = ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message)
+            .coded("request_too_large");
+        error.param = Some(name.to_owned());
+        error
+    }
+
     /// 415.
     pub(crate) fn not_json() -> Self {
         let message = "the request's Content-Type is to be application/json";
@@ -114,6 +149,14 @@ impl ApiError {
         let message = format!("{waiting} requests are waiting already; try again later");
         let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
         error.retry_after = Some(retry_after);
+        error.coded("rate_limit_exceeded")
+    }
+
+    /// 429: large bodies of others fill the room for them.
+    pub(crate) fn no_room() -> Self {
+        let message = "there is no room for another large request; try again later";
+        let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
+        error.retry_after = Some(1);
         error.coded("rate_limit_exceeded")
     }
 
@@ -145,6 +188,11 @@ impl ApiError {
     /// The status.
     pub(crate) fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// Its kind and the parameter that it is about, for the log.
+    pub(crate) fn refusal(&self) -> Refusal {
+        Refusal { code: self.code.unwrap_or(self.kind), param: self.param.clone() }
     }
 
     /// Seconds after which asking again may help.
@@ -197,13 +245,24 @@ impl ApiError {
     }
 }
 
+/// What the log is told of an [`ApiError`]: nothing of the message, which may quote the request.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) code: &'static str,
+    pub(crate) param: Option<String>,
+}
+
 /// A name as typed by a stranger, of a length that can be shown.
-pub(crate) fn shortened(name: &str) -> String {
-    let mut shown: String = name.chars().take(100).collect();
-    if shown.len() < name.len() {
-        shown.push('…');
+pub(crate) fn shown(name: &str) -> String {
+    shortened(name.to_owned(), 100)
+}
+
+/// At most so many characters.
+fn shortened(text: String, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text,
+        Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
     }
-    shown
 }
 
 /// The bytes of a file of at most `most` bytes that an option names.

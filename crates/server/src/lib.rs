@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `clock`, `options`, `error` | the time of day; what the operator decides; what clients and the operator are told when something is wrong |
 //! | `record` | the log, `metrics` and `traces`, and the `entry` of each request, which feeds the three |
-//! | `http` | `connection`, `tls`, `stall`: sockets and their limits; `keys`; `body` and `params`: JSON in, every field is taken or refused; `response` and `sse`: JSON out |
+//! | `http` | `connection`, `places`, `tls`, `stall`: sockets and their limits; `keys` and `hosts`: who may ask, and by what name; `body`, `params` and `tree`: JSON in, every field is taken or refused; `response` and `sse`: JSON out |
 //! | `models` | `served`: the registry, and what is kept of each model beside it; `generation`: the answers to a request, through a channel that nobody waits for; `encoder`: vectors of texts |
 //! | `app` | what all requests share |
 //! | `api` | `openai`, `glm`, `tokens`, `status`: what each API asks, and how it shows what a model writes; `generation_request` and `conversation`: what they share |
@@ -23,10 +23,11 @@
 //!
 //! `POST /v1/chat/completions` with `stream: true`:
 //!
-//! 1. `access` checks the key and makes an entry; `body` reads at most `limits.body` bytes within `limits.body_time`.
-//! 2. `chat` takes the parameters, and complains about what is left. `conversation` renders and encodes the messages on a
+//! 1. `access` checks host and key and makes an entry; `body` reads at most `limits.body` bytes within `limits.body_time`,
+//!    if there is room for them beside the bodies of others.
+//! 2. `chat` takes the parameters, and complains of all that is wrong or left. `conversation` renders and encodes the messages on a
 //!    thread for slow things: a long prompt stops nobody else's stream. A prompt that does not fit is refused here.
-//! 3. `Generations::start` submits one request per answer (`n`) to the engine. Its sink runs on the engine's thread and
+//! 3. `Generations::start` lets go of the body's room and submits one request per answer (`n`) to the engine. Its sink runs on the engine's thread and
 //!    only ever *tries* to put an event into a bounded channel.
 //! 4. The first event is waited for, for a second: a refusal (queue full) can still become a status. Then the head of the
 //!    response goes out.
@@ -50,7 +51,10 @@
 //! | head, body, answer, a write that nobody takes | `RequestLimits::{head_time, body_time, answer_time, stall_time}` |
 //! | body's bytes, answers of a request, tokens of an answer | `RequestLimits::{body, choices, answer_tokens}` |
 //! | events that a stream's client may be behind | `RequestLimits::behind` per answer; then the answer ends with an error event |
-//! | connections | `RequestLimits::connections`; others wait in the system's queue |
+//! | all larger bodies that are held | `RequestLimits::bodies`; beyond, 429. Something is made of one of the largest at a time |
+//! | what is made of a body before it is ids | a few times its bytes (`tree::room`); beyond, 413 |
+//! | connections | `RequestLimits::connections`; idle ones make room, then others wait in the system's queue |
+//! | the log | lines that wait to be written; beyond, they are lost and counted |
 //! | answers waiting | the engine's queue; then 429 with `Retry-After`, an average answer's time |
 //!
 //! An answer that is not a stream is held whole; its size is bounded by its tokens. Memory that a connection can take is

@@ -16,6 +16,11 @@ pub struct Options {
     pub insecure: bool,
     /// `/health`, `/livez`, `/readyz`, `/version` and `/metrics` need no key.
     pub public_status: bool,
+    /// `/docs` and `/openapi.json` need a key, too.
+    pub private_docs: bool,
+    /// Names by which the server may be asked beside those of this machine, where it serves this machine alone without
+    /// keys; and the only ones beside them where it does not.
+    pub allowed_hosts: Vec<String>,
     /// Certificates and private key, in PEM.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Origins whose pages may read answers; `*` for all. None by default.
@@ -43,6 +48,8 @@ pub struct Options {
 pub struct RequestLimits {
     /// Bytes of a request's body.
     pub body: usize,
+    /// Bytes of all larger bodies that are held at once, over all requests.
+    pub bodies: usize,
     /// Time for a body to arrive.
     pub body_time: Duration,
     /// Time for a request's head to arrive, and for an idle connection to ask again.
@@ -71,6 +78,8 @@ impl Default for Options {
             api_keys: None,
             insecure: false,
             public_status: false,
+            private_docs: false,
+            allowed_hosts: Vec::new(),
             tls: None,
             cors_origins: Vec::new(),
             any_model: false,
@@ -100,6 +109,7 @@ impl Default for RequestLimits {
     fn default() -> Self {
         RequestLimits {
             body: 16 << 20,
+            bodies: 128 << 20,
             body_time: Duration::from_secs(30),
             head_time: Duration::from_secs(60),
             stall_time: Duration::from_secs(30),

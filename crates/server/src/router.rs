@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderValue, Method, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
+use tower::util::MapRequest;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
@@ -28,7 +29,7 @@ fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 25] {
         ("/completions", post(completions::complete)),
         ("/embeddings", post(embeddings::embed)),
         ("/models", get(models::list)),
-        ("/", post(glm::root)),
+        ("/", post(glm::root).get(status::docs)),
         ("/chat", post(glm::chat)),
         ("/chat-stream", post(glm::chat_stream)),
         ("/embedding", post(glm::embedding)),
@@ -75,10 +76,28 @@ fn around(router: Router<Arc<App>>, app: &Arc<App>) -> Result<Router, ServerErro
         }))
         .layer(axum::middleware::from_fn_with_state(app.clone(), access::control))
         .with_state(app.clone());
+    // Before a path is looked for.
+    let router = Router::new().fallback_service(MapRequest::new(router, with_plain_path));
     Ok(match cors(&app.options.cors_origins)? {
         Some(cors) => router.layer(cors),
         None => router,
     })
+}
+
+/// Forgives slashes too many: `//v1/models/` is `/v1/models`.
+fn with_plain_path(mut request: Request) -> Request {
+    let path = request.uri().path();
+    if !path.contains("//") && (path == "/" || !path.ends_with('/')) {
+        return request;
+    }
+    let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+    let query = request.uri().query().map_or(String::new(), |query| format!("?{query}"));
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = format!("/{}{query}", names.join("/")).parse().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
 }
 
 fn cors(origins: &[String]) -> Result<Option<CorsLayer>, ServerError> {
@@ -120,7 +139,7 @@ mod tests {
         async fn fault() -> &'static str {
             panic!("as the test wants");
         }
-        let app = App::new(Options::for_batch()).unwrap();
+        let app = App::new(Options::for_batch(), None).unwrap();
         let faulty: Router<Arc<App>> = Router::new().route("/fault", get(fault)).route("/fine", get("fine"));
         let router = super::around(faulty, &app).unwrap();
         let ask = async |path: &str| {

@@ -84,7 +84,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, short = 'p', value_name = "PORT", default_value = "8000", help_heading = "Network")]
     pub(crate) port: u16,
 
-    /// A file of keys, one a line, of which every request must bring one; SIGHUP has it read again
+    /// A file of keys, one a line, of which every request must bring one (`Authorization: Bearer KEY`, `x-api-key` or
+    /// `api-key`); SIGHUP has it read again
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub(crate) api_keys: Option<PathBuf>,
 
@@ -95,6 +96,15 @@ pub(crate) struct ServeArgs {
     /// `/health`, `/livez`, `/readyz`, `/version` and `/metrics` need no key
     #[arg(long, help_heading = "Network")]
     pub(crate) public_status: bool,
+
+    /// `/docs` and `/openapi.json` need a key, too
+    #[arg(long, requires = "api_keys", help_heading = "Network")]
+    pub(crate) private_docs: bool,
+
+    /// A name by which clients may ask, beside localhost and its addresses, where only this machine is served without
+    /// keys; where others are served, these are the only ones. May be given several times
+    #[arg(long, value_name = "NAME", help_heading = "Network")]
+    pub(crate) allowed_hosts: Vec<String>,
 
     /// Let pages of this origin read answers; `*` for all. May be given several times
     #[arg(long, value_name = "ORIGIN", help_heading = "Network")]
@@ -108,11 +118,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "Network")]
     pub(crate) tls_key: Option<PathBuf>,
 
-    /// Connections at once
+    /// Connections at once; further ones wait, and idle ones make room
     #[arg(long, value_name = "N", default_value = "1024", value_parser = positive(), help_heading = "Limits")]
     pub(crate) max_connections: usize,
 
-    /// Bytes of a request's body
+    /// Bytes of a request's body; all bodies of more than 64 KiB together have eight times as much
     #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = positive(), help_heading = "Limits")]
     pub(crate) max_body: usize,
 

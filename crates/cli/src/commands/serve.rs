@@ -23,9 +23,10 @@ pub(crate) fn run(args: &ServeArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let listed: Vec<&str> = models.iter().flat_map(|model| &model.names).map(String::as_str).collect();
     let (listed, address) = (listed.join(", "), server.address());
     server.ready(registry);
-    terminal.note(&format!(
-        "serving {listed} at {scheme}://{address}; {scheme}://{address}/docs says how to ask"
-    ));
+    let note = format!("serving {listed} at {scheme}://{address}; {scheme}://{address}/docs says how to ask");
+    let terminal = terminal.clone();
+    // Where nobody reads standard error, this line is not what the program's end waits for.
+    std::thread::spawn(move || terminal.note(&note));
     Ok(server.wait()?)
 }
 
@@ -37,6 +38,8 @@ fn options(args: &ServeArgs) -> Options {
         api_keys: args.api_keys.clone(),
         insecure: args.insecure,
         public_status: args.public_status,
+        private_docs: args.private_docs,
+        allowed_hosts: args.allowed_hosts.clone(),
         tls: args.tls_cert.clone().zip(args.tls_key.clone()),
         cors_origins: args.cors_origin.clone(),
         any_model: args.any_model,
@@ -48,6 +51,7 @@ fn options(args: &ServeArgs) -> Options {
         is_silent: false,
         limits: RequestLimits {
             body: args.max_body,
+            bodies: args.max_body.saturating_mul(8),
             answer_time: seconds(args.timeout),
             drain_time: seconds(args.drain_timeout),
             answer_tokens: args.max_tokens.unwrap_or(usize::MAX),

@@ -159,7 +159,7 @@ impl Drop for Server {
 
 /// A request as it goes over the wire.
 pub fn text_of(method: &str, path: &str, headers: &[&str], body: &str, connection: &str) -> String {
-    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: {connection}\r\n");
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n");
     if !body.is_empty() {
         text.push_str(&format!("Content-Length: {}\r\n", body.len()));
         if !headers.iter().any(|header| header.to_lowercase().starts_with("content-type")) {

@@ -3,7 +3,9 @@
 #![allow(unreachable_pub, reason = "a test has no users")]
 
 mod batch;
+mod bodies;
 mod client;
+mod connections;
 mod embeddings;
 mod faults;
 mod glm;

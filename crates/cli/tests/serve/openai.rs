@@ -138,7 +138,29 @@ fn parameters_do_what_they_say() {
     let cut = server.ask(path, &chat("What can you do?", json!({"stop_token_ids": [stop_id]})));
     let cut = cut["choices"][0]["message"]["content"].as_str().unwrap();
     assert!(cut.len() < greedy.len() && greedy.starts_with(cut), "{cut:?}");
-    // What has no effect is taken.
+    // Another word for one of them.
+    assert_eq!(
+        said(json!({"max_tokens": 30, "ignore_eos": true, "repeat_penalty": 1.5})),
+        said(json!({"max_tokens": 30, "ignore_eos": true, "repetition_penalty": 1.5}))
+    );
+    // No end before so many tokens, of the model's own ids and of others.
+    let count =
+        |more: Value| server.ask(path, &chat("Hello!", more))["usage"]["completion_tokens"].as_u64().unwrap();
+    let own = count(json!({}));
+    assert!(count(json!({"min_tokens": own + 5, "max_tokens": own + 20})) >= own + 5);
+    assert_eq!(count(json!({"min_tokens": own})), own);
+    let any: Vec<u32> = ids.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+    assert!(count(json!({"stop_token_ids": any, "min_tokens": 4, "max_tokens": 9})) >= 4);
+    let error = server.refused(path, &chat("Hello!", json!({"min_tokens": 9, "max_tokens": 8})), 400);
+    assert_eq!(error["param"], "min_tokens");
+    // What has no effect is taken: the OpenAI API's own, and what zai-sdk 0.2.3 may send.
+    let idle = json!({
+        "store": true, "verbosity": "low", "prompt_cache_retention": "24h", "prompt_cache_key": "k", "service_tier": "flex",
+        "safety_identifier": "me", "tool_stream": true, "watermark_enabled": false, "request_id": "r", "user_id": "u",
+        "sensitive_word_check": {"type": "ALL", "status": "DISABLE"}, "reasoning_effort": "high",
+        "thinking": {"type": "enabled", "clear_thinking": true},
+    });
+    assert_eq!(said(idle), greedy);
     let idle = json!({
         "user": "me", "metadata": {"a": "b"}, "tools": [], "tool_choice": "none", "response_format": {"type": "text"},
         "logit_bias": {}, "stop": null, "n": 1, "store": false, "parallel_tool_calls": true, "reasoning_effort": null,
@@ -182,6 +204,146 @@ fn log_probabilities() {
         assert_eq!(logprobs[name].as_array().unwrap().len(), 12, "{name}");
     }
     assert_eq!(logprobs["text_offset"][0], 0);
+}
+
+/// Where the pieces of a text begin in it, in characters, by the bytes of each.
+fn places(server: &Server, text: &str) -> Vec<usize> {
+    let pieces = server.ask("/tokenize", &json!({"content": text, "with_pieces": true}))["tokens"].clone();
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut places = Vec::new();
+    for piece in pieces.as_array().unwrap() {
+        let whole = std::str::from_utf8(&bytes).map_or_else(|error| error.valid_up_to(), str::len);
+        places.push(std::str::from_utf8(&bytes[..whole]).unwrap().chars().count());
+        match &piece["piece"] {
+            Value::String(text) => bytes.extend(text.bytes()),
+            list => bytes.extend(list.as_array().unwrap().iter().map(|byte| byte.as_u64().unwrap() as u8)),
+        }
+    }
+    assert_eq!(String::from_utf8(bytes).unwrap(), text);
+    places
+}
+
+#[test]
+fn offsets_are_places_in_the_text() {
+    let server = Server::start(&[]);
+    let path = "/v1/completions";
+    // A prompt with characters of several tokens, and what the tokenizer puts before it.
+    let prompt = "a 你好 🦜é🙂 b";
+    let own = places(&server, prompt);
+    assert!(own.windows(2).any(|pair| pair[0] == pair[1]), "no character has several tokens: {own:?}");
+    let body = json!({"prompt": prompt, "echo": true, "logprobs": 1, "max_tokens": 12});
+    let whole = server.ask(path, &text(body.clone()))["choices"][0].clone();
+    let offsets: Vec<usize> = whole["logprobs"]["text_offset"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|at| at.as_u64().unwrap() as usize)
+        .collect();
+    let tokens = whole["logprobs"]["tokens"].as_array().unwrap();
+    let before = offsets.len() - 12 - own.len();
+    assert!(offsets[..before].iter().all(|&at| at == 0));
+    assert_eq!(offsets[before..before + own.len()], own);
+    // Every token that is text stands where it is said to.
+    let shown: Vec<char> = whole["text"].as_str().unwrap().chars().collect();
+    assert_eq!(offsets[before + own.len()], prompt.chars().count());
+    let next = offsets.iter().skip(1).copied().chain([shown.len()]);
+    for ((token, &at), next) in tokens.iter().zip(&offsets).zip(next).skip(before) {
+        let token = token.as_str().unwrap();
+        if next > at && !token.starts_with("bytes:") {
+            assert_eq!(shown[at..next].iter().collect::<String>(), token, "{at}");
+        }
+    }
+    // The same as a stream.
+    let streamed = |body: &Value| {
+        let mut body = body.clone();
+        body["stream"] = true.into();
+        let (mut said, mut offsets) = (String::new(), Vec::new());
+        for data in server.stream(path, &text(body)).iter().filter(|data| *data != "[DONE]") {
+            let choice = serde_json::from_str::<Value>(data).unwrap()["choices"][0].clone();
+            said += choice["text"].as_str().unwrap();
+            offsets.extend(choice["logprobs"]["text_offset"].as_array().cloned().unwrap_or_default());
+        }
+        (said, Value::Array(offsets))
+    };
+    assert_eq!(
+        streamed(&body),
+        (whole["text"].as_str().unwrap().to_owned(), whole["logprobs"]["text_offset"].clone())
+    );
+    // Special tokens, which are no text: one is made likely beyond all doubt, and the next begins where it does.
+    let special = server.ask("/tokenize", &json!({"content": "<|user|>"}))["tokens"][0].clone();
+    let body = json!({
+        "prompt": "a", "logprobs": 0, "max_tokens": 4, "logit_bias": {special.to_string(): 100}, "ignore_eos": true
+    });
+    let silent = server.ask(path, &text(body.clone()))["choices"][0].clone();
+    assert_eq!((&silent["text"], &silent["logprobs"]["text_offset"]), (&json!(""), &json!([0, 0, 0, 0])));
+    assert_eq!(streamed(&body), (String::new(), json!([0, 0, 0, 0])));
+    let mut body = body;
+    body["skip_special_tokens"] = false.into();
+    let spelled = server.ask(path, &text(body))["choices"][0].clone();
+    assert_eq!(spelled["logprobs"]["text_offset"], json!([0, 8, 16, 24]), "{spelled}");
+    // Text that was cut off has no places.
+    let answer = server.ask(path, &text(json!({})))["choices"][0]["text"].as_str().unwrap().to_owned();
+    let stop: String = answer.chars().skip(3).take(4).collect();
+    let cut = server.ask(path, &text(json!({"logprobs": 0, "stop": stop})))["choices"][0].clone();
+    let length = cut["text"].as_str().unwrap().chars().count() as u64;
+    assert!(
+        cut["logprobs"]["text_offset"].as_array().unwrap().iter().all(|at| at.as_u64().unwrap() <= length),
+        "{cut}"
+    );
+}
+
+#[test]
+fn usage_may_come_with_every_chunk() {
+    let server = Server::start(&[]);
+    // As guidellm 0.8.1 asks.
+    let options = json!({
+        "stream": true, "max_tokens": 8, "ignore_eos": true,
+        "stream_options": {"include_usage": true, "continuous_usage_stats": true}
+    });
+    for (path, body) in
+        [("/v1/completions", text(options.clone())), ("/v1/chat/completions", chat("Hello!", options))]
+    {
+        let counts: Vec<u64> = server
+            .stream(path, &body)
+            .iter()
+            .filter(|data| *data != "[DONE]")
+            .map(|data| {
+                serde_json::from_str::<Value>(data).unwrap()["usage"]["completion_tokens"].as_u64().unwrap()
+            })
+            .collect();
+        assert!(counts.is_sorted() && counts.len() > 3, "{counts:?}");
+        assert_eq!(counts.last(), Some(&8));
+        assert!(counts[0] < 8, "{counts:?}");
+    }
+}
+
+#[test]
+fn switches_reach_a_template_that_reads_them() {
+    // Written for this test: what GLM-5.2's and later templates read, in a line.
+    let directory = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(crate::support::fixture("lm-eval")).unwrap() {
+        let entry = entry.unwrap().path();
+        std::fs::copy(&entry, directory.path().join(entry.file_name().unwrap())).unwrap();
+    }
+    std::fs::write(
+        directory.path().join("chat_template.jinja"),
+        "{{ reasoning_effort | default('-') }} {{ clear_thinking | default('-') }} {{ enable_thinking | default('-') }}",
+    )
+    .unwrap();
+    let server = Server::start(&[directory.path().to_str().unwrap()]);
+    let prompt = |more: Value| {
+        let mut body = json!({"messages": [{"role": "user", "content": "Hello!"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.ask("/apply-template", &body)["prompt"].clone()
+    };
+    assert_eq!(prompt(json!({})), "- - -");
+    assert_eq!(prompt(json!({"reasoning_effort": "high"})), "high - -");
+    assert_eq!(prompt(json!({"reasoning_effort": "none"})), "none - False");
+    let thinking =
+        json!({"thinking": {"type": "enabled", "clear_thinking": false}, "reasoning_effort": "max"});
+    assert_eq!(prompt(thinking), "max False True");
+    let own = json!({"chat_template_kwargs": {"reasoning_effort": "low"}, "reasoning_effort": "high"});
+    assert_eq!(prompt(own), "low - -");
 }
 
 #[test]
@@ -315,13 +477,23 @@ fn errors() {
         ("tools", json!([{"type": "function", "function": {"name": "f"}}])),
         ("tool_choice", json!("required")),
         ("response_format", json!({"type": "json_object"})),
-        ("reasoning_effort", json!("high")),
-        ("min_tokens", json!(4)),
         ("grammar", json!("root ::= x")),
-        ("store", json!(true)),
     ] {
         assert_eq!(refused(json!({name: value}), name)["code"], "unsupported_parameter");
     }
+    // All at once, the first by its name.
+    let several = json!({
+        "tools": [{"type": "function", "function": {"name": "f"}}], "response_format": {"type": "json_object"},
+        "n": 0, "what": 1, "reasoning_effort": "some"
+    });
+    let error = refused(several, "n");
+    let message = error["message"].as_str().unwrap();
+    for name in ["tools", "response_format", "n", "what", "reasoning_effort"] {
+        assert!(message.contains(&format!("`{name}`")), "{name}: {message}");
+    }
+    assert!(message.chars().count() <= 300);
+    let long = refused(json!({"messages": [{"role": "k".repeat(1000), "content": "x"}]}), "messages");
+    assert!(long["message"].as_str().unwrap().chars().count() <= 300);
     // Too long.
     let error = server.refused(path, &chat(&"word ".repeat(20_000), json!({})), 400);
     assert_eq!(error["code"], "context_length_exceeded");

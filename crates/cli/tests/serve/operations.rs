@@ -66,6 +66,13 @@ fn keys() {
     }
     assert_eq!(with("Authorization: Bearer sk-three"), 200);
     assert!(!server.log().contains("sk-"), "{}", server.log());
+    for name in ["x-api-key", "api-key", "X-API-Key"] {
+        assert_eq!(with(&format!("{name}: sk-three")), 200);
+        assert_eq!(with(&format!("{name}: sk-one")), 401);
+    }
+    // How to ask is no secret, unless the operator says so.
+    assert_eq!((server.get("/docs").status, server.get("/openapi.json").status), (200, 200));
+    assert_eq!((server.get("/").status, server.post("/", &json!({"prompt": "x"})).status), (200, 401));
     let open = Server::start(&[
         "--api-keys",
         {
@@ -76,6 +83,8 @@ fn keys() {
     ]);
     assert_eq!((open.get("/health").status, open.get("/metrics").status), (200, 200));
     assert_eq!(open.get("/v1/models").status, 401);
+    let private = Server::start(&["--api-keys", file.to_str().unwrap(), "--private-docs"]);
+    assert_eq!((private.get("/docs").status, private.get("/openapi.json").status), (401, 401));
 }
 
 #[test]
@@ -164,6 +173,33 @@ fn figures_and_log() {
     assert_eq!((&line["status"], &line["model"]), (&json!(200), &json!("demo")));
     assert_eq!(line["prompt_tokens"], usage["prompt_tokens"]);
     assert!(!log.contains("secret"));
+    // What was refused, and where, but not what was asked.
+    let mut bad = question();
+    bad["temperature"] = "hot".into();
+    server.refused("/v1/chat/completions", &bad, 400);
+    server.refused("/v1/chat/completions", &json!({"messages": [], "my secret": 1}), 400);
+    server.refused("/v1/completions", &json!({"my secret": 1, "prompt": "x"}), 400);
+    assert_eq!(server.get(&format!("/no/where/{}?my=secret", "x".repeat(200))).status, 404);
+    let refused = || -> Vec<Value> {
+        let log = std::fs::read_to_string(&file).unwrap();
+        assert!(!log.contains("secret"), "{log}");
+        let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["status"].as_u64() >= Some(400)).collect()
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while refused().len() < 4 {
+        assert!(std::time::Instant::now() < deadline);
+    }
+    let refused = refused();
+    assert_eq!(
+        (&refused[0]["error"], &refused[0]["param"]),
+        (&json!("invalid_value"), &json!("temperature"))
+    );
+    assert_eq!((&refused[1]["error"], &refused[1]["param"]), (&json!("invalid_value"), &json!("messages")));
+    assert_eq!((&refused[2]["error"], &refused[2]["param"]), (&json!("unknown_parameter"), &Value::Null));
+    assert_eq!(refused[3]["error"], "not_found");
+    assert_eq!(refused[3]["path"], format!("/no/where/{}", "x".repeat(70)));
+    assert_eq!(server.metric("glimmer_http_requests_total{path=\"other\",status=\"404\"}"), 1.0);
 
     let server = Server::start(&["--metrics-compat", "vllm"]);
     server.post("/v1/chat/completions", &question());
@@ -185,6 +221,41 @@ fn descriptions() {
     assert_eq!(server.get("/livez").json()["status"], "ok");
     assert_eq!(server.get("/readyz").json()["status"], "ok");
     assert!(server.get("/version").json()["version"].is_string());
+}
+
+#[test]
+fn what_curl_sends_and_a_slash_too_many_are_understood() {
+    let server = Server::start(&[]);
+    let body = question().to_string();
+    let path = "/v1/chat/completions";
+    let ask = |headers: &[&str], body: &str| server.request("POST", path, headers, body);
+    let form = "Content-Type: application/x-www-form-urlencoded";
+    assert_eq!(ask(&[form], &body).status, 200);
+    let mut bare = server.connect();
+    write!(
+        bare,
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    assert_eq!(Response::read(&mut BufReader::new(bare)).status, 200);
+    // A form that is one, and pages, which can send forms to wherever they like.
+    assert_eq!(ask(&[form], "prompt=x&n=1").status, 415);
+    for page in ["Origin: https://a.example", "Origin: null", "Sec-Fetch-Site: cross-site"] {
+        assert_eq!(ask(&[form, page], &body).status, 415, "{page}");
+        assert_eq!(ask(&["Content-Type: text/plain", page], &body).status, 415, "{page}");
+        assert_eq!(
+            ask(&["Content-Type: application/json; charset=utf-8", page], &body).status,
+            200,
+            "{page}"
+        );
+    }
+    for path in ["/v1/models/", "//v1/models", "/v1//models", "/v1/models?x=1", "/v1/models/?x=1"] {
+        assert_eq!(server.get(path).json()["object"], "list", "{path}");
+    }
+    assert_eq!(server.get("/v1/models/demo/").json()["id"], "demo");
+    assert_eq!(server.request("POST", "//v1/chat/completions/", &[], &body).status, 200);
+    assert_eq!(server.get("/v1/modles/").status, 404);
 }
 
 #[test]

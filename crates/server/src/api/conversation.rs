@@ -4,7 +4,8 @@ use glimmer::{Conversation, Message, Prompt, Role, rounds};
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
-use crate::http::params::{Params, wrong};
+use crate::http::params::{Params, not_a_tree, wrong};
+use crate::http::tree::{room, tree};
 use crate::models::blocking::blocking;
 use crate::models::served::Model;
 
@@ -25,101 +26,86 @@ const FIELDS: [&str; 13] = [
     "tools",
 ];
 
+/// `reasoning_effort` as the OpenAI API and Z.ai's have it.
+const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+
 /// Takes the messages and the switches of the chat template.
-pub(crate) fn take(params: &mut Params) -> Result<Conversation, ApiError> {
-    let messages = params.need("messages")?;
-    check_messages(&messages)?;
+pub(crate) fn take(params: &mut Params) -> Conversation {
+    params.need("messages");
+    let messages = params.list("messages", message);
+    if messages.as_ref().is_some_and(Vec::is_empty) {
+        params.wrong("messages", "a list that is not empty");
+    }
     let mut fields = Map::new();
-    fields.insert("messages".to_owned(), messages);
-    if let Some(kwargs) = params.object("chat_template_kwargs")? {
-        fields.insert("chat_template_kwargs".to_owned(), Value::Object(kwargs.rest()));
-    }
-    if let Some(thinks) = thinks(params)? {
-        fields.insert("enable_thinking".to_owned(), thinks.into());
-    }
-    if let Some(open) = params.boolean("add_generation_prompt")? {
-        fields.insert("add_generation_prompt".to_owned(), open.into());
-    }
-    let conversation: Conversation = serde_json::from_value(Value::Object(fields))
-        .map_err(|error| ApiError::parameter("messages", error.to_string()))?;
-    for (index, message) in conversation.messages.iter().enumerate() {
-        if !message.images.is_empty() || message.parts.is_some() {
-            return Err(ApiError::unsupported(
-                "messages",
-                format!("message {index}: images are not supported yet"),
-            ));
+    let mut extra = match params.value("chat_template_kwargs") {
+        None => Map::new(),
+        Some(Value::Object(kwargs)) => kwargs,
+        Some(_) => {
+            params.wrong("chat_template_kwargs", "an object");
+            Map::new()
         }
-        if message.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
-            return Err(ApiError::unsupported(
-                "messages",
-                format!("message {index}: tools are not supported yet"),
-            ));
-        }
+    };
+    for (name, switch) in switches(params, &mut extra) {
+        fields.extend(switch.map(|switch| (name.to_owned(), switch.into())));
     }
-    Ok(conversation)
+    fields.insert("chat_template_kwargs".to_owned(), extra.into());
+    let read = serde_json::from_value::<Conversation>(Value::Object(fields));
+    let mut conversation = read.unwrap_or_else(|error| {
+        params.refuse(ApiError::parameter("chat_template_kwargs", error.to_string()));
+        Conversation::new(Vec::new())
+    });
+    conversation.messages = messages.unwrap_or_default();
+    conversation
 }
 
-fn check_messages(messages: &Value) -> Result<(), ApiError> {
-    let list = messages.as_array().filter(|list| !list.is_empty());
-    let list =
-        list.ok_or_else(|| ApiError::parameter("messages", "`messages` is to be a list that is not empty"))?;
-    for (index, message) in list.iter().enumerate() {
-        let Some(fields) = message.as_object() else { continue };
-        if let Some(name) =
-            fields.iter().find(|(name, value)| !value.is_null() && !FIELDS.contains(&name.as_str()))
-        {
-            return Err(ApiError::parameter(
-                "messages",
-                format!("message {index}: unknown field {:?}", name.0),
-            ));
+/// Reads a message, with only such fields as it may have.
+fn message(index: usize, text: &str) -> Result<Message, ApiError> {
+    let fault = |what: String| ApiError::parameter("messages", format!("message {index}: {what}"));
+    let unsupported = |what: &str| ApiError::unsupported("messages", format!("message {index}: {what}"));
+    let value = tree(text, room(text)).map_err(|error| not_a_tree("messages", &error))?;
+    if let Some(fields) = value.as_object() {
+        let is_unknown = |name: &String, value: &Value| !value.is_null() && !FIELDS.contains(&name.as_str());
+        if let Some((name, _)) = fields.iter().find(|(name, value)| is_unknown(name, value)) {
+            return Err(fault(format!("unknown field {name:?}")));
         }
         if fields.get("name").is_some_and(|name| !name.is_null() && !name.is_string()) {
-            return Err(ApiError::parameter(
-                "messages",
-                format!("message {index}: `name` is to be a string"),
-            ));
+            return Err(fault("`name` is to be a string".to_owned()));
         }
         if !fields.get("audio").is_none_or(Value::is_null) {
-            return Err(ApiError::unsupported(
-                "messages",
-                format!("message {index}: there is no audio here"),
-            ));
+            return Err(unsupported("there is no audio here"));
         }
     }
-    Ok(())
+    let message: Message = serde_json::from_value(value).map_err(|error| fault(error.to_string()))?;
+    if !message.images.is_empty() || message.parts.is_some() {
+        return Err(unsupported("images are not supported yet"));
+    }
+    if message.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
+        return Err(unsupported("tools are not supported yet"));
+    }
+    Ok(message)
 }
 
-/// Whether the model is to reason: `enable_thinking`, GLM's own `thinking`, or `reasoning_effort: "none"`.
-fn thinks(params: &mut Params) -> Result<Option<bool>, ApiError> {
-    let direct = params.boolean("enable_thinking")?;
-    let kind = match params.object("thinking")? {
-        None => None,
-        Some(mut thinking) => {
-            let kind = match thinking.string("type")?.as_deref() {
-                Some("enabled") => Some(true),
-                Some("disabled") => Some(false),
-                _ => {
-                    return Err(ApiError::parameter(
-                        "thinking",
-                        "`thinking.type` is to be `enabled` or `disabled`",
-                    ));
-                }
-            };
-            thinking.done()?;
-            kind
-        }
-    };
-    let effort = match params.string("reasoning_effort")?.as_deref() {
-        None => None,
-        Some("none") => Some(false),
-        Some(_) => {
-            return Err(ApiError::unsupported(
-                "reasoning_effort",
-                "GLM models reason or do not: `reasoning_effort` can only be `none`",
-            ));
-        }
-    };
-    Ok(direct.or(kind).or(effort))
+/// The template's switches by their names there, `None` for one that is left open. Whether the model is to reason is said
+/// by `enable_thinking`, GLM's own `thinking`, or `reasoning_effort: "none"`; how much, which GLM-5 and later read, goes to
+/// the template as it is.
+fn switches(params: &mut Params, extra: &mut Map<String, Value>) -> [(&'static str, Option<bool>); 3] {
+    let direct = params.boolean("enable_thinking");
+    let thinking = params.object("thinking", |thinking| {
+        thinking.need("type");
+        let kind = thinking.word("type", &["enabled", "disabled"]);
+        (kind.map(|kind| kind == "enabled"), thinking.boolean("clear_thinking"))
+    });
+    let (kind, clear) = thinking.unwrap_or_default();
+    let effort = params.word("reasoning_effort", &EFFORTS);
+    if let Some(effort) = effort {
+        extra.entry("reasoning_effort").or_insert_with(|| effort.into());
+    }
+    let none = effort.filter(|&effort| effort == "none").map(|_| false);
+    [
+        ("enable_thinking", direct.or(kind).or(none)),
+        ("clear_thinking", clear),
+        ("add_generation_prompt", params.boolean("add_generation_prompt")),
+    ]
 }
 
 /// A conversation from the oldest API: questions and answers before, then a question.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::http::params::{Params, ids, wrong};
+use crate::http::params::Params;
 use crate::models::served::{Model, Models};
 
 /// Stop strings of one request, and bytes of one of them.
@@ -22,8 +22,7 @@ pub(crate) struct GenerationRequest {
     /// Answers to each prompt.
     pub(crate) n: usize,
     pub(crate) stream: bool,
-    /// Whether a stream ends with the number of tokens.
-    pub(crate) stream_usage: bool,
+    pub(crate) stream_usage: StreamUsage,
     /// Whether the client said how long the answer may be.
     pub(crate) has_length: bool,
 }
@@ -37,44 +36,37 @@ impl GenerationRequest {
     ) -> Result<Self, ApiError> {
         let (model, name) = model(app.models()?, params)?;
         let vocab = model.engine.spec().vocab;
-        let sampling = sampling(params, defaults(&model)?, vocab, app)?;
-        let max_tokens = params.integer("max_tokens", 0..=i64::from(i32::MAX))?;
-        let max_completion_tokens = params.integer("max_completion_tokens", 0..=i64::from(i32::MAX))?;
+        let sampling = sampling(params, defaults(&model)?, vocab, app);
+        let max_tokens = params.integer("max_tokens", 0..=i64::from(i32::MAX));
+        let max_completion_tokens = params.integer("max_completion_tokens", 0..=i64::from(i32::MAX));
         let limit = app.options.limits.answer_tokens;
         let max_tokens = max_completion_tokens.or(max_tokens).map(|n| n as usize);
         if max_tokens.is_some_and(|n| n > limit) {
-            return Err(wrong("max_tokens", &format!("at most {limit} on this server")));
+            params.wrong("max_tokens", &format!("at most {limit} on this server"));
         }
-        let n = params.integer("n", 1..=app.options.limits.choices as i64)?.unwrap_or(1) as usize;
-        let stream = params.boolean("stream")?.unwrap_or(false);
-        let mut stream_usage = false;
-        if let Some(mut options) = params.object("stream_options")? {
-            if !stream {
-                return Err(ApiError::parameter("stream_options", "`stream_options` is for `stream: true`"));
-            }
-            stream_usage = options.boolean("include_usage")?.unwrap_or(false);
-            // Padding against guessing texts from the sizes of packets.
-            options.only("include_obfuscation", false)?;
-            options.only("continuous_usage_stats", false)?;
-            options.done()?;
+        let min_tokens = params.integer("min_tokens", 0..=i64::from(i32::MAX)).unwrap_or(0) as usize;
+        if max_tokens.is_some_and(|most| min_tokens > most) {
+            params.wrong("min_tokens", "at most `max_tokens`");
         }
-        let stop_ids = params.list("stop_token_ids")?.unwrap_or_default();
+        let n = params.integer("n", 1..=app.options.limits.choices as i64).unwrap_or(1) as usize;
+        let stream = params.boolean("stream").unwrap_or(false);
+        let stream_usage = stream_usage(params, stream);
+        let stop_ids = params.ids("stop_token_ids", vocab).unwrap_or_default();
         // In vLLM's API a smaller number goes first; in the engine a larger one.
-        let priority = params.integer("priority", -1_000_000..=1_000_000)?.unwrap_or(0) as i32;
+        let priority = params.integer("priority", -1_000_000..=1_000_000).unwrap_or(0) as i32;
         let generation = GenerationParams {
             sampling,
             max_tokens: max_tokens.or(Some(limit).filter(|&limit| limit < usize::MAX)),
-            stop: stop_strings(params)?,
-            stop_ids: ids("stop_token_ids", &stop_ids, vocab)?,
-            ignore_eos: params.boolean("ignore_eos")?.unwrap_or(false),
+            min_tokens,
+            stop: stop_strings(params),
+            stop_ids,
+            ignore_eos: params.boolean("ignore_eos").unwrap_or(false),
             priority: -priority,
             ..GenerationParams::default()
         };
         let has_length = max_tokens.is_some();
-        let taken =
-            GenerationRequest { model, name, params: generation, n, stream, stream_usage, has_length };
-        refuse_the_rest(params)?;
-        Ok(taken)
+        take_the_rest(params);
+        Ok(GenerationRequest { model, name, params: generation, n, stream, stream_usage, has_length })
     }
 
     /// Refuses a prompt that leaves no room for an answer.
@@ -90,9 +82,36 @@ impl GenerationRequest {
     }
 }
 
+/// Which chunks of a stream have the number of tokens so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamUsage {
+    None,
+    /// One at the end.
+    Last,
+    /// That one and all before it.
+    Every,
+}
+
+fn stream_usage(params: &mut Params, stream: bool) -> StreamUsage {
+    let options = params.object("stream_options", |options| {
+        // Padding against guessing texts from the sizes of packets.
+        options.only("include_obfuscation", false);
+        let usage = options.boolean("include_usage").unwrap_or(false);
+        (usage, options.boolean("continuous_usage_stats").unwrap_or(false))
+    });
+    if options.is_some() && !stream {
+        params.refuse(ApiError::parameter("stream_options", "`stream_options` is for `stream: true`"));
+    }
+    match options {
+        Some((true, true)) => StreamUsage::Every,
+        Some((true, false)) => StreamUsage::Last,
+        _ => StreamUsage::None,
+    }
+}
+
 /// The model that a request names; the first one where it names none.
 pub(crate) fn model(models: &Models, params: &mut Params) -> Result<(Model, String), ApiError> {
-    Ok(match params.string("model")? {
+    Ok(match params.string("model") {
         Some(name) => (models.find(&name)?, name),
         None => {
             let first = models.first()?;
@@ -102,69 +121,67 @@ pub(crate) fn model(models: &Models, params: &mut Params) -> Result<(Model, Stri
     })
 }
 
-fn sampling(params: &mut Params, defaults: Sampling, vocab: usize, app: &App) -> Result<Sampling, ApiError> {
+fn sampling(params: &mut Params, defaults: Sampling, vocab: usize, app: &App) -> Sampling {
     let mut s = defaults;
     let set = |to: &mut f32, value: Option<f64>| *to = value.map_or(*to, |value| value as f32);
-    set(&mut s.temperature, params.number("temperature", 0.0..=100.0)?);
-    set(&mut s.top_p, params.number("top_p", 0.0..=1.0)?);
-    set(&mut s.min_p, params.number("min_p", 0.0..=1.0)?);
-    set(&mut s.presence_penalty, params.number("presence_penalty", -2.0..=2.0)?);
-    set(&mut s.frequency_penalty, params.number("frequency_penalty", -2.0..=2.0)?);
-    set(&mut s.repetition_penalty, params.number("repetition_penalty", 0.01..=100.0)?);
-    if let Some(top_k) = params.integer("top_k", -1..=i64::from(i32::MAX))? {
+    set(&mut s.temperature, params.number("temperature", 0.0..=100.0));
+    set(&mut s.top_p, params.number("top_p", 0.0..=1.0));
+    set(&mut s.min_p, params.number("min_p", 0.0..=1.0));
+    set(&mut s.presence_penalty, params.number("presence_penalty", -2.0..=2.0));
+    set(&mut s.frequency_penalty, params.number("frequency_penalty", -2.0..=2.0));
+    // The second is llama.cpp's word for the first.
+    set(&mut s.repetition_penalty, params.number("repeat_penalty", 0.01..=100.0));
+    set(&mut s.repetition_penalty, params.number("repetition_penalty", 0.01..=100.0));
+    if let Some(top_k) = params.integer("top_k", -1..=i64::from(i32::MAX)) {
         s.top_k = top_k.max(0) as usize;
     }
     // The word of GLM's own API for a temperature of 0.
-    if params.boolean("do_sample")? == Some(false) {
+    if params.boolean("do_sample") == Some(false) {
         s.temperature = 0.0;
     }
-    if let Some(bias) = params.object("logit_bias")? {
-        s.logit_bias =
-            bias.rest().iter().map(|(id, x)| logit_bias(id, x, vocab)).collect::<Result<_, _>>()?;
+    if let Some(bias) = params.value("logit_bias") {
+        let bias = bias
+            .as_object()
+            .and_then(|bias| bias.iter().map(|(id, x)| logit_bias(id, x, vocab)).collect::<Option<Vec<_>>>());
+        match bias {
+            Some(bias) => s.logit_bias = bias,
+            None => params.wrong(
+                "logit_bias",
+                &format!("an object of token ids below {vocab} with numbers from -100 to 100"),
+            ),
+        }
     }
     // Any seed that a client can write is a seed, negative ones too.
-    s.seed = params.integer("seed", i64::MIN..=i64::MAX)?.map_or_else(|| app.random(), |seed| seed as u64);
-    Ok(s)
+    s.seed = params.integer("seed", i64::MIN..=i64::MAX).map_or_else(|| app.random(), |seed| seed as u64);
+    s
 }
 
-fn logit_bias(id: &str, bias: &Value, vocab: usize) -> Result<(u32, f32), ApiError> {
-    let id = id.parse().ok().filter(|&id: &u32| (id as usize) < vocab);
-    let bias = bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias));
-    match (id, bias) {
-        (Some(id), Some(bias)) => Ok((id, bias as f32)),
-        _ => Err(wrong(
-            "logit_bias",
-            &format!("an object of token ids below {vocab} with numbers from -100 to 100"),
-        )),
-    }
+fn logit_bias(id: &str, bias: &Value, vocab: usize) -> Option<(u32, f32)> {
+    let id = id.parse().ok().filter(|&id: &u32| (id as usize) < vocab)?;
+    let bias = bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias))?;
+    Some((id, bias as f32))
 }
 
-fn stop_strings(params: &mut Params) -> Result<Vec<String>, ApiError> {
-    let fault =
-        || wrong("stop", &format!("a string or a list of at most {STOPS}, of at most {STOP_BYTES} bytes"));
-    let strings = match params.take("stop") {
-        None => Vec::new(),
-        Some(Value::String(text)) => vec![text],
-        Some(Value::Array(items)) if items.len() <= STOPS => items
-            .into_iter()
-            .map(|item| match item {
-                Value::String(text) => Ok(text),
-                _ => Err(fault()),
-            })
-            .collect::<Result<Vec<_>, _>>()?,
-        Some(_) => return Err(fault()),
+fn stop_strings(params: &mut Params) -> Vec<String> {
+    let strings = match params.value("stop") {
+        None => Some(Vec::new()),
+        Some(Value::String(text)) => Some(vec![text]),
+        Some(Value::Array(items)) if items.len() <= STOPS => {
+            let string = |item| if let Value::String(text) = item { Some(text) } else { None };
+            items.into_iter().map(string).collect()
+        }
+        Some(_) => None,
     };
-    if strings.iter().any(|text| text.is_empty() || text.len() > STOP_BYTES) {
-        return Err(fault());
-    }
-    Ok(strings)
+    let is_good = |text: &String| !text.is_empty() && text.len() <= STOP_BYTES;
+    strings.filter(|strings| strings.iter().all(is_good)).unwrap_or_else(|| {
+        params
+            .wrong("stop", &format!("a string or a list of at most {STOPS}, of at most {STOP_BYTES} bytes"));
+        Vec::new()
+    })
 }
 
-/// Parameters of the API, or of other servers of it, that are not there yet or have but one position here.
-fn refuse_the_rest(params: &mut Params) -> Result<(), ApiError> {
-    if params.integer("min_tokens", 0..=i64::from(i32::MAX))?.is_some_and(|n| n > 0) {
-        return Err(ApiError::unsupported("min_tokens", "`min_tokens` is not supported yet"));
-    }
+/// Parameters of the API, or of other servers of it, that are not there yet, have but one position here, or no effect.
+fn take_the_rest(params: &mut Params) {
     for name in [
         "grammar",
         "guided_choice",
@@ -178,15 +195,25 @@ fn refuse_the_rest(params: &mut Params) -> Result<(), ApiError> {
         "structured_outputs",
         "use_beam_search",
     ] {
-        params.not_yet(name)?;
+        params.not_yet(name);
     }
-    params.only("cache_prompt", true)?;
-    params.only("include_stop_str_in_output", false)?;
-    // Notes of the client to itself.
-    for name in
-        ["metadata", "safety_identifier", "prompt_cache_key", "service_tier", "user", "user_id", "request_id"]
-    {
+    params.only("cache_prompt", true);
+    params.only("include_stop_str_in_output", false);
+    // Notes of the client to itself, and what only a vendor's cloud could do: keep answers and prompts, serve by tiers,
+    // watch words, mark pictures.
+    for name in [
+        "metadata",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "request_id",
+        "safety_identifier",
+        "sensitive_word_check",
+        "service_tier",
+        "store",
+        "user",
+        "user_id",
+        "watermark_enabled",
+    ] {
         params.ignore(name);
     }
-    params.only("store", false)
 }

@@ -8,15 +8,16 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use glimmer::{GenerationParams, Sampling, room_for_answer};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::conversation;
 use crate::api::openai::chat as chat_completions;
-use crate::api::openai::embeddings::TEXTS;
+use crate::api::openai::embeddings::{TEXTS, Vectors, cut};
 use crate::app::App;
 use crate::clock::{date_and_time, now};
 use crate::error::ApiError;
-use crate::http::params::{Params, wrong};
+use crate::http::params::{Params, TextOrIds, wrong};
 use crate::http::response;
 use crate::http::sse::{self, Script};
 use crate::models::blocking::blocking;
@@ -37,7 +38,7 @@ pub(crate) async fn chat(
     if params.has("messages") {
         return messages(&app, &entry, params).await;
     }
-    let question = Question::take(&mut params, 4096)?;
+    let question = Question::take(&mut params, 4096);
     params.done()?;
     let (mut generations, shown) = question.ask(&app, &entry, false).await?;
     let mut content = String::new();
@@ -51,9 +52,9 @@ pub(crate) async fn chat(
 /// false` makes a stream's chunks cumulative.
 async fn messages(app: &Arc<App>, entry: &Entry, mut params: Params) -> Result<Response, ApiError> {
     // There is one model, whatever it is called.
-    params.put("model", app.models()?.first()?.name().into());
-    let chunk = params.boolean("chunk")?.unwrap_or(true);
-    params.only("return_function_call", false)?;
+    params.put("model", app.models()?.first()?.name());
+    let chunk = params.boolean("chunk").unwrap_or(true);
+    params.only("return_function_call", false);
     chat_completions::respond(app, entry, params, !chunk).await
 }
 
@@ -64,7 +65,7 @@ pub(crate) async fn chat_stream(
     Extension(entry): Extension<Entry>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
-    let question = Question::take(&mut params, 4096)?;
+    let question = Question::take(&mut params, 4096);
     params.done()?;
     let (mut generations, shown) = question.ask(&app, &entry, true).await?;
     generations.admitted().await?;
@@ -78,7 +79,7 @@ pub(crate) async fn root(
     Extension(entry): Extension<Entry>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
-    let question = Question::take(&mut params, 2048)?;
+    let question = Question::take(&mut params, 2048);
     params.done()?;
     let (asked, mut history) = (question.prompt.clone(), question.history.clone());
     let (mut generations, _) = question.ask(&app, &entry, false).await?;
@@ -101,40 +102,33 @@ pub(crate) async fn embedding(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let encoder = app.models()?.encoder(None)?;
-    let fault = || wrong("prompt", "a list of texts");
-    let prompt = match params.need("prompt")? {
-        Value::String(text) => vec![Value::String(text)],
-        Value::Array(texts) if texts.len() <= TEXTS => texts,
-        _ => return Err(fault()),
-    };
+    params.need("prompt");
+    let prompt = params.texts("prompt", TEXTS, 0);
     params.done()?;
     let shared = encoder.clone();
     let texts = blocking(move || {
-        let one = |text: Value| match text {
-            Value::String(text) => {
+        let one = |text: TextOrIds| match text {
+            TextOrIds::Text(text) => {
                 let embedder = &shared.embedder;
                 Ok(cut(embedder.tokenizer().encode(&text), embedder.max_tokens()))
             }
-            _ => Err(fault()),
+            TextOrIds::Ids(_) => Err(wrong("prompt", "a list of texts")),
         };
         prompt.into_iter().map(one).collect::<Result<Vec<_>, _>>()
     });
     let vectors = encoder.compute(&entry, texts.await?, app.options.limits.answer_time).await?;
     Ok(response::json(
         StatusCode::OK,
-        &json!({"data": vectors, "model": ENCODER_NAME, "object": "embedding"}),
+        &Embedding { data: Vectors(&vectors), model: ENCODER_NAME, object: "embedding" },
     ))
 }
 
-/// The beginning of a text, and its last token, which says that it ends.
-fn cut(mut text: Vec<u32>, most: usize) -> Vec<u32> {
-    if text.len() > most
-        && let Some(last) = text.pop()
-    {
-        text.truncate(most.saturating_sub(1));
-        text.push(last);
-    }
-    text
+/// What `POST /embedding` returns.
+#[derive(Serialize)]
+struct Embedding<'a> {
+    data: Vectors<'a>,
+    model: &'static str,
+    object: &'static str,
 }
 
 /// What these APIs are asked.
@@ -148,23 +142,22 @@ struct Question {
 }
 
 impl Question {
-    fn take(params: &mut Params, max_length: i64) -> Result<Self, ApiError> {
-        let prompt = params.string("prompt")?;
-        let prompt = prompt.ok_or_else(|| ApiError::parameter("prompt", "`prompt` is missing"))?;
-        Ok(Question {
-            prompt,
-            history: params.list("history")?.unwrap_or_default(),
+    fn take(params: &mut Params, max_length: i64) -> Self {
+        params.need("prompt");
+        Question {
+            prompt: params.string("prompt").unwrap_or_default(),
+            history: rounds(params),
             // 0 stands for the default, as it did in `api.py`; a temperature of 0 means what it says.
-            max_length: match params.integer("max_length", 0..=i64::from(i32::MAX))? {
+            max_length: match params.integer("max_length", 0..=i64::from(i32::MAX)) {
                 None | Some(0) => max_length as usize,
                 Some(given) => given as usize,
             },
-            top_p: match params.number("top_p", 0.0..=1.0)? {
+            top_p: match params.number("top_p", 0.0..=1.0) {
                 None | Some(0.0) => 0.7,
                 Some(given) => given as f32,
             },
-            temperature: params.number("temperature", 0.0..=100.0)?.unwrap_or(0.95) as f32,
-        })
+            temperature: params.number("temperature", 0.0..=100.0).unwrap_or(0.95) as f32,
+        }
     }
 
     async fn ask(
@@ -190,6 +183,17 @@ impl Question {
         let shown = Shown { prompt_tokens: model.tokenizer()?.encode(&self.prompt).len() };
         let asks = vec![Ask { prompt, params, copies: 1 }];
         Ok((Generations::start(&app.options.limits, &model, entry, asks, stream)?, shown))
+    }
+}
+
+fn rounds(params: &mut Params) -> Vec<Value> {
+    match params.value("history") {
+        None => Vec::new(),
+        Some(Value::Array(rounds)) => rounds,
+        Some(_) => {
+            params.wrong("history", "a list of pairs [question, answer]");
+            Vec::new()
+        }
     }
 }
 
@@ -237,14 +241,5 @@ impl Script for Stream {
             }
         }
         None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_cut_text_still_ends() {
-        assert_eq!(super::cut(vec![1, 5, 6, 7, 2], 3), [1, 5, 2]);
-        assert_eq!(super::cut(vec![1, 5, 2], 3), [1, 5, 2]);
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use glimmer::file::open_regular;
 use serde_json::Value;
 
-use crate::error::{ServerError, shortened};
+use crate::error::{ServerError, shown};
 
 /// Where a batch's requests may go.
 const PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"];
@@ -51,7 +51,7 @@ pub(super) fn read(path: &Path, longest: usize) -> Result<Vec<Line>, ServerError
         let line = Line::parse(number, text)?;
         if !names.insert(line.name.clone()) {
             let Name::Request(id) = &line.name else { return Ok(()) };
-            return Err(format!("the custom_id {:?} was there before", shortened(id)));
+            return Err(format!("the custom_id {:?} was there before", shown(id)));
         }
         lines.push(line);
         Ok(())
@@ -81,7 +81,7 @@ impl Line {
         };
         let (id, method, url) = (string("custom_id")?, string("method")?, string("url")?);
         if method != "POST" {
-            return Err(format!("the method is to be POST and not {:?}", shortened(&method)));
+            return Err(format!("the method is to be POST and not {:?}", shown(&method)));
         }
         if !PATHS.contains(&url.as_str()) {
             return Err(format!("the url is to be one of {}", PATHS.join(", ")));
@@ -98,11 +98,14 @@ impl Line {
     }
 }
 
+/// What is told of a line: its number from 1, and its bytes.
+type EachLine<'a> = dyn FnMut(usize, &[u8]) -> Result<(), String> + 'a;
+
 /// Hands over the lines that are not empty, with their numbers from 1. An error comes with the number of its line.
 fn for_each_line(
     mut reader: impl BufRead,
     longest: usize,
-    each: &mut dyn FnMut(usize, &[u8]) -> Result<(), String>,
+    each: &mut EachLine<'_>,
 ) -> Result<(), (usize, String)> {
     let mut line = Vec::new();
     for number in 1.. {

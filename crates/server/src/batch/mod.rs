@@ -96,7 +96,7 @@ impl Batch {
         at_once: usize,
         each: &mut dyn FnMut(usize),
     ) -> Result<BatchSummary, ServerError> {
-        let app = App::new(options)?;
+        let app = App::new(options, None)?;
         app.ready(registry);
         let router = router(&app)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

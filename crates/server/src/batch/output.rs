@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::input::Name;
-use crate::error::{ServerError, shortened};
+use crate::error::{ServerError, shown};
 
 /// A line of the output. Its fields stand in this order, by which a line that was cut off is recognized.
 #[derive(Serialize)]
@@ -152,7 +152,7 @@ impl Output {
             if let Name::Request(id) = &name
                 && !names.contains(&name)
             {
-                return Err(not_ours(&format!("the input has no custom_id {:?}", shortened(id))));
+                return Err(not_ours(&format!("the input has no custom_id {:?}", shown(id))));
             }
             answers.insert(name, good);
         }

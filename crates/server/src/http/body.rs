@@ -1,45 +1,129 @@
-//! A request's body: JSON that came in time and is not too large.
+//! A request's body: JSON that came in time, is not too large, and for which there is room beside all the others.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRef, FromRequest, Request};
-use axum::http::header;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use axum::http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use crate::error::ApiError;
 use crate::http::params::Params;
 use crate::options::RequestLimits;
+use crate::record::entry::Entry;
+
+/// Bytes of a body for which there is always room: connections bound how many there are of these.
+const SMALL: usize = 64 << 10;
+
+/// All bodies in flight. What larger ones take is bounded over all of them: while they arrive by what
+/// [`RequestLimits::bodies`] holds, and while something is made of them by one of the largest at a time.
+#[derive(Clone)]
+pub(crate) struct Bodies {
+    limits: RequestLimits,
+    /// Kibibytes of bodies that may be held.
+    held: Arc<Semaphore>,
+    /// Kibibytes of bodies of which something may be made.
+    worked_on: Arc<Semaphore>,
+}
+
+impl Bodies {
+    pub(crate) fn new(limits: &RequestLimits) -> Self {
+        let semaphore = |bytes: usize| Arc::new(Semaphore::new(kib(bytes) as usize));
+        Bodies {
+            limits: *limits,
+            held: semaphore(limits.bodies.max(limits.body)),
+            worked_on: semaphore(limits.body),
+        }
+    }
+
+    async fn read(&self, headers: &HeaderMap, mut body: Body, entry: &Entry) -> Result<Bytes, ApiError> {
+        let limit = self.limits.body;
+        let announced =
+            headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        // Said before the client is asked to go on, if it waits for that (`Expect: 100-continue`).
+        if announced.is_some_and(|length: usize| length > limit) {
+            return Err(ApiError::too_large(limit));
+        }
+        let mut bytes = Vec::new();
+        let mut held = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| ApiError::invalid("the request's body broke off"))?;
+            let Ok(data) = frame.into_data() else { continue };
+            let length = bytes.len() + data.len();
+            if length > limit {
+                return Err(ApiError::too_large(limit));
+            }
+            if length > SMALL && length > held {
+                let more = announced.unwrap_or(0).max(length) - held;
+                let permit = self.held.clone().try_acquire_many_owned(kib(more));
+                entry.hold(permit.map_err(|_| ApiError::no_room())?);
+                held += more;
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes.into())
+    }
+
+    /// Waits for the turn to make something of a body.
+    async fn turn(&self, length: usize) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
+        if length <= SMALL {
+            return Ok(None);
+        }
+        match timeout(self.limits.body_time, self.worked_on.clone().acquire_many_owned(kib(length))).await {
+            Ok(Ok(permit)) => Ok(Some(permit)),
+            _ => Err(ApiError::no_room()),
+        }
+    }
+}
+
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+}
 
 impl<S: Send + Sync> FromRequest<S> for Params
 where
-    RequestLimits: FromRef<S>,
+    Bodies: FromRef<S>,
 {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        // A page in a browser can send anything but this type to a server on the same machine without being asked.
-        if !is_json(&request) {
-            return Err(ApiError::not_json());
+        let kind = kind(request.headers()).ok_or_else(ApiError::not_json)?;
+        let bodies = Bodies::from_ref(state);
+        let (parts, body) = request.into_parts();
+        let entry = parts.extensions.get::<Entry>();
+        let entry = entry.ok_or_else(|| ApiError::internal("the request has no entry"))?;
+        let bytes = timeout(bodies.limits.body_time, bodies.read(&parts.headers, body, entry)).await;
+        let bytes = bytes.map_err(|_| ApiError::slow_request())??;
+        if let Some(permit) = bodies.turn(bytes.len()).await? {
+            entry.hold(permit);
         }
-        let limits = RequestLimits::from_ref(state);
-        let bytes = read(request.into_body(), limits.body, limits.body_time).await?;
-        Params::parse(&bytes)
+        match (Params::parse(bytes), kind) {
+            (Err(_), Kind::Assumed) => Err(ApiError::not_json()),
+            (params, _) => params,
+        }
     }
 }
 
-fn is_json(request: &Request) -> bool {
-    let given = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    given.is_some_and(|given| {
-        given.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
-    })
+/// Why a body is taken for JSON.
+enum Kind {
+    /// It is said to be.
+    Said,
+    /// Nothing else is said than what `curl -d` says of any body.
+    Assumed,
 }
 
-async fn read(body: Body, limit: usize, time: Duration) -> Result<Bytes, ApiError> {
-    match tokio::time::timeout(time, Limited::new(body, limit).collect()).await {
-        Err(_) => Err(ApiError::slow_request()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::too_large(limit)),
-        Ok(Err(_)) => Err(ApiError::invalid("the request's body broke off")),
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+/// `None` for a body that is something else.
+fn kind(headers: &HeaderMap) -> Option<Kind> {
+    let given = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
+    let given = given.map(|given| given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    // A page in a browser can send a form to a server on the same machine without being asked; it cannot hide that it is
+    // a page.
+    let by_a_page = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
+    match given.as_deref() {
+        Some("application/json") => Some(Kind::Said),
+        None | Some("application/x-www-form-urlencoded") if !by_a_page => Some(Kind::Assumed),
+        _ => None,
     }
 }

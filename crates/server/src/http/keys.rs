@@ -1,7 +1,7 @@
 //! API keys: a file with one a line, read again when the operator says so.
 
 use std::path::{Path, PathBuf};
-use std::sync::RwLock;
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use axum::http::{HeaderMap, header};
 
@@ -13,14 +13,16 @@ const MOST: u64 = 1 << 20;
 /// The keys that are accepted.
 pub(crate) struct Keys {
     path: Option<PathBuf>,
-    keys: RwLock<Vec<Vec<u8>>>,
+    keys: RwLock<Vec<String>>,
+    /// Held by whoever reads the file again.
+    reading: Mutex<()>,
 }
 
 impl Keys {
     /// Reads the file; without one nobody is asked.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, ServerError> {
         let keys = path.map(read).transpose()?.unwrap_or_default();
-        Ok(Keys { path: path.map(Path::to_owned), keys: RwLock::new(keys) })
+        Ok(Keys { path: path.map(Path::to_owned), keys: RwLock::new(keys), reading: Mutex::default() })
     }
 
     /// Whether anybody is asked.
@@ -28,29 +30,33 @@ impl Keys {
         self.path.is_some()
     }
 
-    /// Reads the file again; answers how many keys it has. A file that cannot be used changes nothing.
-    pub(crate) fn reload(&self) -> Result<usize, ServerError> {
-        let keys = self.path.as_deref().map(read).transpose()?.unwrap_or_default();
-        let count = keys.len();
-        *self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = keys;
-        Ok(count)
+    /// Reads the file again; returns how many keys it has, `None` where there is no file or it is being read already. A
+    /// file that cannot be used changes nothing.
+    pub(crate) fn reload(&self) -> Option<Result<usize, ServerError>> {
+        let path = self.path.as_deref()?;
+        let _turn = self.reading.try_lock().ok()?;
+        Some(read(path).map(|keys| {
+            let count = keys.len();
+            *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+            count
+        }))
     }
 
-    /// Whether the request carries one of the keys: `Authorization: Bearer KEY`.
+    /// Whether the request carries one of the keys: `Authorization: Bearer KEY`, `x-api-key: KEY` or `api-key: KEY`, as
+    /// clients of Anthropic's and Azure's APIs have it.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> bool {
         if !self.are_wanted() {
             return true;
         }
-        let given = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-        let Some(given) = given
-            .and_then(|value| value.split_at_checked(7))
-            .and_then(|(scheme, key)| scheme.eq_ignore_ascii_case(b"bearer ").then_some(key.trim_ascii()))
-        else {
-            return false;
-        };
-        let keys = self.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
+            let (scheme, key) = value.as_bytes().split_at_checked(7)?;
+            scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
+        });
+        let plain = ["x-api-key", "api-key"].map(|name| Some(headers.get(name)?.as_bytes().trim_ascii()));
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         // All of them, whole: how long it takes tells nothing.
-        keys.iter().fold(false, |found, key| found | same(key, given))
+        let is_key = |given: &[u8]| keys.iter().fold(false, |found, key| found | same(key.as_bytes(), given));
+        bearer.into_iter().chain(plain.into_iter().flatten()).any(is_key)
     }
 }
 
@@ -59,12 +65,23 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
-fn read(path: &Path) -> Result<Vec<Vec<u8>>, ServerError> {
+/// The keys of a file. Whatever could not be a key in a header is a sign that the file is not what it should be.
+fn read(path: &Path) -> Result<Vec<String>, ServerError> {
     let fault = |what: String| ServerError::File { path: path.display().to_string(), what };
-    let text = read_file(path, MOST)?;
-    let lines = text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
-    let keys: Vec<_> =
-        lines.filter(|line| !line.is_empty() && !line.starts_with(b"#")).map(<[u8]>::to_vec).collect();
+    let bytes = read_file(path, MOST)?;
+    let text = String::from_utf8(bytes).map_err(|_| fault("this is no text in UTF-8".to_owned()))?;
+    let mut keys = Vec::new();
+    for (line, number) in text.lines().map(str::trim_ascii).zip(1..) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if !line.chars().all(|c| c.is_ascii_graphic()) {
+            return Err(fault(format!(
+                "line {number}: a key is one word of visible ASCII characters (and the file has no byte order mark)"
+            )));
+        }
+        keys.push(line.to_owned());
+    }
     if keys.is_empty() {
         return Err(fault("there is no key in it (one a line)".to_owned()));
     }
@@ -77,15 +94,24 @@ mod tests {
 
     #[test]
     fn only_whole_keys_open() {
-        let keys =
-            Keys { path: Some(PathBuf::new()), keys: RwLock::new(vec![b"abc".to_vec(), b"def".to_vec()]) };
-        let admit = |value: &str| {
+        let keys = Keys {
+            path: Some(PathBuf::new()),
+            keys: RwLock::new(vec!["abc".to_owned(), "def".to_owned()]),
+            reading: Mutex::default(),
+        };
+        let admit = |name: &'static str, value: &str| {
             let mut headers = HeaderMap::new();
-            headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+            headers.insert(name, value.parse().unwrap());
             keys.admit(&headers)
         };
-        assert!(admit("Bearer abc") && admit("bearer def"));
-        assert!(!admit("Bearer ab") && !admit("Bearer abcd") && !admit("abc") && !admit("Bearer "));
+        let bearer = |value: &str| admit("authorization", value);
+        assert!(bearer("Bearer abc") && bearer("bearer def"));
+        assert!(!bearer("Bearer ab") && !bearer("Bearer abcd") && !bearer("abc") && !bearer("Bearer "));
+        for name in ["x-api-key", "api-key"] {
+            assert!(
+                admit(name, "abc") && !admit(name, "ab") && !admit(name, "") && !admit(name, "Bearer abc")
+            );
+        }
         assert!(!keys.admit(&HeaderMap::new()));
     }
 }

@@ -2,8 +2,10 @@
 
 pub(crate) mod body;
 pub(crate) mod connection;
+pub(crate) mod hosts;
 pub(crate) mod keys;
 pub(crate) mod params;
+pub(crate) mod places;
 pub(crate) mod response;
 pub(crate) mod sse;
 mod stall;
@@ -12,3 +14,4 @@ pub(crate) mod tls;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[path = "no_tls.rs"]
 pub(crate) mod tls;
+pub(crate) mod tree;

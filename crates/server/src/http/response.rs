@@ -3,13 +3,14 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::error::ApiError;
 
-/// A response with a JSON body.
-pub(crate) fn json(status: StatusCode, value: &Value) -> Response {
-    typed(status, "application/json", value.to_string())
+/// A response with a JSON body, written as the value is walked: large ones never stand in memory as a tree.
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    // What is shown here are objects with names for keys, and numbers: nothing that JSON lacks.
+    typed(status, "application/json", serde_json::to_vec(value).unwrap_or_default())
 }
 
 /// A response with a body of this type.
@@ -23,6 +24,7 @@ pub(crate) fn typed(status: StatusCode, kind: &'static str, text: impl Into<Body
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = json(self.status(), &self.json());
+        response.extensions_mut().insert(self.refusal());
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

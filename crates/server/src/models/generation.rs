@@ -142,6 +142,8 @@ impl Generations {
             }
             submissions.push((model.engine.request(&ask.prompt, &ask.params), sinks));
         }
+        // The prompts are ids by now.
+        entry.release();
         for (request, sinks) in submissions {
             model.engine.submit(request, sinks);
         }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use axum::http::StatusCode;
 use opentelemetry::Context as Caller;
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::record::Record;
 use crate::record::traces::Answered;
@@ -20,6 +21,9 @@ struct Inner {
     start: Instant,
     id: String,
     method: String,
+    /// The pattern that the path follows: a stranger's paths would fill the figures.
+    route: String,
+    /// The path itself, for the log.
     path: String,
     /// Whose span this is a part of, where spans are sent.
     caller: Option<Caller>,
@@ -31,16 +35,20 @@ struct Progress {
     status: Option<u16>,
     is_complete: bool,
     error: Option<&'static str>,
+    param: Option<String>,
     model_use: Option<ModelUse>,
+    /// The request's part of what all requests share.
+    permits: Vec<OwnedSemaphorePermit>,
 }
 
 impl Entry {
-    /// Of a request to `path`, a pattern: a stranger's paths would fill memory.
+    /// Of a request to `path`, which follows the pattern `route`.
     pub(crate) fn new(
         record: &Arc<Record>,
         id: String,
         method: &str,
-        path: String,
+        route: String,
+        path: &str,
         caller: Option<Caller>,
     ) -> Self {
         Entry(Arc::new(Inner {
@@ -48,7 +56,8 @@ impl Entry {
             start: Instant::now(),
             id,
             method: method.to_owned(),
-            path,
+            route,
+            path: safe(path),
             caller,
             progress: Mutex::default(),
         }))
@@ -73,6 +82,24 @@ impl Entry {
         self.note(|progress| progress.model_use = Some(model_use));
     }
 
+    /// The request was refused: the kind of error, and the parameter that it is about.
+    pub(crate) fn refused(&self, code: &'static str, param: Option<&str>) {
+        // A name that is none may be anything, a piece of a prompt too.
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let param = param.filter(|name| name.len() <= 80 && name.chars().all(is_name)).map(str::to_owned);
+        self.note(|progress| (progress.error, progress.param) = (Some(code), param));
+    }
+
+    /// Keeps a permit until the request is over or [`Entry::release`] is called.
+    pub(crate) fn hold(&self, permit: OwnedSemaphorePermit) {
+        self.note(|progress| progress.permits.push(permit));
+    }
+
+    /// The request's body has become what it was for, and is gone.
+    pub(crate) fn release(&self) {
+        self.note(|progress| progress.permits.clear());
+    }
+
     /// The answer broke off; the status is the one it would have had.
     pub(crate) fn failed(&self, status: StatusCode) {
         self.note(|progress| progress.error = status.canonical_reason());
@@ -84,7 +111,7 @@ impl Drop for Inner {
         let progress = std::mem::take(self.progress.get_mut().unwrap_or_else(PoisonError::into_inner));
         // Nginx's number for a client that went away before it had its answer.
         let status = if progress.is_complete { progress.status.unwrap_or(499) } else { 499 };
-        self.record.metrics.answered(&self.path, status);
+        self.record.metrics.answered(&self.route, status);
         let mut line = Map::new();
         let mut put = |name: &str, value: Value| drop(line.insert(name.to_owned(), value));
         put("id", self.id.clone().into());
@@ -105,13 +132,16 @@ impl Drop for Inner {
         if let Some(error) = progress.error {
             put("error", error.into());
         }
+        if let Some(param) = progress.param {
+            put("param", param.into());
+        }
         self.record.log.line("request", line);
         if let Some((traces, caller)) = self.record.traces.as_ref().zip(self.caller.as_ref()) {
             traces.answered(&Answered {
                 caller,
                 id: &self.id,
                 method: &self.method,
-                path: &self.path,
+                path: &self.route,
                 status,
                 error: progress.error,
                 start: self.start,
@@ -119,4 +149,10 @@ impl Drop for Inner {
             });
         }
     }
+}
+
+/// A path as a log shows it: what a stranger sends can neither fill it nor break its lines.
+fn safe(path: &str) -> String {
+    let is_safe = |c: char| c.is_ascii_graphic() && !"\"\\".contains(c);
+    path.chars().take(80).map(|c| if is_safe(c) { c } else { '?' }).collect()
 }

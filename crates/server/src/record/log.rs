@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -19,10 +19,13 @@ use crate::options::Options;
 /// Lines that may wait to be written.
 const WAITING: usize = 4096;
 
+/// How long the end of the program waits for lines to be written.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A log that is open.
 pub(crate) struct Log {
     lines: Mutex<Option<SyncSender<String>>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<Receiver<()>>>,
     lost: Arc<AtomicU64>,
     json: bool,
 }
@@ -32,7 +35,7 @@ impl Log {
     pub(crate) fn open(options: &Options) -> Result<Self, ServerError> {
         let mut out: Box<dyn Write + Send> = match &options.log_file {
             None if options.is_silent => Box::new(io::sink()),
-            None => Box::new(io::stderr()),
+            None => standard_error()?,
             Some(path) => {
                 Box::new(OpenOptions::new().create(true).append(true).open(path).map_err(|e| {
                     ServerError::File { path: path.display().to_string(), what: e.to_string() }
@@ -42,7 +45,9 @@ impl Log {
         let (lines, inbox) = sync_channel::<String>(WAITING);
         let lost = Arc::new(AtomicU64::new(0));
         let counter = lost.clone();
-        let writer = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+        let (end, writer) = channel::<()>();
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            let _end = end;
             for line in inbox {
                 if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
                     counter.fetch_add(1, Ordering::Relaxed);
@@ -91,12 +96,26 @@ impl Log {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Writes what waits and closes the log.
+    /// Writes what waits and closes the log. A log that nobody takes is not waited for: its last lines are lost.
     pub(crate) fn close(&self) {
         drop(self.lines.lock().unwrap_or_else(PoisonError::into_inner).take());
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
-            let _ = writer.join();
+            // The thread sends nothing; it is at its end when the channel is.
+            let _ = writer.recv_timeout(PATIENCE);
         }
     }
+}
+
+/// Standard error without the lock that all of the program takes to write there: a pipe that nobody reads must hold up
+/// this thread alone.
+#[cfg(unix)]
+fn standard_error() -> io::Result<Box<dyn Write + Send>> {
+    use std::os::fd::AsFd;
+    Ok(Box::new(std::fs::File::from(io::stderr().as_fd().try_clone_to_owned()?)))
+}
+
+#[cfg(not(unix))]
+fn standard_error() -> io::Result<Box<dyn Write + Send>> {
+    Ok(Box::new(io::stderr()))
 }

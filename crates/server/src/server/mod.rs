@@ -6,14 +6,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use glimmer::Registry;
-use hyper_util::server::graceful::GracefulShutdown;
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use crate::app::App;
 use crate::error::ServerError;
 use crate::http::connection::{self, accept};
+use crate::http::places::Places;
 use crate::http::tls::{self, Tls};
 use crate::options::Options;
 use crate::router::router;
@@ -41,7 +41,7 @@ impl Server {
         let listener = connection::bind(&options)?;
         let address = listener.local_addr()?;
         let tls = tls::open(&options)?;
-        let app = App::new(options)?;
+        let app = App::new(options, Some(address))?;
         let router = router(&app)?;
         let stop = Arc::new(Notify::new());
         // The engine wants the processors; a connection needs little.
@@ -104,9 +104,9 @@ async fn serve(
     stop: &Notify,
 ) -> Result<(), ServerError> {
     let listener = TcpListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(app.options.limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
-    let graceful = GracefulShutdown::new();
+    let places = Places::new(app.options.limits.connections);
     let mut signals = Signals::new()?;
+    let mut newcomer = None;
     loop {
         tokio::select! {
             () = stop.notified() => break,
@@ -119,25 +119,26 @@ async fn serve(
                 Signal::Stop => break,
                 Signal::Reload => reload(app),
             },
-            (stream, place) = accept(&listener, &places) => {
+            stream = accept(&listener), if newcomer.is_none() => newcomer = Some(stream),
+            place = places.take(), if newcomer.is_some() => {
+                let Some(stream) = newcomer.take() else { continue };
                 let (app, router, tls) = (app.clone(), router.clone(), tls.clone());
-                let watcher = graceful.watcher();
                 tokio::spawn(async move {
                     app.record.metrics.connections.add(1);
                     // What goes wrong with a connection is its client's business.
-                    let _ = connection::serve(stream, tls, router, &app.options.limits, watcher).await;
+                    let _ = connection::serve(stream, tls, router, &app.options.limits, place).await;
                     app.record.metrics.connections.sub(1);
-                    drop(place);
                 });
             }
         }
     }
-    drop(listener);
+    drop((listener, newcomer));
     app.drain();
     app.record.log.line("stopping", Map::new());
     notify("STOPPING=1");
+    places.close();
     tokio::select! {
-        () = graceful.shutdown() => {}
+        () = places.empty() => {}
         () = tokio::time::sleep(app.options.limits.drain_time) => {}
         () = async { while !matches!(signals.next().await, Signal::Stop) {} } => {}
     }
@@ -145,14 +146,18 @@ async fn serve(
     Ok(())
 }
 
-fn reload(app: &App) {
-    if !app.keys.are_wanted() {
-        return;
-    }
-    let mut line = Map::new();
-    match app.keys.reload() {
-        Ok(count) => line.insert("keys".to_owned(), count.into()),
-        Err(error) => line.insert("error".to_owned(), error.to_string().into()),
-    };
-    app.record.log.line("keys read again", line);
+/// Reads the keys again where nobody waits for it: a file may lie on a disk that does not answer.
+fn reload(app: &Arc<App>) {
+    let app = app.clone();
+    tokio::task::spawn_blocking(move || {
+        let mut line = Map::new();
+        match app.keys.reload() {
+            None => return,
+            Some(Ok(count)) => line.insert("keys".to_owned(), count.into()),
+            Some(Err(error)) => {
+                line.insert("error".to_owned(), format!("{error}; the keys stay as they were").into())
+            }
+        };
+        app.record.log.line("keys read again", line);
+    });
 }

@@ -11,8 +11,8 @@ use glimmer::{GenerationParams, Token, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::api::conversation;
-use crate::api::generation_request::GenerationRequest;
-use crate::api::openai::object::{fingerprint, usage};
+use crate::api::generation_request::{GenerationRequest, StreamUsage};
+use crate::api::openai::object::{chunk_usage, fingerprint, usage};
 use crate::app::App;
 use crate::clock::now;
 use crate::error::ApiError;
@@ -39,10 +39,10 @@ pub(crate) async fn respond(
     cumulative: bool,
 ) -> Result<Response, ApiError> {
     let settings = GenerationRequest::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone()))?;
-    let logprobs = logprobs(&mut params)?;
-    let shows_reasoning = params.boolean("include_reasoning")?.unwrap_or(true);
-    refuse_tools(&mut params)?;
-    let conversation = conversation::take(&mut params)?;
+    let logprobs = logprobs(&mut params);
+    let shows_reasoning = params.boolean("include_reasoning").unwrap_or(true);
+    refuse_tools(&mut params);
+    let conversation = conversation::take(&mut params);
     params.done()?;
 
     let model = &settings.model;
@@ -68,20 +68,17 @@ pub(crate) async fn respond(
     whole(generations, &settings, &frame).await
 }
 
-fn logprobs(params: &mut Params) -> Result<Option<usize>, ApiError> {
-    let wanted = params.boolean("logprobs")?.unwrap_or(false);
-    let top = params.integer("top_logprobs", 0..=20)?;
-    match (wanted, top) {
-        (true, top) => Ok(Some(top.unwrap_or(0) as usize)),
-        (false, Some(1..)) => {
-            Err(ApiError::parameter("top_logprobs", "`top_logprobs` needs `logprobs: true`"))
-        }
-        (false, _) => Ok(None),
+fn logprobs(params: &mut Params) -> Option<usize> {
+    let wanted = params.boolean("logprobs").unwrap_or(false);
+    let top = params.integer("top_logprobs", 0..=20).unwrap_or(0) as usize;
+    if top > 0 && !wanted {
+        params.refuse(ApiError::parameter("top_logprobs", "`top_logprobs` needs `logprobs: true`"));
     }
+    wanted.then_some(top)
 }
 
 /// Tools and forms of answers are not there yet; what asks for none of them is fine.
-fn refuse_tools(params: &mut Params) -> Result<(), ApiError> {
+fn refuse_tools(params: &mut Params) {
     for name in [
         "tools",
         "functions",
@@ -90,38 +87,30 @@ fn refuse_tools(params: &mut Params) -> Result<(), ApiError> {
         "prediction",
         "audio",
         "continue_final_message",
-        "verbosity",
     ] {
-        params.not_yet(name)?;
+        params.not_yet(name);
     }
-    match params.take("tool_choice") {
-        None => {}
-        Some(Value::String(choice)) if choice == "none" || choice == "auto" => {}
-        Some(_) => return Err(ApiError::unsupported("tool_choice", "tools are not supported yet")),
-    }
-    match params.take("function_call") {
-        None => {}
-        Some(Value::String(choice)) if choice == "none" || choice == "auto" => {}
-        Some(_) => return Err(ApiError::unsupported("function_call", "tools are not supported yet")),
-    }
-    // Without tools there are no calls to make one after the other.
-    params.boolean("parallel_tool_calls")?;
-    match params.take("response_format") {
-        None => {}
-        Some(format) if format == json!({"type": "text"}) => {}
-        Some(_) => {
-            return Err(ApiError::unsupported(
-                "response_format",
-                "only `{\"type\": \"text\"}` is supported yet",
-            ));
+    for name in ["tool_choice", "function_call"] {
+        let choice = params.value(name);
+        if choice.is_some_and(|choice| choice != "none" && choice != "auto") {
+            params.unsupported(name, format!("`{name}`: tools are not supported yet"));
         }
     }
-    match params.take("modalities") {
-        None => {}
-        Some(modalities) if modalities == json!(["text"]) => {}
-        Some(_) => return Err(ApiError::unsupported("modalities", "only text is supported")),
+    // Without tools there are no calls to make one after the other, or to send in pieces.
+    params.boolean("parallel_tool_calls");
+    params.boolean("tool_stream");
+    // The models know no such setting.
+    params.word("verbosity", &["low", "medium", "high"]);
+    if params.value("response_format").is_some_and(|format| format != json!({"type": "text"})) {
+        params.unsupported(
+            "response_format",
+            "`response_format`: only `{\"type\": \"text\"}` is supported yet",
+        );
     }
-    params.only("skip_special_tokens", true)
+    if params.value("modalities").is_some_and(|modalities| modalities != json!(["text"])) {
+        params.unsupported("modalities", "`modalities`: only text is supported");
+    }
+    params.only("skip_special_tokens", true);
 }
 
 /// What all parts of one answer have in common.
@@ -228,9 +217,7 @@ impl Stream {
         let logprobs = if tokens.is_empty() { Value::Null } else { self.frame.logprobs(tokens) };
         let choice = json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish});
         let mut chunk = self.frame.chunk(&json!([choice]));
-        if self.settings.stream_usage {
-            chunk["usage"] = Value::Null;
-        }
+        chunk_usage(&mut chunk, self.settings.stream_usage, &self.generations);
         chunk
     }
 }
@@ -270,7 +257,7 @@ impl Chunks for Stream {
     }
 
     fn usage(&self) -> Option<Value> {
-        self.settings.stream_usage.then(|| {
+        (self.settings.stream_usage != StreamUsage::None).then(|| {
             let mut chunk = self.frame.chunk(&json!([]));
             chunk["usage"] = usage(self.generations.usage());
             chunk

@@ -7,15 +7,15 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use glimmer::{Encoding, GenerationParams, Prompt, Score, Token, Tokenizer};
+use glimmer::{DecodeStream, Encoding, GenerationParams, Prompt, Score, Token, Tokenizer};
 use serde_json::{Map, Value, json};
 
-use crate::api::generation_request::GenerationRequest;
-use crate::api::openai::object::{fingerprint, usage};
+use crate::api::generation_request::{GenerationRequest, StreamUsage};
+use crate::api::openai::object::{chunk_usage, fingerprint, usage};
 use crate::app::App;
 use crate::clock::now;
 use crate::error::ApiError;
-use crate::http::params::{Params, ids, wrong};
+use crate::http::params::{Params, TextOrIds};
 use crate::http::response;
 use crate::http::sse::{self, ChunkStream, Chunks};
 use crate::models::blocking::blocking;
@@ -37,17 +37,18 @@ pub(crate) async fn complete(
     if !settings.has_length {
         settings.params.max_tokens = Some(DEFAULT_TOKENS.min(app.options.limits.answer_tokens));
     }
-    let only = CompletionParams::take(&mut params, &settings)?;
-    let prompt = params.need("prompt")?;
+    let only = CompletionParams::take(&mut params, &settings);
+    let most = app.options.limits.choices;
+    params.need("prompt");
+    let prompts = params.texts("prompt", most, settings.model.engine.spec().vocab);
+    if prompts.len().saturating_mul(settings.n) > most {
+        params.wrong("prompt", &format!("at most {most} answers together with `n`"));
+    }
     params.done()?;
 
     let model = settings.model.clone();
     let encoding = only.encoding;
-    let prompts = blocking(move || prompts(prompt, &model, encoding)).await?;
-    if prompts.len().saturating_mul(settings.n) > app.options.limits.choices {
-        let most = app.options.limits.choices;
-        return Err(wrong("prompt", &format!("at most {most} answers together with `n`")));
-    }
+    let prompts = blocking(move || read(prompts, &model, encoding)).await?;
     let params = GenerationParams {
         logprobs: only.logprobs,
         prompt_logprobs: only.logprobs.filter(|_| only.echo),
@@ -55,14 +56,18 @@ pub(crate) async fn complete(
     };
     let mut asks = Vec::new();
     let mut writers = Vec::new();
-    for Text { prompt, text } in prompts {
+    let tokenizer = settings.model.tokenizer()?.clone();
+    for Text { prompt, text, before } in prompts {
         settings.check_length(&prompt)?;
-        let echo = only.echo.then(|| Arc::new(Echo { text, ids: prompt.ids.clone() }));
-        writers.extend((0..settings.n).map(|_| Writer { echo: echo.clone(), offset: 0 }));
+        let decoding = tokenizer.stream_after(&prompt.ids, only.skips_special);
+        let echo = only.echo.then(|| Arc::new(Echo { text, ids: prompt.ids.clone(), before }));
+        writers.extend((0..settings.n).map(|_| Writer {
+            echo: echo.clone(),
+            places: Places { decoding: decoding.clone(), decoded: 0, shown: 0 },
+        }));
         let prompt = if only.skips_special { prompt } else { prompt.showing_special() };
         asks.push(Ask { prompt, params: params.clone(), copies: settings.n });
     }
-    let tokenizer = settings.model.tokenizer()?.clone();
     let mut generations =
         Generations::start(&app.options.limits, &settings.model, &entry, asks, settings.stream)?;
     let frame = Frame {
@@ -91,30 +96,33 @@ struct CompletionParams {
 }
 
 impl CompletionParams {
-    fn take(params: &mut Params, settings: &GenerationRequest) -> Result<Self, ApiError> {
-        let echo = params.boolean("echo")?.unwrap_or(false);
-        let logprobs = match params.take("logprobs") {
+    fn take(params: &mut Params, settings: &GenerationRequest) -> Self {
+        let echo = params.boolean("echo").unwrap_or(false);
+        let logprobs = match params.value("logprobs") {
             None | Some(Value::Bool(false)) => None,
             Some(value) => {
                 let count = value.as_u64().filter(|&count| count <= 20);
-                Some(count.ok_or_else(|| wrong("logprobs", "a whole number from 0 to 20"))? as usize)
+                if count.is_none() {
+                    params.wrong("logprobs", "a whole number from 0 to 20");
+                }
+                count.map(|count| count as usize)
             }
         };
-        params.not_yet("suffix")?;
-        if params.integer("best_of", 1..=1000)?.is_some_and(|best_of| best_of != settings.n as i64) {
-            return Err(ApiError::unsupported("best_of", "`best_of` can only be as large as `n`"));
+        params.not_yet("suffix");
+        if params.integer("best_of", 1..=1000).is_some_and(|best_of| best_of != settings.n as i64) {
+            params.unsupported("best_of", "`best_of` can only be as large as `n`");
         }
-        params.not_yet("prompt_logprobs")?;
-        params.not_yet("response_format")?;
-        Ok(CompletionParams {
+        params.not_yet("prompt_logprobs");
+        params.not_yet("response_format");
+        CompletionParams {
             echo,
             logprobs,
             encoding: Encoding {
-                add_special: params.boolean("add_special_tokens")?.unwrap_or(true),
-                parse_special: params.boolean("parse_special")?.unwrap_or(false),
+                add_special: params.boolean("add_special_tokens").unwrap_or(true),
+                parse_special: params.boolean("parse_special").unwrap_or(false),
             },
-            skips_special: params.boolean("skip_special_tokens")?.unwrap_or(true),
-        })
+            skips_special: params.boolean("skip_special_tokens").unwrap_or(true),
+        }
     }
 }
 
@@ -122,45 +130,57 @@ impl CompletionParams {
 struct Text {
     prompt: Prompt,
     text: String,
+    /// How many ids the tokenizer has put before those of the text.
+    before: usize,
 }
 
-/// A text, ids, or a list of either.
-fn prompts(value: Value, model: &Model, encoding: Encoding) -> Result<Vec<Text>, ApiError> {
-    let (tokenizer, vocab) = (model.tokenizer()?, model.engine.spec().vocab);
-    let of_text = |text: String| Text { prompt: Prompt::of_ids(tokenizer.encode_as(&text, encoding)), text };
-    let of_ids = |values: &[Value]| {
-        let ids = ids("prompt", values, vocab)?;
-        Ok(Text { text: tokenizer.decode(&ids), prompt: Prompt::of_ids(ids) })
+fn read(prompts: Vec<TextOrIds>, model: &Model, encoding: Encoding) -> Result<Vec<Text>, ApiError> {
+    let tokenizer = model.tokenizer()?;
+    let before = if encoding.add_special { tokenizer.wrap().0.len() } else { 0 };
+    let one = |prompt| match prompt {
+        TextOrIds::Text(text) => {
+            Text { prompt: Prompt::of_ids(tokenizer.encode_as(&text, encoding)), text, before }
+        }
+        TextOrIds::Ids(ids) => Text { text: tokenizer.decode(&ids), prompt: Prompt::of_ids(ids), before: 0 },
     };
-    let fault = || wrong("prompt", "a text, a list of token ids, or a list of such");
-    match value {
-        Value::String(text) => Ok(vec![of_text(text)]),
-        Value::Array(items) if items.is_empty() => Err(fault()),
-        Value::Array(items) if items.iter().all(Value::is_number) => Ok(vec![of_ids(&items)?]),
-        Value::Array(items) => items
-            .into_iter()
-            .map(|item| match item {
-                Value::String(text) => Ok(of_text(text)),
-                Value::Array(ids) => of_ids(&ids),
-                _ => Err(fault()),
-            })
-            .collect(),
-        _ => Err(fault()),
-    }
+    Ok(prompts.into_iter().map(one).collect())
 }
 
 /// A prompt that stands before its answers.
 struct Echo {
     text: String,
     ids: Vec<u32>,
+    /// How many ids the tokenizer has put before those of the text.
+    before: usize,
 }
 
 /// Writes one answer.
 struct Writer {
     /// The prompt, until it has been sent.
     echo: Option<Arc<Echo>>,
-    /// Characters of the tokens so far.
-    offset: usize,
+    places: Places,
+}
+
+/// Where in a text its tokens begin, in characters. One without text, such as a special one, has the place of the next; a
+/// piece of a character has the character's.
+struct Places {
+    decoding: DecodeStream,
+    /// The text of the tokens so far.
+    decoded: usize,
+    /// The text so far as it is shown: where it was cut, at a stop string, nothing begins behind it.
+    shown: usize,
+}
+
+impl Places {
+    fn next(&mut self, id: u32) -> usize {
+        let place = self.here();
+        self.decoded += self.decoding.push(id).chars().count();
+        place
+    }
+
+    fn here(&self) -> usize {
+        self.decoded.min(self.shown)
+    }
 }
 
 /// The API's four lists of equal length.
@@ -173,17 +193,10 @@ struct Lists {
 }
 
 impl Lists {
-    /// A token; one whose probability nothing tells has none.
-    fn push(
-        &mut self,
-        writer: &mut Writer,
-        tokenizer: &Tokenizer,
-        id: u32,
-        known: Option<(f32, &[(u32, f32)])>,
-    ) {
+    /// A token at a place in the text; one whose probability nothing tells has none.
+    fn push(&mut self, place: usize, tokenizer: &Tokenizer, id: u32, known: Option<(f32, &[(u32, f32)])>) {
         let spelling = spelling(tokenizer, id);
-        self.offsets.push(writer.offset);
-        writer.offset += spelling.chars().count();
+        self.offsets.push(place);
         self.tops.push(known.map_or(Value::Null, |(own, top)| {
             // The token itself stands among the best, even if it is none of them.
             let mut shown = Map::new();
@@ -231,12 +244,13 @@ impl Frame {
         })
     }
 
-    /// The log-probabilities of new tokens.
-    fn logprobs(&mut self, index: usize, tokens: &[Token], lists: &mut Lists) {
-        let writer = &mut self.writers[index];
+    /// The log-probabilities of new tokens and of the text that came with them.
+    fn logprobs(&mut self, index: usize, text: &str, tokens: &[Token], lists: &mut Lists) {
+        let places = &mut self.writers[index].places;
+        places.shown += text.chars().count();
         for token in tokens {
             let known = token.logprob.map(|own| (own, token.top.as_slice()));
-            lists.push(writer, &self.tokenizer, token.id, known);
+            lists.push(places.next(token.id), &self.tokenizer, token.id, known);
         }
     }
 
@@ -244,11 +258,15 @@ impl Frame {
     fn echo(&mut self, index: usize, scores: &[Option<Score>], lists: &mut Lists) -> String {
         let writer = &mut self.writers[index];
         let Some(echo) = writer.echo.take() else { return String::new() };
+        let length = echo.text.chars().count();
+        (writer.places.decoded, writer.places.shown) = (length, length);
         if self.has_logprobs {
+            let mut places = Places { decoding: self.tokenizer.stream(), decoded: 0, shown: length };
             for (at, &id) in echo.ids.iter().enumerate() {
                 let score = scores.get(at).and_then(Option::as_ref);
                 let known = score.map(|score| (score.logprob, score.top.as_slice()));
-                lists.push(writer, &self.tokenizer, id, known);
+                let place = if at < echo.before { places.here() } else { places.next(id) };
+                lists.push(place, &self.tokenizer, id, known);
             }
         }
         echo.text.clone()
@@ -295,7 +313,7 @@ async fn whole(mut generations: Generations, mut frame: Frame) -> Result<Respons
     for (index, answer) in answers.into_iter().enumerate() {
         let mut lists = Lists::default();
         let echo = frame.echo(index, &scores[index / frame.copies], &mut lists);
-        frame.logprobs(index, &answer.tokens, &mut lists);
+        frame.logprobs(index, &answer.text, &answer.tokens, &mut lists);
         choices.push(json!({
             "index": index,
             "text": echo + &answer.text,
@@ -356,9 +374,7 @@ impl Stream {
     fn chunk(&self, index: usize, text: &str, logprobs: Value, finish: Option<&str>) -> Value {
         let choice = json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish});
         let mut chunk = self.frame.object(&json!([choice]));
-        if self.settings.stream_usage {
-            chunk["usage"] = Value::Null;
-        }
+        chunk_usage(&mut chunk, self.settings.stream_usage, &self.generations);
         chunk
     }
 }
@@ -374,14 +390,14 @@ impl Chunks for Stream {
         };
         delta.tokens.extend(delta.stop.take());
         let mut lists = Lists::default();
-        self.frame.logprobs(delta.index, &delta.tokens, &mut lists);
+        self.frame.logprobs(delta.index, &delta.text, &delta.tokens, &mut lists);
         let logprobs = if delta.tokens.is_empty() { Value::Null } else { self.frame.shown(lists) };
         ready.push_back(self.chunk(delta.index, &delta.text, logprobs, delta.finish));
         Some(Ok(()))
     }
 
     fn usage(&self) -> Option<Value> {
-        self.settings.stream_usage.then(|| {
+        (self.settings.stream_usage != StreamUsage::None).then(|| {
             let mut chunk = self.frame.object(&json!([]));
             chunk["usage"] = usage(self.generations.usage());
             chunk

@@ -7,11 +7,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use glimmer::Embedder;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::http::params::{Params, ids, wrong};
+use crate::http::params::{Params, TextOrIds};
 use crate::http::response;
 use crate::models::blocking::blocking;
 use crate::record::entry::Entry;
@@ -25,63 +26,109 @@ pub(crate) async fn embed(
     Extension(entry): Extension<Entry>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
-    let name = params.string("model")?;
+    let name = params.string("model");
     let encoder = app.models()?.encoder(name.as_deref())?;
-    let input = params.need("input")?;
-    let in_base64 = match params.string("encoding_format")?.as_deref() {
-        None | Some("float") => false,
-        Some("base64") => true,
-        Some(_) => return Err(wrong("encoding_format", "`float` or `base64`")),
-    };
-    let width = encoder.embedder.width() as i64;
-    if params.integer("dimensions", 1..=i64::MAX)?.is_some_and(|dimensions| dimensions != width) {
-        return Err(ApiError::unsupported(
+    let embedder = &encoder.embedder;
+    params.need("input");
+    let input = params.texts("input", TEXTS, embedder.tokenizer().len());
+    let in_base64 = params.word("encoding_format", &["float", "base64"]) == Some("base64");
+    let width = embedder.width() as i64;
+    if params.integer("dimensions", 1..=i64::MAX).is_some_and(|dimensions| dimensions != width) {
+        params.unsupported(
             "dimensions",
-            format!("the vectors of this model have {width} elements"),
-        ));
+            format!("`dimensions`: the vectors of this model have {width} elements"),
+        );
     }
-    params.ignore("user");
+    // As vLLM has it: -1 is the most that the model reads.
+    let longest = params.integer("truncate_prompt_tokens", -1..=i64::from(i32::MAX)).map(|most| match most {
+        -1 => embedder.max_tokens(),
+        most => (most as usize).min(embedder.max_tokens()),
+    });
+    if longest == Some(0) {
+        params.wrong("truncate_prompt_tokens", "-1 or at least 1");
+    }
+    // The models know no kinds of input.
+    for name in ["user", "input_type"] {
+        params.ignore(name);
+    }
     params.done()?;
     let shared = encoder.clone();
-    let texts = blocking(move || texts(&shared.embedder, input)).await?;
+    let texts = blocking(move || texts(&shared.embedder, input, longest)).await?;
     let tokens: usize = texts.iter().map(Vec::len).sum();
     let vectors = encoder.compute(&entry, texts, app.options.limits.answer_time).await?;
-    let shown = |vector: &[f32]| if in_base64 { base64(vector).into() } else { json!(vector) };
-    let entries = vectors.iter().enumerate();
-    let data: Vec<Value> = entries
-        .map(|(index, vector)| json!({"object": "embedding", "index": index, "embedding": shown(vector)}))
-        .collect();
-    let value = json!({
-        "object": "list",
-        "data": data,
-        "model": name.as_deref().unwrap_or(encoder.embedder.name()),
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-    });
+    let value = Embeddings {
+        object: "list",
+        data: Entries { vectors: &vectors, in_base64 },
+        model: name.as_deref().unwrap_or(encoder.embedder.name()),
+        usage: json!({"prompt_tokens": tokens, "total_tokens": tokens}),
+    };
     Ok(response::json(StatusCode::OK, &value))
 }
 
-/// A text, ids, or a list of either.
-fn texts(embedder: &Embedder, input: Value) -> Result<Vec<Vec<u32>>, ApiError> {
-    let fault = || wrong("input", &format!("a text, a list of token ids, or a list of at most {TEXTS} such"));
-    let tokenizer = embedder.tokenizer();
-    let of_ids = |values: &[Value]| ids("input", values, tokenizer.len());
-    let texts = match input {
-        Value::String(text) => vec![tokenizer.encode(&text)],
-        Value::Array(items) if items.is_empty() => return Err(fault()),
-        Value::Array(items) if items.iter().all(Value::is_number) => vec![of_ids(&items)?],
-        Value::Array(items) if items.len() <= TEXTS => items
-            .into_iter()
-            .map(|item| match item {
-                Value::String(text) => Ok(tokenizer.encode(&text)),
-                Value::Array(ids) if !ids.is_empty() => of_ids(&ids),
-                _ => Err(fault()),
-            })
-            .collect::<Result<_, _>>()?,
-        _ => return Err(fault()),
+/// The ids of texts, cut to the `longest` where one is given.
+fn texts(
+    embedder: &Embedder,
+    input: Vec<TextOrIds>,
+    longest: Option<usize>,
+) -> Result<Vec<Vec<u32>>, ApiError> {
+    let one = |text| {
+        let ids = match text {
+            TextOrIds::Text(text) => embedder.tokenizer().encode(&text),
+            TextOrIds::Ids(ids) => ids,
+        };
+        let ids = match longest {
+            Some(longest) => cut(ids, longest),
+            None => ids,
+        };
+        match ids.len() > embedder.max_tokens() {
+            true => Err(ApiError::too_long(ids.len(), embedder.max_tokens())),
+            false => Ok(ids),
+        }
     };
-    match texts.iter().map(Vec::len).find(|&length| length > embedder.max_tokens()) {
-        Some(length) => Err(ApiError::too_long(length, embedder.max_tokens())),
-        None => Ok(texts),
+    input.into_iter().map(one).collect()
+}
+
+/// The beginning of a text, and its last token, which says that it ends.
+pub(crate) fn cut(mut text: Vec<u32>, most: usize) -> Vec<u32> {
+    if text.len() > most
+        && let Some(last) = text.pop()
+    {
+        text.truncate(most.saturating_sub(1));
+        text.push(last);
+    }
+    text
+}
+
+/// What `POST /v1/embeddings` returns.
+#[derive(Serialize)]
+struct Embeddings<'a> {
+    object: &'static str,
+    data: Entries<'a>,
+    model: &'a str,
+    usage: Value,
+}
+
+/// Vectors with their places, written one after the other.
+struct Entries<'a> {
+    vectors: &'a [Vec<f32>],
+    in_base64: bool,
+}
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.vectors.iter().enumerate().map(|(index, vector)| {
+            let shown = if self.in_base64 { base64(vector).into() } else { json!(vector) };
+            json!({"object": "embedding", "index": index, "embedding": shown})
+        }))
+    }
+}
+
+/// Vectors, written one after the other.
+pub(crate) struct Vectors<'a>(pub(crate) &'a [Vec<f32>]);
+
+impl Serialize for Vectors<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|vector| json!(vector)))
     }
 }
 
@@ -103,6 +150,12 @@ fn base64(vector: &[f32]) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_cut_text_still_ends() {
+        assert_eq!(super::cut(vec![1, 5, 6, 7, 2], 3), [1, 5, 2]);
+        assert_eq!(super::cut(vec![1, 5, 2], 3), [1, 5, 2]);
+    }
+
     #[test]
     fn base64_is_that_of_the_standard() {
         // Python: base64.b64encode(numpy.float32([1, -2.5]).tobytes()) and of [1] alone.

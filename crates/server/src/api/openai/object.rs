@@ -3,6 +3,9 @@
 use glimmer::Usage;
 use serde_json::{Value, json};
 
+use crate::api::generation_request::StreamUsage;
+use crate::models::generation::Generations;
+
 /// What this server and its arithmetic are: with the same seed, the same answer.
 pub(crate) fn fingerprint() -> String {
     format!("glimmer-{}", env!("CARGO_PKG_VERSION"))
@@ -17,4 +20,13 @@ pub(crate) fn usage(usage: Usage) -> Value {
         "prompt_tokens_details": {"cached_tokens": usage.cached},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     })
+}
+
+/// What a chunk of a stream that is not the last says of usage.
+pub(crate) fn chunk_usage(chunk: &mut Value, wanted: StreamUsage, generations: &Generations) {
+    match wanted {
+        StreamUsage::None => {}
+        StreamUsage::Last => chunk["usage"] = Value::Null,
+        StreamUsage::Every => chunk["usage"] = usage(generations.usage()),
+    }
 }

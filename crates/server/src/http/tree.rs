@@ -1,0 +1,150 @@
+//! JSON as a tree that takes no more memory than its text may ask for. A `0,` of two bytes becomes a value of 72: without
+//! a bound, a body of megabytes becomes a tree of gigabytes.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// Bytes that what is made of a text may take: four times the text's, and enough for any short one.
+pub(crate) fn room(text: &str) -> usize {
+    (256 << 10) + text.len().saturating_mul(4)
+}
+
+/// Why a text does not become a tree.
+#[derive(Debug)]
+pub(crate) enum TreeError {
+    /// It is no JSON.
+    Syntax(serde_json::Error),
+    /// The tree would be larger than the room for it.
+    TooLarge,
+}
+
+/// Reads a text as a tree of at most `room` bytes.
+pub(crate) fn tree(text: &str, room: usize) -> Result<Value, TreeError> {
+    let mut left = Left { bytes: room, is_short: false };
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = Node(&mut left).deserialize(&mut deserializer);
+    match value.and_then(|value| deserializer.end().map(|()| value)) {
+        Ok(value) => Ok(value),
+        Err(_) if left.is_short => Err(TreeError::TooLarge),
+        Err(error) => Err(TreeError::Syntax(error)),
+    }
+}
+
+struct Left {
+    bytes: usize,
+    is_short: bool,
+}
+
+impl Left {
+    fn take<E: Error>(&mut self, bytes: usize) -> Result<(), E> {
+        match self.bytes.checked_sub(bytes) {
+            Some(left) => self.bytes = left,
+            None => {
+                self.is_short = true;
+                return Err(E::custom("too large"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A string on the heap, with what an allocator adds.
+    fn take_text<E: Error>(&mut self, text: &str) -> Result<(), E> {
+        self.take(text.len() + 16)
+    }
+}
+
+struct Node<'a>(&'a mut Left);
+
+impl<'de> DeserializeSeed<'de> for Node<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.0.take(size_of::<Value>())?;
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_> {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("JSON")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+        self.0.take_text(text)?;
+        Ok(text.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(Node(self.0))? {
+            list.push(item);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(name) = entries.next_key::<String>()? {
+            // A place in the table beside the entry itself.
+            self.0.take_text(&name)?;
+            self.0.take(size_of::<String>() + 2 * size_of::<usize>())?;
+            map.insert(name, entries.next_value_seed(Node(self.0))?);
+        }
+        Ok(map.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_what_serde_json_makes_of_the_text() {
+        for text in [
+            r#"{"a": [1, -2, 0.5, 1e300, "x\u00e9", null, true, {}], "b": {"c": []}, "a": 2}"#,
+            "[]",
+            " \"\" ",
+            "18446744073709551615",
+        ] {
+            assert_eq!(tree(text, 1 << 20).unwrap(), serde_json::from_str::<Value>(text).unwrap(), "{text}");
+        }
+        for text in ["", "[", "[1,]", "{\"a\"}", "1 2", "1e999", &"[".repeat(200)] {
+            assert!(matches!(tree(text, 1 << 20), Err(TreeError::Syntax(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tree_takes_no_more_than_its_room() {
+        let zeros = format!("[{}0]", "0,".repeat(200_000));
+        assert!(matches!(tree(&zeros, room(&zeros)), Err(TreeError::TooLarge)));
+        assert!(tree(&zeros, 73 * 200_002).is_ok());
+        let nested = format!("[{}{{}}]", r#"{"":""},"#.repeat(100_000));
+        assert!(matches!(tree(&nested, room(&nested)), Err(TreeError::TooLarge)));
+        let text = format!("[\"{}\"]", "x".repeat(1 << 20));
+        assert!(tree(&text, room(&text)).is_ok());
+    }
+}
