@@ -1,6 +1,7 @@
 //! Which templates are those of a chat format that is known by heart.
 
-use glimmer_config::Family;
+use crate::error::ChatError;
+use glimmer_config::{Evidence, Family};
 
 /// Templates whose text is a native format's, the published ones and the demo model's: FNV-1a of the normalised text.
 const KNOWN: [(u64, Family); 7] = [
@@ -22,6 +23,28 @@ pub(crate) fn by_template(source: &str) -> Option<(Family, Option<String>)> {
     let (normal, name) = normalised(source);
     let hash = fnv1a(normal.as_bytes());
     KNOWN.iter().find(|(known, _)| *known == hash).map(|(_, format)| (*format, name))
+}
+
+/// The format of a template that is only a name, as llama.cpp takes one in a template's place. `chatglm4` stands for
+/// GLM-4 and what followed, so the rest of the checkpoint tells which. `None` if the source is no name; an error if it is
+/// another.
+///
+/// Source: llama.cpp's `src/llama-chat.cpp`, `LLM_CHAT_TEMPLATES` and `llm_chat_detect_template`.
+pub(crate) fn by_template_name(source: &str, evidence: &Evidence) -> Option<Result<Family, ChatError>> {
+    let name = source.trim();
+    if name.contains(|c: char| c.is_whitespace() || matches!(c, '{' | '}' | '<')) {
+        return None;
+    }
+    Some(match name {
+        "chatglm3" => Ok(Family::ChatGlm3),
+        "chatglm4" => {
+            let older = [Family::ChatGlm6b, Family::ChatGlm2, Family::CodeGeex2, Family::ChatGlm3];
+            let family = evidence.decide().map(|decision| decision.family);
+            Ok(family.filter(|family| !older.contains(family)).unwrap_or(Family::Glm4))
+        }
+        "glmedge" => Ok(Family::GlmEdge),
+        _ => Err(ChatError::TemplateName { name: name.to_owned() }),
+    })
 }
 
 /// The template with one kind of line ends, without white space at its ends, and without the model's name, which

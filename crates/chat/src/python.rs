@@ -2,7 +2,7 @@
 //! `repr()` of plain data, and what `str.strip` takes for white space.
 //!
 //! Source: CPython's `json.encoder` (with `ensure_ascii=False`), `float.__repr__` and `str.isspace`.
-//! JSON integers beyond 64 bits arrive here as floats; everything else is byte for byte what Python writes.
+//! Integers keep the digits they were given with, however many; floats become what Python's own would.
 
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -87,7 +87,10 @@ pub(crate) fn repr(value: &Value) -> String {
         Value::Null => "None".to_owned(),
         Value::Bool(true) => "True".to_owned(),
         Value::Bool(false) => "False".to_owned(),
-        Value::Number(number) => number_text(number),
+        Value::Number(given) => match number(given) {
+            Number::Int(digits) => digits,
+            Number::Float(value) => float(value),
+        },
         Value::String(text) => repr_str(text),
         Value::Array(items) => format!("[{}]", items.iter().map(repr).collect::<Vec<_>>().join(", ")),
         Value::Object(map) => {
@@ -137,15 +140,42 @@ fn is_printable(c: char) -> bool {
             || matches!(u32::from(c), 0xe000..=0xf8ff | 0xf0000..=0x10ffff))
 }
 
-fn number_text(number: &serde_json::Number) -> String {
-    if number.is_f64() { float(number.as_f64().unwrap_or(f64::NAN)) } else { number.to_string() }
+/// A JSON number as `json.loads` reads it.
+pub(crate) enum Number {
+    /// An `int`, by its digits.
+    Int(String),
+    /// A `float`; infinite where it is out of range.
+    Float(f64),
+}
+
+/// `json.loads` of a number: a `float` if it has a fraction or an exponent.
+pub(crate) fn number(given: &serde_json::Number) -> Number {
+    let text = given.to_string();
+    match text.as_str() {
+        "-0" => Number::Int("0".to_owned()),
+        float if float.contains(['.', 'e', 'E']) => Number::Float(float.parse().unwrap_or(f64::NAN)),
+        _ => Number::Int(text),
+    }
+}
+
+/// `json.dumps(number)` of a float.
+pub(crate) fn json_float(number: f64) -> String {
+    match number {
+        f64::INFINITY => "Infinity".to_owned(),
+        f64::NEG_INFINITY => "-Infinity".to_owned(),
+        number if number.is_nan() => "NaN".to_owned(),
+        number => float(number),
+    }
 }
 
 fn write_json(out: &mut String, value: &Value, indent: Option<usize>, level: usize) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
-        Value::Number(number) => out.push_str(&number_text(number)),
+        Value::Number(given) => match number(given) {
+            Number::Int(digits) => out.push_str(&digits),
+            Number::Float(value) => out.push_str(&json_float(value)),
+        },
         Value::String(text) => {
             out.push('"');
             escape_into(out, text);
@@ -229,6 +259,31 @@ mod tests {
             (123456.789, "123456.789"),
         ] {
             assert_eq!(float(number), text);
+        }
+    }
+
+    /// As CPython 3.11 prints `json.dumps(json.loads(text))` and `repr(json.loads(text))`.
+    #[test]
+    fn numbers_are_written_as_python_writes_them() {
+        for (text, dumped, shown) in [
+            ("18446744073709551616", "18446744073709551616", "18446744073709551616"),
+            ("-9223372036854775809", "-9223372036854775809", "-9223372036854775809"),
+            (
+                "123456789012345678901234567890123456789012345",
+                "123456789012345678901234567890123456789012345",
+                "123456789012345678901234567890123456789012345",
+            ),
+            ("-0", "0", "0"),
+            ("-0.0", "-0.0", "-0.0"),
+            ("1E2", "100.0", "100.0"),
+            ("2.50", "2.5", "2.5"),
+            ("1e20", "1e+20", "1e+20"),
+            ("1e400", "Infinity", "inf"),
+            ("-1e400", "-Infinity", "-inf"),
+            ("0.1000000000000000055511151231257827", "0.1", "0.1"),
+        ] {
+            let value: Value = serde_json::from_str(text).unwrap();
+            assert_eq!((dumps(&value).as_str(), repr(&value).as_str()), (dumped, shown), "{text}");
         }
     }
 

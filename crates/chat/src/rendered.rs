@@ -33,15 +33,36 @@ pub struct Rendered {
     segments: Vec<Segment>,
     tokenising: Tokenising,
     format: &'static str,
+    ignored: Vec<String>,
 }
 
 impl Rendered {
-    pub(crate) fn new(prompt: Prompt, format: Family) -> Rendered {
-        Rendered { segments: prompt.segments, tokenising: Tokenising::of(format), format: format.name() }
+    pub(crate) fn new(prompt: Prompt, format: Family, ignored: Vec<String>) -> Rendered {
+        let (tokenising, format) = (Tokenising::of(format), format.name());
+        Rendered { segments: prompt.segments, tokenising, format, ignored }
     }
 
-    pub(crate) fn from_template(prompt: Prompt) -> Rendered {
-        Rendered { segments: prompt.segments, tokenising: Tokenising::Rendered, format: "the chat template" }
+    pub(crate) fn from_template(prompt: Prompt, ignored: Vec<String>) -> Rendered {
+        let format = "the chat template";
+        Rendered { segments: prompt.segments, tokenising: Tokenising::Rendered, format, ignored }
+    }
+
+    /// What the conversation holds and the prompt does not show: `tools`, `documents`, further variables. The model's own
+    /// code leaves these out without a word.
+    pub fn ignored(&self) -> &[String] {
+        &self.ignored
+    }
+
+    /// The prompt, if it shows all that the conversation holds.
+    ///
+    /// # Errors
+    /// [`ChatError::Ignored`] names what it does not.
+    pub fn complete(self) -> Result<Rendered, ChatError> {
+        if self.ignored.is_empty() {
+            return Ok(self);
+        }
+        let what = self.ignored.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        Err(ChatError::Ignored { format: self.format, what })
     }
 
     /// The pieces, in order.

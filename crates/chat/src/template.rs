@@ -13,10 +13,15 @@ use std::sync::Arc;
 /// The name that GLM-4's tools block gives the model, where nothing else is said.
 const GLM4_NAME: &str = "GLM-4";
 
+/// Variables that are fields of a conversation.
+pub(crate) const SWITCHES: [&str; 3] = ["enable_thinking", "clear_thinking", "add_generation_prompt"];
+
 /// Turns conversations into prompts. Cheap to clone and shared freely between threads.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     kind: Kind,
+    /// What is rendered in its place when there are tools.
+    tool_use: Option<Arc<ChatTemplate>>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,7 +42,7 @@ struct Jinja {
 impl ChatTemplate {
     /// A format known by heart.
     pub fn native(format: Family) -> ChatTemplate {
-        ChatTemplate { kind: Kind::Native { format, name: GLM4_NAME.to_owned() } }
+        Kind::Native { format, name: GLM4_NAME.to_owned() }.into()
     }
 
     /// A Jinja template, which is input from strangers: its source, its work, its memory and its depth are bounded.
@@ -45,11 +50,9 @@ impl ChatTemplate {
     /// # Errors
     /// [`ChatError::Syntax`] with the line, or [`ChatError::Limit`].
     pub fn jinja(source: &str) -> Result<ChatTemplate, ChatError> {
-        // OpenAI's word, if the template tests for it; else GLM's own.
-        let tool_role =
-            if source.contains("'tool'") || source.contains("\"tool\"") { "tool" } else { "observation" };
+        let tool_role = tool_role(source);
         let jinja = Jinja { template: Template::parse(source)?, tool_role, special_tokens: Vec::new() };
-        Ok(ChatTemplate { kind: Kind::Jinja(Arc::new(jinja)) })
+        Ok(Kind::Jinja(Arc::new(jinja)).into())
     }
 
     /// The template of a checkpoint: the native format whose template this is, or this one itself, or without one
@@ -57,7 +60,8 @@ impl ChatTemplate {
     /// converse at all, or in a way of its own, and has none.
     ///
     /// # Errors
-    /// Those of [`ChatTemplate::jinja`], and [`ChatError::UnknownFormat`] if nothing tells the format.
+    /// Those of [`ChatTemplate::jinja`], [`ChatError::UnknownFormat`] if nothing tells the format, and
+    /// [`ChatError::TemplateName`] or [`ChatError::NoMessages`] if the template is none.
     pub fn detect(template: Option<&str>, evidence: &Evidence) -> Result<ChatTemplate, ChatError> {
         let Some(source) = template.filter(|source| !source.trim().is_empty()) else {
             let decision = evidence.decide().filter(|decision| !decision.guessed);
@@ -66,9 +70,23 @@ impl ChatTemplate {
         };
         if let Some((format, name)) = detect::by_template(source) {
             let name = name.unwrap_or_else(|| GLM4_NAME.to_owned());
-            return Ok(ChatTemplate { kind: Kind::Native { format, name } });
+            return Ok(Kind::Native { format, name }.into());
         }
-        ChatTemplate::jinja(source)
+        if let Some(format) = detect::by_template_name(source, evidence) {
+            return Ok(ChatTemplate::native(format?));
+        }
+        let template = ChatTemplate::jinja(source)?;
+        match &template.kind {
+            Kind::Jinja(jinja) if !jinja.template.reads_messages() => Err(ChatError::NoMessages),
+            _ => Ok(template),
+        }
+    }
+
+    /// The same, with a template for conversations that have tools (`tool_use` among a checkpoint's named templates).
+    #[must_use]
+    pub fn with_tool_use(mut self, tool_use: ChatTemplate) -> ChatTemplate {
+        self.tool_use = Some(Arc::new(tool_use));
+        self
     }
 
     /// Gives a Jinja template the spellings behind `bos_token`, `eos_token` and their like.
@@ -95,6 +113,9 @@ impl ChatTemplate {
     /// # Errors
     /// What the format or the template cannot say of it.
     pub fn render(&self, conversation: &Conversation) -> Result<Rendered, ChatError> {
+        if let Some(tool_use) = self.tool_use.as_ref().filter(|_| !conversation.tools.is_empty()) {
+            return tool_use.render(conversation);
+        }
         match &self.kind {
             Kind::Native { format, name } => {
                 formats::render(*format, conversation, conversation.assistant_name.as_deref().unwrap_or(name))
@@ -104,15 +125,29 @@ impl ChatTemplate {
     }
 }
 
+impl From<Kind> for ChatTemplate {
+    fn from(kind: Kind) -> ChatTemplate {
+        ChatTemplate { kind, tool_use: None }
+    }
+}
+
+/// What a template calls the answer of a tool: OpenAI's word, unless it is one of GLM's that does not know that.
+fn tool_role(source: &str) -> &'static str {
+    let has = |part| source.contains(part);
+    let glm = has("observation") || has("[gMASK]") || has("<|{{");
+    if has("'tool'") || has("\"tool\"") || !glm { "tool" } else { "observation" }
+}
+
 impl Jinja {
     fn render(&self, conversation: &Conversation) -> Result<Rendered, ChatError> {
         let messages: Vec<Value> =
             conversation.messages.iter().map(|message| message.for_template(self.tool_role)).collect();
         let tools = Value::Array(conversation.tools.clone());
+        let mut given = Vec::from_iter((!messages.is_empty()).then_some("messages"));
+        given.extend((!conversation.tools.is_empty()).then_some("tools"));
         let mut variables = vec![
             ("messages", Variable::Messages(&messages)),
             ("tools", if conversation.tools.is_empty() { Variable::None } else { Variable::Outside(&tools) }),
-            ("documents", Variable::None),
             ("add_generation_prompt", Variable::Bool(conversation.add_generation_prompt)),
         ];
         for (name, spelling) in &self.special_tokens {
@@ -124,12 +159,23 @@ impl Jinja {
         ] {
             variables.extend(switch.map(|switch| (name, Variable::Bool(switch))));
         }
+        let mut ignored = Vec::new();
         for (name, value) in &conversation.extra {
-            if !variables.iter().any(|(known, _)| known == name) {
+            if SWITCHES.contains(&name.as_str()) {
+                continue;
+            }
+            if variables.iter().any(|(known, _)| known == name) {
+                ignored.push(name.clone());
+            } else {
                 variables.push((name, Variable::Outside(value)));
+                given.push(name);
             }
         }
-        let text = self.template.render(&variables)?;
+        if !variables.iter().any(|(name, _)| *name == "documents") {
+            variables.push(("documents", Variable::None));
+        }
+        let (text, unread) = self.template.render(&variables)?;
+        ignored.extend(given.into_iter().filter(|name| unread.contains(name)).map(str::to_owned));
         let mut prompt = Prompt::default();
         for (stretch, outside) in text.stretches() {
             if outside {
@@ -138,6 +184,22 @@ impl Jinja {
                 prompt.trusted(stretch.to_owned());
             }
         }
-        Ok(Rendered::from_template(prompt))
+        let shows = |name: &str| !is_plain(name) || text.as_str().contains(name);
+        let named = |tool: &Value| {
+            tool["function"]["name"].as_str().or_else(|| tool["name"].as_str()).is_none_or(shows)
+        };
+        if !ignored.iter().any(|name| name == "tools") && !conversation.tools.iter().all(named) {
+            ignored.push("tools".to_owned());
+        }
+        let mut calls = conversation.messages.iter().flat_map(|message| &message.tool_calls);
+        if !calls.all(|call| shows(&call.name)) {
+            ignored.push("tool_calls".to_owned());
+        }
+        Ok(Rendered::from_template(prompt, ignored))
     }
+}
+
+/// Whether a name looks the same however a template writes it.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.'))
 }

@@ -2,15 +2,17 @@
 //! message) and of the oldest models (`history` and `query`); written in OpenAI's, with GLM's fields where it has none.
 //! What is written is read again as the same conversation.
 
+use crate::error::Shown;
 use crate::message::{Conversation, Message, Role, ToolCall};
 use crate::python;
+use crate::template::SWITCHES;
 use serde::de::{self, Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 impl<'de> Deserialize<'de> for Message {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Message::from_json(Value::deserialize(deserializer)?).map_err(de::Error::custom)
+        Message::from_json(Value::deserialize(deserializer)?).map_err(|what| de::Error::custom(Shown(&what)))
     }
 }
 
@@ -22,7 +24,8 @@ impl Serialize for Message {
 
 impl<'de> Deserialize<'de> for Conversation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Conversation::from_json(Value::deserialize(deserializer)?).map_err(de::Error::custom)
+        Conversation::from_json(Value::deserialize(deserializer)?)
+            .map_err(|what| de::Error::custom(Shown(&what)))
     }
 }
 
@@ -43,11 +46,11 @@ impl Message {
         let mut message = Message::new(role, "");
         message.read_content(fields.remove("content").unwrap_or(Value::Null))?;
         message.metadata = take_string(&mut fields, "metadata")?;
-        let reasoning = take_string(&mut fields, "reasoning_content")?;
-        message.reasoning = match reasoning {
-            Some(reasoning) => Some(reasoning),
-            None => take_string(&mut fields, "reasoning")?,
-        };
+        for name in ["reasoning_content", "reasoning", "thinking"] {
+            if message.reasoning.is_none() {
+                message.reasoning = take_string(&mut fields, name)?;
+            }
+        }
         message.tool_call_id = take_string(&mut fields, "tool_call_id")?;
         if let Some(calls) = take_list(&mut fields, "tool_calls")? {
             message.tool_calls = calls.into_iter().map(tool_call).collect::<Result<_, _>>()?;
@@ -172,7 +175,7 @@ impl Conversation {
         let mut conversation = Conversation::new(messages);
         conversation.tools = take_list(&mut fields, "tools")?.unwrap_or_default();
         if let Some(Value::Object(extra)) = fields.remove("chat_template_kwargs") {
-            for name in ["enable_thinking", "clear_thinking", "add_generation_prompt"] {
+            for name in SWITCHES {
                 if let Some(value) = extra.get(name) {
                     fields.entry(name).or_insert_with(|| value.clone());
                 }

@@ -326,6 +326,188 @@ fn what_is_no_conversation_is_refused_with_the_place() {
     ] {
         assert_eq!(serde_json::from_value::<Conversation>(json).unwrap_err().to_string(), message);
     }
+    let long = "\u{1b}x\n".repeat(1 << 19);
+    for json in [
+        json!([{"role": long}]),
+        json!([{"role": "user", "content": [{"type": long}]}]),
+        json!([{"role": "assistant", "tool_calls": [{"name": long, "arguments": 5}]}]),
+    ] {
+        let message = serde_json::from_value::<Conversation>(json).unwrap_err().to_string();
+        assert!(message.chars().count() <= 300 && !message.contains(char::is_control), "{message}");
+    }
     let deep = format!("[{{\"role\": \"user\", \"content\": {}", "[".repeat(100_000));
     assert!(serde_json::from_str::<Conversation>(&deep).is_err());
+}
+
+/// What llama.cpp takes in a template's place: of the names in its `LLM_CHAT_TEMPLATES`, three are GLM's.
+#[test]
+fn a_templates_name_stands_for_its_format() {
+    let evidence = |name: &str| Evidence { names: vec![name.into()], ..Evidence::default() };
+    for (template, name, format) in [
+        ("chatglm3", "", Family::ChatGlm3),
+        ("chatglm4", "", Family::Glm4),
+        ("chatglm4\n", "GLM 4 9B Chat", Family::Glm4),
+        // One name for all that llama.cpp's architecture `chatglm` holds but ChatGLM3.
+        ("chatglm4", "GLM Edge 1.5B Chat", Family::GlmEdge),
+        ("chatglm4", "chatglm3-6b", Family::Glm4),
+        ("glmedge", "", Family::GlmEdge),
+    ] {
+        let found = ChatTemplate::detect(Some(template), &evidence(name)).unwrap();
+        assert_eq!(found.format(), Some(format), "{template} {name}");
+    }
+    let refused = |source: &str| ChatTemplate::detect(Some(source), &evidence("glm-4-9b")).unwrap_err();
+    for name in ["chatml", "llama3", "x".repeat(1 << 20).as_str()] {
+        let error = refused(name);
+        assert!(matches!(error, ChatError::TemplateName { .. }), "{error}");
+        assert!(
+            error.to_string().chars().count() <= 300 && error.to_string().contains(&name[..5]),
+            "{error}"
+        );
+    }
+    for source in [
+        "Say something nice. ",
+        "{{ bos_token }}{% if add_generation_prompt %}x{% endif %}",
+        "{% for message in conversation.messages %}{{ message }}{% endfor %}",
+        "{{ dict(messages=1) }}",
+        "{% set messages = [] %}",
+    ] {
+        assert!(matches!(refused(source), ChatError::NoMessages), "{source}");
+    }
+    for source in ["{% for m in messages %}{{ m }}{% endfor %}", "{{ (messages|last)['content'] }}"] {
+        assert!(ChatTemplate::detect(Some(source), &evidence("")).is_ok(), "{source}");
+    }
+}
+
+#[test]
+fn conversations_with_tools_take_the_template_for_them() {
+    let jinja = |source: &str| ChatTemplate::jinja(source).unwrap();
+    let template =
+        jinja("{{ messages[0].content }}").with_tool_use(jinja("{{ tools }}{{ messages[0].content }}"));
+    let with = json!({"messages": [{"role": "user", "content": "q"}], "tools": [{"name": "f"}]});
+    let without = json!({"messages": [{"role": "user", "content": "q"}], "tools": []});
+    assert_eq!(template.render(&read(with)).unwrap().prompt(), "[{'name': 'f'}]q");
+    assert_eq!(template.render(&read(without)).unwrap().prompt(), "q");
+}
+
+#[test]
+fn what_the_prompt_does_not_show_is_named() {
+    let question = json!([{"role": "user", "content": "q"}]);
+    let tools = json!([{"type": "function", "function": {"name": "get_weather"}}]);
+    let call = json!([{"role": "assistant", "content": "x", "tool_calls": [{"name": "get_weather"}]}]);
+    let result = json!([{"role": "user", "content": "q"}, {"role": "tool", "content": "r"}]);
+    let system = json!([{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]);
+    let jinja = |source: &str| ChatTemplate::jinja(source).unwrap();
+    let plain = "{% for m in messages %}{{ m.content }}{% endfor %}";
+    let tests_tools = format!("{{% if tools is not defined %}}{{% set tools = none %}}{{% endif %}}{plain}");
+    let counts_tools = format!("{{{{ tools|length }}}}{plain}");
+    let shows = format!("{plain}{{{{ tools|tojson }}}}{{{{ documents }}}}");
+    let native = ChatTemplate::native;
+    for (template, conversation, ignored) in [
+        (jinja(plain), json!({"messages": question}), &[][..]),
+        (jinja(plain), json!({"messages": question, "tools": tools}), &["tools"]),
+        (jinja(&tests_tools), json!({"messages": question, "tools": tools}), &["tools"]),
+        (
+            jinja(&format!("{{% set tools = 5 %}}{{{{ tools }}}}{plain}")),
+            json!({"messages": question, "tools": [{"type": "retrieval"}]}),
+            &["tools"],
+        ),
+        (jinja(&counts_tools), json!({"messages": question, "tools": tools}), &["tools"]),
+        (jinja(&shows), json!({"messages": question, "tools": tools}), &[]),
+        (jinja(plain), call.clone(), &["tool_calls"]),
+        (jinja("{{ messages }}"), call.clone(), &[]),
+        (jinja("hello"), question.clone(), &["messages"]),
+        (
+            jinja(plain),
+            json!({"messages": question, "chat_template_kwargs": {"documents": [1], "enable_thinking": false}}),
+            &["documents"],
+        ),
+        (jinja(&shows), json!({"messages": question, "chat_template_kwargs": {"documents": [1]}}), &[]),
+        (jinja(plain), json!({"messages": question, "chat_template_kwargs": {"tools": [1]}}), &["tools"]),
+        (native(Family::Glm4), json!({"messages": question, "tools": tools}), &[]),
+        (native(Family::Glm4), json!({"messages": question, "chat_template_kwargs": {"x": 1}}), &["x"]),
+        (native(Family::Glm45), json!({"messages": question, "enable_thinking": false}), &[]),
+        (native(Family::GlmEdge), json!({"messages": question, "tools": tools}), &["tools"]),
+        (native(Family::GlmEdge), call, &["tool_calls"]),
+        (native(Family::GlmEdge), result, &["messages of tools"]),
+        (
+            native(Family::GlmZ1Rumination),
+            json!({"messages": system, "tools": tools}),
+            &["tools", "system messages"],
+        ),
+    ] {
+        let rendered = template.render(&read(conversation.clone())).unwrap();
+        assert_eq!(rendered.ignored(), ignored, "{conversation}");
+        let complete = rendered.complete().map_err(|error| error.to_string());
+        assert_eq!(complete.is_err(), !ignored.is_empty());
+        if let Err(message) = complete {
+            assert!(ignored.iter().all(|name| message.contains(name)) && message.len() <= 300, "{message}");
+        }
+    }
+}
+
+/// `reasoning_content`, else `reasoning`, else `thinking`, as transformers' GLM chat code has it.
+#[test]
+fn reasoning_has_three_names() {
+    for (message, reasoning) in [
+        (json!({"thinking": "t"}), Some("t")),
+        (json!({"reasoning": "r", "thinking": "t"}), Some("r")),
+        (json!({"thinking": "t", "reasoning_content": "c", "reasoning": "r"}), Some("c")),
+        (json!({"reasoning_content": null, "reasoning": null, "thinking": "t"}), Some("t")),
+        (json!({"reasoning_content": "", "thinking": "t"}), Some("")),
+        (json!({}), None),
+    ] {
+        let mut fields = message.as_object().unwrap().clone();
+        fields.insert("role".to_owned(), json!("assistant"));
+        let message: Message = serde_json::from_value(Value::Object(fields)).unwrap();
+        assert_eq!(message.reasoning.as_deref(), reasoning);
+    }
+}
+
+/// A template without GLM's marks is told OpenAI's word for a tool's answer.
+#[test]
+fn the_role_of_a_tool_is_the_templates_word() {
+    let result = json!([{"role": "observation", "content": "r"}]);
+    for (source, prompt) in [
+        (
+            "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% endfor %}",
+            "<|im_start|>tool\nr",
+        ),
+        ("{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}", "<|observation|>r"),
+        ("[gMASK]{{ messages[0].role }}", "[gMASK]observation"),
+        ("{{ 'yes' if messages[0].role == \"tool\" }}{# observation #}", "yes"),
+        ("{{ 'yes' if messages[0].role == 'observation' }}", "yes"),
+    ] {
+        let template = ChatTemplate::jinja(source).unwrap();
+        assert_eq!(template.render(&read(result.clone())).unwrap().prompt(), prompt, "{source}");
+    }
+}
+
+/// As CPython 3.11 writes `json.dumps(json.loads(text), ensure_ascii=False)`.
+#[test]
+fn numbers_keep_their_spelling() {
+    let numbers = "[18446744073709551616, -9223372036854775809, 123456789012345678901234567890, \
+                   1234567890123456789012345678901234567890123456789, -0, 0.10, 1E3, 1e400, 5, -1.50]";
+    let written = "[18446744073709551616, -9223372036854775809, 123456789012345678901234567890, \
+                   1234567890123456789012345678901234567890123456789, 0, 0.1, 1000.0, Infinity, 5, -1.5]";
+    let text = format!(
+        r#"{{"messages": [{{"role": "user", "content": "q"}}, {{"role": "assistant", "content": "", "tool_calls":
+            [{{"name": "f", "arguments": {{"n": {numbers}}}}}]}}, {{"role": "assistant", "content": "", "tool_calls":
+            [{{"name": "f", "arguments": "{{\"n\": {numbers}}}"}}]}}],
+            "tools": [{{"type": "function", "function": {{"name": "f", "enum": {numbers}}}}}]}}"#
+    );
+    let conversation: Conversation = serde_json::from_str(&text).unwrap();
+    let shown = |template: ChatTemplate| template.render(&conversation).unwrap().prompt();
+    let expected = format!("\"enum\": {written}");
+    assert!(shown(ChatTemplate::native(Family::Glm45)).contains(&expected));
+    assert!(
+        shown(ChatTemplate::native(Family::Glm45)).contains(&format!("<arg_value>{written}</arg_value>"))
+    );
+    let jinja =
+        "{{ tools|tojson }}{% for m in messages %}{{ m.tool_calls|tojson if m.tool_calls }}{% endfor %}";
+    let prompt = shown(ChatTemplate::jinja(jinja).unwrap());
+    assert!(prompt.contains(&expected), "{prompt}");
+    assert_eq!(prompt.matches(&format!("\"n\": {written}")).count(), 2, "{prompt}");
+    // What is saved is read again as the same.
+    let saved = serde_json::to_string(&conversation).unwrap();
+    assert_eq!(serde_json::from_str::<Conversation>(&saved).unwrap(), conversation);
 }

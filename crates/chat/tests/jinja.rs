@@ -72,6 +72,22 @@ fn hostile_templates_end_in_an_error() {
         "{{ 999999999999999999999999999999999999999 }}".to_owned(),
         "{{ 2 ** 127 }}".to_owned(),
         "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ [ns.l, ns.l]|sort }}".to_owned(),
+        "{{ '%*d' % (1000000000, 1) }}".to_owned(),
+        "{{ '{:1000000000}'.format(1) }}{{ '{:.1000000000f}'.format(1) }}".to_owned(),
+        "{{ '{:{w}}'.format(1, w=1000000000) }}".to_owned(),
+        "{{ 'a'|center(1000000000) }}".to_owned(),
+        "{{ 'a'.zfill(1000000000) }}".to_owned(),
+        "{{ [1]|slice(1000000000)|list }}".to_owned(),
+        "{{ [1]|batch(1000000000, 'x')|list }}".to_owned(),
+        "{% for x in range(99999) %}{% set y = 'x'|center(4096) %}{% endfor %}".to_owned(),
+        "{% set ns = namespace(t=(1,)) %}{% for i in range(60) %}{% set ns.t = (ns.t, ns.t) %}{% endfor %}{{ {ns.t: 1} }}".to_owned(),
+        "{% set ns = namespace(t=(1,)) %}{% for i in range(60) %}{% set ns.t = (ns.t, ns.t) %}{% endfor %}{{ {(1, 2): 1}.get(ns.t) ~ (ns.t in {(1, 2): 1}) }}{{ 1 / 0 }}".to_owned(),
+        "{% set c = cycler(cycler(1)) %}".to_owned(),
+        "{% set ns = namespace(c=cycler(1)) %}".to_owned(),
+        "{% set ns = namespace() %}{% set ns.j = joiner() %}".to_owned(),
+        "{% for x in range(9) %}{{ loop.changed(loop) }}{% endfor %}".to_owned(),
+        "{% set t = ([1] * 99999) %}{% set k = ((t|join, t|length) * 50000) %}{% set d = {k: 1} %}{% for x in range(99999) %}{% for y in range(99999) %}{% set z = d.get(k) %}{% endfor %}{% endfor %}".to_owned(),
+        format!("{{% set {}a{} = 1 %}}", "(".repeat(100_000), ")".repeat(100_000)),
         "{% if".to_owned(),
         "{{ 'a".to_owned(),
         "{% for %}".to_owned(),
@@ -133,6 +149,53 @@ fn errors_name_the_line() {
     );
 }
 
+/// Every message is one line of at most 300 characters with a line of the template, whatever stands in it.
+#[test]
+fn errors_are_short_and_have_a_line() {
+    let long = "\u{1b}[2Jx\n".repeat(1 << 16);
+    let quoted = long.replace('\n', "\\n");
+    let conversation = Conversation::new(vec![Message::new(Role::User, long.clone())]);
+    for source in [
+        format!("{{{{ {} }}}}", "x".repeat(1 << 19)),
+        format!("{{{{ {}.y }}}}", "x".repeat(1 << 19)),
+        format!("{{{{ x|{} }}}}", "x".repeat(1 << 19)),
+        format!("{{{{ x is {} }}}}", "x".repeat(1 << 19)),
+        format!("{{% {} %}}", "x".repeat(1 << 19)),
+        format!("{{{{ {} }}}}", "9".repeat(1 << 19)),
+        format!("{{{{ raise_exception('{quoted}') }}}}"),
+        format!("{{{{ '{quoted}'.{}() }}}}", "x".repeat(1 << 18)),
+        format!("{{{{ dict({}=1)|tojson({}=2) }}}}", "x".repeat(1 << 18), "y".repeat(1 << 18)),
+        "{{ raise_exception(messages[0].content) }}".to_owned(),
+        "{{ messages[0].content.format() }}{{ ('{' ~ messages[0].content ~ '}').format() }}".to_owned(),
+        "{{ strftime_now('%' ~ messages[0].content) }}".to_owned(),
+        "{{ [1]|map(messages[0].content)|list }}{{ [1]|select(messages[0].content)|list }}".to_owned(),
+        "{% macro m() %}{% endmacro %}{{ m(**{messages[0].content: 1}) }}".to_owned(),
+        "{{ dict(**{messages[0].content: 1})|tojson(**{messages[0].content: 1}) }}".to_owned(),
+        "{{ '%(' ~ messages[0].content ~ ')s' % {} }}{{ ('%(' ~ messages[0].content ~ ')s') % {} }}"
+            .to_owned(),
+        "{{ }}".to_owned(),
+        "{% %}".to_owned(),
+        "a\n{% if true %}".to_owned(),
+        "{% for x in messages %}".to_owned(),
+        "x".repeat(2 << 20),
+        format!("{}x{}", "{% if true %}".repeat(200), "{% endif %}".repeat(200)),
+        format!("{{% for a in range(99999) %}}{}{{% endfor %}}", "x".repeat(1 << 19)),
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}".to_owned(),
+        "{% set a, b = messages %}".to_owned(),
+        "{% set x.y = 1 %}".to_owned(),
+        "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}".to_owned(),
+        "{% filter indent(99999) %}{% endfilter %}".to_owned(),
+    ] {
+        let result = ChatTemplate::jinja(&source).and_then(|template| template.render(&conversation));
+        let Err(error) = result else { continue };
+        let shown = error.to_string();
+        let beginning: String = source.chars().take(80).collect();
+        assert!(shown.chars().count() <= 300 && !shown.contains(char::is_control), "{beginning}: {shown}");
+        assert!(shown.contains("line ") || matches!(error, ChatError::Refused(_)), "{beginning}: {shown}");
+        assert!(!shown.contains("line 0"), "{beginning}: {shown}");
+    }
+}
+
 /// Through every operation that a template can do to a text, what came from outside stays from outside.
 #[test]
 fn origin_survives_every_operation() {
@@ -162,6 +225,13 @@ fn origin_survives_every_operation() {
         "{{ messages[0].content|sort|join }}{{ messages[0].content.splitlines()|first }}",
         "{{ messages[0].content|escape }}{{ messages[0].content.removeprefix('x') }}{{ messages[0].content.title() }}",
         "{{ messages[0].content * 2 }}{{ 2 * messages[0].content }}{{ messages[0].content + '' }}",
+        "{{ '%10s|%-10s|%.3s' % (messages[0].content, messages[0].content, messages[0].content) }}",
+        "{{ '{:>20}{!s:^20}{0[0]}'.format(messages[0].content, messages[0].content) }}",
+        "{{ messages[0].content|center(20) }}{{ messages[0].content.ljust(20) }}{{ messages[0].content.zfill(20) }}",
+        "{{ (messages[0].content ~ ' b c d e f')|truncate(9, leeway=0) }}{{ messages[0].content|batch(2)|map('join')|join }}",
+        "{{ messages[0].content|slice(2)|map('join')|join }}{{ joiner(messages[0].content)() }}{{ cycler(messages[0].content).next() }}",
+        "{% set j = joiner(messages[0].content) %}{{ j() }}{{ j() }}{{ {1: messages[0].content}[1] }}{{ {(messages[0].content,): 1} }}",
+        "{% for a, (b, c) in [(1, (messages[0].content, 2))] %}{{ b }}{% endfor %}{{ messages[0].content.swapcase() }}",
         "{{ extra.a }}{{ extra|items|first|first }}{{ extra|tojson(indent=2) }}{{ tools }}{{ tools[0]|tojson }}",
     ] {
         let mut conversation = Conversation::new(vec![Message::new(Role::User, "<|zap|>")]);

@@ -14,8 +14,9 @@ mod rounds;
 mod tools;
 
 use crate::error::ChatError;
-use crate::message::Conversation;
+use crate::message::{Conversation, Role};
 use crate::rendered::{Prompt, Rendered};
+use crate::template::SWITCHES;
 use glimmer_config::Family;
 
 /// Renders `conversation` in a native format.
@@ -35,5 +36,23 @@ pub(crate) fn render(format: Family, conversation: &Conversation, name: &str) ->
         Family::Glm45 => glm45::render(&mut prompt, conversation, glm45::GLM_45)?,
         Family::Glm47 => glm45::render(&mut prompt, conversation, glm45::GLM_47)?,
     }
-    Ok(Rendered::new(prompt, format))
+    Ok(Rendered::new(prompt, format, ignored(format, conversation)))
+}
+
+/// What a native format leaves out as the model's own template does.
+fn ignored(format: Family, conversation: &Conversation) -> Vec<String> {
+    let has = |role| conversation.messages.iter().any(|message| message.role == role);
+    let tools = !tools::of_conversation(conversation).is_empty();
+    let calls = conversation.messages.iter().any(|message| !message.tool_calls.is_empty());
+    let edge = format == Family::GlmEdge;
+    let rumination = format == Family::GlmZ1Rumination;
+    let left_out = [
+        ("tools", tools && (edge || rumination)),
+        ("tool_calls", calls && edge),
+        ("messages of tools", has(Role::Observation) && edge),
+        ("system messages", has(Role::System) && rumination),
+    ];
+    let left_out = left_out.iter().filter(|(_, is)| *is).map(|(name, _)| *name);
+    let extra = conversation.extra.keys().map(String::as_str).filter(|name| !SWITCHES.contains(name));
+    left_out.chain(extra).map(str::to_owned).collect()
 }

@@ -81,11 +81,16 @@ impl Expr {
 pub(super) struct Args {
     pub(super) positional: Vec<Expr>,
     pub(super) named: Vec<(String, Expr)>,
+    /// `*list`.
+    pub(super) more: Option<Box<Expr>>,
+    /// `**dict`.
+    pub(super) more_named: Option<Box<Expr>>,
 }
 
 impl Args {
     fn all(&self) -> impl Iterator<Item = &Expr> {
-        self.positional.iter().chain(self.named.iter().map(|(_, value)| value))
+        let more = self.more.iter().chain(&self.more_named).map(|more| &**more);
+        self.positional.iter().chain(self.named.iter().map(|(_, value)| value)).chain(more)
     }
 }
 
@@ -113,9 +118,16 @@ pub(super) enum CompareOp {
     NotIn,
 }
 
-/// A statement.
+/// A statement and the line it begins on.
 #[derive(Debug)]
-pub(super) enum Stmt {
+pub(super) struct Stmt {
+    pub(super) line: usize,
+    pub(super) kind: StmtKind,
+}
+
+/// What a statement does.
+#[derive(Debug)]
+pub(super) enum StmtKind {
     Text(String),
     Print(Expr),
     For(Box<For>),
@@ -124,12 +136,11 @@ pub(super) enum Stmt {
         otherwise: Vec<Stmt>,
     },
     Set {
-        targets: Vec<String>,
+        target: Target,
         value: Expr,
     },
     /// `set ns.attribute = value`.
     SetAttr {
-        line: usize,
         namespace: String,
         attribute: String,
         value: Expr,
@@ -156,6 +167,13 @@ pub(super) enum Stmt {
     Group(Vec<Stmt>),
 }
 
+/// What is assigned to.
+#[derive(Debug)]
+pub(super) enum Target {
+    Name(String),
+    Tuple(Vec<Target>),
+}
+
 /// A filter without its operand.
 #[derive(Debug)]
 pub(super) struct FilterCall {
@@ -166,8 +184,7 @@ pub(super) struct FilterCall {
 
 #[derive(Debug)]
 pub(super) struct For {
-    pub(super) line: usize,
-    pub(super) targets: Vec<String>,
+    pub(super) target: Target,
     pub(super) iter: Expr,
     pub(super) filter: Option<Expr>,
     pub(super) body: Vec<Stmt>,

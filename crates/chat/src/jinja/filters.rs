@@ -7,11 +7,12 @@ use super::value::{JsonLayout, Number, Text, TextBuilder, VALUE_SIZE, Value, wri
 use std::cmp::Ordering;
 
 /// The filters that there are.
-pub(super) const NAMES: [&str; 41] = [
+pub(super) const NAMES: [&str; 46] = [
     "abs",
     "attr",
-    "bool",
+    "batch",
     "capitalize",
+    "center",
     "count",
     "d",
     "default",
@@ -20,6 +21,7 @@ pub(super) const NAMES: [&str; 41] = [
     "escape",
     "first",
     "float",
+    "forceescape",
     "format",
     "groupby",
     "indent",
@@ -41,18 +43,36 @@ pub(super) const NAMES: [&str; 41] = [
     "safe",
     "select",
     "selectattr",
+    "slice",
     "sort",
     "string",
     "sum",
     "title",
     "tojson",
     "trim",
+    "truncate",
     "unique",
     "upper",
+    "wordcount",
 ];
+
+/// Jinja2's other filters: for web pages, by chance, or with tables of their own.
+const LEFT_OUT: [&str; 8] =
+    ["filesizeformat", "pprint", "random", "striptags", "urlencode", "urlize", "wordwrap", "xmlattr"];
+
+/// What is wrong with a filter of this name.
+pub(super) fn unknown(name: &str) -> String {
+    if LEFT_OUT.contains(&name) {
+        format!("the filter `{name}` of Jinja2 is left out here")
+    } else {
+        format!("the filter `{name}` is not known here")
+    }
+}
 
 /// Widest indentation of `tojson` and `indent`.
 const MAX_INDENT: i128 = 64;
+/// Most parts of `batch` and `slice`.
+const MAX_PARTS: usize = 100_000;
 
 impl Interpreter<'_> {
     pub(super) fn filter(&mut self, name: &str, value: Value, args: Arguments) -> Result<Value, Error> {
@@ -68,7 +88,6 @@ impl Interpreter<'_> {
                 args.none(name)?;
                 self.text_of(&value).map(Value::Str)
             }
-            "bool" => args.none(name).map(|()| Value::Bool(value.truth())),
             "tojson" => self.tojson(&value, args),
             "trim" => {
                 let [characters] = args.bind(name, ["chars"])?;
@@ -84,7 +103,13 @@ impl Interpreter<'_> {
             }
             "upper" | "lower" | "capitalize" | "replace" => {
                 let text = self.text_of(&value)?;
-                let args = if name == "replace" { positional(args, ["old", "new", "count"])? } else { args };
+                let mut args = args;
+                if name == "replace" {
+                    args = positional(args, ["old", "new", "count"])?;
+                    for value in args.positional.iter_mut().take(2) {
+                        *value = Value::Str(self.text_of(value)?);
+                    }
+                }
                 self.method(&Value::Str(text), name, args)
             }
             "length" | "count" => {
@@ -99,12 +124,32 @@ impl Interpreter<'_> {
             "indent" => self.indent(&value, args),
             "format" => {
                 let text = self.text_of(&value)?;
-                if !args.named.is_empty() {
-                    return Err(Error::value("`format` takes no named values"));
-                }
-                self.percent_format(&text, &args.positional).map(Value::Str)
+                let values = match (args.named.is_empty(), args.positional.is_empty()) {
+                    (true, _) => Value::tuple(args.positional)?,
+                    (false, true) => {
+                        let named =
+                            args.named.into_iter().map(|(name, value)| (Value::template(&name), value));
+                        Value::dict(named.collect())?
+                    }
+                    _ => return Err(Error::value("`format` takes values with names or without")),
+                };
+                self.percent_format(&text, &values).map(Value::Str)
             }
-            "escape" | "e" => {
+            "center" => {
+                let [width] = args.bind(name, ["width"])?;
+                let text = self.text_of(&value)?;
+                let width = optional_int(name, width)?.unwrap_or(80);
+                self.pad(&text, ' ', '|', width).map(Value::Str)
+            }
+            "truncate" => self.truncate(&value, args),
+            "wordcount" => {
+                args.none(name)?;
+                let text = self.text_of(&value)?;
+                self.charge(text.size())?;
+                let words = text.as_str().split(|c: char| c != '_' && !c.is_alphanumeric());
+                Ok(Value::Int(words.filter(|word| !word.is_empty()).count() as i128))
+            }
+            "escape" | "e" | "forceescape" => {
                 args.none(name)?;
                 let mut escaped = Value::Str(self.text_of(&value)?);
                 for (from, to) in
@@ -192,9 +237,22 @@ impl Interpreter<'_> {
                     groups.into_iter().map(|(key, group)| Value::list(vec![key, Value::list(group)?]));
                 Value::list(groups.collect::<Result<_, _>>()?)
             }
+            "batch" | "slice" => {
+                let [count, fill] = args.bind(name, ["count", "fill_with"])?;
+                let count = optional_int(name, count)?.and_then(|count| usize::try_from(count).ok());
+                let count = count.filter(|count| (1..=MAX_PARTS).contains(count));
+                let count = count
+                    .ok_or_else(|| Error::value(format!("`{name}` takes a count of 1 to {MAX_PARTS}")))?;
+                let fill = fill.filter(|fill| !matches!(fill, Value::None));
+                let items = self.items(&value)?;
+                self.charge((items.len() + count) * VALUE_SIZE)?;
+                let parts =
+                    if name == "batch" { batch(items, count, fill) } else { slice(items, count, fill) };
+                Value::list(parts.into_iter().map(Value::list).collect::<Result<_, _>>()?)
+            }
             "map" => self.map(&value, args),
             "select" | "reject" | "selectattr" | "rejectattr" => self.select(name, &value, args),
-            _ => Err(Error::value(format!("the filter `{name}` is not known here"))),
+            _ => Err(Error::value(unknown(name))),
         }
     }
 
@@ -210,6 +268,29 @@ impl Interpreter<'_> {
             other => return Err(Error::value(format!("a value of kind {} has no length", other.kind()))),
         };
         Ok(Value::Int(len as i128))
+    }
+
+    fn truncate(&mut self, value: &Value, args: Arguments) -> Result<Value, Error> {
+        let [length, kill, end, leeway] = args.bind("truncate", ["length", "killwords", "end", "leeway"])?;
+        let text = self.text_of(value)?;
+        let end = optional_text("truncate", end)?.unwrap_or_else(|| Text::template("..."));
+        let length = optional_int("truncate", length)?.unwrap_or(255);
+        let leeway = optional_int("truncate", leeway)?.unwrap_or(5);
+        let room = length.saturating_sub(self.characters(&end)?);
+        if room < 0 || leeway < 0 {
+            return Err(Error::value("`truncate` takes a length that its end fits into"));
+        }
+        if self.characters(&text)? <= length.saturating_add(leeway) {
+            return Ok(Value::Str(text));
+        }
+        let kept = text
+            .as_str()
+            .char_indices()
+            .nth(room as usize)
+            .map_or(text.as_str(), |(at, _)| &text.as_str()[..at]);
+        let whole_words = kept.rsplit_once(' ').map_or(kept, |(words, _)| words);
+        let kept = if kill.is_some_and(|kill| kill.truth()) { kept } else { whole_words };
+        self.joined(&[Value::Str(text.part(kept)), Value::Str(end)], &Text::template(""))
     }
 
     fn tojson(&mut self, value: &Value, args: Arguments) -> Result<Value, Error> {
@@ -299,20 +380,35 @@ impl Interpreter<'_> {
             "abs" => {
                 args.none(name)?;
                 match value.number() {
+                    None if matches!(value, Value::Big(_)) => {
+                        let digits = self.text_of(value)?;
+                        Ok(Value::Big(digits.as_str().trim_start_matches('-').into()))
+                    }
                     Some(Number::Int(int)) => Ok(Value::Int(int.saturating_abs())),
                     Some(Number::Float(float)) => Ok(Value::Float(float.abs())),
                     None => Err(Error::value("`abs` takes a number")),
                 }
             }
             "int" => {
-                let [default, _base] = args.bind(name, ["default", "base"])?;
+                let [default, base] = args.bind(name, ["default", "base"])?;
+                let base = optional_int(name, base)?.unwrap_or(10);
+                defined(name, value)?;
+                if matches!(value, Value::Big(_)) {
+                    return Ok(value.clone());
+                }
                 let whole = match (value, value.number()) {
                     (_, Some(Number::Int(int))) => Some(int),
                     (_, Some(Number::Float(float))) => float.is_finite().then_some(float as i128),
                     (Value::Str(text), _) => {
                         let text = text.as_str().trim();
+                        if base != 10 {
+                            return Ok(based(text, base)
+                                .map(Value::Int)
+                                .or(default)
+                                .unwrap_or(Value::Int(0)));
+                        }
                         let float = || text.parse::<f64>().ok().filter(|f| f.is_finite()).map(|f| f as i128);
-                        text.parse().ok().or_else(float)
+                        based(text, 10).or_else(float)
                     }
                     _ => None,
                 };
@@ -320,10 +416,10 @@ impl Interpreter<'_> {
             }
             "float" => {
                 let [default] = args.bind(name, ["default"])?;
-                let float = match (value, value.number()) {
-                    (_, Some(number)) => Some(number.as_f64()),
-                    (Value::Str(text), _) => text.as_str().trim().parse().ok(),
-                    _ => None,
+                defined(name, value)?;
+                let float = match value {
+                    Value::Str(text) => text.as_str().trim().parse().ok(),
+                    other => other.as_f64(),
                 };
                 Ok(float.map(Value::Float).or(default).unwrap_or(Value::Float(0.0)))
             }
@@ -383,11 +479,21 @@ impl Interpreter<'_> {
     ) -> Result<Value, Error> {
         let mut keyed = Vec::new();
         for item in self.items(value)? {
-            let mut key = self.keyed(&item, &attribute)?;
-            if let (Value::Str(text), false) = (&key, case_sensitive) {
-                self.charge(text.size())?;
-                key = Value::Str(text.derived(&text.as_str().to_lowercase()));
-            }
+            let key = match &attribute {
+                // The one filter that sorts by several at once.
+                Some(Value::Str(several)) if name == "sort" && several.as_str().contains(',') => {
+                    let mut keys = Vec::new();
+                    for path in several.as_str().split(',') {
+                        let key = self.keyed(&item, &Some(Value::template(path)))?;
+                        keys.push(self.folded(key, case_sensitive)?);
+                    }
+                    Value::list(keys)?
+                }
+                _ => {
+                    let key = self.keyed(&item, &attribute)?;
+                    self.folded(key, case_sensitive)?
+                }
+            };
             keyed.push((key, item));
         }
         if name == "unique" {
@@ -403,14 +509,21 @@ impl Interpreter<'_> {
             }
             return Value::list(unique.into_iter().map(|(_, item)| item).collect());
         }
-        let keyed = self.merge_sorted(keyed, reverse)?;
+        // Of several that are largest, the first counts.
+        let keyed = self.merge_sorted(keyed, reverse || name == "max")?;
         let mut items = keyed.into_iter().map(|(_, item)| item);
         let none = || Value::undefined("the item of an empty list");
         match name {
-            "min" => Ok(items.next().unwrap_or_else(none)),
-            "max" => Ok(items.next_back().unwrap_or_else(none)),
+            "min" | "max" => Ok(items.next().unwrap_or_else(none)),
             _ => Value::list(items.collect()),
         }
+    }
+
+    /// What a value is compared by: text in small letters unless case counts.
+    fn folded(&mut self, key: Value, case_sensitive: bool) -> Result<Value, Error> {
+        let (Value::Str(text), false) = (&key, case_sensitive) else { return Ok(key) };
+        self.charge(text.size())?;
+        Ok(Value::Str(text.derived(&text.as_str().to_lowercase())))
     }
 
     /// Sorts by key and keeps the order of equals. The standard sort may panic where the order is none, as it is
@@ -514,6 +627,58 @@ fn title(text: &str) -> String {
         in_word = !between;
     }
     out
+}
+
+fn defined(filter: &str, value: &Value) -> Result<(), Error> {
+    match value {
+        Value::Undefined(what) => {
+            Err(Error::value(format!("`{filter}` was given `{what}`, which is undefined")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Rows of so many items, the last filled up.
+fn batch(items: Vec<Value>, count: usize, fill: Option<Value>) -> Vec<Vec<Value>> {
+    let mut rows: Vec<Vec<Value>> = items.chunks(count).map(<[Value]>::to_vec).collect();
+    if let (Some(fill), Some(last)) = (fill, rows.last_mut()) {
+        last.resize(count, fill);
+    }
+    rows
+}
+
+/// So many columns, the first ones longer by one, the others filled up.
+fn slice(items: Vec<Value>, count: usize, fill: Option<Value>) -> Vec<Vec<Value>> {
+    let (each, longer) = (items.len() / count, items.len() % count);
+    let mut items = items.into_iter();
+    let column = |at: usize| {
+        let mut column: Vec<Value> = items.by_ref().take(each + usize::from(at < longer)).collect();
+        column.extend(fill.clone().filter(|_| at >= longer));
+        column
+    };
+    (0..count).map(column).collect()
+}
+
+/// `int(text, base)`.
+fn based(text: &str, base: i128) -> Option<i128> {
+    let base = u32::try_from(base).ok().filter(|base| (2..=36).contains(base))?;
+    let (negative, text) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let prefix = match base {
+        16 => ["0x", "0X"],
+        8 => ["0o", "0O"],
+        2 => ["0b", "0B"],
+        _ => ["", ""],
+    };
+    let digits = prefix.iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
+    // `_` may stand between two digits; a second sign may stand nowhere.
+    if digits.starts_with(['_', '+', '-']) || digits.ends_with('_') || digits.contains("__") {
+        return None;
+    }
+    let size = i128::from_str_radix(&digits.replace('_', ""), base).ok()?;
+    Some(if negative { -size } else { size })
 }
 
 /// Named arguments put in their places.

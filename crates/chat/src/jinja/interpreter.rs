@@ -1,11 +1,11 @@
 //! Walks a template's tree and writes its text, counting work, memory and depth on the way.
 
 use super::arguments::Arguments;
-use super::ast::{Args, Expr, ExprKind, FilterCall, For, Stmt};
+use super::ast::{Args, Expr, ExprKind, FilterCall, For, Stmt, StmtKind, Target};
 use super::parser::Tree;
-use super::value::{Function, Loop, Names, Text, TextBuilder, VALUE_SIZE, Value, write_str};
+use super::value::{Cycler, Function, Joiner, Loop, Names, Text, TextBuilder, VALUE_SIZE, Value, write_str};
 use super::{Error, ErrorKind, clock};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -20,6 +20,10 @@ const WORK_PER_BYTE: u64 = 64;
 const MAX_RUN_DEPTH: usize = 400;
 /// Items of `range`.
 const MAX_RANGE: i128 = 100_000;
+
+/// A dictionary's methods.
+const DICT_METHODS: [&str; 6] = ["copy", "fromkeys", "get", "items", "keys", "values"];
+const DICT_CHANGES: [&str; 5] = ["clear", "pop", "popitem", "setdefault", "update"];
 
 /// What an expression or statement goes on with.
 enum Flow {
@@ -44,6 +48,9 @@ pub(super) struct Interpreter<'t> {
     /// Steps and work that are left.
     steps: u64,
     work: u64,
+    /// The variables that nothing has looked at yet, and those that were set to something else before anything did.
+    unread: Vec<&'t str>,
+    lost: Vec<&'t str>,
 }
 
 impl<'t> Interpreter<'t> {
@@ -52,10 +59,13 @@ impl<'t> Interpreter<'t> {
             ("range", Value::Function(Function::Range)),
             ("namespace", Value::Function(Function::Namespace)),
             ("dict", Value::Function(Function::Dict)),
+            ("cycler", Value::Function(Function::Cycler)),
+            ("joiner", Value::Function(Function::Joiner)),
             ("raise_exception", Value::Function(Function::RaiseException)),
             ("strftime_now", Value::Function(Function::StrftimeNow)),
         ]);
         let input: u64 = variables.iter().map(|(_, value)| value.weight() as u64).sum();
+        let unread = variables.iter().map(|(name, _)| *name).collect();
         globals.extend(variables);
         Interpreter {
             tree,
@@ -67,14 +77,17 @@ impl<'t> Interpreter<'t> {
             depth: 0,
             steps: STEPS + STEPS_PER_BYTE * input,
             work: WORK + WORK_PER_BYTE * input,
+            unread,
+            lost: Vec::new(),
         }
     }
 
-    /// The template's text.
-    pub(super) fn run(mut self) -> Result<Text, Error> {
+    /// The template's text, and the names of the variables that it never looked at.
+    pub(super) fn run(mut self) -> Result<(Text, Vec<&'t str>), Error> {
         let tree = self.tree;
         self.body(&tree.body)?;
-        Ok(self.out.finish())
+        self.unread.append(&mut self.lost);
+        Ok((self.out.finish(), self.unread))
     }
 
     fn step(&mut self, line: usize) -> Result<(), Error> {
@@ -86,6 +99,12 @@ impl<'t> Interpreter<'t> {
     pub(super) fn charge(&mut self, amount: usize) -> Result<(), Error> {
         self.work = self.work.saturating_sub(amount as u64);
         if self.work == 0 { Err(Error::limit(0, "the template makes too much text")) } else { Ok(()) }
+    }
+
+    /// Accounts for a key to be compared with so many.
+    pub(super) fn charge_search(&mut self, entries: usize, key: &Value) -> Result<(), Error> {
+        let each = if let Value::List(list) = key { list.items.len() } else { 1 };
+        self.charge(entries.saturating_mul(each).saturating_add(each))
     }
 
     /// One level deeper for the time of `run`. An error ends the whole run, so nothing is put back for one.
@@ -100,6 +119,9 @@ impl<'t> Interpreter<'t> {
     }
 
     fn set(&mut self, name: &'t str, value: Value) {
+        if self.scopes.is_empty() {
+            self.lost.extend(self.unread.extract_if(.., |unread| *unread == name));
+        }
         self.scopes.last_mut().unwrap_or(&mut self.globals).insert(name, value);
     }
 
@@ -107,14 +129,18 @@ impl<'t> Interpreter<'t> {
         let own = &self.scopes[self.frame..];
         // Eight scopes are looked through in about the time of a step.
         self.steps = self.steps.saturating_sub(own.len() as u64 / 8);
-        let found = own.iter().rev().chain([&self.globals]).find_map(|scope| scope.get(name));
+        let found = own.iter().rev().find_map(|scope| scope.get(name));
+        let found = found.or_else(|| {
+            self.unread.retain(|unread| *unread != name);
+            self.globals.get(name)
+        });
         found.cloned().unwrap_or_else(|| Value::undefined(name))
     }
 
     fn body(&mut self, body: &'t [Stmt]) -> Result<Flow, Error> {
         self.deeper(|this| {
             for stmt in body {
-                match this.statement(stmt)? {
+                match this.statement(stmt).map_err(|e| e.at(stmt.line))? {
                     Flow::Next => {}
                     other => return Ok(other),
                 }
@@ -139,18 +165,18 @@ impl<'t> Interpreter<'t> {
     }
 
     fn statement(&mut self, stmt: &'t Stmt) -> Result<Flow, Error> {
-        self.step(0)?;
-        match stmt {
-            Stmt::Text(text) => {
+        self.step(stmt.line)?;
+        match &stmt.kind {
+            StmtKind::Text(text) => {
                 self.charge(text.len())?;
                 self.out.push_str(text, false);
             }
-            Stmt::Print(expr) => {
+            StmtKind::Print(expr) => {
                 let value = self.eval(expr)?;
-                self.print(&value).map_err(|e| e.at(expr.line))?;
+                self.print(&value)?;
             }
-            Stmt::For(each) => return self.for_loop(each),
-            Stmt::If { branches, otherwise } => {
+            StmtKind::For(each) => return self.for_loop(each),
+            StmtKind::If { branches, otherwise } => {
                 for (test, body) in branches {
                     if self.eval(test)?.truth() {
                         return self.body(body);
@@ -158,51 +184,50 @@ impl<'t> Interpreter<'t> {
                 }
                 return self.body(otherwise);
             }
-            Stmt::Set { targets, value } => {
-                let line = value.line;
+            StmtKind::Set { target, value } => {
                 let value = self.eval(value)?;
-                for (name, value) in self.unpack(targets, value).map_err(|e| e.at(line))? {
+                for (name, value) in self.unpack(target, value)? {
                     self.set(name, value);
                 }
             }
-            Stmt::SetAttr { line, namespace, attribute, value } => {
+            StmtKind::SetAttr { namespace, attribute, value } => {
                 let value = self.eval(value)?;
                 let Value::Namespace(names) = self.lookup(namespace) else {
-                    return Err(Error::value(format!("`{namespace}` is no namespace")).at(*line));
+                    return Err(Error::value(format!("`{namespace}` is no namespace")));
                 };
                 // A list tells whether the value may be inside another.
-                Value::list(vec![value.clone()]).map_err(|e| e.at(*line))?;
+                Value::list(vec![value.clone()])?;
                 let mut names = names.borrow_mut();
-                self.charge(names.len()).map_err(|e| e.at(*line))?;
+                self.charge(names.len())?;
                 match names.iter_mut().find(|(name, _)| **name == **attribute) {
                     Some((_, slot)) => *slot = value,
                     None => names.push((attribute.as_str().into(), value)),
                 }
             }
-            Stmt::SetBlock { name, filters, body } => {
+            StmtKind::SetBlock { name, filters, body } => {
                 let text = self.captured(Scope::new(), body)?;
                 let value = self.filtered(Value::Str(text), filters)?;
                 self.set(name, value);
             }
-            Stmt::FilterBlock { filters, body } => {
+            StmtKind::FilterBlock { filters, body } => {
                 let text = self.captured(Scope::new(), body)?;
                 let value = self.filtered(Value::Str(text), filters)?;
                 self.print(&value)?;
             }
-            Stmt::With { assignments, body } => {
+            StmtKind::With { assignments, body } => {
                 let mut scope = Scope::new();
                 for (name, value) in assignments {
                     scope.insert(name, self.eval(value)?);
                 }
                 return self.scoped(scope, body);
             }
-            Stmt::Macro(number) => {
+            StmtKind::Macro(number) => {
                 let tree = self.tree;
                 self.set(&tree.macros[*number].name, Value::Macro(*number));
             }
-            Stmt::Break => return Ok(Flow::Break),
-            Stmt::Continue => return Ok(Flow::Continue),
-            Stmt::Group(body) => return self.body(body),
+            StmtKind::Break => return Ok(Flow::Break),
+            StmtKind::Continue => return Ok(Flow::Continue),
+            StmtKind::Group(body) => return self.body(body),
         }
         Ok(Flow::Next)
     }
@@ -224,25 +249,36 @@ impl<'t> Interpreter<'t> {
         Ok(out.finish())
     }
 
-    fn unpack(&mut self, targets: &'t [String], value: Value) -> Result<Scope<'t>, Error> {
-        if let [target] = targets {
-            return Ok(Scope::from([(target.as_str(), value)]));
-        }
+    /// The names of a target with what they are set to.
+    fn unpack(&mut self, target: &'t Target, value: Value) -> Result<Scope<'t>, Error> {
+        let mut scope = Scope::new();
+        self.unpack_into(&mut scope, target, value)?;
+        Ok(scope)
+    }
+
+    fn unpack_into(&mut self, scope: &mut Scope<'t>, target: &'t Target, value: Value) -> Result<(), Error> {
+        let targets = match target {
+            Target::Name(name) => {
+                scope.insert(name, value);
+                return Ok(());
+            }
+            Target::Tuple(targets) => targets,
+        };
         let items = self.items(&value)?;
         if items.len() != targets.len() {
             let what = format!("{} values for {} names", items.len(), targets.len());
             return Err(Error::value(what));
         }
-        Ok(targets.iter().map(String::as_str).zip(items).collect())
+        targets.iter().zip(items).try_for_each(|(target, item)| self.unpack_into(scope, target, item))
     }
 
     fn for_loop(&mut self, each: &'t For) -> Result<Flow, Error> {
         let iter = self.eval(&each.iter)?;
-        let mut items = self.items(&iter).map_err(|e| e.at(each.line))?;
+        let mut items = self.items(&iter)?;
         if let Some(filter) = &each.filter {
             let mut kept = Vec::new();
             for item in items {
-                let scope = self.unpack(&each.targets, item.clone()).map_err(|e| e.at(each.line))?;
+                let scope = self.unpack(&each.target, item.clone())?;
                 self.scopes.push(scope);
                 let keep = self.eval(filter)?.truth();
                 self.scopes.pop();
@@ -256,10 +292,12 @@ impl<'t> Interpreter<'t> {
             return self.scoped(Scope::new(), &each.otherwise);
         }
         let items: Rc<[Value]> = items.into();
+        let changed = Rc::default();
         self.loops += 1;
         for (index, item) in items.iter().enumerate() {
-            let state = Loop { index, items: Rc::clone(&items), depth: self.loops };
-            let mut scope = self.unpack(&each.targets, item.clone()).map_err(|e| e.at(each.line))?;
+            let state =
+                Loop { index, items: Rc::clone(&items), depth: self.loops, changed: Rc::clone(&changed) };
+            let mut scope = self.unpack(&each.target, item.clone())?;
             scope.insert("loop", Value::Loop(Rc::new(state)));
             if let Flow::Break = self.scoped(scope, &each.body)? {
                 break;
@@ -279,7 +317,7 @@ impl<'t> Interpreter<'t> {
             }
             Value::Dict(dict) => {
                 self.charge(dict.entries.len() * VALUE_SIZE)?;
-                Ok(dict.entries.iter().map(|(key, _)| Value::Str(key.clone())).collect())
+                Ok(dict.entries.iter().map(|(key, _)| key.clone()).collect())
             }
             Value::Str(text) => {
                 self.charge(text.size() * VALUE_SIZE)?;
@@ -305,6 +343,20 @@ impl<'t> Interpreter<'t> {
         }
         for (name, value) in &args.named {
             arguments.named.push((name.clone(), self.eval(value)?));
+        }
+        if let Some(more) = &args.more {
+            let more = self.eval(more)?;
+            arguments.positional.extend(self.items(&more)?);
+        }
+        if let Some(more) = &args.more_named {
+            let Value::Dict(more) = self.eval(more)? else {
+                return Err(Error::value("`**` takes a dictionary"));
+            };
+            self.charge(more.entries.len() * VALUE_SIZE)?;
+            for (name, value) in &more.entries {
+                let name = super::arguments::text("a parameter's name", Some(name.clone()))?;
+                arguments.named.push((name.as_str().to_owned(), value.clone()));
+            }
         }
         Ok(arguments)
     }
@@ -336,7 +388,14 @@ impl<'t> Interpreter<'t> {
             ExprKind::Dict(items) => self.dict_literal(items)?,
             ExprKind::Attr(object, name) => {
                 let object = self.eval(object)?;
-                self.attribute(&object, name)?
+                match &object {
+                    // Python finds a dictionary's methods before its keys, and the sandbox hides those that change it.
+                    Value::Dict(_) if DICT_METHODS.contains(&name.as_str()) => {
+                        Value::Function(Function::Method)
+                    }
+                    Value::Dict(_) if DICT_CHANGES.contains(&name.as_str()) => Value::undefined(name),
+                    _ => self.attribute(&object, name)?,
+                }
             }
             ExprKind::Item(object, index) => {
                 let object = self.eval(object)?;
@@ -413,17 +472,26 @@ impl<'t> Interpreter<'t> {
 
     fn dict_literal(&mut self, items: &'t [(Expr, Expr)]) -> Result<Value, Error> {
         self.charge(items.len() * VALUE_SIZE)?;
-        let mut entries: Vec<(Text, Value)> = Vec::new();
+        let mut entries: Vec<(Value, Value)> = Vec::new();
         for (key, value) in items {
-            let key = super::arguments::text("a dictionary's key", Some(self.eval(key)?))?;
+            let key = self.eval(key)?;
             let value = self.eval(value)?;
-            self.charge(entries.len())?;
-            match entries.iter_mut().find(|(k, _)| k.as_str() == key.as_str()) {
-                Some((_, slot)) => *slot = value,
-                None => entries.push((key, value)),
-            }
+            self.insert(&mut entries, key, value)?;
         }
         Value::dict(entries)
+    }
+
+    /// Puts a value in its key's place.
+    fn insert(&mut self, entries: &mut Vec<(Value, Value)>, key: Value, value: Value) -> Result<(), Error> {
+        if !key.is_key() {
+            return Err(Error::value(format!("a value of kind {} is no dictionary's key", key.kind())));
+        }
+        self.charge_search(entries.len(), &key)?;
+        match entries.iter_mut().find(|(k, _)| k.same_key(&key)) {
+            Some((_, slot)) => *slot = value,
+            None => entries.push((key, value)),
+        }
+        Ok(())
     }
 
     /// `object.name`.
@@ -440,6 +508,7 @@ impl<'t> Interpreter<'t> {
                 Ok(found.map_or_else(|| Value::undefined(name), |(_, value)| value.clone()))
             }
             Value::Loop(state) => Ok(loop_attribute(state, name)),
+            Value::Cycler(cycler) if name == "current" => Ok(cycler.items[cycler.at.get()].clone()),
             Value::Undefined(what) => {
                 Err(Error::value(format!("`{what}` is undefined, so it has no `{name}`")))
             }
@@ -448,14 +517,21 @@ impl<'t> Interpreter<'t> {
     }
 
     /// `object[index]`.
-    fn item(&mut self, object: &Value, index: &Value) -> Result<Value, Error> {
+    pub(super) fn item(&mut self, object: &Value, index: &Value) -> Result<Value, Error> {
         match (object, index) {
             (Value::Undefined(what), _) => {
                 Err(Error::value(format!("`{what}` is undefined, so it has no items")))
             }
+            (_, Value::Bool(index)) if !matches!(object, Value::Dict(_)) => {
+                self.item(object, &Value::Int(i128::from(*index)))
+            }
             (Value::List(list), Value::Int(index)) => {
                 let at = position(*index, list.items.len());
                 Ok(at.map_or_else(|| Value::undefined("the item"), |at| list.items[at].clone()))
+            }
+            (Value::Dict(dict), key) if !matches!(key, Value::Str(_)) => {
+                self.charge_search(dict.entries.len(), key)?;
+                Ok(dict.at(key).cloned().unwrap_or_else(|| Value::undefined("the item")))
             }
             (Value::Str(text), Value::Int(index)) => {
                 self.charge(text.size())?;
@@ -471,7 +547,11 @@ impl<'t> Interpreter<'t> {
         }
     }
 
-    fn slice(&mut self, object: &Value, [start, stop, step]: [Option<i128>; 3]) -> Result<Value, Error> {
+    pub(super) fn slice(
+        &mut self,
+        object: &Value,
+        [start, stop, step]: [Option<i128>; 3],
+    ) -> Result<Value, Error> {
         let step = step.unwrap_or(1);
         if step == 0 {
             return Err(Error::value("a slice's step is not zero"));
@@ -527,6 +607,11 @@ impl<'t> Interpreter<'t> {
         match function {
             Value::Macro(number) => self.call_macro(*number, arguments),
             Value::Function(function) => self.call_function(*function, arguments),
+            Value::Joiner(joiner) => {
+                arguments.none("a joiner")?;
+                let separator = joiner.used.replace(true).then(|| joiner.separator.clone());
+                Ok(Value::Str(separator.unwrap_or_else(|| Text::template(""))))
+            }
             Value::Undefined(what) => {
                 Err(Error::value(format!("`{what}` is undefined, so it cannot be called")))
             }
@@ -546,7 +631,9 @@ impl<'t> Interpreter<'t> {
             return Err(Error::value(format!("the macro `{}` has no parameter `{name}`", called.name)));
         }
         let mut given = arguments.positional.into_iter();
-        let mut scope = Scope::new();
+        // What Python calls `*args` and `**kwargs`: always empty here, as more arguments are refused.
+        let nothing = [("varargs", Value::tuple(Vec::new())?), ("kwargs", Value::dict(Vec::new())?)];
+        let mut scope = Scope::from(nothing);
         let outer = std::mem::replace(&mut self.frame, self.scopes.len());
         for (param, default) in &called.params {
             let named = arguments.named.iter().find(|(name, _)| name == param);
@@ -578,20 +665,50 @@ impl<'t> Interpreter<'t> {
                     let Value::Dict(dict) = value else {
                         return Err(Error::value("namespace takes a dictionary or named values"));
                     };
-                    names
-                        .extend(dict.entries.iter().map(|(key, value)| (key.as_str().into(), value.clone())));
+                    for (key, value) in &dict.entries {
+                        let key = super::arguments::text("a namespace's name", Some(key.clone()))?;
+                        names.push((key.as_str().into(), value.clone()));
+                    }
                 }
                 names.extend(arguments.named.into_iter().map(|(name, value)| (name.into(), value)));
                 Value::list(names.iter().map(|(_, value)| value.clone()).collect())?;
                 Ok(Value::Namespace(Rc::new(RefCell::new(names))))
             }
             Function::Dict => {
-                if !arguments.positional.is_empty() {
-                    return Err(Error::value("dict takes named values"));
+                if arguments.positional.len() > 1 {
+                    return Err(Error::value("dict takes one dictionary or list of pairs, and named values"));
                 }
-                let entries = arguments.named.into_iter().map(|(name, value)| (Text::template(&name), value));
-                Value::dict(entries.collect())
+                let mut entries = Vec::new();
+                for given in arguments.positional {
+                    let given = match &given {
+                        Value::Dict(_) => self.method(&given, "items", Arguments::default())?,
+                        _ => given,
+                    };
+                    for pair in self.items(&given)? {
+                        let [key, value] = <[Value; 2]>::try_from(self.items(&pair)?)
+                            .map_err(|_| Error::value("dict takes pairs"))?;
+                        self.insert(&mut entries, key, value)?;
+                    }
+                }
+                for (name, value) in arguments.named {
+                    self.insert(&mut entries, Value::template(&name), value)?;
+                }
+                Value::dict(entries)
             }
+            Function::Cycler => {
+                if arguments.positional.is_empty() {
+                    return Err(Error::value("cycler takes at least one item"));
+                }
+                Value::list(arguments.positional.clone())?;
+                Ok(Value::Cycler(Rc::new(Cycler { items: arguments.positional, at: Cell::new(0) })))
+            }
+            Function::Joiner => {
+                let [separator] = arguments.bind("joiner", ["sep"])?;
+                let separator = super::arguments::optional_text("joiner", separator)?;
+                let separator = separator.unwrap_or_else(|| Text::template(", "));
+                Ok(Value::Joiner(Rc::new(Joiner { separator, used: Cell::new(false) })))
+            }
+            Function::Method => Err(Error::value("a method is called where it is named")),
             Function::RaiseException => {
                 let [message] = arguments.bind("raise_exception", ["message"])?;
                 let message = match message {

@@ -7,9 +7,16 @@
 use super::{Error, MAX_SOURCE};
 use crate::python;
 
-/// A piece of the template.
+/// A piece of the template and the line it begins on, from 1.
 #[derive(Debug, PartialEq)]
-pub(super) enum Piece {
+pub(super) struct Piece {
+    pub(super) line: usize,
+    pub(super) kind: PieceKind,
+}
+
+/// What a piece is.
+#[derive(Debug, PartialEq)]
+pub(super) enum PieceKind {
     /// Text that is written out as it is.
     Text(String),
     /// `{{ … }}`.
@@ -44,7 +51,7 @@ const OPERATORS: [&str; 26] = [
 
 pub(super) fn pieces(source: &str) -> Result<Vec<Piece>, Error> {
     if source.len() > MAX_SOURCE {
-        return Err(Error::limit(0, "the source is longer than 1 MiB"));
+        return Err(Error::limit(1, "the source is longer than 1 MiB"));
     }
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let source = source.strip_suffix('\n').unwrap_or(&source);
@@ -69,18 +76,20 @@ impl<'s> Lexer<'s> {
             let sign = self.rest[at + 2..].chars().next().filter(|c| matches!(c, '-' | '+'));
             self.take_text(at, Some((opening, sign)));
             self.advance(2 + sign.map_or(0, char::len_utf8));
-            match opening {
-                '#' => self.comment()?,
-                '{' => {
-                    let tokens = self.tokens("}}", false)?;
-                    self.pieces.push(Piece::Print(tokens));
+            let line = self.line;
+            let kind = match opening {
+                '#' => {
+                    self.comment()?;
+                    continue;
                 }
-                _ if self.raw_begins() => self.raw()?,
-                _ => {
-                    let tokens = self.tokens("%}", true)?;
-                    self.pieces.push(Piece::Block(tokens));
+                '{' => PieceKind::Print(self.tokens("}}", false)?),
+                _ if self.raw_begins() => {
+                    self.raw()?;
+                    continue;
                 }
-            }
+                _ => PieceKind::Block(self.tokens("%}", true)?),
+            };
+            self.pieces.push(Piece { line, kind });
         }
         Ok(self.pieces)
     }
@@ -107,8 +116,8 @@ impl<'s> Lexer<'s> {
             return;
         }
         match self.pieces.last_mut() {
-            Some(Piece::Text(before)) => before.push_str(text),
-            _ => self.pieces.push(Piece::Text(text.to_owned())),
+            Some(Piece { kind: PieceKind::Text(before), .. }) => before.push_str(text),
+            _ => self.pieces.push(Piece { line: self.line, kind: PieceKind::Text(text.to_owned()) }),
         }
     }
 
@@ -274,6 +283,9 @@ impl<'s> Lexer<'s> {
     }
 
     fn number(&mut self) -> Result<Kind, Error> {
+        if let Some(int) = self.prefixed_int() {
+            return int;
+        }
         let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
         let mut len = digits(self.rest);
         let mut float = false;
@@ -302,6 +314,31 @@ impl<'s> Lexer<'s> {
     }
 }
 
+impl Lexer<'_> {
+    /// `0xff`, `0o17` or `0b101`, if one begins here.
+    fn prefixed_int(&mut self) -> Option<Result<Kind, Error>> {
+        let radix = match self.rest.get(..2)?.to_ascii_lowercase().as_str() {
+            "0x" => 16,
+            "0o" => 8,
+            "0b" => 2,
+            _ => return None,
+        };
+        let inside = &self.rest[2..];
+        let len = inside.find(|c: char| !c.is_digit(radix) && c != '_').unwrap_or(inside.len());
+        let digits = inside[..len].replace('_', "");
+        if digits.is_empty() {
+            return None;
+        }
+        let line = self.line;
+        self.advance(2 + len);
+        let int = i128::from_str_radix(&digits, radix);
+        Some(
+            int.map(Kind::Int)
+                .map_err(|_| Error::syntax(line, format!("the number {digits} is out of range"))),
+        )
+    }
+}
+
 /// The first `{{`, `{%` or `{#`: its place and second character.
 fn next_opening(text: &str) -> Option<(usize, char)> {
     text.match_indices('{').find_map(|(at, _)| match text[at + 1..].chars().next() {
@@ -320,10 +357,10 @@ mod tests {
         pieces(source)
             .unwrap()
             .into_iter()
-            .map(|piece| match piece {
-                Piece::Text(text) => format!("{text:?};"),
-                Piece::Print(tokens) => format!("print{};", show(tokens)),
-                Piece::Block(tokens) => format!("block{};", show(tokens)),
+            .map(|piece| match piece.kind {
+                PieceKind::Text(text) => format!("{text:?};"),
+                PieceKind::Print(tokens) => format!("print{};", show(tokens)),
+                PieceKind::Block(tokens) => format!("block{};", show(tokens)),
             })
             .collect()
     }
@@ -359,6 +396,7 @@ mod tests {
 
     #[test]
     fn literals_are_read_as_python_reads_them() {
+        assert_eq!(shown("{{ 0xFf 0b1_01 0o17 0 }}"), "print Int(255) Int(5) Int(15) Int(0);");
         assert_eq!(
             shown(r#"{{ 'a\n\'\u4f60\x41\d' 1.5 1_000 2e3 a.b 1.x }}"#),
             "print Str(\"a\\n'你A\\\\d\") Float(1.5) Int(1000) Float(2000.0) Name(\"a\") Op(\".\") Name(\"b\") \

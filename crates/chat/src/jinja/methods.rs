@@ -18,8 +18,30 @@ impl Interpreter<'_> {
                     let at = state.index % args.positional.len();
                     Ok(args.positional[at].clone())
                 }
+                "changed" => {
+                    let now = Value::list(args.positional)?;
+                    let before = state.changed.replace(Some(now.clone()));
+                    Ok(Value::Bool(
+                        before.map_or(Ok(true), |before| self.equal(&before, &now).map(|same| !same))?,
+                    ))
+                }
                 _ => Err(unknown(receiver, name)),
             },
+            Value::Cycler(cycler) => {
+                args.none(name)?;
+                match name {
+                    "next" => {
+                        let at = cycler.at.get();
+                        cycler.at.set((at + 1) % cycler.items.len());
+                        Ok(cycler.items[at].clone())
+                    }
+                    "reset" => {
+                        cycler.at.set(0);
+                        Ok(Value::None)
+                    }
+                    _ => Err(unknown(receiver, name)),
+                }
+            }
             Value::Undefined(what) => {
                 Err(Error::value(format!("`{what}` is undefined, so it has no method `{name}`")))
             }
@@ -110,14 +132,23 @@ impl Interpreter<'_> {
                 self.replace(receiver, &old, &new, count.unwrap_or(usize::MAX))
             }
             "find" | "rfind" | "index" | "rindex" | "count" => {
-                let [part] = args.bind(name, ["sub"])?;
+                let [part, start, end] = args.bind(name, ["sub", "start", "end"])?;
                 let part = text(name, part)?;
+                let (start, end) = (optional_int(name, start)?, optional_int(name, end)?);
+                let bounds = [start, end, None];
+                let within = self.slice(&Value::Str(receiver.clone()), bounds)?;
+                let Value::Str(within) = within else { return Ok(Value::Int(-1)) };
+                let s = within.as_str();
                 if name == "count" {
                     return Ok(Value::Int(s.matches(part.as_str()).count() as i128));
                 }
                 let at = if name.starts_with('r') { s.rfind(part.as_str()) } else { s.find(part.as_str()) };
+                let before = match start {
+                    Some(start) if start < 0 => start.saturating_add(self.characters(receiver)?).max(0),
+                    start => start.unwrap_or(0),
+                };
                 match at {
-                    Some(at) => Ok(Value::Int(s[..at].chars().count() as i128)),
+                    Some(at) => Ok(Value::Int(before + s[..at].chars().count() as i128)),
                     None if name.ends_with("find") => Ok(Value::Int(-1)),
                     None => Err(Error::value("the text is not there")),
                 }
@@ -127,8 +158,26 @@ impl Interpreter<'_> {
                 let items = self.items(&items.unwrap_or(Value::None))?;
                 self.joined(&items, receiver)
             }
-            "format" => self.brace_format(receiver, args),
-            "upper" | "lower" | "casefold" | "capitalize" | "title" => {
+            "format" => self.brace_format(receiver, &args),
+            "center" | "ljust" | "rjust" | "zfill" => {
+                let [width, fill] = args.bind(name, ["width", "fillchar"])?;
+                let width = optional_int(name, width)?.ok_or_else(|| Error::value("a width is missing"))?;
+                let fill = optional_text(name, fill)?.unwrap_or_else(|| Text::template(" "));
+                let mut fill = fill.as_str().chars();
+                let (Some(fill), None) = (fill.next(), fill.next()) else {
+                    return Err(Error::value("a field is filled with one character"));
+                };
+                if name == "zfill" {
+                    return self.zero_filled(receiver, width);
+                }
+                let align = match name {
+                    "center" => '|',
+                    "ljust" => '<',
+                    _ => '>',
+                };
+                self.pad(receiver, fill, align, width).map(Value::Str)
+            }
+            "upper" | "lower" | "casefold" | "capitalize" | "title" | "swapcase" => {
                 args.none(name)?;
                 Ok(Value::Str(receiver.derived(&recased(s, name))))
             }
@@ -139,6 +188,12 @@ impl Interpreter<'_> {
             }
             _ => Err(unknown(&Value::Str(receiver.clone()), name)),
         }
+    }
+
+    /// `len(text)`.
+    pub(super) fn characters(&mut self, text: &Text) -> Result<i128, Error> {
+        self.charge(text.size())?;
+        Ok(text.as_str().chars().count() as i128)
     }
 
     fn parts(&mut self, receiver: &Text, parts: &[&str]) -> Result<Value, Error> {
@@ -160,38 +215,12 @@ impl Interpreter<'_> {
         Ok(Value::Str(out.finish()))
     }
 
-    /// `"{} {0} {name}".format(…)`, without format specifications.
-    fn brace_format(&mut self, pattern: &Text, args: Arguments) -> Result<Value, Error> {
-        let bad = || Error::value("`format` knows `{}`, `{0}`, `{name}`, `{{` and `}}`");
-        let s = pattern.as_str();
-        let mut out = TextBuilder::default();
-        let mut next = 0;
-        let mut from = 0;
-        while let Some(at) = s[from..].find(['{', '}']).map(|at| from + at) {
-            out.push_slice(pattern, from, at);
-            let brace = &s[at..at + 1];
-            if s[at + 1..].starts_with(brace) {
-                out.push_slice(pattern, at, at + 1);
-                from = at + 2;
-                continue;
-            }
-            let end = s[at..].find('}').filter(|_| brace == "{").ok_or_else(bad)?;
-            let field = &s[at + 1..at + end];
-            let value = match field.parse::<usize>() {
-                Ok(index) => args.positional.get(index),
-                Err(_) if field.is_empty() => {
-                    next += 1;
-                    args.positional.get(next - 1)
-                }
-                Err(_) => args.named.iter().find(|(name, _)| name == field).map(|(_, value)| value),
-            };
-            let text = self.text_of(value.ok_or_else(bad)?)?;
-            self.charge(text.size())?;
-            out.push(&text);
-            from = at + end + 1;
-        }
-        out.push_slice(pattern, from, s.len());
-        Ok(Value::Str(out.finish()))
+    /// `str.zfill`: zeros after the sign.
+    fn zero_filled(&mut self, receiver: &Text, width: i128) -> Result<Value, Error> {
+        let sign = usize::from(receiver.as_str().starts_with(['+', '-']));
+        let (sign, digits) = (receiver.slice(0, sign), receiver.slice(sign, receiver.len()));
+        let digits = self.pad(&digits, '0', '>', width.saturating_sub(sign.len() as i128))?;
+        self.joined(&[Value::Str(sign), Value::Str(digits)], &Text::template(""))
     }
 
     fn dict_method(&mut self, receiver: &Value, name: &str, args: Arguments) -> Result<Value, Error> {
@@ -200,21 +229,20 @@ impl Interpreter<'_> {
         match name {
             "get" => {
                 let [key, default] = args.bind(name, ["key", "default"])?;
-                let found = match key {
-                    Some(Value::Str(key)) => dict.get(key.as_str()).cloned(),
-                    _ => None,
-                };
+                let key = key.unwrap_or(Value::None);
+                self.charge_search(dict.entries.len(), &key)?;
+                let found = dict.at(&key).cloned();
                 Ok(found.or(default).unwrap_or(Value::None))
             }
             "items" => {
                 args.none(name)?;
                 let pairs =
-                    dict.entries.iter().map(|(k, v)| Value::tuple(vec![Value::Str(k.clone()), v.clone()]));
+                    dict.entries.iter().map(|(key, value)| Value::tuple(vec![key.clone(), value.clone()]));
                 Value::list(pairs.collect::<Result<_, _>>()?)
             }
             "keys" => {
                 args.none(name)?;
-                Value::list(dict.entries.iter().map(|(key, _)| Value::Str(key.clone())).collect())
+                Value::list(dict.entries.iter().map(|(key, _)| key.clone()).collect())
             }
             "values" => {
                 args.none(name)?;
@@ -320,6 +348,13 @@ fn recased(s: &str, name: &str) -> String {
     match name {
         "upper" => s.to_uppercase(),
         "lower" | "casefold" => s.to_lowercase(),
+        "swapcase" => {
+            s.chars()
+                .map(|c| {
+                    if c.is_uppercase() { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() }
+                })
+                .collect()
+        }
         "capitalize" => {
             let mut chars = s.chars();
             let first: String = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();

@@ -10,13 +10,14 @@
 //! The meaning is that of Jinja2 3.1 in transformers' setting: `trim_blocks`, `lstrip_blocks`, loop controls, no
 //! escaping, Python's methods of strings and dictionaries, `tojson` as `json.dumps(ensure_ascii=False)`,
 //! `raise_exception`, `strftime_now`. Source: the Jinja2 documentation and the behaviour of the Python package,
-//! with which the tests agree. Left out: inheritance, imports, call blocks, recursive loops, and everything that
-//! changes a list or dictionary in place, which transformers forbids as well.
+//! with which the tests agree. Left out: inheritance, imports, call blocks, recursive loops, `lipsum`, the filters of
+//! `filters::LEFT_OUT`, and everything that changes a list or dictionary in place, which transformers forbids as well.
 
 mod arguments;
 mod ast;
 mod clock;
 mod filters;
+mod formatting;
 mod interpreter;
 mod lexer;
 mod methods;
@@ -62,11 +63,22 @@ impl Template {
         Ok(Template { tree: parser::parse(source)? })
     }
 
-    /// Runs the template.
-    pub(crate) fn render(&self, variables: &[(&str, Variable<'_>)]) -> Result<Text, ChatError> {
+    /// Whether the template looks at the conversation anywhere.
+    pub(crate) fn reads_messages(&self) -> bool {
+        self.tree.reads_messages
+    }
+
+    /// Runs the template: its text, and the names of the variables that it never looked at.
+    ///
+    /// # Errors
+    /// What goes wrong in it, with the line.
+    pub(crate) fn render<'v>(
+        &'v self,
+        variables: &[(&'v str, Variable<'_>)],
+    ) -> Result<(Text, Vec<&'v str>), ChatError> {
         let mut globals = Vec::new();
         for (name, variable) in variables {
-            globals.push((*name, variable.value()?));
+            globals.push((*name, variable.value().map_err(|e| e.at(1))?));
         }
         Ok(Interpreter::new(&self.tree, globals).run()?)
     }
@@ -92,7 +104,9 @@ fn message(json: &serde_json::Value) -> Result<Value, Error> {
     };
     let Dict { entries, .. } = &*dict;
     let entries = entries.iter().map(|(key, value)| match value {
-        Value::Str(role) if key.as_str() == "role" => (key.clone(), Value::template(role.as_str())),
+        Value::Str(role) if matches!(key, Value::Str(key) if key.as_str() == "role") => {
+            (key.clone(), Value::template(role.as_str()))
+        }
         _ => (key.clone(), value.clone()),
     });
     Value::dict(entries.collect())

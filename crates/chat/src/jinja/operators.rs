@@ -3,12 +3,13 @@
 use super::Error;
 use super::ast::{BinaryOp, CompareOp};
 use super::interpreter::Interpreter;
-use super::value::{NODE_SIZE, Number, Text, TextBuilder, VALUE_SIZE, Value, write_repr};
+use super::value::{NODE_SIZE, Number, Text, TextBuilder, VALUE_SIZE, Value};
 use std::cmp::Ordering;
 
 impl Interpreter<'_> {
     pub(super) fn negate(&mut self, value: &Value) -> Result<Value, Error> {
         match value.number() {
+            None if matches!(value, Value::Big(_)) => Err(overflow()),
             Some(Number::Int(int)) => int.checked_neg().map(Value::Int).ok_or_else(overflow),
             Some(Number::Float(float)) => Ok(Value::Float(-float)),
             None => Err(Error::value(format!("a value of kind {} cannot be negated", value.kind()))),
@@ -37,13 +38,8 @@ impl Interpreter<'_> {
                 let times = self.times(other, list.items.len() * VALUE_SIZE)?;
                 Value::list((0..times).flat_map(|_| list.items.iter().cloned()).collect())
             }
-            (BinaryOp::Rem, Value::Str(pattern), _) => {
-                let values = match right {
-                    Value::List(list) if list.tuple => list.items.clone(),
-                    other => vec![other.clone()],
-                };
-                self.percent_format(pattern, &values).map(Value::Str)
-            }
+            (BinaryOp::Rem, Value::Str(pattern), _) => self.percent_format(pattern, right).map(Value::Str),
+            (_, Value::Big(_), _) | (_, _, Value::Big(_)) => Err(overflow()),
             _ => match (left.number(), right.number()) {
                 (Some(a), Some(b)) => arithmetic(op, a, b),
                 _ => Err(Error::value(format!("no {op:?} of {} and {}", left.kind(), right.kind()))),
@@ -106,14 +102,15 @@ impl Interpreter<'_> {
                     return Ok(false);
                 }
                 for (key, value) in &a.entries {
-                    self.charge(b.entries.len())?;
-                    match b.get(key.as_str()) {
+                    self.charge_search(b.entries.len(), key)?;
+                    match b.at(key) {
                         Some(other) if self.equal(value, other)? => {}
                         _ => return Ok(false),
                     }
                 }
                 true
             }
+            (Value::Big(a), Value::Big(b)) => a == b,
             _ => match (left.number(), right.number()) {
                 (Some(Number::Int(a)), Some(Number::Int(b))) => a == b,
                 (Some(a), Some(b)) => a.as_f64() == b.as_f64(),
@@ -138,6 +135,13 @@ impl Interpreter<'_> {
                 }
                 Ok(Some(a.items.len().cmp(&b.items.len())))
             }
+            (Value::Big(a), Value::Big(b)) => Ok(Some(order_of_digits(a, b))),
+            // Bigger than any that fits, or smaller.
+            (Value::Big(a), Value::Int(_) | Value::Bool(_)) => Ok(Some(sign_of_digits(a))),
+            (Value::Int(_) | Value::Bool(_), Value::Big(b)) => Ok(Some(sign_of_digits(b).reverse())),
+            (Value::Big(_), Value::Float(_)) | (Value::Float(_), Value::Big(_)) => {
+                Ok(left.as_f64().partial_cmp(&right.as_f64()))
+            }
             _ => match (left.number(), right.number()) {
                 (Some(Number::Int(a)), Some(Number::Int(b))) => Ok(Some(a.cmp(&b))),
                 (Some(a), Some(b)) => Ok(a.as_f64().partial_cmp(&b.as_f64())),
@@ -161,58 +165,12 @@ impl Interpreter<'_> {
                 }
                 Ok(false)
             }
-            (Value::Dict(dict), Value::Str(key)) => {
-                self.charge(dict.entries.len())?;
-                Ok(dict.get(key.as_str()).is_some())
+            (Value::Dict(dict), key) => {
+                self.charge_search(dict.entries.len(), key)?;
+                Ok(dict.at(key).is_some())
             }
-            (Value::Dict(_), _) => Ok(false),
             _ => Err(Error::value(format!("a value of kind {} holds no {}", container.kind(), item.kind()))),
         }
-    }
-
-    /// `pattern % values`: `%s`, `%r`, `%d`, `%i`, `%f` with a precision, and `%%`.
-    pub(super) fn percent_format(&mut self, pattern: &Text, values: &[Value]) -> Result<Text, Error> {
-        let mut out = TextBuilder::default();
-        let mut values = values.iter();
-        let mut rest = pattern.as_str();
-        self.charge(rest.len())?;
-        while let Some(at) = rest.find('%') {
-            let start = pattern.len() - rest.len();
-            out.push_slice(pattern, start, start + at);
-            let spec = &rest[at + 1..];
-            let len = spec.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(spec.len());
-            let (precision, conversion) = (spec[..len].strip_prefix('.'), spec[len..].chars().next());
-            if len > 0 && precision.is_none() {
-                return Err(Error::value("`%` takes a precision and no width"));
-            }
-            rest = &spec[len + conversion.map_or(0, char::len_utf8)..];
-            if conversion == Some('%') {
-                out.push_str("%", false);
-                continue;
-            }
-            let value = values.next().ok_or_else(|| Error::value("`%` was given too few values"))?;
-            match (conversion, value.number()) {
-                (Some('s'), _) => {
-                    let text = self.text_of(value)?;
-                    self.charge(text.size())?;
-                    out.push(&text);
-                }
-                (Some('r'), _) => write_repr(&mut out, value, &mut |amount| self.charge(amount))?,
-                (Some('d' | 'i'), Some(Number::Int(int))) => out.push_str(&int.to_string(), false),
-                (Some('d' | 'i'), Some(Number::Float(float))) => {
-                    out.push_str(&format!("{:.0}", float.trunc()), false);
-                }
-                (Some('f'), Some(number)) => {
-                    let digits = precision.map_or(Ok(6), str::parse).ok().filter(|digits| *digits <= 64);
-                    let digits: usize =
-                        digits.ok_or_else(|| Error::value("`%` was given a bad precision"))?;
-                    out.push_str(&format!("{:.digits$}", number.as_f64()), false);
-                }
-                _ => return Err(Error::value(format!("`%` cannot write a {} so", value.kind()))),
-            }
-        }
-        out.push_slice(pattern, pattern.len() - rest.len(), pattern.len());
-        Ok(out.finish())
     }
 }
 
@@ -248,6 +206,20 @@ fn arithmetic(op: BinaryOp, left: Number, right: Number) -> Result<Value, Error>
         BinaryOp::Pow => a.powf(b),
         BinaryOp::Concat => return Err(Error::value("numbers are no text")),
     }))
+}
+
+/// The order of whole numbers that are written as JSON writes them.
+fn order_of_digits(a: &str, b: &str) -> Ordering {
+    match (a.strip_prefix('-'), b.strip_prefix('-')) {
+        (None, None) => (a.len(), a).cmp(&(b.len(), b)),
+        (Some(a), Some(b)) => (b.len(), b).cmp(&(a.len(), a)),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+    }
+}
+
+fn sign_of_digits(digits: &str) -> Ordering {
+    if digits.starts_with('-') { Ordering::Less } else { Ordering::Greater }
 }
 
 fn overflow() -> Error {

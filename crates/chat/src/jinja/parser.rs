@@ -3,8 +3,8 @@
 //! Left out are inheritance, imports, call blocks and recursive loops; a template that uses one is refused by
 //! name. The tree's depth is bounded, so that no later walk over it can overflow the stack.
 
-use super::ast::{Args, BinaryOp, CompareOp, Expr, ExprKind, FilterCall, For, Macro, Stmt};
-use super::lexer::{self, Kind, Piece, Token};
+use super::ast::{Args, BinaryOp, CompareOp, Expr, ExprKind, FilterCall, For, Macro, Stmt, StmtKind, Target};
+use super::lexer::{self, Kind, Piece, PieceKind, Token};
 use super::{Error, MAX_DEPTH, filters, predicates};
 
 /// A parsed template: its statements, and the macros that they declare.
@@ -12,19 +12,37 @@ use super::{Error, MAX_DEPTH, filters, predicates};
 pub(super) struct Tree {
     pub(super) body: Vec<Stmt>,
     pub(super) macros: Vec<Macro>,
+    /// Whether the variable `messages` is read anywhere.
+    pub(super) reads_messages: bool,
 }
 
 pub(super) fn parse(source: &str) -> Result<Tree, Error> {
-    let mut parser =
-        Parser { pieces: lexer::pieces(source)?.into_iter(), macros: Vec::new(), depth: 0, loops: 0 };
+    let pieces = lexer::pieces(source)?;
+    let reads_messages = pieces.iter().any(|piece| match &piece.kind {
+        PieceKind::Print(tokens) | PieceKind::Block(tokens) => reads(tokens, "messages"),
+        PieceKind::Text(_) => false,
+    });
+    let mut parser = Parser { pieces: pieces.into_iter(), macros: Vec::new(), line: 1, depth: 0, loops: 0 };
     let (body, end) = parser.body(&[])?;
     debug_assert!(end.is_none(), "nothing ends the whole template");
-    Ok(Tree { body, macros: parser.macros })
+    Ok(Tree { body, macros: parser.macros, reads_messages })
+}
+
+/// Whether a tag reads the variable: its name, but for attributes, parameters' names and what is assigned to.
+fn reads(tokens: &[Token], variable: &str) -> bool {
+    let op = |at: Option<usize>, op| matches!(at.and_then(|at| tokens.get(at)), Some(Token { kind: Kind::Op(o), .. }) if *o == op);
+    tokens.iter().enumerate().any(|(at, token)| {
+        matches!(&token.kind, Kind::Name(name) if name == variable)
+            && !op(at.checked_sub(1), ".")
+            && !op(Some(at + 1), "=")
+    })
 }
 
 struct Parser {
     pieces: std::vec::IntoIter<Piece>,
     macros: Vec<Macro>,
+    /// The line of the present piece.
+    line: usize,
     depth: usize,
     /// Loops around the present statement, within the present macro.
     loops: usize,
@@ -38,34 +56,36 @@ impl Parser {
     fn body(&mut self, ends: &[&str]) -> Result<(Vec<Stmt>, End), Error> {
         self.depth += 1;
         let mut body = Vec::new();
-        while let Some(piece) = self.pieces.next() {
-            match piece {
-                Piece::Text(text) => body.push(Stmt::Text(text)),
-                Piece::Print(tokens) => {
-                    let mut tag = Tag::new(tokens, self.depth)?;
+        while let Some(Piece { line, kind }) = self.pieces.next() {
+            self.line = line;
+            let kind = match kind {
+                PieceKind::Text(text) => StmtKind::Text(text),
+                PieceKind::Print(tokens) => {
+                    let mut tag = Tag::new(tokens, line, self.depth)?;
                     let expr = tag.tuple(true)?;
                     tag.finish()?;
-                    body.push(Stmt::Print(expr));
+                    StmtKind::Print(expr)
                 }
-                Piece::Block(tokens) => {
-                    let mut tag = Tag::new(tokens, self.depth)?;
+                PieceKind::Block(tokens) => {
+                    let mut tag = Tag::new(tokens, line, self.depth)?;
                     let name = tag.name()?;
                     if ends.contains(&name.as_str()) {
                         self.depth -= 1;
                         return Ok((body, Some((name, tag))));
                     }
-                    body.push(self.statement(&name, tag)?);
+                    self.statement(&name, tag)?
                 }
-            }
+            };
+            body.push(Stmt { line, kind });
         }
         self.depth -= 1;
         match ends.last() {
             None => Ok((body, None)),
-            Some(end) => Err(Error::syntax(0, format!("the template ends before `{end}`"))),
+            Some(end) => Err(Error::syntax(self.line, format!("the template ends before `{end}`"))),
         }
     }
 
-    fn statement(&mut self, name: &str, mut tag: Tag) -> Result<Stmt, Error> {
+    fn statement(&mut self, name: &str, mut tag: Tag) -> Result<StmtKind, Error> {
         let line = tag.line();
         match name {
             "for" => self.for_loop(tag),
@@ -77,7 +97,7 @@ impl Parser {
                 let mut filters = vec![first];
                 filters.extend(tag.filters()?);
                 tag.finish()?;
-                Ok(Stmt::FilterBlock { filters, body: self.block("endfilter")? })
+                Ok(StmtKind::FilterBlock { filters, body: self.block("endfilter")? })
             }
             "with" => {
                 let mut assignments = Vec::new();
@@ -90,19 +110,19 @@ impl Parser {
                     }
                 }
                 tag.finish()?;
-                Ok(Stmt::With { assignments, body: self.block("endwith")? })
+                Ok(StmtKind::With { assignments, body: self.block("endwith")? })
             }
             // Marks the assistant's spans for training; the text is the same.
             "generation" => {
                 tag.finish()?;
-                Ok(Stmt::Group(self.block("endgeneration")?))
+                Ok(StmtKind::Group(self.block("endgeneration")?))
             }
             "break" | "continue" => {
                 tag.finish()?;
                 if self.loops == 0 {
                     return Err(Error::syntax(line, format!("`{name}` outside a loop")));
                 }
-                Ok(if name == "break" { Stmt::Break } else { Stmt::Continue })
+                Ok(if name == "break" { StmtKind::Break } else { StmtKind::Continue })
             }
             _ => Err(Error::syntax(line, format!("the statement `{name}` is not known here"))),
         }
@@ -119,9 +139,9 @@ impl Parser {
         Ok(body)
     }
 
-    fn for_loop(&mut self, mut tag: Tag) -> Result<Stmt, Error> {
+    fn for_loop(&mut self, mut tag: Tag) -> Result<StmtKind, Error> {
         let line = tag.line();
-        let targets = tag.targets()?;
+        let target = tag.target()?;
         tag.expect_name("in")?;
         let iter = tag.tuple(false)?;
         let filter = if tag.eat_keyword("if") { Some(tag.expression()?) } else { None };
@@ -143,10 +163,10 @@ impl Parser {
             }
             None => Vec::new(),
         };
-        Ok(Stmt::For(Box::new(For { line, targets, iter, filter, body, otherwise })))
+        Ok(StmtKind::For(Box::new(For { target, iter, filter, body, otherwise })))
     }
 
-    fn if_chain(&mut self, mut tag: Tag) -> Result<Stmt, Error> {
+    fn if_chain(&mut self, mut tag: Tag) -> Result<StmtKind, Error> {
         let mut branches = Vec::new();
         let mut test = tag.tuple(true)?;
         tag.finish()?;
@@ -160,42 +180,42 @@ impl Parser {
                 }
                 Some((name, tag)) if name == "else" => {
                     tag.finish()?;
-                    return Ok(Stmt::If { branches, otherwise: self.block("endif")? });
+                    return Ok(StmtKind::If { branches, otherwise: self.block("endif")? });
                 }
                 Some((_, tag)) => {
                     tag.finish()?;
-                    return Ok(Stmt::If { branches, otherwise: Vec::new() });
+                    return Ok(StmtKind::If { branches, otherwise: Vec::new() });
                 }
-                None => return Ok(Stmt::If { branches, otherwise: Vec::new() }),
+                None => return Ok(StmtKind::If { branches, otherwise: Vec::new() }),
             }
         }
     }
 
-    fn set(&mut self, mut tag: Tag) -> Result<Stmt, Error> {
+    fn set(&mut self, mut tag: Tag) -> Result<StmtKind, Error> {
         let line = tag.line();
-        let mut targets = tag.targets()?;
-        if let ([namespace], true) = (targets.as_slice(), tag.eat(".")) {
+        let target = tag.target()?;
+        if let (Target::Name(namespace), true) = (&target, tag.eat(".")) {
             let namespace = namespace.clone();
             let attribute = tag.name()?;
             tag.expect("=")?;
             let value = tag.tuple(true)?;
             tag.finish()?;
-            return Ok(Stmt::SetAttr { line, namespace, attribute, value });
+            return Ok(StmtKind::SetAttr { namespace, attribute, value });
         }
         if tag.eat("=") {
             let value = tag.tuple(true)?;
             tag.finish()?;
-            return Ok(Stmt::Set { targets, value });
+            return Ok(StmtKind::Set { target, value });
         }
         let filters = tag.filters()?;
         tag.finish()?;
-        match (targets.pop(), targets.is_empty()) {
-            (Some(name), true) => Ok(Stmt::SetBlock { name, filters, body: self.block("endset")? }),
-            _ => Err(Error::syntax(line, "a `set` block sets one name")),
+        match target {
+            Target::Name(name) => Ok(StmtKind::SetBlock { name, filters, body: self.block("endset")? }),
+            Target::Tuple(_) => Err(Error::syntax(line, "a `set` block sets one name")),
         }
     }
 
-    fn macro_block(&mut self, mut tag: Tag) -> Result<Stmt, Error> {
+    fn macro_block(&mut self, mut tag: Tag) -> Result<StmtKind, Error> {
         let name = tag.name()?;
         tag.expect("(")?;
         let mut params = Vec::new();
@@ -213,7 +233,7 @@ impl Parser {
         let body = self.block("endmacro")?;
         self.loops = loops;
         self.macros.push(Macro { name, params, body });
-        Ok(Stmt::Macro(self.macros.len() - 1))
+        Ok(StmtKind::Macro(self.macros.len() - 1))
     }
 }
 
@@ -225,8 +245,7 @@ struct Tag {
 }
 
 impl Tag {
-    fn new(tokens: Vec<Token>, depth: usize) -> Result<Tag, Error> {
-        let line = tokens.first().map_or(0, |token| token.line);
+    fn new(tokens: Vec<Token>, line: usize, depth: usize) -> Result<Tag, Error> {
         let tag = Tag { tokens: tokens.into_iter().peekable(), line, depth };
         if depth > MAX_DEPTH { Err(tag.too_deep()) } else { Ok(tag) }
     }
@@ -311,16 +330,29 @@ impl Tag {
     }
 
     /// Names to assign to, separated by commas and perhaps in brackets.
-    fn targets(&mut self) -> Result<Vec<String>, Error> {
-        let bracketed = self.eat("(");
-        let mut targets = vec![self.name()?];
+    fn target(&mut self) -> Result<Target, Error> {
+        let first = self.one_target()?;
+        if self.peek_op() != Some(",") {
+            return Ok(first);
+        }
+        let mut targets = vec![first];
         while self.eat(",") {
-            targets.push(self.name()?);
+            // `(a,)` is a tuple of one name.
+            if self.peek_op() == Some(")") {
+                break;
+            }
+            targets.push(self.one_target()?);
         }
-        if bracketed {
-            self.expect(")")?;
+        Ok(Target::Tuple(targets))
+    }
+
+    fn one_target(&mut self) -> Result<Target, Error> {
+        if !self.eat("(") {
+            return self.name().map(Target::Name);
         }
-        Ok(targets)
+        let inside = self.deeper(Tag::target)?;
+        self.expect(")")?;
+        Ok(inside)
     }
 
     /// One level deeper for the time of `parse`.
@@ -586,14 +618,20 @@ impl Tag {
     fn args(&mut self) -> Result<Args, Error> {
         let mut args = Args::default();
         while !self.eat(")") {
-            let before = self.tokens.peek().cloned();
-            let value = self.expression()?;
-            match (before, &value.kind) {
-                (Some(Token { kind: Kind::Name(name), .. }), ExprKind::Var(_)) if self.eat("=") => {
-                    args.named.push((name, self.expression()?));
+            if self.eat("**") {
+                args.more_named = Some(Box::new(self.expression()?));
+            } else if self.eat("*") {
+                args.more = Some(Box::new(self.expression()?));
+            } else {
+                let before = self.tokens.peek().cloned();
+                let value = self.expression()?;
+                match (before, &value.kind) {
+                    (Some(Token { kind: Kind::Name(name), .. }), ExprKind::Var(_)) if self.eat("=") => {
+                        args.named.push((name, self.expression()?));
+                    }
+                    _ if args.named.is_empty() && args.more_named.is_none() => args.positional.push(value),
+                    _ => return Err(Error::syntax(value.line, "a positional argument follows a named one")),
                 }
-                _ if args.named.is_empty() => args.positional.push(value),
-                _ => return Err(Error::syntax(value.line, "a positional argument follows a named one")),
             }
             if !self.eat(",") {
                 self.expect(")")?;
@@ -632,7 +670,7 @@ impl Tag {
         let name = self.name()?;
         let line = self.line;
         if !filters::NAMES.contains(&name.as_str()) {
-            return Err(Error::syntax(line, format!("the filter `{name}` is not known here")));
+            return Err(Error::syntax(line, filters::unknown(&name)));
         }
         let args = if self.eat("(") { self.args()? } else { Args::default() };
         Ok(FilterCall { line, name, args })

@@ -7,7 +7,7 @@ use super::interpreter::Interpreter;
 use super::value::{Number, Value};
 
 /// The tests that there are.
-pub(super) const NAMES: [&str; 35] = [
+pub(super) const NAMES: [&str; 39] = [
     "defined",
     "undefined",
     "none",
@@ -33,11 +33,15 @@ pub(super) const NAMES: [&str; 35] = [
     "ne",
     "!=",
     "lt",
+    "<",
     "lessthan",
     "le",
+    "<=",
     "gt",
+    ">",
     "greaterthan",
     "ge",
+    ">=",
     "lower",
     "upper",
     "escaped",
@@ -53,12 +57,17 @@ impl Interpreter<'_> {
             this.compare(op, value, &other)
         };
         match name {
-            "sameas" | "eq" | "equalto" | "==" => return compared(CompareOp::Eq, self, args),
+            "sameas" => {
+                let [other] = args.bind(name, ["other"])?;
+                let same = other.filter(|other| other.kind() == value.kind());
+                return same.map_or(Ok(false), |other| self.equal(value, &other));
+            }
+            "eq" | "equalto" | "==" => return compared(CompareOp::Eq, self, args),
             "ne" | "!=" => return compared(CompareOp::Ne, self, args),
-            "lt" | "lessthan" => return compared(CompareOp::Lt, self, args),
-            "le" => return compared(CompareOp::Le, self, args),
-            "gt" | "greaterthan" => return compared(CompareOp::Gt, self, args),
-            "ge" => return compared(CompareOp::Ge, self, args),
+            "lt" | "lessthan" | "<" => return compared(CompareOp::Lt, self, args),
+            "le" | "<=" => return compared(CompareOp::Le, self, args),
+            "gt" | "greaterthan" | ">" => return compared(CompareOp::Gt, self, args),
+            "ge" | ">=" => return compared(CompareOp::Ge, self, args),
             "in" => return compared(CompareOp::In, self, args),
             "divisibleby" => {
                 let [divisor] = args.bind(name, ["num"])?;
@@ -79,16 +88,20 @@ impl Interpreter<'_> {
             "true" => matches!(value, Value::Bool(true)),
             "false" => matches!(value, Value::Bool(false)),
             "boolean" => matches!(value, Value::Bool(_)),
-            "integer" => matches!(value, Value::Int(_)),
+            "integer" => matches!(value, Value::Int(_) | Value::Big(_)),
             "float" => matches!(value, Value::Float(_)),
-            "number" => value.number().is_some(),
+            "number" => value.as_f64().is_some(),
             "string" => matches!(value, Value::Str(_)),
             "mapping" => matches!(value, Value::Dict(_)),
             "iterable" | "sequence" => {
                 matches!(value, Value::Str(_) | Value::List(_) | Value::Dict(_) | Value::Undefined(_))
             }
-            "callable" => matches!(value, Value::Macro(_) | Value::Function(_)),
+            "callable" => matches!(value, Value::Macro(_) | Value::Function(_) | Value::Joiner(_)),
             "odd" | "even" => match value.number() {
+                None if matches!(value, Value::Big(_)) => {
+                    let digits = self.text_of(value)?;
+                    digits.as_str().ends_with(['1', '3', '5', '7', '9']) == (name == "odd")
+                }
                 Some(Number::Int(int)) => (int.rem_euclid(2) == 1) == (name == "odd"),
                 _ => return Err(Error::value(format!("the test `{name}` takes a whole number"))),
             },

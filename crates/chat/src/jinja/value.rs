@@ -2,7 +2,7 @@
 
 use super::Error;
 use crate::python;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// Levels of lists and dictionaries within one another. Real conversations have a dozen; JSON readers stop at 128.
@@ -127,6 +127,8 @@ pub(super) enum Value {
     None,
     Bool(bool),
     Int(i128),
+    /// A whole number of the conversation that no 128 bits hold, by its digits. It is compared and written, not computed with.
+    Big(Rc<str>),
     Float(f64),
     Str(Text),
     List(Rc<List>),
@@ -139,6 +141,10 @@ pub(super) enum Value {
     Function(Function),
     /// `loop` inside a loop.
     Loop(Rc<Loop>),
+    /// `cycler(…)`.
+    Cycler(Rc<Cycler>),
+    /// `joiner(…)`.
+    Joiner(Rc<Joiner>),
 }
 
 /// The names of a namespace, in order of their setting.
@@ -149,8 +155,12 @@ pub(super) enum Function {
     Range,
     Namespace,
     Dict,
+    Cycler,
+    Joiner,
     RaiseException,
     StrftimeNow,
+    /// A method that was looked at and not called.
+    Method,
 }
 
 /// A list or a tuple, and the levels of nesting below it.
@@ -165,7 +175,7 @@ pub(super) struct List {
 /// A dictionary in order of insertion, and the levels of nesting below it.
 #[derive(Debug)]
 pub(super) struct Dict {
-    pub(super) entries: Vec<(Text, Value)>,
+    pub(super) entries: Vec<(Value, Value)>,
     nesting: u32,
 }
 
@@ -176,6 +186,22 @@ pub(super) struct Loop {
     pub(super) items: Rc<[Value]>,
     /// Loops around this one.
     pub(super) depth: usize,
+    /// What `loop.changed` was last given.
+    pub(super) changed: Rc<RefCell<Option<Value>>>,
+}
+
+/// Items that are given in turn.
+#[derive(Debug)]
+pub(super) struct Cycler {
+    pub(super) items: Vec<Value>,
+    pub(super) at: Cell<usize>,
+}
+
+/// A separator that is given from the second time on.
+#[derive(Debug)]
+pub(super) struct Joiner {
+    pub(super) separator: Text,
+    pub(super) used: Cell<bool>,
 }
 
 impl Value {
@@ -197,8 +223,8 @@ impl Value {
         Ok(Value::List(Rc::new(List { items, tuple: true, nesting })))
     }
 
-    pub(super) fn dict(entries: Vec<(Text, Value)>) -> Result<Value, Error> {
-        let nesting = nesting_above(entries.iter().map(|(_, value)| value))?;
+    pub(super) fn dict(entries: Vec<(Value, Value)>) -> Result<Value, Error> {
+        let nesting = nesting_above(entries.iter().flat_map(|(key, value)| [key, value]))?;
         Ok(Value::Dict(Rc::new(Dict { entries, nesting })))
     }
 
@@ -207,19 +233,20 @@ impl Value {
         Ok(match json {
             serde_json::Value::Null => Value::None,
             serde_json::Value::Bool(b) => Value::Bool(*b),
-            serde_json::Value::Number(number) => {
-                match number.as_i64().map(i128::from).or(number.as_u64().map(i128::from)) {
-                    Some(int) => Value::Int(int),
-                    None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+            serde_json::Value::Number(number) => match python::number(number) {
+                python::Number::Int(digits) => {
+                    digits.parse().map_or_else(|_| Value::Big(digits.into()), Value::Int)
                 }
-            }
+                python::Number::Float(float) => Value::Float(float),
+            },
             serde_json::Value::String(text) => Value::Str(Text::new(text, true)),
             serde_json::Value::Array(items) => {
                 Value::list(items.iter().map(Value::from_json).collect::<Result<_, _>>()?)?
             }
             serde_json::Value::Object(map) => {
-                let entries =
-                    map.iter().map(|(key, value)| Ok((Text::new(key, true), Value::from_json(value)?)));
+                let entries = map
+                    .iter()
+                    .map(|(key, value)| Ok((Value::Str(Text::new(key, true)), Value::from_json(value)?)));
                 Value::dict(entries.collect::<Result<_, Error>>()?)?
             }
         })
@@ -230,8 +257,11 @@ impl Value {
         NODE_SIZE
             + match self {
                 Value::Str(text) => text.len(),
+                Value::Big(digits) => digits.len(),
                 Value::List(list) => list.items.iter().map(Value::weight).sum(),
-                Value::Dict(dict) => dict.entries.iter().map(|(key, value)| key.len() + value.weight()).sum(),
+                Value::Dict(dict) => {
+                    dict.entries.iter().map(|(key, value)| key.weight() + value.weight()).sum()
+                }
                 _ => 0,
             }
     }
@@ -246,7 +276,13 @@ impl Value {
             Value::Str(text) => text.len() > 0,
             Value::List(list) => !list.items.is_empty(),
             Value::Dict(dict) => !dict.entries.is_empty(),
-            Value::Namespace(_) | Value::Macro(_) | Value::Function(_) | Value::Loop(_) => true,
+            Value::Big(_)
+            | Value::Namespace(_)
+            | Value::Macro(_)
+            | Value::Function(_)
+            | Value::Loop(_)
+            | Value::Cycler(_)
+            | Value::Joiner(_) => true,
         }
     }
 
@@ -256,7 +292,7 @@ impl Value {
             Value::Undefined(_) => "undefined",
             Value::None => "None",
             Value::Bool(_) => "bool",
-            Value::Int(_) => "int",
+            Value::Int(_) | Value::Big(_) => "int",
             Value::Float(_) => "float",
             Value::Str(_) => "str",
             Value::List(_) => "list",
@@ -265,6 +301,45 @@ impl Value {
             Value::Macro(_) => "macro",
             Value::Function(_) => "function",
             Value::Loop(_) => "loop",
+            Value::Cycler(_) => "cycler",
+            Value::Joiner(_) => "joiner",
+        }
+    }
+
+    /// `float(value)` of a number.
+    pub(super) fn as_f64(&self) -> Option<f64> {
+        match self {
+            Value::Big(digits) => digits.parse().ok(),
+            other => other.number().map(Number::as_f64),
+        }
+    }
+
+    /// Whether the two are one key of a dictionary.
+    pub(super) fn same_key(&self, other: &Value) -> bool {
+        match (self, other) {
+            (Value::Str(a), Value::Str(b)) => a.as_str() == b.as_str(),
+            (Value::None, Value::None) => true,
+            (Value::Big(a), Value::Big(b)) => a == b,
+            (Value::List(a), Value::List(b)) if a.tuple && b.tuple => {
+                a.items.len() == b.items.len() && a.items.iter().zip(&b.items).all(|(a, b)| a.same_key(b))
+            }
+            _ => match (self.number(), other.number()) {
+                (Some(Number::Int(a)), Some(Number::Int(b))) => a == b,
+                (Some(a), Some(b)) => a.as_f64() == b.as_f64(),
+                _ => false,
+            },
+        }
+    }
+
+    /// Whether the value can be a key of a dictionary: what cannot change, and tuples of that. Tuples of tuples are no keys
+    /// here: they may hold one another so often that nobody can compare them.
+    pub(super) fn is_key(&self) -> bool {
+        let is_plain = |value: &Value| {
+            matches!(value, Value::Str(_) | Value::None | Value::Big(_)) || value.number().is_some()
+        };
+        match self {
+            Value::List(list) => list.tuple && list.items.iter().all(is_plain),
+            other => is_plain(other),
         }
     }
 
@@ -296,7 +371,12 @@ impl Number {
 
 impl Dict {
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
-        self.entries.iter().find(|(k, _)| k.as_str() == key).map(|(_, value)| value)
+        let found = self.entries.iter().find(|(k, _)| matches!(k, Value::Str(k) if k.as_str() == key));
+        found.map(|(_, value)| value)
+    }
+
+    pub(super) fn at(&self, key: &Value) -> Option<&Value> {
+        self.entries.iter().find(|(k, _)| k.same_key(key)).map(|(_, value)| value)
     }
 }
 
@@ -307,7 +387,7 @@ fn nesting_above<'v>(items: impl Iterator<Item = &'v Value>) -> Result<u32, Erro
         nesting = nesting.max(match item {
             Value::List(list) => list.nesting + 1,
             Value::Dict(dict) => dict.nesting + 1,
-            Value::Namespace(_) | Value::Loop(_) => {
+            Value::Namespace(_) | Value::Loop(_) | Value::Cycler(_) | Value::Joiner(_) => {
                 return Err(Error::value(format!("a {} cannot be put into another value", item.kind())));
             }
             _ => 0,
@@ -349,6 +429,7 @@ pub(super) fn write_repr(
         Value::Bool(true) => out.push_str("True", false),
         Value::Bool(false) => out.push_str("False", false),
         Value::Int(int) => out.push_str(&int.to_string(), false),
+        Value::Big(digits) => write_big(out, digits, charge)?,
         Value::Float(float) => out.push_str(&python::float(*float), false),
         Value::Str(text) => {
             charge(text.size())?;
@@ -375,17 +456,29 @@ pub(super) fn write_repr(
                 if i > 0 {
                     out.push_str(", ", false);
                 }
-                charge(key.size())?;
-                out.push_str(&python::repr_str(key.as_str()), key.any_outside());
+                write_repr(out, key, charge)?;
                 out.push_str(": ", false);
                 write_repr(out, item, charge)?;
             }
             out.push_str("}", false);
         }
-        Value::Namespace(_) | Value::Macro(_) | Value::Function(_) | Value::Loop(_) => {
-            return Err(Error::value(format!("a {} has no text", value.kind())));
-        }
+        Value::Namespace(_)
+        | Value::Macro(_)
+        | Value::Function(_)
+        | Value::Loop(_)
+        | Value::Cycler(_)
+        | Value::Joiner(_) => return Err(Error::value(format!("a {} has no text", value.kind()))),
     }
+    Ok(())
+}
+
+fn write_big(
+    out: &mut TextBuilder,
+    digits: &str,
+    charge: &mut dyn FnMut(usize) -> Result<(), Error>,
+) -> Result<(), Error> {
+    charge(digits.len())?;
+    out.push_str(digits, false);
     Ok(())
 }
 
@@ -420,19 +513,8 @@ pub(super) fn write_json(
         Value::None => out.push_str("null", false),
         Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }, false),
         Value::Int(int) => out.push_str(&int.to_string(), false),
-        Value::Float(float) if float.is_finite() => out.push_str(&python::float(*float), false),
-        Value::Float(float) => {
-            out.push_str(
-                if float.is_nan() {
-                    "NaN"
-                } else if *float > 0.0 {
-                    "Infinity"
-                } else {
-                    "-Infinity"
-                },
-                false,
-            );
-        }
+        Value::Big(digits) => write_big(out, digits, charge)?,
+        Value::Float(float) => out.push_str(&python::json_float(*float), false),
         Value::Str(text) => json_string(out, text, layout.ascii, charge)?,
         Value::List(list) if list.items.is_empty() => out.push_str("[]", false),
         Value::List(list) => {
@@ -449,7 +531,10 @@ pub(super) fn write_json(
         }
         Value::Dict(dict) if dict.entries.is_empty() => out.push_str("{}", false),
         Value::Dict(dict) => {
-            let mut entries: Vec<&(Text, Value)> = dict.entries.iter().collect();
+            let mut entries = Vec::new();
+            for (key, item) in &dict.entries {
+                entries.push((json_key(key)?, item));
+            }
             if layout.sort_keys {
                 entries.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
             }
@@ -459,7 +544,7 @@ pub(super) fn write_json(
                     out.push_str(layout.item_separator, false);
                 }
                 new_line(out, level + 1, charge)?;
-                json_string(out, key, layout.ascii, charge)?;
+                json_string(out, &key, layout.ascii, charge)?;
                 out.push_str(layout.key_separator, false);
                 write_json(out, item, layout, level + 1, charge)?;
             }
@@ -469,6 +554,19 @@ pub(super) fn write_json(
         other => return Err(Error::value(format!("a value of kind {} is no JSON", other.kind()))),
     }
     Ok(())
+}
+
+/// The string that a key becomes in JSON.
+fn json_key(key: &Value) -> Result<Text, Error> {
+    Ok(match key {
+        Value::Str(key) => key.clone(),
+        Value::None => Text::template("null"),
+        Value::Bool(b) => Text::template(if *b { "true" } else { "false" }),
+        Value::Int(int) => Text::template(&int.to_string()),
+        Value::Big(digits) => Text::template(digits),
+        Value::Float(float) => Text::template(&python::json_float(*float)),
+        other => return Err(Error::value(format!("a value of kind {} is no key of JSON", other.kind()))),
+    })
 }
 
 fn json_string(

@@ -127,6 +127,10 @@ impl Reader<'_> {
         self.rest = rest;
         let digits = text.replace('_', "");
         let digits = digits.strip_prefix('+').unwrap_or(&digits);
+        let whole = digits.strip_prefix('-').unwrap_or(digits);
+        if whole.starts_with(|c| matches!(c, '1'..='9')) && whole.bytes().all(|c| c.is_ascii_digit()) {
+            return digits.parse().ok().map(Value::Number);
+        }
         if let Ok(int) = digits.parse::<i64>() {
             return Some(Value::Number(int.into()));
         }
@@ -213,6 +217,20 @@ c""")"#
             ),
             Some(json!({"s": "it's\n你and", "t": "a\"b\nc"}))
         );
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        let digits = "123456789012345678901234567890123456789012345";
+        for (literal, json) in [
+            (digits, digits),
+            ("-18_446_744_073_709_551_616", "-18446744073709551616"),
+            ("-0", "0"),
+            ("1e3", "1000.0"),
+        ] {
+            let read = arguments(&format!("tool_call(n={literal})")).unwrap();
+            assert_eq!(read["n"].to_string(), json);
+        }
     }
 
     #[test]

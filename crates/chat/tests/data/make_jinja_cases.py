@@ -46,6 +46,9 @@ DATA = {
     "f": 2.5,
     "big": 1e16,
     "huge": 2**64 - 1,
+    "vast": 123456789012345678901234567890123456789012345,
+    "low": -(2**130),
+    "d8": 2**64,
     "t": True,
     "no": False,
     "none": None,
@@ -97,10 +100,43 @@ think.split('</think>')[-1].lstrip('\\n') | think.split('</think>')[0].split('<t
 'a\\rb\\r\\nc\\n\\nd\\x0be'.splitlines() | 'a\\nb\\n'.splitlines(true) | huge | huge + 1 | huge|tojson | [huge] | 2 ** 64 | huge|string|length
 (1, 2) | (1,) | () | [1, 2,] | {'a': (1, 2)} | list.index(2) | list.count(1) | words.index('c')
 'a' is in(['a', 'b']) | s|default('x')|trim|length | d.items()|first|last | [[1, 'a'], [2, 'b']]|map('last')|join | [1, 2, 3]|map('string')|join('+')
+# What real templates take now and then, and what stands beside it in Jinja2's lists.
+'%05d' % n | '%5d|' % n | '%-5d|' % n | '%+d' % n | '% d' % n | '%x' % 255 | '%#x' % 255 | '%#X' % 255 | '%o' % 8 | '%#o' % 8 | '%08.3f' % f | '%.3s' % s.strip() | '%10s|' % 'a' | '%-10s|' % 'a'
+'%e' % 12345.678 | '%E' % f | '%g' % 0.0001 | '%g' % 0.00001 | '%g' % 1234567.0 | '%#g' % f | '%G' % 1e-7 | '%c' % 'x' | '%c' % 97 | '%a' % 'x' | '%(a)s-%(b)05d' % {'a': 1, 'b': 2} | '%*d' % (5, n) | '%.*f' % (1, f) | '%i' % 2.9 | '%u' % n | '%ld' % n
+'%5s%%' % 'a' | '%d' % true | '%s' % [1] | '%s %s' % ('a', [1]) | '%.0f' % f | '%.10g' % 0.1 | '%5.1f|' % -2.25 | '%-8.2f|' % f | '%+.1e' % 0.0 | '%05d' % -7 | '%.4d' % 7 | 'x' % [1] | '%s' % {'a': 1} | 'x' % {'a': 1} | '%s'|format('a') | '%(x)s'|format(x=1)
+'{:05d}'.format(n) | '{:>5}|'.format('a') | '{:<5}|'.format('a') | '{:^6}|'.format('a') | '{:*^6}|'.format('a') | '{:.2f}'.format(f) | '{:,}'.format(1234567) | '{:_}'.format(1234567) | '{:+d}'.format(n) | '{: d}'.format(n) | '{:x}'.format(255) | '{:#x}'.format(255) | '{:#b}'.format(5) | '{:o}'.format(8)
+'{:e}'.format(f) | '{:g}'.format(1e10) | '{:%}'.format(0.25) | '{:.1%}'.format(0.25) | '{:.3}'.format(3.14159) | '{:.3}'.format('abcdef') | '{!r}'.format('a') | '{!s:>4}'.format(1) | '{0.a}'.format(d) is defined | '{0[a]}'.format({'a': 5}) | '{a[0]}'.format(a=[7]) | '{:{w}}|'.format('a', w=4) | '{:010.2f}'.format(-f) | '{:=+6d}'.format(n)
+'{:010,}'.format(1234) | '{:,.2f}'.format(12345.678) | '{:05}'.format('a') | '{:5}|'.format(n) | '{:5}|'.format(f) | '{}'.format(1e16) | '{:.0f}'.format(2.5) | '{:n}'.format(n) | '{:c}'.format(97) | '{:b}'.format(-5) | '{:08b}'.format(5) | '{:X}'.format(255) | '{:.3g}'.format(0.00012345) | '{:>{w}.{p}f}'.format(f, w=8, p=3) | '{:.2}'.format(1234.5) | '{:.5}'.format(3.0)
+[1, 2, 3, 4, 5]|batch(2)|list | [1, 2, 3, 4, 5]|batch(2, '-')|list | [1, 2, 3, 4, 5]|slice(2)|list | [1, 2, 3, 4, 5]|slice(3, '-')|list | []|batch(2)|list | []|slice(2)|list | 'abc'|batch(2)|list | list|slice(4)|map('join')|join('|')
+'one two_three four-five'|wordcount | s|wordcount | ''|wordcount | 'ab'|center(6) ~ '|' | 'abc'|center(6) ~ '|' | 'abc'|center|length | 'ab'.center(7, '*') | 'abc'.center(6, '*') | 'a'.ljust(3) ~ '|' | 'a'.rjust(3, '.') | '7'.zfill(3) | '-7'.zfill(4) | '+7'.zfill(1) | 'aB'.swapcase()
+'foo bar baz qux'|truncate(9) | 'foo bar baz qux'|truncate(9, true) | 'foo bar baz qux'|truncate(11) | 'foo bar baz qux'|truncate(11, false, '...', 0) | 'foo bar'|truncate(5, end='-', leeway=0) | 'foobarbaz'|truncate(6, leeway=0) | 'x'|truncate
+0xff | 0XFF | 0b101 | 0o17 | 0x_f | '0x1f'|int(0, 16) | '0b11'|int(0, 2) | '17'|int(0, 8) | 'zz'|int(5, 16) | '-ff'|int(base=16)
+{1: 'a', 2: 'b'}[1] | {1: 'a'} | {1: 'a'}|tojson | {true: 1, none: 2, 1.5: 3}|tojson | {1: 'a'}.get(1) | {1: 'a'}.get('1') | {1: 'a'}[1.0] | {1: 'a'}[true] | 1 in {1: 'a'} | '1' in {1: 'a'} | {(1, 2): 'a'}[(1, 2)] | {1: 'a', true: 'b'} | {2: 'b', 1: 'a'}|dictsort | {1: 'a'}|items|list | {1: 'a'}.keys()|list | {2: 1}|list | {1: 2} == {1.0: 2} | {1: 'a'}[9] is defined
+d.items is defined | d.keys is callable | d.get is defined | d.update is defined | {'items': 1}['items'] | {'items': 1}.items()|list | {'keys': 5}|length | d.pop is undefined
+list|select('>', 1)|list | list|select('<=', 1)|list | 1 is sameas 1 | true is sameas 1 | true is sameas true | 2 is ge 1 | list|map('int')|select('>=', 3)|list | 1 is filter | 'upper' is filter | 'odd' is test
+dict([('a', 1), ('b', 2)]) | dict({'a': 1}, b=2) | dict(d, a=5).a | dict({'a': 1}, **{'b': 3}) | dict(**{'x': 1}) | '{}-{}'.format(*[1, 2]) | range(*[1, 3])|list | [3, 1]|sort(**{'reverse': true})
+s.find('l', 5) | s.find('l', -8) | s.count('l', 5) | s.count('l', 0, 5) | s.rfind('l', 0, 6) | 'abcabc'.index('b', 2) | 'abcabc'.find('c', 0, -2) | 'aXbX'.replace('X', '', 1)
+vast | [vast] | vast|tojson | vast|string|length | vast == vast | vast > 5 | vast < 5 | 5 < vast | -5 > vast | vast is integer | vast is number | vast is odd | vast|int | vast|float | d8 | d8|tojson | low|abs == low | low | '%d' % vast | '{}'.format(vast) | '{:,}'.format(vast) | [vast, 1, low]|sort | [vast, 1]|max | vast in [vast] | {'a': vast}|tojson | vast ~ 'x' | 'y' if vast else 'n' | vast is sameas vast
+'<a&b>'|e | '<a&b>'|forceescape | 1|string ~ 2 | 'a'|list | 'x'|first | []|first | 'abc'|last | {'a': 1}|first | none|string | true|int | 3.99|int | '1e3'|int | ' 42 '|int | none|int | none|int(5) | []|int | 'nan'|float|string | '1_0'|int | '0x1f'|int | ''|int
+[1, [2, 3]]|tojson | 'é'|tojson | 1.0|tojson | 1e22|tojson | 100000000000000000000.0|tojson | 1e-7|tojson | none|tojson | {'b': 1, 'a': 2}|tojson(sort_keys=true) | [1]|tojson(indent=0) | [1]|tojson(none) | '</script>'|tojson | '\\u2028'|tojson
+n is divisibleby(0) | s is sequence | none is sequence | n is iterable | missing is iterable | missing is sequence | {} is mapping | (1, 2) is sequence | 'a' is in 'abc' | 'a' is not in 'abc' | 5 is lower | 'aB' is lower | '' is lower | 1 is boolean | none is undefined
+list|min(attribute='x') is defined | people|max(attribute='age') | people|max(attribute='name') | [3, 1, 3]|max | people|min(attribute='age') | people|map(attribute='home')|map(attribute='city')|list | people|unique(attribute='age')|list|length | people|groupby('age')|map('first')|list | people|sort(attribute='age,name')|map(attribute='name')|list | people|map(attribute='home.city')|first
+people|selectattr('age', '>', 26)|map(attribute='name')|list | people|selectattr('name', 'in', ['Li', 'Bo'])|list|length | people|rejectattr('zz')|list|length | people|selectattr('zz', 'undefined')|list|length | people|join(', ', attribute='name') | [[1, 2], [3]]|sum(start=[]) | [1, 2]|sum(start=10)
+'a,b'.split(',')|reverse|join | 'a b'.title() | "they're"|title | "they're".title() | 'ΑΣ'.lower() | 'İ'.lower()|length | '½'.isnumeric() | '²'.isdigit() | '٣'.isdecimal()
+[[1, 2], [3, 4]]|map('sum')|list | ['a', 'b']|map('replace', 'a', 'x')|list | [1, 2, 3]|map('string')|map('center', 3)|join('|') | [3, 1]|map('float')|list | ['x', 'y']|map('upper')|first | [1, none]|map('default', 0, true)|list
+0 is true | 1 is true | true is true | none is false | false is false | 1.5 is float | 1 is float | n is test | 2 is eq(2) | 3 is divisibleby 3
+'%s' % missing | missing|string | missing|tojson | missing|int | missing|upper | missing in [1] | 1 in missing | missing|first | missing|join | missing|trim | missing ~ missing | [missing] | missing|default | missing is none | missing == none | not missing | missing|list|length | (missing or {}).x is defined
+[1, 2, 3][-1:] | [1, 2, 3][:-1] | 'abc'[-2] | [1, 2, 3]|last | (1, 2, 3)|last | [][0] is defined | 'abc'[::2] | [1, 2, 3, 4][1::2] | [1][5:] | 'héllo'[1] | [1, 2][true] | list[1.0] is defined
+1 if false | 'a' if missing else 'b' | (none or 'x')|upper | 'a' ~ none | [] or 'e' | {} or 'e' | 0 or 'e' | 0.0 or 'e' | '' or 'e' | not [] | 1 and 2 | 0 and 2 | 1 == 1.0 | '1' == 1 | none == false | [1] == (1,) | 1 != 2 | 'a' != 'b' | 1 <= 1.0 | true < 2
+7 // 2.0 | 7 % 2.5 | -7 % 2.5 | 2 ** 0.5 | 2 ** 3.0 | -2 ** 2 | (-2) ** 2 | 1e308 * 10 | 7.0 // 2 | 5 - -3 | 10 / 4 | 2 ** 62 | 0.1 * 3 | 1 // 3 | -1 // 3 | 3 - 1.5 | true + true | 'a' * 0 | 'a' * -1 | [1] * true
+range(3)|last | range(3)|length | range(10)[2] | range(1, 4)|sum | range(3)|join(',') | 2 in range(3) | range(0, 10, 5)|list | range(3)|reverse|list | range(3)|map('string')|list
+'a\\tb'|e | 'a'|indent(4, true, true) | 'a\\n\\nb'|indent(width=2, first=true, blank=true) | 'a\\nb\\n'|indent | ''|indent(2, true) | 'ab'|replace('a', 1) | 'aaa'|replace('a', 'b', 2) | 123|replace('2', 'x') | 'ab'|trim('a') | ' a '|trim(' ') | 12|length is defined
 """
 
 FAILING = """
 missing.x | missing['x'] | missing() | missing + 1 | 'a' + 1 | 1 + none | [1] < 1 | 1 / 0 | 1 // 0 | 'a' < 1 | s.nothing() | d.update({'x': 1}) | list.append(4) | none|length | 5|list
+'%d' % 'a' | '%z' % 1 | '%s' % () | '%s' % (1, 2) | '%(a)s' % 1 | '%(a)s' % {} | '%' % 1 | '%x' % 1.5 | '{:d}'.format('a') | '{:s}'.format(1) | '{'.format(1) | '}'.format(1) | '{a}'.format(1) | '{0}'.format() | '{:.2d}'.format(1) | '{:>5}'.format([1]) | 'a'.center('x') | {[1]: 2} | {{}: 1} | cycler() | 'a'|truncate(1)
+'a'|random_thing | 'a' is random_thing | 'a'|bool | lipsum.nothing.at_all | {1: 2}.update({}) | [1].append(2) | dict(1) | dict([1]) | '7'.zfill() | 'a'|map('nothing')|list | [1, 'a']|sort | 'a'|round | {'a': namespace()}|tojson | range(3).append | range(0, 5, 0)
 raise_exception('no') | 'abc'.index('z') | -'a' | s[1:2:0] | 3() | d.b.c.e | none.x.y
 """
 
@@ -159,6 +195,58 @@ TEMPLATES = [
     "{% for i in range(3) -%}\n{{ i }}\n{%- endfor %}",
     "{% set x = none %}{{ x }}{{ x is none }}{{ x if x is not none else 'nil' }}",
     "{{ '' ~ (1, 2) }}",
+    "{% for x in [1, 1, 2, 2, 1] %}{{ x if loop.changed(x) else '-' }}{% endfor %}",
+    "{% for x in [1, 1] %}{% for y in [1, 1] %}{{ loop.changed(x, y) }}{% endfor %}{% endfor %}",
+    "{% for x in list %}{{ loop.changed(loop.first) }} {% endfor %}",
+    "{% set c = cycler('a', 'b', 'c') %}{{ c.next() }}{{ c.next() }}{{ c.current }}{{ c.reset() }}{{ c.next() }}",
+    "{% set c = cycler('a', 'b') %}{% for x in list %}{{ c.next() }}{% endfor %}",
+    "{% set j = joiner() %}{% for x in list %}{{ j() }}{{ x }}{% endfor %}",
+    "{% set j = joiner('|') %}{{ j() }}a{{ j() }}b{{ j() }}",
+    "{% for row in list|batch(2, 'x') %}{{ row|join(',') }};{% endfor %}",
+    "{% for column in list|slice(2) %}{{ column }};{% endfor %}",
+    "{% set x = {'a': {1: 'one'}} %}{{ x.a[1] }}",
+    "{% for k, v in {1: 'a', 2: 'b'}.items() %}{{ k + 1 }}{{ v }}{% endfor %}",
+    "{% macro m(a, b) %}{{ a }}{{ b }}{% endmacro %}{{ m(*[1, 2]) }}{{ m(**{'a': 3, 'b': 4}) }}{{ m(5, **{'b': 6}) }}",
+    "{% set ns = namespace(**{'a': 1}) %}{{ ns.a }}",
+    "{% for m in messages %}{% if m.role is sameas 'user' %}u{% else %}o{% endif %}{% endfor %}",
+    "{% if (messages|selectattr('role', 'equalto', 'user')|list)|length > 1 %}many{% endif %}",
+    "{{ messages|map(attribute='role')|unique|join(',') }}",
+    "{% set n = namespace(i=0) %}{% for m in messages if m.role == 'user' %}{% set n.i = n.i + 1 %}{% endfor %}{{ '%02d' % n.i }}",
+    "{% for x in list %}{% if loop.index is divisibleby 2 %}{{ x }}{% endif %}{% endfor %}",
+    "{% for i in range(3) %}{% for j in range(3) if j != i %}{{ i }}{{ j }} {% endfor %}{% endfor %}",
+    "{%- for x in list %}{{ x }}{% if not loop.last %}, {% endif %}{%- endfor %}",
+    "{% set a = 1 %}{% if true %}{% set a = 2 %}{% endif %}{{ a }}",
+    "{% set a = 1 %}{% for x in [1] %}{% set a = 2 %}{% endfor %}{{ a }}",
+    "{% with %}{% set z = 5 %}{{ z }}{% endwith %}{{ z is defined }}",
+    "{% filter indent(2) %}a\nb{% endfilter %}",
+    "{% set x %}{% for i in range(2) %}{{ i }}{% endfor %}{% endset %}{{ x|length }}",
+    "{%- macro r(x, d) -%}{%- if d > 0 -%}<{{ r(x, d - 1) }}>{%- else -%}{{ x }}{%- endif -%}{%- endmacro -%}{{ r('a', 3) }}",
+    "{{ loop is defined }}{% for x in [1] %}{{ loop is defined }}{% endfor %}",
+    "{% for x in [1, 2] %}{% set y = x %}{% endfor %}{{ y is defined }}",
+    "{% for (a, b) in [(1, 2)] %}{{ a }}{{ b }}{% endfor %}",
+    "{% for k, (a, b) in [(1, (2, 3))] %}{{ k }}{{ a }}{{ b }}{% endfor %}",
+    "{% set (a, b) = (1, 2) %}{{ a }}{{ b }}",
+    "{{ 'a' if n == 7 and not no else 'b' }}{{ n if n is defined and n is number else 0 }}",
+    "{{ not n is none }}{{ n is not none }}{{ not (n is none) }}",
+    "{{ -n|abs }}{{ (-n)|abs }}{{ 2 * n|float }}",
+    "{{ [1,2,3] | map('string') | join(', ') if list else 'none' }}",
+    "{{ 'a' in 'abc' and 'z' not in 'abc' }}{{ 1 in [1] == true }}",
+    "{% include 'x' %}",
+    "{% extends 'x' %}",
+    "{% macro m() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m() }}",
+    "{% set (a, (b, c)), d = (1, (2, 3)), 4 %}{{ a }}{{ b }}{{ c }}{{ d }}",
+    "{% set a, = [1] %}{{ a }}",
+    "{% for x, in [[1], [2]] %}{{ x }}{% endfor %}",
+    "{% set a, b = 1 %}",
+    "{% call(x) list %}{% endcall %}",
+    "{% if x %}",
+    "{{ x",
+    "{% endfor %}",
+    "{% for x in list %}{% endif %}",
+    "{{ 1 + }}",
+    "{{ [1, 2 }}",
+    "{% set 1 = 2 %}",
+    "{% elif x %}",
     "{%- set offered = tools | default(messages[0]['tools'], true) | default([], true) %}{{ offered }}{%- if offered %}x{% endif %}",
 ]
 
@@ -181,6 +269,8 @@ def outcome(template):
 
 def jinja_cases():
     for line in (EXPRESSIONS + FAILING).strip().splitlines():
+        if line.startswith("#"):
+            continue
         for expression in line.split(" | "):
             template = "{{ " + expression.strip() + " }}"
             yield template, outcome(template)
