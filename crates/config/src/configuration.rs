@@ -32,6 +32,8 @@ pub struct GgufValues {
     pub padding_id: Option<u32>,
     /// `tokenizer.chat_template`.
     pub chat_template: Option<String>,
+    /// `tokenizer.chat_template.tool_use`.
+    pub tool_use_template: Option<String>,
     /// `general.sampling.temp`.
     pub temperature: Option<f32>,
     /// `general.sampling.top_p`.
@@ -124,19 +126,56 @@ impl Configuration {
     /// the default of several; in a GGUF a key.
     ///
     /// # Errors
-    /// When `chat_template.jinja` is there and cannot be read.
+    /// When `chat_template.jinja` is there and cannot be read, or none of several is the default.
     pub fn chat_template(&self) -> Result<Option<Cow<'_, str>>, FileError> {
         if let Some(gguf) = &self.gguf {
             return Ok(gguf.chat_template.as_deref().map(Cow::Borrowed));
         }
-        if let Some(source) = file::read_text(&self.directory.join("chat_template.jinja"))? {
+        if let Some(source) = self.own_template()? {
             return Ok(Some(Cow::Owned(source)));
         }
-        let stored = self.tokenizer_config.as_ref().and_then(|config| config.get("chat_template"));
-        let default = stored.and_then(Value::as_array).and_then(|several| {
-            several.iter().find(|one| one["name"] == "default").map(|default| &default["template"])
-        });
-        Ok(default.or(stored).and_then(Value::as_str).map(Cow::Borrowed))
+        let Some(several) = self.named_templates() else {
+            let stored = self.tokenizer_config.as_ref().and_then(|config| config["chat_template"].as_str());
+            return Ok(stored.map(Cow::Borrowed));
+        };
+        let default = several.iter().find(|one| one["name"] == "default");
+        match default.map(|default| default["template"].as_str()) {
+            Some(source) => Ok(source.map(Cow::Borrowed)),
+            None if several.is_empty() => Ok(None),
+            None => Err(FileError::Json {
+                path: self.directory.join("tokenizer_config.json"),
+                what: "none of the named chat templates is called `default`".to_owned(),
+            }),
+        }
+    }
+
+    /// The source of the template that is meant for conversations with tools, where there is one:
+    /// `additional_chat_templates/tool_use.jinja`, or the one of that name in `tokenizer_config.json`; in a GGUF a key.
+    /// transformers chooses it so (`PreTrainedTokenizerBase.get_chat_template`).
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn tool_use_template(&self) -> Result<Option<Cow<'_, str>>, FileError> {
+        if let Some(gguf) = &self.gguf {
+            return Ok(gguf.tool_use_template.as_deref().map(Cow::Borrowed));
+        }
+        let path = self.directory.join("additional_chat_templates").join("tool_use.jinja");
+        if let Some(source) = file::read_text(&path)? {
+            return Ok(Some(Cow::Owned(source)));
+        }
+        // A template in a file of its own stands for all that tokenizer_config.json has.
+        let several = if self.own_template()?.is_some() { None } else { self.named_templates() };
+        let tool_use = several.into_iter().flatten().find(|one| one["name"] == "tool_use");
+        Ok(tool_use.and_then(|one| one["template"].as_str()).map(Cow::Borrowed))
+    }
+
+    fn own_template(&self) -> Result<Option<String>, FileError> {
+        file::read_text(&self.directory.join("chat_template.jinja"))
+    }
+
+    /// The list of templates with names in `tokenizer_config.json`.
+    fn named_templates(&self) -> Option<&[Value]> {
+        Some(self.tokenizer_config.as_ref()?.get("chat_template")?.as_array()?.as_slice())
     }
 
     /// `bos_token` and its like with their spellings, as a chat template may use them.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::FileError;
 
 /// The most bytes that a configuration or a chat template may have; the largest published ones have a few hundred
-/// kilobytes. Low because a configuration is kept as a tree, and `[0,0,0,...` becomes a tree of sixteen times its size.
+/// kilobytes. Low because a configuration is kept as a tree, and `[0,0,0,...` becomes a tree of some thirty times its size.
 const MAX_CONFIGURATION: u64 = 4 << 20;
 
 /// How every Git LFS pointer begins (<https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>).

@@ -128,12 +128,24 @@ fn files_tell_ends_sampling_template_and_tokens() {
         (Some(0.5), Some(3))
     );
     assert_eq!(configuration.chat_template().unwrap().as_deref(), Some("d"));
+    assert_eq!(configuration.tool_use_template().unwrap(), None);
     let named = |name: &str, text: &str| (name.to_owned(), text.to_owned());
     assert_eq!(configuration.named_tokens(), [named("bos_token", "<s>"), named("eos_token", "</s>")]);
     write(path, "tokenizer_config.json", r#"{"chat_template": "only"}"#);
     assert_eq!(read().chat_template().unwrap().as_deref(), Some("only"));
     write(path, "chat_template.jinja", "own");
     assert_eq!(read().chat_template().unwrap().as_deref(), Some("own"));
+    // As transformers reads them: files of their own stand for all in tokenizer_config.json.
+    let named = json!([{"name": "tool_use", "template": "with tools"}, {"name": "default", "template": "d"}]);
+    write(path, "tokenizer_config.json", json!({"chat_template": named}).to_string());
+    assert_eq!(read().tool_use_template().unwrap(), None);
+    std::fs::remove_file(path.join("chat_template.jinja")).unwrap();
+    assert_eq!(read().tool_use_template().unwrap().as_deref(), Some("with tools"));
+    std::fs::create_dir(path.join("additional_chat_templates")).unwrap();
+    write(path, "additional_chat_templates/tool_use.jinja", "\u{feff}own with tools");
+    assert_eq!(read().tool_use_template().unwrap().as_deref(), Some("own with tools"));
+    write(path, "tokenizer_config.json", r#"{"chat_template": [{"name": "rag", "template": "r"}]}"#);
+    assert!(read().chat_template().unwrap_err().to_string().contains("`default`"));
     // A file of the model stands for its directory.
     write(path, "model.safetensors", "");
     assert_eq!(Configuration::read(&path.join("model.safetensors")).unwrap().stop_ids(), [3, 5, 7]);
@@ -149,6 +161,7 @@ fn a_gguf_says_the_same_in_keys() {
         top_p: Some(0.7),
         top_k: Some(40),
         chat_template: Some("t".to_owned()),
+        tool_use_template: Some("u".to_owned()),
         ..GgufValues::default()
     });
     let config = json!({"eos_token_id": [9, 4], "pad_token_id": 1, "temperature": 0.8, "top_p": 0.7, "top_k": 40,
@@ -156,6 +169,7 @@ fn a_gguf_says_the_same_in_keys() {
     assert_eq!((full.generation_config(), full.config()), (Some(&config), None));
     assert_eq!(full.stop_ids(), [4, 9]);
     assert_eq!(full.chat_template().unwrap().as_deref(), Some("t"));
+    assert_eq!(full.tool_use_template().unwrap().as_deref(), Some("u"));
     let greedy = of(GgufValues { temperature: Some(0.0), ..GgufValues::default() });
     assert_eq!(greedy.generation_config(), Some(&json!({"do_sample": false})));
     assert_eq!(greedy.sampling().temperature(), Some(0.0));

@@ -188,8 +188,15 @@ impl ModelFiles {
         if let Some(tokenizer) = self.tokenizer_if_any()? {
             evidence = evidence.with_special_tokens(tokenizer.special_tokens());
         }
-        let template = ChatTemplate::detect(configuration.chat_template()?.as_deref(), &evidence)?;
-        Ok(template.with_special_tokens(&configuration.named_tokens()))
+        let tokens = configuration.named_tokens();
+        let read = |source: Option<&str>| -> Result<ChatTemplate, Error> {
+            Ok(ChatTemplate::detect(source, &evidence)?.with_special_tokens(&tokens))
+        };
+        let template = read(configuration.chat_template()?.as_deref())?;
+        Ok(match configuration.tool_use_template()? {
+            Some(source) => template.with_tool_use(read(Some(&source))?),
+            None => template,
+        })
     }
 
     /// The ids that end an answer: what the files say, and what the chat format is known to need.

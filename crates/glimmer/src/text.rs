@@ -146,7 +146,7 @@ impl ModelText {
     /// # Errors
     /// What the format cannot say of the conversation.
     pub fn prompt(&self, conversation: &Conversation) -> Result<Prompt, Error> {
-        let rendered = self.chat()?.template.render(conversation)?;
+        let rendered = self.chat()?.template.render(conversation)?.complete()?;
         let ids = rendered.ids(self.tokenizer()?)?;
         Ok(Self::of_rendered(ids, &rendered, conversation))
     }
@@ -156,7 +156,7 @@ impl ModelText {
     /// # Errors
     /// What the format cannot say of the conversation.
     pub fn prompt_parse_special(&self, conversation: &Conversation) -> Result<Prompt, Error> {
-        let rendered = self.chat()?.template.render(conversation)?;
+        let rendered = self.chat()?.template.render(conversation)?.complete()?;
         let ids = rendered.ids_parse_special(self.tokenizer()?)?;
         Ok(Self::of_rendered(ids, &rendered, conversation))
     }

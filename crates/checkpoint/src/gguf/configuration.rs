@@ -36,6 +36,7 @@ impl Metadata {
             stop_ids: [id("eos")?, id("eot")?, id("eom")?].into_iter().flatten().collect(),
             padding_id: id("padding")?,
             chat_template: text("tokenizer.chat_template")?,
+            tool_use_template: text("tokenizer.chat_template.tool_use")?,
             temperature: float("general.sampling.temp"),
             top_p: float("general.sampling.top_p"),
             top_k: match self.value("general.sampling.top_k") {

@@ -10,12 +10,13 @@ use crate::models::blocking::blocking;
 use crate::models::served::Model;
 
 /// Fields that a message may have. Those after the first line say nothing that a model could read.
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "role",
     "content",
     "metadata",
     "reasoning_content",
     "reasoning",
+    "thinking",
     "tool_calls",
     "tool_call_id",
     "function_call",
@@ -118,7 +119,7 @@ pub(crate) fn of_rounds(history: &[Value], question: String) -> Result<Conversat
 
 /// Renders a conversation.
 pub(crate) fn render(model: &Model, conversation: &Conversation) -> Result<String, ApiError> {
-    Ok(model.chat()?.template.render(conversation)?.prompt())
+    Ok(model.chat()?.template.render(conversation)?.complete()?.prompt())
 }
 
 /// Renders and encodes a conversation. Long ones take a while: this runs where others do not wait for it.

@@ -39,6 +39,10 @@ pub(super) fn add(metadata: &mut Metadata, job: &Job<'_>) -> anyhow::Result<()> 
     if let Some(template) = configuration.chat_template()? {
         metadata.set("tokenizer.chat_template", template.into_owned());
     }
+    if let Some(template) = configuration.tool_use_template()? {
+        metadata.set("tokenizer.chat_templates", Strings::from_iter(["tool_use"]));
+        metadata.set("tokenizer.chat_template.tool_use", template.into_owned());
+    }
     Ok(())
 }
 
