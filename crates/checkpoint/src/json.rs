@@ -14,7 +14,7 @@ pub(crate) const MAX_INDEX: u64 = 64 << 20;
 
 /// Parses a whole JSON text.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], path: &Path) -> Result<T, CheckpointError> {
-    serde_json::from_slice(bytes)
+    serde_json::from_slice(bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes))
         .map_err(|e| CheckpointError::Index { path: path.to_owned(), what: one_line(&e.to_string()) })
 }
 

@@ -59,13 +59,18 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<File> {
     Ok(open_regular(path)?.0)
 }
 
-/// The text of a small file that the user named.
-pub(crate) fn small_file(path: &Path) -> anyhow::Result<String> {
+/// JSON without the byte order mark that editors put before it.
+pub(crate) fn without_mark(json: &str) -> &str {
+    json.strip_prefix('\u{feff}').unwrap_or(json)
+}
+
+/// The JSON of a small file that the user named.
+pub(crate) fn small_json(path: &Path) -> anyhow::Result<String> {
     let name = || path.display().to_string();
     let mut bytes = Vec::new();
     open(path)?.take(MAX_SMALL_FILE + 1).read_to_end(&mut bytes).with_context(name)?;
     ensure!(bytes.len() as u64 <= MAX_SMALL_FILE, "{}: more than {MAX_SMALL_FILE} bytes", path.display());
-    utf8(bytes).with_context(name)
+    Ok(without_mark(&utf8(bytes).with_context(name)?).to_owned())
 }
 
 fn utf8(bytes: Vec<u8>) -> anyhow::Result<String> {

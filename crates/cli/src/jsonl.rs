@@ -41,8 +41,11 @@ pub(crate) fn answer<Q: DeserializeOwned, A: Serialize>(
         if line.len() as u64 > MAX_LINE {
             bail!("line {number} has more than {MAX_LINE} bytes");
         }
-        let answered =
-            serde_json::from_slice(line.trim_ascii_end()).map_err(anyhow::Error::from).and_then(&mut answer);
+        // Editors begin a file with a byte order mark, and files are put together from files.
+        let question = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&line);
+        let answered = serde_json::from_slice(question.trim_ascii_end())
+            .map_err(anyhow::Error::from)
+            .and_then(&mut answer);
         let text = match answered {
             Ok(answer) => serde_json::to_string(&answer)?,
             Err(error) => {

@@ -99,7 +99,7 @@ pub(crate) fn with_advice<T>(result: Result<T, Error>) -> anyhow::Result<T> {
 pub(crate) fn tools(path: Option<&Path>) -> anyhow::Result<Vec<Value>> {
     let Some(path) = path else { return Ok(Vec::new()) };
     let name = || path.display().to_string();
-    match serde_json::from_str(&input::small_file(path)?).with_context(name)? {
+    match serde_json::from_str(&input::small_json(path)?).with_context(name)? {
         Value::Array(tools) => Ok(tools),
         _ => bail!("{}: a list of tools is expected", path.display()),
     }

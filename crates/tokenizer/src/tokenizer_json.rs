@@ -27,7 +27,7 @@ const FORMAT: &str = "tokenizer.json";
 const GPT2_PATTERN: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 pub(crate) fn read(file: &[u8]) -> Result<Tokenizer, TokenizerError> {
-    let file: File = serde_json::from_slice(file)?;
+    let file: File = serde_json::from_slice(file.strip_prefix("\u{feff}".as_bytes()).unwrap_or(file))?;
     let kind = file.model.kind.as_ref().map_or("BPE", |kind| kind.0.as_ref());
     match kind {
         "BPE" => read_bpe(&file),

@@ -26,17 +26,21 @@ struct Answer {
 pub(crate) fn run(args: &DetokenizeArgs) -> anyhow::Result<()> {
     let files = files_at(&args.model)?;
     let tokenizer = files.tokenizer()?;
+    // A model can emit every row of its embedding; those beyond the tokenizer stand for no text.
+    let rows = files.configuration()?.evidence().vocabulary.and_then(|rows| usize::try_from(rows).ok());
+    let end = tokenizer.len().max(rows.unwrap_or(0));
+    let decode = |ids: &[u32]| decode(tokenizer, ids, end, args);
     if args.format.jsonl {
         let file = args.ids.as_deref().map(Path::new);
-        return jsonl::answer(file, |Question { ids }| Ok(Answer { text: decode(tokenizer, &ids, args)? }));
+        return jsonl::answer(file, |Question { ids }| Ok(Answer { text: decode(&ids)? }));
     }
     let ids = parse_ids(&input::text(args.ids.as_deref(), "the list of ids")?).map_err(anyhow::Error::msg)?;
-    let text = decode(tokenizer, &ids, args)?;
+    let text = decode(&ids)?;
     if args.format.json { output::json_line(&Answer { text }) } else { output::print(&format!("{text}\n")) }
 }
 
-fn decode(tokenizer: &Tokenizer, ids: &[u32], args: &DetokenizeArgs) -> anyhow::Result<String> {
-    let end = tokenizer.len();
+/// The text of ids below `end`.
+fn decode(tokenizer: &Tokenizer, ids: &[u32], end: usize, args: &DetokenizeArgs) -> anyhow::Result<String> {
     if let Some(id) = ids.iter().find(|id| **id as usize >= end) {
         ensure!(false, "id {id} is outside the vocabulary, whose last id is {}", end - 1);
     }

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<()> {
     let tools = tools(args.tools.as_deref())?;
     let template = with_advice(files.chat_template())?;
     if !args.format.json && !args.format.jsonl {
-        let rendered = template.render(&with_tools(read_conversation(file)?, &tools))?;
+        let rendered = template.render(&with_tools(read_conversation(file)?, &tools))?.complete()?;
         return output::print(&format!("{}\n", rendered.prompt()));
     }
     let tokenizer = files.tokenizer()?;
@@ -43,7 +43,7 @@ fn answer(
     tokenizer: &Tokenizer,
     conversation: Conversation,
 ) -> anyhow::Result<Answer> {
-    let rendered = template.render(&conversation)?;
+    let rendered = template.render(&conversation)?.complete()?;
     let ids =
         if args.parse_special { rendered.ids_parse_special(tokenizer)? } else { rendered.ids(tokenizer)? };
     Ok(Answer { prompt: rendered.prompt(), ids })
@@ -58,8 +58,11 @@ fn with_tools(mut conversation: Conversation, tools: &[Value]) -> Conversation {
 
 fn read_conversation(file: Option<&Path>) -> anyhow::Result<Conversation> {
     let (name, text) = match file {
-        Some(path) if path != Path::new("-") => (path.display().to_string(), input::small_file(path)?),
-        _ => ("standard input".to_owned(), input::text(None, "the conversation")?),
+        Some(path) if path != Path::new("-") => (path.display().to_string(), input::small_json(path)?),
+        _ => {
+            let text = input::text(None, "the conversation")?;
+            ("standard input".to_owned(), input::without_mark(&text).to_owned())
+        }
     };
     serde_json::from_str(&text).context(name)
 }

@@ -31,6 +31,8 @@ impl Params {
             ApiError::invalid(format!("the request's body is no JSON: {error}")).coded("invalid_json")
         };
         let text = std::str::from_utf8(&body).map_err(|error| fault(&error))?;
+        // Some clients send a file as it is, with its byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if let Some(first) = text.trim_ascii_start().chars().next()
             && first != '{'
         {

@@ -82,7 +82,7 @@ impl<'t> Chat<'t> {
         let mut sampling = with_advice(ModelText::read(&files)?.chat().cloned())?.sampling;
         set_by_flags(&mut sampling, &args.sampling);
         let mut dialogue = match &args.load {
-            Some(path) => Dialogue::from_json(&input::small_file(path)?, path)?,
+            Some(path) => Dialogue::from_json(&input::small_json(path)?, path)?,
             None => Dialogue::default(),
         };
         if let Some(text) = &args.system {
@@ -263,7 +263,7 @@ impl<'t> Chat<'t> {
     }
 
     fn load(&mut self, path: &Path) -> anyhow::Result<()> {
-        self.dialogue = Dialogue::from_json(&input::small_file(path)?, path)?;
+        self.dialogue = Dialogue::from_json(&input::small_json(path)?, path)?;
         self.files.push(path.to_owned());
         Ok(())
     }
