@@ -1,5 +1,5 @@
-//! `tokenize`, `detokenize` and `template`: the reference libraries' vectors through the binary, and the conventions of
-//! `--json` and `--jsonl`.
+//! `tokenize`, `detokenize`, `template` and text that is continued: the reference libraries' vectors through the binary,
+//! and the conventions of `--json` and `--jsonl`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -9,8 +9,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use glimmer_tokenizer::{Encoding, Tokenizer};
 use serde_json::{Value, json};
-use support::{Ran, glimmer, root, run, run_with_input, shared};
+use support::{Ran, chain, further_words, glimmer, root, run, run_with_input, shared};
 
 /// A small tokenizer of the repository.
 fn synthetic(name: &str) -> PathBuf {
@@ -357,4 +358,138 @@ fn weights_do_not_matter_to_a_tokenizer() {
     run(args!["tokenize", directory.path(), "a"]).quiet_success();
     let messages = br#"[{"role": "user", "content": "Hi"}]"#;
     run_with_input(args!["template", directory.path(), "--json"], messages).quiet_success();
+}
+
+/// The continuation of a text is what decoding prompt and answer together adds to the prompt: SentencePiece takes away a
+/// blank at the beginning of a text, and an answer is no beginning.
+#[test]
+fn the_first_blank_of_a_continuation_stays() {
+    for name in ["chatglm-6b", "chatglm2-6b", "glm4-tiktoken", "glm4-hf", "glm-edge", "glm45"] {
+        let tokenizer = Tokenizer::from_dir(&synthetic(name)).unwrap();
+        let answer = further_words(&tokenizer);
+        let model = tempfile::tempdir().unwrap();
+        chain(model.path(), &synthetic(name), tokenizer.len() + 8, &answer);
+        let prompt = tokenizer.encode_as("Hello", Encoding { add_special: true, parse_special: false });
+        let whole = tokenizer.decode(&[prompt.as_slice(), &answer].concat());
+        let wanted = whole.strip_prefix(&tokenizer.decode(&prompt)).unwrap();
+        assert!(wanted.starts_with(" w"), "{name}: {wanted:?}");
+        let count = answer.len().to_string();
+        let run = |flags: &[&str]| {
+            let mut command =
+                args!["run", model.path(), "Hello", "--raw", "--max-tokens", count, "--ignore-eos"];
+            command.extend(flags.iter().map(Into::into));
+            run(command).quiet_success()
+        };
+        assert_eq!(run(&[]), format!("{wanted}\n"), "{name}");
+        let record: Value = serde_json::from_str(&run(&["--json"])).unwrap();
+        assert!(record.to_string().contains(&json!(wanted).to_string()), "{name}: {record}");
+    }
+}
+
+/// What a file begins with where an editor wrote it.
+const MARK: &str = "\u{feff}";
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_json() {
+    let model = synthetic("glm4-tiktoken");
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, format!("{MARK}{text}")).unwrap();
+        path
+    };
+    let messages = r#"[{"role": "user", "content": "Hi"}]"#;
+    let expected = run_with_input(args!["template", model], messages.as_bytes()).quiet_success();
+    let marked = format!("{MARK}{messages}");
+    assert_eq!(run_with_input(args!["template", model], marked.as_bytes()).quiet_success(), expected);
+    let conversation = file("messages.json", messages);
+    assert_eq!(run(args!["template", model, conversation]).quiet_success(), expected);
+    let tools = file("tools.json", r#"[{"type": "function", "function": {"name": "f"}}]"#);
+    let prompt = run(args!["template", model, conversation, "--tools", tools]).quiet_success();
+    assert!(prompt.contains("## f"), "{prompt}");
+    // Files put together keep their marks.
+    let two = format!("{MARK}{{\"text\": \"a\"}}\n{MARK}{{\"text\": \"b\"}}\n");
+    let answers = lines(&run_with_input(args!["tokenize", model, "--jsonl"], two.as_bytes()).quiet_success());
+    assert_eq!((&answers[0]["tokens"], &answers[1]["tokens"]), (&json!(["a"]), &json!(["b"])));
+    // A model's own files.
+    let copy = tempfile::tempdir().unwrap();
+    let json = std::fs::read_to_string(synthetic("glm45").join("tokenizer.json")).unwrap();
+    std::fs::write(copy.path().join("tokenizer.json"), format!("{MARK}{json}")).unwrap();
+    std::fs::write(copy.path().join("tokenizer_config.json"), format!("{MARK}{{}}")).unwrap();
+    assert_eq!(
+        run(args!["tokenize", copy.path(), "Hi"]).quiet_success(),
+        run(args!["tokenize", synthetic("glm45"), "Hi"]).quiet_success()
+    );
+    // In text it counts.
+    assert_ne!(
+        run_with_input(args!["tokenize", model], format!("{MARK}a").as_bytes()).quiet_success(),
+        run_with_input(args!["tokenize", model], b"a").quiet_success()
+    );
+}
+
+#[test]
+fn ids_of_rows_without_a_token_stand_for_no_text() {
+    let model = tempfile::tempdir().unwrap();
+    std::fs::copy(synthetic("glm4-hf").join("tokenizer.json"), model.path().join("tokenizer.json")).unwrap();
+    let end = Tokenizer::from_dir(model.path()).unwrap().len() as u32;
+    let ids = format!("{end},{}", end + 7);
+    run(args!["detokenize", model.path(), ids]).fails_saying(&[&format!("last id is {}", end - 1)]);
+    for key in ["vocab_size", "padded_vocab_size"] {
+        let config = json!({"model_type": "glm4", (key): end + 8});
+        std::fs::write(model.path().join("config.json"), config.to_string()).unwrap();
+        assert_eq!(run(args!["detokenize", model.path(), ids]).quiet_success(), "\n");
+        let question = [json!({"ids": [end + 7]})];
+        assert_eq!(jsonl("detokenize", model.path(), &[], &question), [json!({"text": ""})]);
+        run(args!["detokenize", model.path(), (end + 8).to_string()])
+            .fails_saying(&[&format!("last id is {}", end + 7)]);
+    }
+}
+
+#[test]
+fn a_template_that_is_only_a_name() {
+    let model = tempfile::tempdir().unwrap();
+    let config = |template: Value| {
+        let config = json!({"chat_template": template});
+        std::fs::write(model.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+    };
+    let messages = br#"[{"role": "user", "content": "Hi"}]"#;
+    let template = || run_with_input(args!["template", model.path()], messages);
+    config("chatglm4".into());
+    assert_eq!(template().quiet_success(), "[gMASK]<sop><|user|>\nHi<|assistant|>\n");
+    config("chatglm3".into());
+    assert_eq!(template().quiet_success(), "[gMASK]sop<|user|>\nHi<|assistant|>\n");
+    config("glmedge".into());
+    assert_eq!(template().quiet_success(), "<|user|>\nHi<|assistant|>\n\n");
+    config("chatml".into());
+    template().fails_saying(&["`chatml`", "chat format"]);
+    config("You are helpful.".into());
+    template().fails_saying(&["messages"]);
+    // The format can be named, and nothing else is asked of the template.
+    let named = args!["template", model.path(), "--chat-format", "glm-edge"];
+    assert_eq!(run_with_input(named, messages).quiet_success(), "<|user|>\nHi<|assistant|>\n\n");
+}
+
+/// As transformers 5 chooses among named templates.
+#[test]
+fn tools_take_the_template_that_is_named_for_them() {
+    let model = tempfile::tempdir().unwrap();
+    let plain = "{% for m in messages %}{{ m.content }}{% endfor %}";
+    let named = json!([
+        {"name": "default", "template": plain},
+        {"name": "tool_use", "template": format!("{{{{ tools|tojson }}}}{plain}")},
+    ]);
+    let write = |config: Value| {
+        std::fs::write(model.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+    };
+    write(json!({"chat_template": named}));
+    let with = br#"{"messages": [{"role": "user", "content": "Hi"}], "tools": [{"name": "f", "n": 18446744073709551616}]}"#;
+    let without = br#"{"messages": [{"role": "user", "content": "Hi"}], "tools": []}"#;
+    let template = |input: &[u8]| run_with_input(args!["template", model.path()], input);
+    assert_eq!(template(with).quiet_success(), "[{\"name\": \"f\", \"n\": 18446744073709551616}]Hi\n");
+    assert_eq!(template(without).quiet_success(), "Hi\n");
+    // Without it, tools would vanish.
+    write(json!({"chat_template": plain}));
+    template(with).fails_saying(&["`tools`"]);
+    write(json!({"chat_template": [{"name": "rag", "template": plain}]}));
+    template(without).fails_saying(&["tokenizer_config.json", "`default`"]);
 }

@@ -1,10 +1,10 @@
 //! What holds for every text and every sequence of ids.
-#![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
 use std::path::Path;
 use std::sync::OnceLock;
 
-use glimmer_tokenizer::Tokenizer;
+use glimmer_tokenizer::{TokenId, Tokenizer};
 use proptest::prelude::*;
 
 const NAMES: [&str; 6] = ["chatglm-6b", "chatglm2-6b", "glm4-tiktoken", "glm-edge", "glm45", "bert"];
@@ -47,7 +47,108 @@ fn stream(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
     texts
 }
 
+/// What an answer adds to a prompt's text: decoding both together, less decoding the prompt. `None` where the prompt ends
+/// within a character, so that its own text changes with what follows.
+fn added(
+    tokenizer: &Tokenizer,
+    prompt: &[TokenId],
+    answer: &[TokenId],
+    skip_special: bool,
+) -> Option<String> {
+    let decode = |ids: &[TokenId]| match skip_special {
+        true => tokenizer.decode_skip_special(ids),
+        false => tokenizer.decode(ids),
+    };
+    decode(&[prompt, answer].concat()).strip_prefix(&decode(prompt)).map(str::to_owned)
+}
+
+fn streamed_after(
+    tokenizer: &Tokenizer,
+    prompt: &[TokenId],
+    answer: &[TokenId],
+    skip_special: bool,
+) -> String {
+    let mut stream = tokenizer.stream_after(prompt, skip_special);
+    let mut text: String = answer.iter().map(|id| stream.push(*id)).collect();
+    text += &stream.finish();
+    text
+}
+
+/// Whole characters, so that a prompt of them holds nothing back.
+fn check_continuation(tokenizer: &Tokenizer, prompt: &str, answer: &str) -> Result<(), TestCaseError> {
+    let (prefix, suffix) = tokenizer.wrap();
+    let (plain, answer) = (tokenizer.encode(prompt), tokenizer.encode(answer));
+    for prompt in [plain.clone(), [prefix, &plain, suffix].concat(), Vec::new(), prefix.to_vec()] {
+        for skip_special in [false, true] {
+            let wanted = added(tokenizer, &prompt, &answer, skip_special);
+            if let Some(wanted) = wanted {
+                let got = streamed_after(tokenizer, &prompt, &answer, skip_special);
+                prop_assert_eq!(got, wanted, "{:?} after {:?}", answer, prompt);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Text of every kind after text of every kind, with the published tokenizers.
+#[test]
+fn published_tokenizers_continue_a_text_as_they_decode_the_whole() {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
+    let shared = std::env::var_os("GLIMMER_SHARED").map_or(default, Into::into).join("tokenizers");
+    let mut checked = 0;
+    for entry in std::fs::read_dir(&shared).into_iter().flatten() {
+        let Ok(tokenizer) = Tokenizer::from_dir(&entry.unwrap().path()) else { continue };
+        checked += 1;
+        let texts = [
+            "",
+            "Hello",
+            " wide  world",
+            "你好，世界",
+            "\u{a0}\t\n",
+            "e\u{301}\u{1F468}\u{200D}\u{1F469}",
+            "\u{10FFFF}",
+        ];
+        for prompt in texts {
+            for answer in texts {
+                check_continuation(&tokenizer, prompt, answer).unwrap();
+            }
+        }
+        // The first blank of an answer is its own.
+        if tokenizer.decode(&tokenizer.encode("Hello world")) == "Hello world" {
+            let text = tokenizer.encode("Hello world");
+            let (prompt, answer) = text.split_at(text.len() - 1);
+            let whole = tokenizer.decode(prompt) + &streamed_after(&tokenizer, prompt, answer, true);
+            assert_eq!(whole, "Hello world");
+        }
+    }
+    if checked == 0 {
+        println!("skipped: ../shared not present");
+    }
+}
+
 proptest! {
+    /// A continuation, streamed, is what decoding prompt and answer together gives beyond decoding the prompt.
+    #[test]
+    fn continuations_are_what_decoding_the_whole_adds(prompt in text(), answer in text()) {
+        for tokenizer in all() {
+            check_continuation(tokenizer, &prompt, &answer)?;
+        }
+    }
+
+    /// The same for ids that no text becomes.
+    #[test]
+    fn continuations_of_any_ids_are_what_decoding_the_whole_adds(prompt in ids(), answer in ids()) {
+        for tokenizer in all() {
+            for skip_special in [false, true] {
+                // A prompt's text that ends in the middle of a character may turn out as another.
+                let Some(wanted) = added(tokenizer, &prompt, &answer, skip_special) else { continue };
+                let held = tokenizer.decode(&prompt).ends_with('\u{FFFD}');
+                prop_assume!(!held);
+                prop_assert_eq!(streamed_after(tokenizer, &prompt, &answer, skip_special), wanted);
+            }
+        }
+    }
+
     #[test]
     fn byte_level_decoding_is_the_inverse(text in text()) {
         for tokenizer in byte_level() {

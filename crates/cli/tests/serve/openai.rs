@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
+use glimmer_tokenizer::Tokenizer;
+
 use crate::client::Server;
+use crate::support::{chain, further_words, root};
 
 fn chat(text: &str, more: Value) -> Value {
     let mut body =
@@ -441,6 +444,51 @@ fn continuations() {
     let whole = server.ask(path, &text(json!({"echo": true, "prompt": ["a", "b"]})));
     assert_eq!(whole["choices"][0]["text"], texts[0]);
     assert_eq!(whole["choices"][1]["text"], texts[1]);
+}
+
+/// SentencePiece takes away a blank at the beginning of a text; an answer is no beginning, whole, streamed or echoed.
+#[test]
+fn the_first_blank_of_a_continuation_stays() {
+    for name in ["chatglm2-6b", "chatglm-6b"] {
+        let from = root().join("crates/tokenizer/tests/data").join(name);
+        let tokenizer = Tokenizer::from_dir(&from).unwrap();
+        let answer = further_words(&tokenizer);
+        let both = tokenizer.decode(&[tokenizer.encode("Hello"), answer.clone()].concat());
+        let wanted = both.strip_prefix("Hello").unwrap();
+        assert!(wanted.starts_with(" w") && wanted.len() > 3, "{name}: {wanted:?}");
+        let (beginning, end) = wanted.split_at(3);
+        let model = tempfile::tempdir().unwrap();
+        chain(model.path(), &from, tokenizer.len() + 8, &answer);
+        let server = Server::start(&[model.path().to_str().unwrap()]);
+        let id = server.get("/v1/models").json()["data"][0]["id"].clone();
+        let ask = |more: Value| {
+            text(json!({"model": id, "prompt": "Hello", "max_tokens": answer.len()}))
+                .as_object()
+                .unwrap()
+                .clone()
+                .into_iter()
+                .chain(more.as_object().unwrap().clone())
+                .collect::<serde_json::Map<_, _>>()
+        };
+        for (more, wanted) in [
+            (json!({}), wanted),
+            (json!({"echo": true}), both.as_str()),
+            (json!({"stop": [end]}), beginning),
+            (json!({"stop": [wanted.trim_start()]}), " "),
+            (json!({"stop": [beginning]}), ""),
+            (json!({"logprobs": 1}), wanted),
+        ] {
+            let mut body = Value::Object(ask(more));
+            let whole = server.ask("/v1/completions", &body);
+            assert_eq!(whole["choices"][0]["text"], wanted, "{name}: {body}");
+            body["stream"] = true.into();
+            let events = server.stream("/v1/completions", &body);
+            let chunks = events.iter().filter_map(|data| serde_json::from_str::<Value>(data).ok());
+            let streamed: String =
+                chunks.filter_map(|chunk| Some(chunk["choices"][0]["text"].as_str()?.to_owned())).collect();
+            assert_eq!(streamed, wanted, "{name}: {body}");
+        }
+    }
 }
 
 #[test]

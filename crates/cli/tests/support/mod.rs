@@ -49,6 +49,72 @@ pub fn shared() -> Option<PathBuf> {
     None
 }
 
+/// The continuation of a word for [`chain`]: ids of further words, up to the first that repeats.
+pub fn further_words(tokenizer: &glimmer_tokenizer::Tokenizer) -> Vec<u32> {
+    let ids = tokenizer.encode("x wide open sky");
+    (1..ids.len()).take_while(|&at| !ids[1..at].contains(&ids[at])).map(|at| ids[at]).collect()
+}
+
+/// Makes a tiny model in `directory`, with the tokenizer of another, whose likeliest continuation is exactly `ids`: after
+/// any id that is not among them comes the first, after each its successor. Its layers add nothing; the embedding names
+/// the state, the head the id that follows.
+pub fn chain(directory: &Path, tokenizer: &Path, vocab: usize, ids: &[u32]) {
+    const HIDDEN: usize = 64;
+    const HEAD: usize = 16;
+    const LAYER: usize = 32;
+    // As halves.
+    const ONE: u16 = 0x3c00;
+    const FOUR: u16 = 0x4400;
+    assert!(ids.len() < HIDDEN && (1..ids.len()).all(|at| !ids[..at].contains(&ids[at])), "{ids:?}");
+    for entry in std::fs::read_dir(tokenizer).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), directory.join(entry.file_name())).unwrap();
+    }
+    let mut embedding = vec![0; vocab * HIDDEN];
+    let mut head = vec![0; vocab * HIDDEN];
+    embedding.iter_mut().step_by(HIDDEN).for_each(|first| *first = ONE);
+    for (state, &id) in ids.iter().enumerate() {
+        let row = id as usize * HIDDEN;
+        embedding[row] = 0;
+        embedding[row + state + 1] = ONE;
+        head[row + state] = FOUR;
+    }
+    let bytes = |values: Vec<u16>| values.into_iter().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let mut tensors = vec![
+        ("model.embed_tokens.weight", vec![vocab, HIDDEN], bytes(embedding)),
+        ("lm_head.weight", vec![vocab, HIDDEN], bytes(head)),
+        ("model.norm.weight", vec![HIDDEN], bytes(vec![ONE; HIDDEN])),
+        ("model.layers.0.input_layernorm.weight", vec![HIDDEN], bytes(vec![ONE; HIDDEN])),
+        ("model.layers.0.post_attention_layernorm.weight", vec![HIDDEN], bytes(vec![ONE; HIDDEN])),
+    ];
+    for (name, shape) in [
+        ("model.layers.0.mlp.gate_up_proj.weight", vec![2 * LAYER, HIDDEN]),
+        ("model.layers.0.mlp.down_proj.weight", vec![HIDDEN, LAYER]),
+        ("model.layers.0.self_attn.q_proj.weight", vec![4 * HEAD, HIDDEN]),
+        ("model.layers.0.self_attn.k_proj.weight", vec![2 * HEAD, HIDDEN]),
+        ("model.layers.0.self_attn.v_proj.weight", vec![2 * HEAD, HIDDEN]),
+        ("model.layers.0.self_attn.q_proj.bias", vec![4 * HEAD]),
+        ("model.layers.0.self_attn.k_proj.bias", vec![2 * HEAD]),
+        ("model.layers.0.self_attn.v_proj.bias", vec![2 * HEAD]),
+        ("model.layers.0.self_attn.o_proj.weight", vec![HIDDEN, 4 * HEAD]),
+    ] {
+        let zeros = vec![0; shape.iter().product()];
+        tensors.push((name, shape, bytes(zeros)));
+    }
+    let views = tensors.iter().map(|(name, shape, data)| {
+        (*name, safetensors::tensor::TensorView::new(safetensors::Dtype::F16, shape.clone(), data).unwrap())
+    });
+    safetensors::serialize_to_file(views, None, &directory.join("model.safetensors")).unwrap();
+    let config = serde_json::json!({
+        "architectures": ["GlmForCausalLM"], "model_type": "glm", "attention_bias": true, "hidden_act": "silu",
+        "hidden_size": HIDDEN, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "head_dim": HEAD, "intermediate_size": LAYER, "vocab_size": vocab, "max_position_embeddings": 2048,
+        "partial_rotary_factor": 0.5, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": false,
+        "torch_dtype": "float16", "eos_token_id": vocab - 1, "pad_token_id": vocab - 1
+    });
+    std::fs::write(directory.join("config.json"), config.to_string()).unwrap();
+}
+
 /// The binary, with none of the variables that would change what it does; where a test says nothing of sampling, the
 /// likeliest token is taken, whatever the model's files say.
 pub fn glimmer() -> Command {
