@@ -47,7 +47,7 @@ pub(super) fn read(path: &Path, longest: usize) -> Result<Vec<Line>, ServerError
     let (file, _) = open_regular(path)?;
     let mut lines = Vec::new();
     let mut names = HashSet::new();
-    for_each_line(BufReader::new(file), longest, &mut |number, text| {
+    for_each_line(BufReader::new(file), longest, |number, text| {
         let line = Line::parse(number, text)?;
         if !names.insert(line.name.clone()) {
             let Name::Request(id) = &line.name else { return Ok(()) };
@@ -98,14 +98,11 @@ impl Line {
     }
 }
 
-/// What is told of a line: its number from 1, and its bytes.
-type EachLine<'a> = dyn FnMut(usize, &[u8]) -> Result<(), String> + 'a;
-
 /// Hands over the lines that are not empty, with their numbers from 1. An error comes with the number of its line.
 fn for_each_line(
     mut reader: impl BufRead,
     longest: usize,
-    each: &mut EachLine<'_>,
+    mut each: impl FnMut(usize, &[u8]) -> Result<(), String>,
 ) -> Result<(), (usize, String)> {
     let mut line = Vec::new();
     for number in 1.. {
