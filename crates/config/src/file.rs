@@ -85,14 +85,25 @@ pub fn read_text(path: &Path) -> Result<Option<String>, FileError> {
 /// # Errors
 /// Those of [`read_text`], [`FileError::Empty`], and [`FileError::Json`] when it holds something else.
 pub fn read_object(path: &Path) -> Result<Option<Value>, FileError> {
+    read_json(path, "a JSON object", Value::is_object)
+}
+
+/// Reads a file that holds a JSON array; `None` when it does not exist.
+///
+/// # Errors
+/// Those of [`read_object`].
+pub fn read_array(path: &Path) -> Result<Option<Value>, FileError> {
+    read_json(path, "a JSON array", Value::is_array)
+}
+
+fn read_json(path: &Path, kind: &str, is_kind: fn(&Value) -> bool) -> Result<Option<Value>, FileError> {
     let Some(text) = read_text(path)? else { return Ok(None) };
     if text.is_empty() {
         return Err(FileError::Empty { path: path.to_owned() });
     }
     let value: Value = serde_json::from_str(&text).map_err(|error| FileError::json(path, &error))?;
-    if !value.is_object() {
-        let what = "a JSON object is expected".to_owned();
-        return Err(FileError::Json { path: path.to_owned(), what });
+    if !is_kind(&value) {
+        return Err(FileError::Json { path: path.to_owned(), what: format!("{kind} is expected") });
     }
     Ok(Some(value))
 }

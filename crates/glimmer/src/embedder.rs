@@ -1,36 +1,51 @@
 //! A model that makes vectors of texts.
 
-use glimmer_models::Encoder;
-use glimmer_tokenizer::Tokenizer;
+use glimmer_models::{EncodedText, Encoder, ModelError, Prompts, SentenceModules};
+use glimmer_tokenizer::{Encoding, Tokenizer};
 
 use crate::{Error, Known, ModelFiles, Source};
 
+/// As the model's own tokenizer does it when it is called with a text alone.
+const ENCODING: Encoding = Encoding { add_special: true, parse_special: true };
+
 /// Texts, as ids, to a vector each.
-type Compute = dyn Fn(&[Vec<u32>]) -> Result<Vec<Vec<f32>>, Error> + Send + Sync;
+type Compute = dyn Fn(&[EncodedText]) -> Result<Vec<Vec<f32>>, Error> + Send + Sync;
 
 /// A text encoder, ready to compute. It computes on all threads and is shared freely between them.
 pub struct Embedder {
     name: String,
     created: u64,
     tokenizer: Tokenizer,
+    prompts: Prompts,
     max_tokens: usize,
     width: usize,
     compute: Box<Compute>,
 }
 
 impl Embedder {
-    /// Opens an encoder: its tokenizer and its weights.
+    /// Opens an encoder: its tokenizer, its weights, and the modules that sentence-transformers would run on them.
     ///
     /// # Errors
-    /// When there is no such model, or it is none that makes vectors.
+    /// When there is no such model, it is none that makes vectors, or it has a module that is not supported.
     pub fn open(source: impl Into<Source>) -> Result<Self, Error> {
-        let files = ModelFiles::new(source, Known::default());
-        let tokenizer = files.tokenizer()?.clone();
-        let encoder = Encoder::open(files.checkpoint()?)?;
+        let model = ModelFiles::new(source, Known::default());
+        let modules = SentenceModules::read(model.source().directory())?;
+        let is_within = modules.directory() != model.source().directory();
+        let within = is_within.then(|| ModelFiles::new(modules.directory(), Known::default()));
+        let files = within.as_ref().unwrap_or(&model);
+        let mut tokenizer = files.tokenizer()?.clone();
+        if modules.lowercases() {
+            tokenizer = tokenizer.lowercased().ok_or_else(|| ModelError::Config {
+                file: modules.directory().display().to_string(),
+                message: "do_lower_case is only supported with a WordPiece tokenizer".to_owned(),
+            })?;
+        }
+        let prompts = modules.prompts().clone();
+        let encoder = Encoder::open(files.checkpoint()?, modules)?;
         let (max_tokens, width) = (encoder.max_tokens(), encoder.width());
-        let compute = move |texts: &[Vec<u32>]| Ok(encoder.embed(texts)?);
-        let embedder = Embedder::new(files.source().name(), tokenizer, max_tokens, width, compute);
-        Ok(Embedder { created: files.created(), ..embedder })
+        let compute = move |texts: &[EncodedText]| Ok(encoder.embed(texts)?);
+        let embedder = Embedder::new(model.source().name(), tokenizer, max_tokens, width, compute);
+        Ok(Embedder { created: model.created(), prompts, ..embedder })
     }
 
     /// An encoder that somebody else computes: `max_tokens` of a text at most, vectors of `width` elements.
@@ -39,9 +54,10 @@ impl Embedder {
         tokenizer: Tokenizer,
         max_tokens: usize,
         width: usize,
-        compute: impl Fn(&[Vec<u32>]) -> Result<Vec<Vec<f32>>, Error> + Send + Sync + 'static,
+        compute: impl Fn(&[EncodedText]) -> Result<Vec<Vec<f32>>, Error> + Send + Sync + 'static,
     ) -> Self {
-        Embedder { name, created: 0, tokenizer, max_tokens, width, compute: Box::new(compute) }
+        let prompts = Prompts::default();
+        Embedder { name, created: 0, tokenizer, prompts, max_tokens, width, compute: Box::new(compute) }
     }
 
     /// What to call it.
@@ -54,7 +70,7 @@ impl Embedder {
         self.created
     }
 
-    /// Text to ids, `[CLS]` and `[SEP]` among them.
+    /// What makes ids of text; [`Embedder::encode`] is the whole way.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
@@ -69,20 +85,41 @@ impl Embedder {
         self.width
     }
 
-    /// The vectors of texts, each `[width]`.
+    /// Text to ids, `[CLS]` and `[SEP]` among them, after the model's prompt of this name or, without a name, the one
+    /// that it puts before every text.
+    ///
+    /// # Errors
+    /// When it has no such prompt.
+    pub fn encode(&self, text: &str, prompt: Option<&str>) -> Result<EncodedText, Error> {
+        let unknown = || Error::UnknownPrompt {
+            name: prompt.unwrap_or_default().to_owned(),
+            known: self.prompts.names().collect::<Vec<_>>().join(", "),
+        };
+        let before = self.prompts.get(prompt).ok_or_else(unknown)?;
+        if before.is_empty() {
+            return Ok(self.tokenizer.encode_as(text, ENCODING).into());
+        }
+        let ids = self.tokenizer.encode_as(&format!("{before}{text}"), ENCODING);
+        // Counted as sentence-transformers does: the prompt encoded alone, without a special token at its end.
+        let alone = self.tokenizer.encode_as(before, ENCODING);
+        let ends = alone.last().is_some_and(|&id| self.tokenizer.is_special(id));
+        Ok(EncodedText { ids, prompt: alone.len().min(self.max_tokens).saturating_sub(usize::from(ends)) })
+    }
+
+    /// The vectors of texts, each `[width]`, after the prompt that the model puts before every text.
     ///
     /// # Errors
     /// When a text is longer than the encoder reads.
     pub fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Error> {
-        let ids: Vec<Vec<u32>> = texts.iter().map(|text| self.tokenizer.encode(text)).collect();
-        self.embed_ids(&ids)
+        let texts = texts.iter().map(|text| self.encode(text, None)).collect::<Result<Vec<_>, _>>()?;
+        self.embed_encoded(&texts)
     }
 
     /// The vectors of texts that are ids already, each `[width]`.
     ///
     /// # Errors
     /// When a text is longer than the encoder reads, or has ids outside its vocabulary.
-    pub fn embed_ids(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, Error> {
+    pub fn embed_encoded(&self, texts: &[EncodedText]) -> Result<Vec<Vec<f32>>, Error> {
         (self.compute)(texts)
     }
 }

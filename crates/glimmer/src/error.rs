@@ -73,6 +73,14 @@ pub enum Error {
         /// Slots of the cache.
         slots: usize,
     },
+    /// A prompt that an encoder does not have.
+    #[error("the model has no prompt called {:?}; it has {known}", .name.chars().take(60).collect::<String>())]
+    UnknownPrompt {
+        /// What was asked for.
+        name: String,
+        /// The names of its prompts.
+        known: String,
+    },
     /// A name that another model has already.
     #[error("two models are called {0}")]
     NameTaken(String),

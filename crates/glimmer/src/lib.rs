@@ -58,6 +58,7 @@ pub use engine::Engine;
 pub use error::Error;
 pub use files::{Known, ModelFiles};
 pub use generation::{Completion, Generation};
+pub use glimmer_models::EncodedText;
 pub use limits::{ContextLength, Limits, STEP_TOKENS, indivisible, step_tokens};
 pub use model::{Model, OpenOptions, Progress};
 pub use params::GenerationParams;

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use glimmer::{
-    Compute, ContextLength, DeviceOptions, Embedder, Finish, GenerationParams, Limits, Model, OpenOptions,
-    Prompt,
+    Compute, ContextLength, DeviceOptions, Embedder, EncodedText, Finish, GenerationParams, Limits, Model,
+    OpenOptions, Prompt,
 };
 use safetensors::SafeTensors;
 
@@ -69,14 +69,15 @@ fn the_encoder_makes_the_references_vectors() {
     let shape = stored.tensor("batch.input_ids").unwrap().shape().to_vec();
     let rows = ids(&stored, "batch.input_ids").unwrap();
     let mask = ids(&stored, "batch.attention_mask").unwrap();
-    let texts: Vec<Vec<u32>> = rows
+    let texts: Vec<EncodedText> = rows
         .chunks_exact(shape[1])
         .zip(mask.chunks_exact(shape[1]))
         .map(|(row, mask)| row.iter().zip(mask).filter(|(_, mask)| **mask == 1).map(|(id, _)| *id).collect())
+        .map(|ids: Vec<u32>| ids.into())
         .collect();
 
     let embedder = Embedder::open(directory.as_path()).unwrap();
-    let found = embedder.embed_ids(&texts).unwrap();
+    let found = embedder.embed_encoded(&texts).unwrap();
     assert_eq!(found.len(), shape[0]);
     for (found, expected) in found.iter().flatten().zip(&expected) {
         assert!((found - expected).abs() <= 1e-5, "{found} {expected}");

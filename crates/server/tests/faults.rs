@@ -28,8 +28,8 @@ fn faulty() -> Registry {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/text2vec-bert");
     let tokenizer = Tokenizer::from_dir(&dir).unwrap();
     let embedder = Embedder::new("faulty".to_owned(), tokenizer, 512, 2, |texts| {
-        assert!(texts.iter().all(|text| text.len() < UNBEARABLE), "as the test wants");
-        Ok(texts.iter().map(|text| vec![text.len() as f32, 1.0]).collect())
+        assert!(texts.iter().all(|text| text.ids.len() < UNBEARABLE), "as the test wants");
+        Ok(texts.iter().map(|text| vec![text.ids.len() as f32, 1.0]).collect())
     });
     let registry = Registry::default();
     registry.add(Loaded::embedder(embedder)).unwrap();

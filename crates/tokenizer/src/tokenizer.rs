@@ -213,6 +213,19 @@ impl Tokenizer {
         Ok(Inner { kind, model: Model::WordPiece(wordpiece), added, prefix, suffix }.into())
     }
 
+    /// The same with text lower-cased first, whatever its own file says, accents kept if they were; `None` where that
+    /// is not known to be the same as `tokenizers` does: only of WordPiece it is.
+    pub fn lowercased(&self) -> Option<Self> {
+        let Model::WordPiece(wordpiece) = &self.inner.model else { return None };
+        let mut wordpiece = wordpiece.clone();
+        let own = wordpiece.options;
+        wordpiece.options.strip_accents = Some(own.strip_accents.unwrap_or(own.lowercase));
+        wordpiece.options.lowercase = true;
+        let Inner { kind, added, prefix, suffix, .. } = &*self.inner;
+        let (added, prefix, suffix) = (added.clone(), prefix.clone(), suffix.clone());
+        Some(Inner { kind: *kind, model: Model::WordPiece(wordpiece), added, prefix, suffix }.into())
+    }
+
     /// The format it was read from.
     pub fn kind(&self) -> Kind {
         self.inner.kind

@@ -16,7 +16,7 @@ pub(crate) struct ServedArgs {
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) served_model_name: Vec<String>,
 
-    /// A BERT encoder for embeddings (text2vec): a directory in Hugging Face layout
+    /// A BERT encoder for embeddings (text2vec, MiniLM): a directory in Hugging Face layout
     #[arg(long, value_name = "MODEL")]
     pub(crate) embedding_model: Option<PathBuf>,
 

@@ -37,6 +37,9 @@ fn vectors_are_the_references() {
     assert_eq!(answer["usage"]["prompt_tokens"], answer["usage"]["total_tokens"]);
     let first = server.ask("/v1/embeddings", &json!({"input": texts[0]}))["data"][0]["embedding"].clone();
     assert_eq!(first, answer["data"][0]["embedding"]);
+    // Every model has this prompt, empty where its files say nothing.
+    let query = server.ask("/v1/embeddings", &json!({"input": texts[0], "prompt_name": "query"}));
+    assert_eq!(first, query["data"][0]["embedding"]);
     let coded = server.ask("/v1/embeddings", &json!({"input": texts[0], "encoding_format": "base64"}));
     let coded = coded["data"][0]["embedding"].as_str().unwrap().to_owned();
     assert_eq!(coded.len(), (width * 4).div_ceil(3) * 4);
@@ -56,6 +59,7 @@ fn vectors_are_the_references() {
         refused(json!({"input": "x", "truncate_prompt_tokens": 0}))["param"],
         "truncate_prompt_tokens"
     );
+    assert_eq!(refused(json!({"input": "x", "prompt_name": "other"}))["param"], "prompt_name");
     refused(json!({"input": []}));
     refused(json!({"input": [[]]}));
     refused(json!({"input": [99_999]}));

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::api::conversation;
 use crate::api::openai::chat as chat_completions;
-use crate::api::openai::embeddings::{TEXTS, Vectors, cut};
+use crate::api::openai::embeddings::{TEXTS, Vectors};
 use crate::app::App;
 use crate::clock::{date_and_time, now};
 use crate::error::ApiError;
@@ -110,7 +110,10 @@ pub(crate) async fn embedding(
         let one = |text: TextOrIds| match text {
             TextOrIds::Text(text) => {
                 let embedder = &shared.embedder;
-                Ok(cut(embedder.tokenizer().encode(&text), embedder.max_tokens()))
+                let mut text =
+                    embedder.encode(&text, None).map_err(|error| ApiError::internal(error.to_string()))?;
+                text.cut(embedder.max_tokens());
+                Ok(text)
             }
             TextOrIds::Ids(_) => Err(wrong("prompt", "a list of texts")),
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use glimmer::{Embedder, Usage};
+use glimmer::{Embedder, EncodedText, Usage};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -28,12 +28,12 @@ impl Encoder {
     pub(crate) async fn compute(
         &self,
         entry: &Entry,
-        texts: Vec<Vec<u32>>,
+        texts: Vec<EncodedText>,
         limit: Duration,
     ) -> Result<Vec<Vec<f32>>, ApiError> {
         entry.used(ModelUse {
             model: self.embedder.name().to_owned(),
-            usage: Usage { prompt: texts.iter().map(Vec::len).sum(), ..Usage::default() },
+            usage: Usage { prompt: texts.iter().map(|text| text.ids.len()).sum(), ..Usage::default() },
             start: Instant::now(),
             first_token: None,
             finishes: Vec::new(),
@@ -42,8 +42,10 @@ impl Encoder {
         let computed = async move {
             let _turn =
                 self.turn.acquire().await.map_err(|_| ApiError::internal("the encoder has stopped"))?;
-            blocking(move || embedder.embed_ids(&texts).map_err(|error| ApiError::invalid(error.to_string())))
-                .await
+            blocking(move || {
+                embedder.embed_encoded(&texts).map_err(|error| ApiError::invalid(error.to_string()))
+            })
+            .await
         };
         timeout(limit, computed).await.unwrap_or_else(|_| Err(ApiError::timeout(limit.as_secs())))
     }

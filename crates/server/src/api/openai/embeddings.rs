@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use glimmer::Embedder;
+use glimmer::{Embedder, EncodedText};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
@@ -47,14 +47,15 @@ pub(crate) async fn embed(
     if longest == Some(0) {
         params.wrong("truncate_prompt_tokens", "-1 or at least 1");
     }
+    let prompt = params.string("prompt_name");
     // The models know no kinds of input.
     for name in ["user", "input_type"] {
         params.ignore(name);
     }
     params.done()?;
     let shared = encoder.clone();
-    let texts = blocking(move || texts(&shared.embedder, input, longest)).await?;
-    let tokens: usize = texts.iter().map(Vec::len).sum();
+    let texts = blocking(move || texts(&shared.embedder, input, prompt.as_deref(), longest)).await?;
+    let tokens: usize = texts.iter().map(|text| text.ids.len()).sum();
     let vectors = encoder.compute(&entry, texts, app.options.limits.answer_time).await?;
     let value = Embeddings {
         object: "list",
@@ -65,38 +66,29 @@ pub(crate) async fn embed(
     Ok(response::json(StatusCode::OK, &value))
 }
 
-/// The ids of texts, cut to the `longest` where one is given.
+/// Texts after this prompt of the model, as ids, cut to the `longest` where one is given.
 fn texts(
     embedder: &Embedder,
     input: Vec<TextOrIds>,
+    prompt: Option<&str>,
     longest: Option<usize>,
-) -> Result<Vec<Vec<u32>>, ApiError> {
+) -> Result<Vec<EncodedText>, ApiError> {
     let one = |text| {
-        let ids = match text {
-            TextOrIds::Text(text) => embedder.tokenizer().encode(&text),
-            TextOrIds::Ids(ids) => ids,
+        let mut text = match text {
+            TextOrIds::Text(text) => embedder
+                .encode(&text, prompt)
+                .map_err(|error| ApiError::parameter("prompt_name", error.to_string()))?,
+            TextOrIds::Ids(ids) => ids.into(),
         };
-        let ids = match longest {
-            Some(longest) => cut(ids, longest),
-            None => ids,
-        };
-        match ids.len() > embedder.max_tokens() {
-            true => Err(ApiError::too_long(ids.len(), embedder.max_tokens())),
-            false => Ok(ids),
+        if let Some(longest) = longest {
+            text.cut(longest);
+        }
+        match text.ids.len() > embedder.max_tokens() {
+            true => Err(ApiError::too_long(text.ids.len(), embedder.max_tokens())),
+            false => Ok(text),
         }
     };
     input.into_iter().map(one).collect()
-}
-
-/// The beginning of a text, and its last token, which says that it ends.
-pub(crate) fn cut(mut text: Vec<u32>, most: usize) -> Vec<u32> {
-    if text.len() > most
-        && let Some(last) = text.pop()
-    {
-        text.truncate(most.saturating_sub(1));
-        text.push(last);
-    }
-    text
 }
 
 /// What `POST /v1/embeddings` returns.
@@ -150,12 +142,6 @@ fn base64(vector: &[f32]) -> String {
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn a_cut_text_still_ends() {
-        assert_eq!(super::cut(vec![1, 5, 6, 7, 2], 3), [1, 5, 2]);
-        assert_eq!(super::cut(vec![1, 5, 2], 3), [1, 5, 2]);
-    }
-
     #[test]
     fn base64_is_that_of_the_standard() {
         // Python: base64.b64encode(numpy.float32([1, -2.5]).tobytes()) and of [1] alone.

@@ -1,0 +1,236 @@
+//! BERT (Devlin et al., 2019): tokens to the states of its last layer.
+//!
+//! The facts are those of transformers' `modeling_bert.py`: learned positions, all tokens of type 0, norms after the
+//! sums, GELU with the error function. The pooler of the checkpoint is not used: sentence encoders make their vector
+//! of the states themselves.
+
+use glimmer_checkpoint::Checkpoint;
+use serde::Deserialize;
+
+use super::gelu::gelu;
+use super::linear::{LayerNorm, Linear, Threads, Weights, add};
+use super::panels::Panels;
+use crate::ModelError;
+
+/// The keys of `config.json` that matter.
+#[derive(Debug, Deserialize)]
+struct Config {
+    model_type: String,
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    intermediate_size: usize,
+    max_position_embeddings: usize,
+    vocab_size: usize,
+    #[serde(default = "Config::two")]
+    type_vocab_size: usize,
+    #[serde(default = "Config::eps")]
+    layer_norm_eps: f64,
+    #[serde(default = "Config::gelu")]
+    hidden_act: String,
+    #[serde(default = "Config::absolute")]
+    position_embedding_type: String,
+}
+
+impl Config {
+    fn two() -> usize {
+        2
+    }
+
+    fn eps() -> f64 {
+        1e-12
+    }
+
+    fn gelu() -> String {
+        "gelu".to_owned()
+    }
+
+    fn absolute() -> String {
+        "absolute".to_owned()
+    }
+
+    fn read(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
+        let file = checkpoint.path().join("config.json").display().to_string();
+        let error = |message: String| ModelError::Config { file: file.clone(), message };
+        let config =
+            checkpoint.config().ok_or_else(|| error("not found; it says what the model is".into()))?;
+        let config = Config::deserialize(config).map_err(|e| error(e.to_string()))?;
+        if config.model_type != "bert" {
+            return Err(ModelError::Architecture {
+                file,
+                found: config.model_type,
+                known: "BERT for embeddings",
+            });
+        }
+        for (key, found, known) in [
+            ("hidden_act", &config.hidden_act, "gelu"),
+            ("position_embedding_type", &config.position_embedding_type, "absolute"),
+        ] {
+            if found != known {
+                return Err(error(format!("{key} is {found}; only {known} is supported")));
+            }
+        }
+        let heads = config.num_attention_heads;
+        if heads == 0 || config.hidden_size == 0 || !config.hidden_size.is_multiple_of(heads) {
+            let hidden = config.hidden_size;
+            return Err(error(format!("hidden_size {hidden} is no multiple of num_attention_heads {heads}")));
+        }
+        if config.intermediate_size == 0 {
+            return Err(error("intermediate_size is 0".to_owned()));
+        }
+        if !(config.layer_norm_eps.is_finite() && config.layer_norm_eps >= 0.0) {
+            return Err(error(format!("layer_norm_eps is {}", config.layer_norm_eps)));
+        }
+        Ok(config)
+    }
+}
+
+struct Block {
+    /// Queries, keys and values below each other: `[3 * hidden, hidden]`.
+    qkv: Linear,
+    attention_out: Linear,
+    attention_norm: LayerNorm,
+    up: Linear,
+    down: Linear,
+    norm: LayerNorm,
+}
+
+/// Loaded weights.
+pub(super) struct Bert {
+    hidden: usize,
+    heads: usize,
+    vocab: usize,
+    positions: usize,
+    /// `[vocab, hidden]`
+    words: Vec<f32>,
+    /// `[positions, hidden]`, the embedding of token type 0 added.
+    places: Vec<f32>,
+    norm: LayerNorm,
+    blocks: Vec<Block>,
+}
+
+impl Bert {
+    /// Loads a BERT checkpoint: a directory with `config.json` and plain float weights, whose names may begin with
+    /// `bert.`.
+    ///
+    /// # Errors
+    /// When the configuration is not BERT's, or a tensor is missing or has another shape or type.
+    pub(super) fn open(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
+        let config = Config::read(checkpoint)?;
+        let prefix =
+            if checkpoint.info("bert.embeddings.word_embeddings.weight").is_some() { "bert." } else { "" };
+        let weights = Weights { checkpoint, prefix };
+        let eps = config.layer_norm_eps;
+        let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
+        let words = weights.table("embeddings.word_embeddings", config.vocab_size, hidden)?;
+        let mut places =
+            weights.table("embeddings.position_embeddings", config.max_position_embeddings, hidden)?;
+        let types = weights.table("embeddings.token_type_embeddings", config.type_vocab_size, hidden)?;
+        for place in places.chunks_exact_mut(hidden) {
+            place.iter_mut().zip(&types).for_each(|(p, t)| *p += t);
+        }
+        let norm = weights.norm("embeddings.LayerNorm", hidden, eps)?;
+        let block = |i: usize| {
+            let name = |part: &str| format!("encoder.layer.{i}.{part}");
+            let attention = ["query", "key", "value"].map(|part| name(&format!("attention.self.{part}")));
+            Ok::<_, ModelError>(Block {
+                qkv: weights.linear(&attention, hidden, hidden)?,
+                attention_out: weights.linear(&[name("attention.output.dense")], hidden, hidden)?,
+                attention_norm: weights.norm(&name("attention.output.LayerNorm"), hidden, eps)?,
+                up: weights.linear(&[name("intermediate.dense")], ffn, hidden)?,
+                down: weights.linear(&[name("output.dense")], hidden, ffn)?,
+                norm: weights.norm(&name("output.LayerNorm"), hidden, eps)?,
+            })
+        };
+        Ok(Bert {
+            hidden,
+            heads: config.num_attention_heads,
+            vocab: config.vocab_size,
+            positions: config.max_position_embeddings,
+            words,
+            places,
+            norm,
+            blocks: (0..config.num_hidden_layers).map(block).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Length of a state.
+    pub(super) fn hidden(&self) -> usize {
+        self.hidden
+    }
+
+    /// Most tokens of a text.
+    pub(super) fn positions(&self) -> usize {
+        self.positions
+    }
+
+    /// Every id is below it.
+    pub(super) fn vocab(&self) -> usize {
+        self.vocab
+    }
+
+    /// The last layer's states, `[tokens, hidden]`, all tokens of all texts below each other. Ids and lengths are in
+    /// bounds.
+    pub(super) fn forward(&self, texts: &[&[u32]], threads: Threads) -> Vec<f32> {
+        let h = self.hidden;
+        let mut x = Vec::with_capacity(texts.iter().map(|t| t.len()).sum::<usize>() * h);
+        for (place, &id) in texts.iter().flat_map(|text| text.iter().enumerate()) {
+            let (word, place) = (&self.words[id as usize * h..][..h], &self.places[place * h..][..h]);
+            x.extend(word.iter().zip(place).map(|(w, p)| w + p));
+        }
+        self.norm.apply(&mut x);
+        for block in &self.blocks {
+            let attended = self.attention(texts, &block.qkv.apply(&x, threads), threads);
+            add(&mut x, &block.attention_out.apply(&attended, threads));
+            block.attention_norm.apply(&mut x);
+            let mut inner = block.up.apply(&x, threads);
+            inner.iter_mut().for_each(|v| *v = gelu(*v));
+            add(&mut x, &block.down.apply(&inner, threads));
+            block.norm.apply(&mut x);
+        }
+        x
+    }
+
+    /// `softmax(q k^T / sqrt(d)) v` for every head within every text.
+    fn attention(&self, texts: &[&[u32]], qkv: &[f32], threads: Threads) -> Vec<f32> {
+        let (h, d) = (self.hidden, self.hidden / self.heads);
+        let scale = 1.0 / (d as f32).sqrt();
+        let rows = qkv.len() / (3 * h);
+        let work = texts.iter().map(|t| t.len() * t.len() * h * 2).sum();
+        threads.by_rows(rows, h, work, |first, count, out| {
+            let mut start = 0;
+            for text in texts {
+                let whole = start..start + text.len();
+                let mine = whole.start.max(first)..whole.end.min(first + count);
+                start = whole.end;
+                if mine.is_empty() {
+                    continue;
+                }
+                let keys_values = &qkv[whole.start * 3 * h..];
+                let out = &mut out[(mine.start - first) * h..];
+                let mut scores = vec![0.0; mine.len() * text.len()];
+                for head in 0..self.heads {
+                    let k = Panels::pack(text.len(), d, |key, i| keys_values[key * 3 * h + h + head * d + i]);
+                    k.multiply(
+                        &qkv[mine.start * 3 * h + head * d..],
+                        3 * h,
+                        mine.len(),
+                        &mut scores,
+                        text.len(),
+                    );
+                    scores.chunks_exact_mut(text.len()).for_each(|row| softmax(row, scale));
+                    let v =
+                        Panels::pack(d, text.len(), |i, key| keys_values[key * 3 * h + 2 * h + head * d + i]);
+                    v.multiply(&scores, text.len(), mine.len(), &mut out[head * d..], h);
+                }
+            }
+        })
+    }
+}
+
+fn softmax(row: &mut [f32], scale: f32) {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    row.iter_mut().for_each(|v| *v = ((*v - max) * scale).exp());
+    let total: f64 = row.iter().map(|&v| f64::from(v)).sum();
+    row.iter_mut().for_each(|v| *v = (f64::from(*v) / total) as f32);
+}
