@@ -1,6 +1,6 @@
 //! An opened model: its tensors by name, wherever they lie, and the JSON files beside them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -10,7 +10,8 @@ use glimmer_tensor::DType;
 use glimmer_tensor::quant::check_scales;
 use serde_json::Value;
 
-use crate::error::CheckpointError;
+use crate::entry::Foreign;
+use crate::error::{CheckpointError, Fault};
 use crate::gguf::Metadata;
 use crate::layout::Layout;
 use crate::map::FileBytes;
@@ -65,6 +66,7 @@ pub struct Checkpoint {
     tensors: Vec<TensorInfo>,
     places: Vec<Place>,
     by_name: HashMap<String, usize>,
+    foreign: BTreeMap<String, (Foreign, Arc<Path>)>,
     metadata: Option<Metadata>,
     configuration: Configuration,
 }
@@ -115,6 +117,7 @@ impl Checkpoint {
             tensors: Vec::new(),
             places: Vec::new(),
             by_name: HashMap::new(),
+            foreign: BTreeMap::new(),
             metadata,
             configuration,
         };
@@ -132,6 +135,9 @@ impl Checkpoint {
                     offset: entry.offset,
                 });
             }
+            let path = part.file.path();
+            let foreign = part.foreign.into_iter();
+            checkpoint.foreign.extend(foreign.map(|f| (f.name.clone(), (f, Arc::clone(path)))));
             checkpoint.files.push(part.file);
         }
         Ok(checkpoint)
@@ -146,6 +152,7 @@ impl Checkpoint {
             tensors: Vec::new(),
             places: Vec::new(),
             by_name: HashMap::new(),
+            foreign: BTreeMap::new(),
             metadata: None,
             configuration: Configuration::of_config(path, config),
         }
@@ -171,10 +178,21 @@ impl Checkpoint {
         self.by_name.get(name).map(|&at| &self.tensors[at])
     }
 
+    /// The tensors of types that are not read. They stop nobody who does not ask for them.
+    pub fn foreign(&self) -> impl ExactSizeIterator<Item = &Foreign> {
+        self.foreign.values().map(|(foreign, _)| foreign)
+    }
+
+    /// Whether there is a tensor of this name, of whatever type.
+    pub fn holds(&self, name: &str) -> bool {
+        self.by_name.contains_key(name) || self.foreign.contains_key(name)
+    }
+
     /// A tensor's bytes: a view of the file, or of a row-major copy when a PyTorch file holds it with other strides.
     ///
     /// # Errors
-    /// [`CheckpointError::MissingTensor`] with the nearest names, [`CheckpointError::NoWeights`].
+    /// [`CheckpointError::MissingTensor`] with the nearest names, [`CheckpointError::NoWeights`]; damage that names the
+    /// type where that is not read.
     pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, CheckpointError> {
         let Some(&at) = self.by_name.get(name) else { return Err(self.missing(name)) };
         let (info, place) = (&self.tensors[at], &self.places[at]);
@@ -268,6 +286,11 @@ impl Checkpoint {
     }
 
     fn missing(&self, name: &str) -> CheckpointError {
+        if let Some((foreign, path)) = self.foreign.get(name) {
+            return Fault::UnsupportedType(foreign.type_name.clone())
+                .tensor(name, foreign.offset)
+                .within(path);
+        }
         let (path, tensor) = (self.path.clone(), name.to_owned());
         if self.kind == Kind::None {
             return CheckpointError::NoWeights { path, tensor };

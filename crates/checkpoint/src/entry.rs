@@ -30,6 +30,20 @@ pub struct Entry {
     pub strides: Option<Vec<usize>>,
 }
 
+/// A tensor of a type that nothing here computes with. It is known, so that whoever needs it can be told; its bytes are
+/// not looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its name.
+    pub name: String,
+    /// Its type, as the file spells it.
+    pub type_name: String,
+    /// Bytes of its elements.
+    pub bytes: u64,
+    /// Where its first element lies, from the beginning of the file.
+    pub offset: u64,
+}
+
 /// Bytes of a tensor, or what is wrong with its shape.
 pub(crate) fn size_of(dtype: DType, shape: &[usize]) -> Result<usize, Fault> {
     let overflow = || Fault::Overflow(shape.iter().map(|&d| d as u64).collect());
@@ -46,19 +60,19 @@ pub(crate) fn size_of(dtype: DType, shape: &[usize]) -> Result<usize, Fault> {
     }
 }
 
-/// Refuses two entries that share a name or a byte.
-pub(crate) fn check_disjoint(entries: &[Entry]) -> Result<(), Damage> {
-    let mut names = std::collections::HashSet::with_capacity(entries.len());
-    for entry in entries {
-        if !names.insert(entry.name.as_str()) {
-            return Err(Fault::DuplicateTensor.tensor(&entry.name, entry.offset));
-        }
+/// Refuses two tensors that share a name or a byte.
+pub(crate) fn check_disjoint(entries: &[Entry], foreign: &[Foreign]) -> Result<(), Damage> {
+    let entries = entries.iter().map(|e| (e.name.as_str(), e.offset, e.bytes as u64));
+    let foreign = foreign.iter().map(|f| (f.name.as_str(), f.offset, f.bytes));
+    let tensors: Vec<(&str, u64, u64)> = entries.chain(foreign).collect();
+    let mut names = std::collections::HashSet::with_capacity(tensors.len());
+    if let Some((name, offset, _)) = tensors.iter().find(|(name, ..)| !names.insert(*name)) {
+        return Err(Fault::DuplicateTensor.tensor(name, *offset));
     }
-    let spans = entries.iter().map(|e| (e.offset, e.offset + e.bytes as u64));
-    match overlap(spans) {
+    match overlap(tensors.iter().map(|(_, offset, bytes)| (*offset, offset + bytes))) {
         Some((first, second)) => {
-            Err(Fault::Overlap(entries[first].name.clone())
-                .tensor(&entries[second].name, entries[second].offset))
+            let (name, offset, _) = tensors[second];
+            Err(Fault::Overlap(tensors[first].0.to_owned()).tensor(name, offset))
         }
         None => Ok(()),
     }

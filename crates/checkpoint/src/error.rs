@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use glimmer_config::FileError;
+use glimmer_config::{FileError, Quoted, is_harmful};
 use glimmer_tensor::quant::QuantError;
 use glimmer_tensor::{DType, MatrixError};
 
@@ -398,30 +398,8 @@ impl CheckpointError {
     }
 }
 
-/// Untrusted text on one line: control characters escaped, the end cut off when it is long.
-struct Quoted<'a>(&'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 120;
-        for (i, c) in self.0.chars().enumerate() {
-            if i == SHOWN {
-                return f.write_str("...");
-            }
-            if c.is_control()
-                || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-            {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                fmt::Write::write_char(f, c)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 fn file(path: &Path) -> String {
-    path.to_string_lossy().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    path.to_string_lossy().chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect()
 }
 
 fn nearest(names: &[String]) -> String {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::path::Path;
 
+use glimmer_config::Quoted;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use crate::entry::MAX_TENSORS;
@@ -14,13 +15,11 @@ pub(crate) const MAX_INDEX: u64 = 64 << 20;
 
 /// Parses a whole JSON text.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], path: &Path) -> Result<T, CheckpointError> {
-    serde_json::from_slice(bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes))
-        .map_err(|e| CheckpointError::Index { path: path.to_owned(), what: one_line(&e.to_string()) })
-}
-
-/// An error text that quotes the input may hold its line breaks.
-pub(crate) fn one_line(text: &str) -> String {
-    text.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    serde_json::from_slice(text).map_err(|e| CheckpointError::Index {
+        path: path.to_owned(),
+        what: Quoted(&e.to_string()).to_string(),
+    })
 }
 
 /// A JSON object in its own order; a key that occurs twice is an error.

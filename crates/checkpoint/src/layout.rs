@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 use std::path::{Component, Path};
 
-use glimmer_config::FileError;
 use glimmer_config::file::read_bytes;
+use glimmer_config::{FileError, Quoted};
 
 use crate::checkpoint::Kind;
-use crate::entry::Entry;
+use crate::entry::{Entry, Foreign};
 use crate::error::CheckpointError;
 use crate::gguf::{self, Metadata};
 use crate::json::{self, UniqueMap};
@@ -29,6 +29,8 @@ pub(crate) struct Layout {
 pub(crate) struct Part {
     pub(crate) file: FileBytes,
     pub(crate) tensors: Vec<Entry>,
+    /// Those of types that are not read.
+    pub(crate) foreign: Vec<Foreign>,
 }
 
 /// Weight files in the order in which they are looked for, transformers' own order.
@@ -78,25 +80,29 @@ fn read_part(path: &Path) -> Result<(Kind, Part, Option<Metadata>), CheckpointEr
 fn parse_part(file: FileBytes, path: &Path) -> Result<(Kind, Part, Option<Metadata>), CheckpointError> {
     let bytes = file.bytes();
     // In this order: a safetensors file begins with a length, which may spell the magic of a pickle.
-    let (kind, tensors, metadata) = if bytes.starts_with(gguf::MAGIC) {
+    let safetensors = || {
+        let header = safetensors::parse(bytes).map_err(|d| d.within(path))?;
+        Ok::<_, CheckpointError>((Kind::Safetensors, header.tensors, header.foreign, None))
+    };
+    let (kind, tensors, foreign, metadata) = if bytes.starts_with(gguf::MAGIC) {
         let gguf = gguf::parse(bytes, path).map_err(|d| d.within(path))?;
-        (Kind::Gguf, gguf.tensors, Some(gguf.metadata))
+        (Kind::Gguf, gguf.tensors, Vec::new(), Some(gguf.metadata))
     } else if bytes.get(8) == Some(&b'{') {
-        (Kind::Safetensors, safetensors::parse(bytes).map_err(|d| d.within(path))?.tensors, None)
+        safetensors()?
     } else if bytes.starts_with(pickle::ZIP_MAGIC) {
-        (Kind::PyTorch, pickle::parse(bytes).map_err(|d| d.within(path))?, None)
+        (Kind::PyTorch, pickle::parse(bytes).map_err(|d| d.within(path))?, Vec::new(), None)
     } else if bytes.starts_with(pickle::PICKLE_MAGIC) {
         return Err(CheckpointError::LegacyPickle { path: path.to_owned() });
     } else if path.extension().is_some_and(|e| e == "safetensors") {
         // Cut off or damaged: the parser says how.
-        (Kind::Safetensors, safetensors::parse(bytes).map_err(|d| d.within(path))?.tensors, None)
+        safetensors()?
     } else {
         return Err(CheckpointError::UnknownFormat { path: path.to_owned() });
     };
     // Headers are not looked at again: a vocabulary's megabytes need not stay twice.
     let first = tensors.iter().map(|tensor| tensor.offset).min().unwrap_or(0);
     file.release(0..usize::try_from(first).unwrap_or(0));
-    Ok((kind, Part { file, tensors }, metadata))
+    Ok((kind, Part { file, tensors, foreign }, metadata))
 }
 
 /// Reads all parts that an index names, and checks that they hold what it says.
@@ -106,8 +112,7 @@ fn read_indexed(index_path: &Path, bytes: &[u8]) -> Result<Layout, CheckpointErr
         weight_map: UniqueMap<String>,
     }
     let Index { weight_map: UniqueMap(weight_map) } = json::parse(bytes, index_path)?;
-    let broken =
-        |what: String| CheckpointError::Index { path: index_path.to_owned(), what: json::one_line(&what) };
+    let broken = |what: String| CheckpointError::Index { path: index_path.to_owned(), what };
     let mut names: Vec<&str> = weight_map.iter().map(|(_, file)| file.as_str()).collect();
     names.sort_unstable();
     names.dedup();
@@ -116,7 +121,10 @@ fn read_indexed(index_path: &Path, bytes: &[u8]) -> Result<Layout, CheckpointErr
     let mut parts = Vec::new();
     for name in names {
         if !is_plain_name(name) {
-            return Err(broken(format!("`{name}` is not the plain name of a file beside the index")));
+            return Err(broken(format!(
+                "`{}` is not the plain name of a file beside the index",
+                Quoted(name)
+            )));
         }
         let (part_kind, part, _) =
             read_part(&index_path.with_file_name(name)).map_err(|error| match error {
@@ -127,7 +135,7 @@ fn read_indexed(index_path: &Path, bytes: &[u8]) -> Result<Layout, CheckpointErr
                 error => error,
             })?;
         if part_kind == Kind::Gguf || !matches!(kind, Kind::None) && kind != part_kind {
-            return Err(broken(format!("`{name}` is of another format than the other parts")));
+            return Err(broken(format!("`{}` is of another format than the other parts", Quoted(name))));
         }
         kind = part_kind;
         parts.push(part);
@@ -229,12 +237,13 @@ impl<'a> SplitName<'a> {
 fn holders(parts: &[Part]) -> Result<HashMap<&str, usize>, CheckpointError> {
     let mut holders = HashMap::new();
     for (at, part) in parts.iter().enumerate() {
-        for tensor in &part.tensors {
-            if let Some(earlier) = holders.insert(tensor.name.as_str(), at) {
+        let foreign = part.foreign.iter().map(|f| (&f.name, f.offset));
+        for (name, offset) in part.tensors.iter().map(|t| (&t.name, t.offset)).chain(foreign) {
+            if let Some(earlier) = holders.insert(name.as_str(), at) {
                 return Err(CheckpointError::InTwoFiles {
                     path: part.file.path().to_path_buf(),
-                    tensor: tensor.name.clone(),
-                    offset: tensor.offset,
+                    tensor: name.clone(),
+                    offset,
                     other: parts[earlier].file.path().to_path_buf(),
                 });
             }

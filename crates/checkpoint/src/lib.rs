@@ -25,6 +25,6 @@ pub mod safetensors;
 mod strided;
 
 pub use checkpoint::{Checkpoint, Kind, TensorInfo, TensorView};
-pub use entry::Entry;
+pub use entry::{Entry, Foreign};
 pub use error::{CheckpointError, Damage, Fault};
-pub use output::{NewTensor, OutputFile};
+pub use output::{NewTensor, OutputFile, remove_leftovers};

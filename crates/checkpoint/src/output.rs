@@ -2,7 +2,8 @@
 //!
 //! Everything is written under a temporary name beside the target, made durable, and renamed at the end. Dropping a
 //! writer before that removes what it wrote; the target is never touched before it is complete. Only what is no regular
-//! file, such as a pipe or a device, is written into as it is.
+//! file, such as a pipe or a device, is written into as it is. What a killed process has left, [`remove_leftovers`] tells
+//! by a lock from what somebody is writing.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -219,15 +220,19 @@ impl TensorFile {
 /// A directory that is filled under a temporary name.
 pub(crate) struct NewDirectory {
     temporary: Temporary,
+    /// Whether a directory that is there gives way.
+    replaces: bool,
 }
 
 impl NewDirectory {
-    /// Begins a directory; nothing but an empty directory may be at `path`.
-    pub(crate) fn create(path: &Path) -> Result<Self, CheckpointError> {
+    /// Begins a directory; nothing but an empty directory may be at `path`, or any that it `replaces`.
+    pub(crate) fn create(path: &Path, replaces: bool) -> Result<Self, CheckpointError> {
         let path = end_of_links(path).map_err(|e| CheckpointError::io(path, e))?;
-        refuse_occupied(&path)?;
+        if !replaces {
+            refuse_occupied(&path)?;
+        }
         let (temporary, ()) = Temporary::beside(&path, |temporary| std::fs::create_dir(temporary))?;
-        Ok(NewDirectory { temporary })
+        Ok(NewDirectory { temporary, replaces })
     }
 
     /// Where a file of the directory is written now.
@@ -252,6 +257,12 @@ impl NewDirectory {
     /// Gives the directory its name.
     pub(crate) fn finish(self) -> Result<(), CheckpointError> {
         let target = &self.temporary.target;
+        if self.replaces && target.is_dir() {
+            let old = hidden(target, OLD)?;
+            std::fs::rename(target, &old).map_err(|e| CheckpointError::io(target, e))?;
+            self.temporary.rename()?;
+            return std::fs::remove_dir_all(&old).map_err(|e| CheckpointError::io(&old, e));
+        }
         refuse_occupied(target)?;
         // Some systems do not rename over a directory even when it is empty.
         match std::fs::remove_dir(target) {
@@ -274,11 +285,70 @@ pub(crate) fn unwritable(path: &Path, name: &str, what: String) -> CheckpointErr
     CheckpointError::Unwritable { path: path.to_owned(), name: name.to_owned(), what }
 }
 
+/// What is being written is called `.NAME.tmp-PROCESS-NUMBER`, what is about to be removed `.NAME.old-...`.
+const NEW: &str = "tmp";
+const OLD: &str = "old";
+
+/// A name beside `target` that nothing else has.
+fn hidden(target: &Path, what: &str) -> Result<PathBuf, CheckpointError> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let Some(name) = target.file_name() else {
+        let what = std::io::Error::new(std::io::ErrorKind::InvalidInput, "no file name to write to");
+        return Err(CheckpointError::io(target, what));
+    };
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".{what}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+    Ok(target.with_file_name(hidden))
+}
+
+/// Removes what processes have left beside `target` that were killed while they wrote it: the paths of it. What somebody
+/// is writing now stays. A directory that was about to be replaced gets its name back.
+pub fn remove_leftovers(target: &Path) -> Vec<PathBuf> {
+    let target = end_of_links(target).unwrap_or_else(|_| target.to_owned());
+    let (Some(name), Ok(entries)) = (target.file_name(), std::fs::read_dir(parent(&target))) else {
+        return Vec::new();
+    };
+    let prefix = [b".", name.as_encoded_bytes(), b"."].concat();
+    let mut removed = Vec::new();
+    for entry in entries.flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let kind = name.as_encoded_bytes().strip_prefix(prefix.as_slice()).and_then(kind_of_leftover);
+        // Pipes are not opened: that would wait for somebody at their other end.
+        let is_ours = entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_dir());
+        let (Some(kind), true) = (kind, is_ours) else { continue };
+        if kind == OLD && !target.exists() && std::fs::rename(&path, &target).is_ok() {
+            continue;
+        }
+        // Whoever writes holds the lock.
+        let is_left = File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
+        if is_left && (std::fs::remove_file(&path).is_ok() || std::fs::remove_dir_all(&path).is_ok()) {
+            removed.push(path);
+        }
+    }
+    removed
+}
+
+/// Of a name like `tmp-123-0`, the word.
+fn kind_of_leftover(name: &[u8]) -> Option<&'static str> {
+    let parts: Vec<&[u8]> = name.split(|byte| *byte == b'-').collect();
+    let [kind, process, number] = parts.as_slice() else { return None };
+    let is_number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    let known = [NEW, OLD].into_iter().find(|known| known.as_bytes() == *kind);
+    known.filter(|_| is_number(process) && is_number(number))
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
+}
+
 /// Something under a temporary name beside its target; removed on drop unless it was renamed.
 struct Temporary {
     path: PathBuf,
     target: PathBuf,
     renamed: bool,
+    /// Locked as long as somebody writes, where the system can; a process that is killed lets go of it.
+    _lock: Option<File>,
 }
 
 impl Temporary {
@@ -287,19 +357,13 @@ impl Temporary {
         target: &Path,
         create: impl Fn(&Path) -> std::io::Result<T>,
     ) -> Result<(Self, T), CheckpointError> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let Some(name) = target.file_name() else {
-            let what = std::io::Error::new(std::io::ErrorKind::InvalidInput, "no file name to write to");
-            return Err(CheckpointError::io(target, what));
-        };
         loop {
-            let mut hidden = std::ffi::OsString::from(".");
-            hidden.push(name);
-            hidden.push(format!(".tmp-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-            let path = target.with_file_name(hidden);
+            let path = hidden(target, NEW)?;
             match create(&path) {
                 Ok(created) => {
-                    return Ok((Temporary { path, target: target.to_owned(), renamed: false }, created));
+                    let lock = File::open(&path).ok().filter(|file| file.try_lock().is_ok());
+                    let target = target.to_owned();
+                    return Ok((Temporary { path, target, renamed: false, _lock: lock }, created));
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(CheckpointError::io(target, e)),

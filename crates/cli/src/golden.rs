@@ -47,7 +47,7 @@ impl Golden {
     }
 
     fn from_bytes(bytes: &[u8]) -> anyhow::Result<Self> {
-        let Header { tensors, metadata } = parse(bytes)?;
+        let Header { tensors, metadata, .. } = parse(bytes)?;
         let said = |key: &str| metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str());
         match said("format") {
             Some(FORMAT) => {}

@@ -47,11 +47,11 @@ pub(crate) fn answer<Q: DeserializeOwned, A: Serialize>(
             .map_err(anyhow::Error::from)
             .and_then(&mut answer);
         let text = match answered {
-            Ok(answer) => serde_json::to_string(&answer)?,
+            Ok(answer) => output::json_text(&answer)?,
             Err(error) => {
                 wrong += 1;
                 first_wrong = if wrong == 1 { number } else { first_wrong };
-                json!({"error": shortened(&format!("{error:#}"))}).to_string()
+                output::json_text(&json!({"error": shortened(&format!("{error:#}"))}))?
             }
         };
         output::print(&format!("{text}\n"))?;

@@ -8,6 +8,7 @@ mod args;
 mod commands;
 mod golden;
 mod input;
+mod interrupt;
 mod jsonl;
 mod model;
 mod output;

@@ -1,19 +1,60 @@
 //! What goes to standard output: the results, and nothing else.
 
 use std::borrow::Cow;
+use std::fmt::{Display, Write as _};
 use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context;
+use glimmer::{Escaped, is_harmful};
 use serde::Serialize;
 
 /// One JSON object over several lines, for people and programs.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+    print(&format!("{}\n", harmless_json(&serde_json::to_string_pretty(value)?)))
 }
 
 /// One JSON object on one line.
 pub(crate) fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
-    print(&format!("{}\n", serde_json::to_string(value)?))
+    print(&format!("{}\n", json_text(value)?))
+}
+
+/// The object as [`json_line`] prints it.
+pub(crate) fn json_text(value: &impl Serialize) -> anyhow::Result<String> {
+    Ok(harmless_json(&serde_json::to_string(value)?))
+}
+
+/// JSON of the same value in which what a terminal would obey is escaped. (serde_json leaves everything beyond ASCII, and
+/// DEL, as it is. Such characters stand in strings only; line breaks stand between them.)
+fn harmless_json(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c == '\n' || !is_harmful(c) {
+            safe.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to a string does not fail.
+            drop(write!(safe, "\\u{unit:04x}"));
+        }
+    }
+    safe
+}
+
+/// The lines of a report. Whatever text of a file stands in one cannot end it or do anything to a terminal.
+#[derive(Default)]
+pub(crate) struct Lines(String);
+
+impl Lines {
+    /// One more line.
+    pub(crate) fn add(&mut self, line: impl Display) {
+        // Writing to a string does not fail.
+        drop(writeln!(self.0, "{}", Escaped(&line.to_string())));
+    }
+
+    /// Prints them.
+    pub(crate) fn print(&self) -> anyhow::Result<()> {
+        print(&self.0)
+    }
 }
 
 /// Ids on one line, separated by commas.
@@ -31,7 +72,7 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("standard output")
 }
 
-/// Text that a model wrote, at once: in a terminal without what would move the cursor or change its settings.
+/// Text that a model or a file holds, at once: in a terminal without what would move the cursor or change its settings.
 pub(crate) fn model_text(text: &str) -> anyhow::Result<()> {
     if io::stdout().is_terminal() { print(&harmless(text)) } else { print(text) }
 }
@@ -54,6 +95,17 @@ pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_file_cannot_forge_a_line() {
+        let mut lines = super::Lines::default();
+        lines.add(format_args!("tensor  {}", "a\nhead  stored\x1b[2J\u{202e}"));
+        assert_eq!(lines.0, "tensor  a\\nhead  stored\\u{1b}[2J\\u{202e}\n");
+        let name = "a\n\x1b\u{9b}\u{7f}\u{2066}\u{e0041}名";
+        let text = super::json_text(&name).unwrap();
+        assert_eq!(text, "\"a\\n\\u001b\\u009b\\u007f\\u2066\\udb40\\udc41名\"");
+        assert_eq!(serde_json::from_str::<String>(&text).unwrap(), name);
+    }
+
     #[test]
     fn a_model_cannot_drive_the_terminal() {
         assert_eq!(super::harmless("a\tb\n你好"), "a\tb\n你好");

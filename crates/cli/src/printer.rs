@@ -1,6 +1,6 @@
 //! An answer as it is printed, part by part: text to standard output, reasoning beside it.
 
-use glimmer::Part;
+use glimmer::{Escaped, Part};
 
 use crate::output;
 use crate::terminal::Terminal;
@@ -26,7 +26,7 @@ impl<'t> Printer<'t> {
         self.end_reasoning();
         match part {
             Part::Text(text) | Part::ToolCallArguments(text) => output::model_text(text),
-            Part::ToolCallStart { name } => output::model_text(&format!("{name}\n")),
+            Part::ToolCallStart { name } => output::model_text(&format!("{}\n", Escaped(name))),
             Part::ToolCallEnd | Part::Reasoning(_) => Ok(()),
         }
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+use glimmer::Escaped;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
@@ -146,8 +147,8 @@ impl Drop for EchoOff {
 
 /// One line on standard error, whatever the message holds. There is nobody to tell if that fails.
 fn line(kind: &str, message: &str) {
-    let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    drop(writeln!(io::stderr().lock(), "{}", shortened(&format!("{kind}: {message}"))));
+    let line = format!("{kind}: {}", Escaped(message));
+    drop(writeln!(io::stderr().lock(), "{}", shortened(&line)));
 }
 
 /// The most characters of a line that says what is wrong.

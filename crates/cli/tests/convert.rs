@@ -161,6 +161,136 @@ fn every_type_is_the_rounding_of_the_exact_weights() {
     }
 }
 
+/// What was written can be read: every fixture, and every kind of tokenizer, in every type, as a file and as a directory.
+#[test]
+fn what_convert_writes_inspect_reads() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut sources: Vec<PathBuf> = FIXTURES.iter().map(|name| fixture(name)).collect();
+    sources.push(fixture("lm-eval"));
+    let tokenizers = support::root().join("crates/tokenizer/tests/data");
+    for name in ["chatglm-6b", "chatglm2-6b", "glm-edge", "glm4-hf", "glm4-tiktoken"] {
+        let source = scratch.path().join(format!("with-{name}"));
+        std::fs::create_dir(&source).unwrap();
+        for file in std::fs::read_dir(tokenizers.join(name)).unwrap().map(|file| file.unwrap().path()) {
+            std::fs::copy(&file, source.join(file.file_name().unwrap())).unwrap();
+        }
+        let report = run(args!["inspect", source, "--json"]);
+        let report: Value = serde_json::from_str(&report.stdout).unwrap();
+        tiny_model(&source, report["tokenizer"]["tokens"].as_u64().unwrap() as usize);
+        sources.push(source);
+    }
+    let types = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K_M", "Q2_K"];
+    for source in &sources {
+        for (at, dtype) in [None].into_iter().chain(types.map(Some)).enumerate() {
+            let flags: Vec<&str> = dtype.iter().flat_map(|dtype| ["--type", dtype]).collect();
+            let name = format!("{}-{at}", source.file_name().unwrap().to_string_lossy());
+            let gguf = converted(source, scratch.path().join(format!("{name}.gguf")), &flags);
+            run(args!["inspect", gguf]).quiet_success();
+            if at <= 3 {
+                let folder = converted(source, scratch.path().join(&name), &flags);
+                run(args!["inspect", folder]).quiet_success();
+                let back = converted(&gguf, scratch.path().join(format!("{name}-back")), &[]);
+                run(args!["inspect", back]).quiet_success();
+            }
+        }
+    }
+}
+
+/// A tokenizer that nobody could read afterwards does not go along without a word.
+#[test]
+fn a_tokenizer_that_cannot_be_read_is_refused_or_left_out() {
+    let source = copy_of("glm-edge-1.5b-chat");
+    std::fs::write(source.path().join("tokenizer.json"), r#"{"model": {"type": "Unigram"}}"#).unwrap();
+    std::fs::write(source.path().join("LICENSE"), "free").unwrap();
+    let target = tempfile::tempdir().unwrap();
+    for name in ["a", "a.gguf"] {
+        let out = target.path().join(name);
+        convert(source.path(), &out, &[]).fails_saying(&["tokenizer.json", "--no-tokenizer"]);
+        assert!(!out.exists());
+        converted(source.path(), out.clone(), &["--no-tokenizer"]);
+        run(args!["inspect", out]).quiet_success();
+        assert!(error("glm-edge-1.5b-chat", &out) < 1e-3);
+    }
+    let names = |name: &str| target.path().join("a").join(name).exists();
+    assert!(names("LICENSE") && !names("tokenizer.json"));
+
+    // A vocabulary inside a GGUF is left out of both forms, too.
+    let gguf = converted(&fixture("lm-eval"), target.path().join("eval.gguf"), &[]);
+    for name in ["b", "b.gguf"] {
+        let out = converted(&gguf, target.path().join(name), &["--no-tokenizer"]);
+        let report = run(args!["inspect", out, "--json"]).quiet_success();
+        let report: Value = serde_json::from_str(&report).unwrap();
+        assert!(report["tokenizer"].is_null() && report["config"]["vocab"] == 768, "{report}");
+    }
+}
+
+/// transformers' classes make no bias where the configuration promises none, and do not load one that is stored: the
+/// answers are those of biases of zero (modeling_glm4.py: `nn.Linear(..., bias=config.attention_bias)`).
+#[test]
+fn biases_that_nobody_promised_are_left_out_and_warned_of() {
+    let zeroed = copy_of("glm4-9b-0414");
+    let checkpoint = Checkpoint::open(zeroed.path()).unwrap();
+    for tensor in checkpoint.tensors().iter().filter(|tensor| tensor.name.ends_with(".bias")) {
+        let mut bytes = std::fs::read(&tensor.file).unwrap();
+        bytes[tensor.offset as usize..][..tensor.bytes].fill(0);
+        std::fs::write(&tensor.file, bytes).unwrap();
+    }
+    let logits = |model: &Path| {
+        let out = model.join("logits.safetensors");
+        let ran = run(args!["logits", model, "--ids", "5,6,7,8,9,10", "-o", out]);
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+        (Stored::open(&out).f32("logits"), ran.stderr)
+    };
+    let (with_biases, _) = logits(copy_of("glm4-9b-0414").path());
+    let (of_zeros, _) = logits(zeroed.path());
+    let unpromised = copy_of("glm4-9b-0414");
+    set_config(unpromised.path(), "attention_bias", false.into());
+    let (left_out, warning) = logits(unpromised.path());
+    assert!(
+        warning.starts_with("warning: 9 biases are stored") && warning.contains("q_proj.bias"),
+        "{warning}"
+    );
+    assert!(warning.chars().count() <= 300 && warning.lines().count() == 1, "{warning}");
+    assert_eq!(left_out, of_zeros);
+    assert!(distance(&left_out, &with_biases) > 1e-3);
+
+    // What nobody promised is not converted either.
+    let out = unpromised.path().join("out");
+    let ran = convert(unpromised.path(), &out, &[]);
+    assert!(ran.status == 0 && ran.stderr.contains("9 tensors play no part"), "{}", ran.stderr);
+    assert!(!Checkpoint::open(&out).unwrap().tensors().iter().any(|tensor| tensor.name.ends_with(".bias")));
+    // Where nothing is said, what is stored counts.
+    set_config(unpromised.path(), "attention_bias", Value::Null);
+    let (stored, warning) = logits(unpromised.path());
+    assert_eq!((stored, warning.as_str()), (with_biases, ""));
+}
+
+/// The original repositories' class promises biases by `add_qkv_bias` and `add_bias_linear`, both false by default
+/// (configuration_chatglm.py and modeling_chatglm.py of THUDM/glm-4-9b-chat).
+#[test]
+fn the_original_layout_leaves_them_out_as_well() {
+    let source = copy_of("glm4-9b-orig");
+    set_config(source.path(), "add_qkv_bias", false.into());
+    let ran = run(args!["inspect", source.path()]);
+    assert!(ran.status == 0 && ran.stderr.contains("biases are stored"), "{}", ran.stderr);
+    assert!(ran.stdout.contains("biases     none"), "{}", ran.stdout);
+}
+
+/// The model inside the program lies in no file, whatever lies at OUT.
+#[test]
+fn the_demo_model_is_converted_like_any_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Path::new("demo");
+    for name in ["a.gguf", "a"] {
+        let out = directory.path().join(name);
+        converted(demo, out.clone(), &[]);
+        convert(demo, &out, &[]).fails_saying(&[name, "exists", "--force"]);
+        converted(demo, out.clone(), &["--force"]);
+        run(args!["inspect", out]).quiet_success();
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "something temporary is left");
+}
+
 /// Packed blocks go from GGUF to GGUF as they are, types that cannot be encoded among them.
 #[test]
 fn a_gguf_keeps_its_blocks() {
@@ -408,30 +538,104 @@ fn what_fails_leaves_nothing() {
     }
 }
 
-/// Ctrl-C in the middle leaves nothing, unless it comes too late.
+/// Begins to convert a model that takes a while, and waits until something is written.
+#[cfg(unix)]
+fn begun(source: &Path, out: &Path, program: Option<&str>) -> std::process::Child {
+    let glimmer = support::glimmer();
+    let mut command = match program {
+        None => glimmer,
+        // The shell's child has what the shell has ignored.
+        Some(script) => {
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", script, "sh"]).arg(glimmer.get_program());
+            shell
+        }
+    };
+    command.arg("convert").args([source, out]).args(["--type", "Q5_1", "--threads", "1"]);
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    while std::fs::read_dir(out.parent().unwrap()).unwrap().count() == 0
+        && child.try_wait().unwrap().is_none()
+    {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child
+}
+
+#[cfg(unix)]
+fn signal(child: &std::process::Child, name: &str) -> bool {
+    let kill =
+        std::process::Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
+    kill.is_ok_and(|status| status.success())
+}
+
+/// A signal in the middle leaves nothing, unless it comes too late.
 #[test]
 #[cfg(unix)]
 fn an_interruption_leaves_nothing() {
     let source = tempfile::tempdir().unwrap();
     tiny_model(source.path(), 1 << 19);
+    for name in ["INT", "TERM", "HUP", "QUIT", "USR1", "ALRM", "XCPU"] {
+        for out in ["a.gguf", "a"] {
+            let target = tempfile::tempdir().unwrap();
+            let out = target.path().join(out);
+            // A directory takes no quantized type.
+            let mut child = if out.extension().is_some() {
+                begun(source.path(), &out, None)
+            } else {
+                let script = "exec \"$1\" convert \"$3\" \"$4\" --type F32 --threads 1";
+                begun(source.path(), &out, Some(script))
+            };
+            let sent = signal(&child, name);
+            if child.wait().unwrap().code() != Some(0) && sent {
+                let ran: Ran = child.wait_with_output().unwrap().into();
+                without_warnings(ran).fails_saying(&["interrupted"]);
+                assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0, "{name}");
+            } else {
+                println!("it was done before {name} came");
+                assert!(out.exists());
+            }
+        }
+    }
+}
+
+/// What `nohup` has switched off stays switched off.
+#[test]
+#[cfg(target_os = "linux")]
+fn an_ignored_signal_stays_ignored() {
+    let source = tempfile::tempdir().unwrap();
+    tiny_model(source.path(), 1 << 17);
     let target = tempfile::tempdir().unwrap();
-    let entries = || std::fs::read_dir(target.path()).unwrap().count();
     let out = target.path().join("a.gguf");
-    let mut command = support::glimmer();
-    command.arg("convert").args([source.path(), &out]).args(["--type", "Q5_1", "--threads", "1"]);
-    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
-    while entries() == 0 && child.try_wait().unwrap().is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    let child = begun(source.path(), &out, Some("trap '' HUP; exec \"$@\""));
+    signal(&child, "HUP");
     let ran: Ran = child.wait_with_output().unwrap().into();
-    if kill.is_ok_and(|status| status.success()) && ran.status != 0 {
-        without_warnings(ran).fails_saying(&["a.gguf", "interrupted"]);
-        assert_eq!(entries(), 0);
-    } else {
+    assert!(ran.status == 0 && out.exists(), "{}", ran.stderr);
+}
+
+/// Nobody can clean up after `kill -9` but the next run, which says so.
+#[test]
+#[cfg(unix)]
+fn the_next_run_clears_away_what_a_killed_one_left() {
+    let source = tempfile::tempdir().unwrap();
+    tiny_model(source.path(), 1 << 19);
+    let target = tempfile::tempdir().unwrap();
+    let out = target.path().join("a.gguf");
+    let mut child = begun(source.path(), &out, None);
+    signal(&child, "KILL");
+    child.wait().unwrap();
+    if out.exists() {
         println!("it was done before the signal came");
-        assert!(out.exists());
+        return;
     }
+    assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 1);
+    let ran = convert(&fixture("glm-edge-1.5b-chat"), &out, &[]);
+    assert!(
+        ran.status == 0 && ran.stderr.contains("left by a run that was killed, removed"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 1);
+    assert!(out.exists());
 }
 
 /// Rewrites a model's `config.json`.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::sampling::{SamplingDefaults, shortest_decimal};
-use crate::{Evidence, FileError, file};
+use crate::{Evidence, FileError, Quoted, file};
 
 /// The names of the tokens that a chat template may use as variables.
 const NAMED_TOKENS: [&str; 7] =
@@ -115,6 +115,31 @@ impl Configuration {
         ids.sort_unstable();
         ids.dedup();
         ids
+    }
+
+    /// What makes no sense in the files of a model with `vocabulary` tokens and is left out, a line each: settings of
+    /// sampling, and ids that should end an answer.
+    pub fn warnings(&self, vocabulary: usize) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let files = [("config.json", &self.config), ("generation_config.json", &self.generation_config)];
+        for (name, config) in files.into_iter().filter_map(|(name, config)| Some((name, config.as_ref()?))) {
+            let name = if self.gguf.is_some() { "the GGUF" } else { name };
+            let mut warn = |what: String| warnings.push(format!("{name}: {what}"));
+            for id in eos_values(config).iter().filter(|id| !id.is_null()) {
+                match id.as_u64() {
+                    Some(id) if id < vocabulary as u64 => {}
+                    Some(id) => warn(format!("eos_token_id {id} is beyond the vocabulary of {vocabulary}")),
+                    None => {
+                        let id = id.to_string();
+                        warn(format!("eos_token_id {} is no token id and is left out", Quoted(&id)));
+                    }
+                }
+            }
+            if name != "config.json" {
+                SamplingDefaults::left_out(config).into_iter().for_each(&mut warn);
+            }
+        }
+        warnings
     }
 
     /// How the model asks to be sampled.
@@ -244,13 +269,16 @@ fn spelling(token: &Value) -> Option<String> {
 }
 
 /// `eos_token_id`: one id or a list.
-fn eos_ids(config: &Value) -> Vec<u32> {
-    let values = match config.get("eos_token_id") {
+fn eos_values(config: &Value) -> &[Value] {
+    match config.get("eos_token_id") {
         Some(Value::Array(values)) => values.as_slice(),
         Some(value) => std::slice::from_ref(value),
         None => &[],
-    };
-    values.iter().filter_map(Value::as_u64).filter_map(|id| u32::try_from(id).ok()).collect()
+    }
+}
+
+fn eos_ids(config: &Value) -> Vec<u32> {
+    eos_values(config).iter().filter_map(Value::as_u64).filter_map(|id| u32::try_from(id).ok()).collect()
 }
 
 /// The `generation_config.json` that says what a GGUF does.

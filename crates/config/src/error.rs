@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::text::{Quoted, is_harmful};
+
 /// Why a file cannot be read. Its text has one line of fewer than 300 characters, whatever the file holds.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -83,20 +85,15 @@ impl FileError {
 
     /// An error of the JSON parser, whose words may quote the file.
     pub(crate) fn json(path: &Path, error: &serde_json::Error) -> Self {
-        FileError::Json { path: path.to_owned(), what: one_line(&error.to_string(), 100) }
+        FileError::Json { path: path.to_owned(), what: Quoted(&error.to_string()).to_string() }
     }
-}
-
-/// The beginning of a text, control characters as blanks.
-fn one_line(text: &str, most: usize) -> String {
-    text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// A path on one line; of a long one the end, which tells the file.
 fn shown(path: &Path) -> String {
     const MOST: usize = 100;
     let text: String =
-        path.to_string_lossy().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        path.to_string_lossy().chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect();
     match text.chars().count().checked_sub(MOST) {
         None | Some(0) => text,
         Some(over) => format!("...{}", text.chars().skip(over).collect::<String>()),

@@ -11,9 +11,11 @@ mod evidence;
 mod family;
 pub mod file;
 mod sampling;
+mod text;
 
 pub use configuration::{Configuration, GgufValues};
 pub use error::FileError;
 pub use evidence::{Decision, Evidence};
 pub use family::Family;
 pub use sampling::{GGUF_SAMPLING, SamplingDefaults, shortest_decimal};
+pub use text::{Escaped, Quoted, is_harmful};

@@ -2,12 +2,27 @@
 
 use serde_json::Value;
 
-use crate::Family;
+use crate::{Family, Quoted};
 
 /// Settings of sampling that a GGUF can hold: `generation_config.json`'s names, and llama.cpp's below
 /// `general.sampling`.
 pub const GGUF_SAMPLING: [(&str, &str); 3] =
     [("temperature", "temp"), ("top_p", "top_p"), ("top_k", "top_k")];
+
+/// Which numbers the settings of a `generation_config.json` may be, and how to say so.
+#[allow(clippy::type_complexity, reason = "a column of the table is a condition")]
+const RANGES: [(&str, fn(f64) -> bool, &str); 6] = [
+    ("temperature", |x| x >= 0.0 && (x as f32).is_finite(), "0 or more"),
+    ("top_p", |x| x as f32 > 0.0 && x <= 1.0, "over 0 and at most 1"),
+    ("min_p", |x| (0.0..=1.0).contains(&x), "between 0 and 1"),
+    ("repetition_penalty", |x| x as f32 > 0.0 && (x as f32).is_finite(), "over 0"),
+    ("top_k", is_count, "a whole number, 0 or more"),
+    ("max_length", is_count, "a whole number, 0 or more"),
+];
+
+fn is_count(x: f64) -> bool {
+    x >= 0.0 && x.fract() == 0.0
+}
 
 /// How a model asks to be sampled; `None` where it says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -31,23 +46,34 @@ pub struct SamplingDefaults {
 impl SamplingDefaults {
     /// What a `generation_config.json` sets, where it is a number that makes sense.
     pub fn of_generation_config(config: &Value) -> Self {
-        let number = |name: &str, accepts: fn(f32) -> bool| {
-            let number = config.get(name).and_then(Value::as_f64).map(|x| x as f32);
-            number.filter(|&x| x.is_finite() && accepts(x))
+        let number = |name: &str| {
+            let (_, accepts, _) = RANGES.iter().find(|(known, ..)| *known == name)?;
+            config.get(name).and_then(Value::as_f64).filter(|&x| accepts(x))
         };
-        let count = |name: &str| {
-            let count = config.get(name).and_then(Value::as_u64)?;
-            Some(usize::try_from(count).unwrap_or(usize::MAX))
-        };
+        let real = |name: &str| number(name).map(|x| x as f32);
+        let count = |name: &str| number(name).map(|x| x as usize);
         SamplingDefaults {
             do_sample: config.get("do_sample").and_then(Value::as_bool),
-            stated_temperature: number("temperature", |x| x >= 0.0),
+            stated_temperature: real("temperature"),
             top_k: count("top_k"),
-            top_p: number("top_p", |x| x > 0.0 && x <= 1.0),
-            min_p: number("min_p", |x| (0.0..=1.0).contains(&x)),
-            repetition_penalty: number("repetition_penalty", |x| x > 0.0),
+            top_p: real("top_p"),
+            min_p: real("min_p"),
+            repetition_penalty: real("repetition_penalty"),
             max_length: count("max_length"),
         }
+    }
+
+    /// What [`SamplingDefaults::of_generation_config`] leaves out because it makes no sense: one sentence each.
+    pub(crate) fn left_out(config: &Value) -> Vec<String> {
+        let wrong = |name: &str, fits: &dyn Fn(&Value) -> bool, wanted: &str| {
+            let value = config.get(name).filter(|value| !value.is_null() && !fits(value))?;
+            let value = value.to_string();
+            Some(format!("{name} is {}; it must be {wanted} and is left out", Quoted(&value)))
+        };
+        let numbers = RANGES.iter().filter_map(|(name, accepts, wanted)| {
+            wrong(name, &|value| value.as_f64().is_some_and(accepts), wanted)
+        });
+        numbers.chain(wrong("do_sample", &Value::is_boolean, "true or false")).collect()
     }
 
     /// The settings that a generation was published with.

@@ -7,20 +7,22 @@
 use std::fmt::Display;
 
 use glimmer_checkpoint::{Checkpoint, TensorInfo, gguf};
-use glimmer_config::{Decision, Evidence};
+use glimmer_config::{Decision, Evidence, Quoted};
 use glimmer_tensor::{Heads, NormKind, Rope};
 use serde_json::Value;
 
-use crate::names::TensorNaming;
+use crate::names::{NamedRows, TensorNaming};
+use crate::parts::PartKind;
 use crate::rope::{self, Yarn};
+use crate::rotary;
 use crate::{
     Activation, Attention, DecoderSpec, Family, FeedForward, LayerSpec, ModelError, NormSpec, Positions,
     Residual, WeightRole,
 };
 
 /// What this crate can read, for error messages.
-const KNOWN: &str = "ChatGLMModel (ChatGLM-6B, ChatGLM2/3-6B, GLM-4-9B), GlmForCausalLM (GLM-4-9B-hf, GLM-Edge), \
-    Glm4ForCausalLM (GLM-4-0414, GLM-Z1) and GGUF architectures chatglm, glm4, chatglm-6b";
+const KNOWN: &str = "ChatGLMModel (ChatGLM, GLM-4), GlmForCausalLM and Glm4ForCausalLM, and as GGUF chatglm, glm4 and \
+    chatglm-6b";
 
 /// GGUF architecture of ChatGLM-6B, which llama.cpp does not know; the name is Glimmer's own.
 pub const GGUF_CHATGLM_6B: &str = "chatglm-6b";
@@ -32,6 +34,8 @@ pub struct Understood {
     pub spec: DecoderSpec,
     /// What its tensors are called.
     pub naming: TensorNaming,
+    /// Elements of a head that `spec.rope`'s frequencies were made for.
+    pub rotary_dims: usize,
     /// YaRN's parameters, where `spec.rope` was computed with them.
     pub yarn: Option<Yarn>,
     /// One line each, for people.
@@ -42,6 +46,26 @@ impl Understood {
     /// The tensor that a checkpoint has for a matrix outside the layers, if any.
     pub fn stored<'a>(&self, checkpoint: &'a Checkpoint, role: WeightRole) -> Option<&'a TensorInfo> {
         checkpoint.info(&format!("{}.weight", self.naming.name(None, role)?))
+    }
+
+    /// A warning of biases that are stored though the configuration promises none.
+    fn ignored_biases(&self, checkpoint: &Checkpoint) -> Result<Option<String>, ModelError> {
+        let has = |name: &str| checkpoint.holds(name);
+        let mut ignored = Vec::new();
+        for part in self.spec.parts(self.has_own_head(Some(checkpoint))) {
+            let PartKind::Matrix(matrix) = &part.kind else { continue };
+            let tensors = self.naming.tensors(&part, matrix, has)?;
+            if !self.naming.has_bias(matrix, &tensors, has) {
+                ignored.extend(tensors.iter().map(NamedRows::bias).filter(|name| has(name)));
+            }
+        }
+        Ok(ignored.first().map(|first| {
+            let (count, of) = (ignored.len(), if ignored.len() == 1 { "bias is" } else { "biases are" });
+            format!(
+                "{count} {of} stored that the configuration does not promise, {first} first: left out, as the reference \
+                 implementations do (attention_bias, add_qkv_bias and add_bias_linear promise them)"
+            )
+        }))
     }
 
     /// Whether the head is a matrix of its own: one is stored, or must be.
@@ -74,11 +98,14 @@ pub fn understand(checkpoint: &Checkpoint, family: Option<Family>) -> Result<Und
                 message: "not found; it says what the model is".to_owned(),
             });
         };
-        from_json(&Keys { file, source: Source::Json(config) }, config, &evidence)?
+        from_json(&Keys { file, source: Source::Json(config) }, config, checkpoint, &evidence)?
     };
     check(&understood.spec)
         .map_err(|message| ModelError::Config { file: checkpoint.path().display().to_string(), message })?;
     crate::catalogue::cross_check(&mut understood, checkpoint.metadata().is_some());
+    let settings = checkpoint.configuration().warnings(understood.spec.vocab);
+    let biases = understood.ignored_biases(checkpoint)?;
+    understood.warnings.extend(settings.into_iter().chain(biases));
     Ok(understood)
 }
 
@@ -152,7 +179,10 @@ impl Sizes {
             return Err(format!("{heads} attention heads cannot share {kv_heads} key/value heads"));
         }
         let eps = self.eps as f32;
-        if eps.is_finite() && eps > 0.0 { Ok(()) } else { Err(format!("norm epsilon is {eps}")) }
+        if eps.is_finite() && eps > 0.0 {
+            return Ok(());
+        }
+        Err(format!("norm epsilon is {}; a finite number over 0 is needed", shown(self.eps)))
     }
 
     /// The layers in a generation's style, at least one.
@@ -170,6 +200,17 @@ impl Sizes {
     }
 }
 
+/// A number in an error, whatever its size.
+pub(crate) fn shown(number: f64) -> String {
+    let plain = number == 0.0 || (1e-3..1e15).contains(&number.abs());
+    if plain { number.to_string() } else { format!("{number:e}") }
+}
+
+/// Text of a file in an error.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("\"{}\"", Quoted(text))
+}
+
 /// Where keys are looked up.
 enum Source<'a> {
     Json(&'a Value),
@@ -177,25 +218,33 @@ enum Source<'a> {
 }
 
 /// Typed look-ups whose errors name file and key.
-struct Keys<'a> {
+pub(crate) struct Keys<'a> {
     file: String,
     source: Source<'a>,
 }
 
 impl Keys<'_> {
-    fn error(&self, message: impl Display) -> ModelError {
+    pub(crate) fn error(&self, message: impl Display) -> ModelError {
         ModelError::Config { file: self.file.clone(), message: message.to_string() }
     }
 
+    /// A value of another kind than is needed.
+    pub(crate) fn wrong(&self, key: &str, value: &Value, wanted: &str) -> ModelError {
+        self.error(format!("{key} is {}; it must be {wanted}", Quoted(&value.to_string())))
+    }
+
+    /// What a key of `config.json` holds, where that is a number; `None` where it is null.
+    pub(crate) fn number_in(&self, key: &str, value: &Value) -> Result<Option<f64>, ModelError> {
+        match value {
+            Value::Null => Ok(None),
+            value => value.as_f64().map(Some).ok_or_else(|| self.wrong(key, value, "a number")),
+        }
+    }
+
     /// A number, or `None` where the key is absent or null.
-    fn number(&self, key: &str) -> Result<Option<f64>, ModelError> {
+    pub(crate) fn number(&self, key: &str) -> Result<Option<f64>, ModelError> {
         match self.source {
-            Source::Json(config) => match config.get(key) {
-                None | Some(Value::Null) => Ok(None),
-                Some(v) => {
-                    v.as_f64().map(Some).ok_or_else(|| self.error(format!("{key} is {v}, not a number")))
-                }
-            },
+            Source::Json(config) => config.get(key).map_or(Ok(None), |value| self.number_in(key, value)),
             Source::Gguf(metadata) => match metadata.value(key) {
                 None => Ok(None),
                 Some(gguf::Value::F32(v)) => Ok(Some(f64::from(*v))),
@@ -205,11 +254,11 @@ impl Keys<'_> {
         }
     }
 
-    fn optional(&self, key: &str) -> Result<Option<usize>, ModelError> {
+    pub(crate) fn optional(&self, key: &str) -> Result<Option<usize>, ModelError> {
         match self.number(key)? {
             None => Ok(None),
             Some(n) if n >= 0.0 && n <= f64::from(u32::MAX) && n.fract() == 0.0 => Ok(Some(n as usize)),
-            Some(n) => Err(self.error(format!("{key} is {n}, not a size"))),
+            Some(n) => Err(self.error(format!("{key} is {}; a whole number below 2^32 is needed", shown(n)))),
         }
     }
 
@@ -217,27 +266,55 @@ impl Keys<'_> {
         self.optional(key)?.ok_or_else(|| self.error(format!("{key} is missing")))
     }
 
-    fn float(&self, key: &str, default: f64) -> Result<f64, ModelError> {
+    /// A number of heads, by which others are divided.
+    fn heads(&self, key: &str) -> Result<usize, ModelError> {
+        let heads = self.size(key)?;
+        if heads > 0 { Ok(heads) } else { Err(self.error(format!("{key} is 0; at least 1 is needed"))) }
+    }
+
+    pub(crate) fn float(&self, key: &str, default: f64) -> Result<f64, ModelError> {
         Ok(self.number(key)?.unwrap_or(default))
     }
 
-    fn flag(&self, key: &str, default: bool) -> bool {
-        match self.source {
-            Source::Json(config) => config.get(key).and_then(Value::as_bool).unwrap_or(default),
-            Source::Gguf(metadata) => metadata.get(key).ok().flatten().unwrap_or(default),
+    /// A truth value of `config.json`, or `None` where the key is absent or null.
+    fn stated(&self, key: &str) -> Result<Option<bool>, ModelError> {
+        let Source::Json(config) = self.source else { return Ok(None) };
+        match config.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(other) => Err(self.wrong(key, other, "true or false")),
+        }
+    }
+
+    fn flag(&self, key: &str, default: bool) -> Result<bool, ModelError> {
+        Ok(self.stated(key)?.unwrap_or(default))
+    }
+
+    /// Refuses a text of `config.json` that is none of those that are computed. One that is absent or null is the first.
+    fn insist_on_text(&self, key: &str, known: &[&str]) -> Result<(), ModelError> {
+        let Source::Json(config) = self.source else { return Ok(()) };
+        match config.get(key) {
+            None | Some(Value::Null) => Ok(()),
+            Some(Value::String(text)) if known.contains(&text.as_str()) => Ok(()),
+            Some(other) => Err(self.wrong(key, other, &known.join(" or "))),
         }
     }
 
     /// Refuses a setting that no published checkpoint has and that would change the computation.
     fn insist(&self, key: &str, wanted: bool) -> Result<(), ModelError> {
-        if self.flag(key, wanted) == wanted {
+        if self.flag(key, wanted)? == wanted {
             return Ok(());
         }
         Err(self.error(format!("{key} = {} is not supported", !wanted)))
     }
 }
 
-fn from_json(keys: &Keys<'_>, config: &Value, evidence: &Evidence) -> Result<Understood, ModelError> {
+fn from_json(
+    keys: &Keys<'_>,
+    config: &Value,
+    checkpoint: &Checkpoint,
+    evidence: &Evidence,
+) -> Result<Understood, ModelError> {
     let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or("");
     let architecture = config
         .get("architectures")
@@ -250,7 +327,7 @@ fn from_json(keys: &Keys<'_>, config: &Value, evidence: &Evidence) -> Result<Und
             if config.get("vision_config").is_some_and(|v| !v.is_null()) {
                 return Err(keys.error("a vision tower (vision_config) is not supported yet"));
             }
-            if keys.flag("position_encoding_2d", false) || config.get("inner_hidden_size").is_some() {
+            if keys.flag("position_encoding_2d", false)? || config.get("inner_hidden_size").is_some() {
                 chatglm_6b(keys)
             } else {
                 chatglm(keys, decide(keys, evidence)?)
@@ -259,12 +336,14 @@ fn from_json(keys: &Keys<'_>, config: &Value, evidence: &Evidence) -> Result<Und
         ("GlmForCausalLM", _) | ("", "glm") => {
             // It is evidence, so it has to be right before anything follows from it.
             keys.size("vocab_size")?;
-            hf(keys, config, decide(keys, evidence)?.family, &GLM)
+            hf(keys, config, checkpoint, decide(keys, evidence)?.family, &GLM)
         }
-        ("Glm4ForCausalLM", _) | ("", "glm4") => hf(keys, config, decide(keys, evidence)?.family, &GLM_0414),
+        ("Glm4ForCausalLM", _) | ("", "glm4") => {
+            hf(keys, config, checkpoint, decide(keys, evidence)?.family, &GLM_0414)
+        }
         (architecture, model_type) => Err(ModelError::Architecture {
             file: keys.file.clone(),
-            found: format!("{architecture:?} (model_type {model_type:?})"),
+            found: format!("{} (model_type {})", quoted(architecture), quoted(model_type)),
             known: KNOWN,
         }),
     }
@@ -282,7 +361,7 @@ fn chatglm_6b(keys: &Keys<'_>) -> Result<Understood, ModelError> {
         return Err(keys.error("pre_seq_len: a P-Tuning v2 prefix is not supported yet"));
     }
     let hidden = keys.size("hidden_size")?;
-    let heads = keys.size("num_attention_heads")?.max(1);
+    let heads = keys.heads("num_attention_heads")?;
     let head_dim = hidden / heads;
     let sop = keys.size("bos_token_id")?;
     // The first release does not name the mask tokens; they precede <sop> by three and four in both vocabularies.
@@ -303,13 +382,19 @@ fn chatglm_6b(keys: &Keys<'_>) -> Result<Understood, ModelError> {
         vocab: keys.size("vocab_size")?,
         final_norm: layers[0].norm,
         layers,
-        tied: keys.flag("tie_word_embeddings", true),
+        tied: keys.flag("tie_word_embeddings", true)?,
         rope: rope::chatglm_6b(head_dim),
         rope_base: 10_000.0,
         positions: Positions::ChatGlm6b { gmask: gmask as u32, mask: mask as u32, sop: sop as u32 },
         context: keys.optional("max_sequence_length")?.unwrap_or(2048),
     };
-    Ok(Understood { spec, naming: TensorNaming::ChatGlm6b, yarn: None, warnings: Vec::new() })
+    Ok(Understood {
+        spec,
+        naming: TensorNaming::ChatGlm6b,
+        rotary_dims: head_dim,
+        yarn: None,
+        warnings: Vec::new(),
+    })
 }
 
 /// ChatGLM2/3 and GLM-4-9B in their original layout: `configuration_chatglm.py` of THUDM/glm-4-9b-chat.
@@ -322,13 +407,13 @@ fn chatglm(keys: &Keys<'_>, decision: Decision) -> Result<Understood, ModelError
         return Err(keys.error("pre_seq_len: a P-Tuning v2 prefix is not supported yet"));
     }
     let hidden = keys.size("hidden_size")?;
-    let heads = keys.size("num_attention_heads")?.max(1);
+    let heads = keys.heads("num_attention_heads")?;
     let head_dim = keys.optional("kv_channels")?.unwrap_or(hidden / heads);
     let kv_heads =
-        if keys.flag("multi_query_attention", false) { keys.size("multi_query_group_num")? } else { heads };
+        if keys.flag("multi_query_attention", false)? { keys.size("multi_query_group_num")? } else { heads };
     let ratio = keys.float("rope_ratio", 1.0)?;
     if !(ratio.is_finite() && ratio > 0.0) {
-        return Err(keys.error(format!("rope_ratio is {ratio}")));
+        return Err(keys.error(format!("rope_ratio is {}; it must be over 0", shown(ratio))));
     }
     if decision.is_chatglm2_or_3() && ratio != 1.0 {
         return Err(ModelError::Ambiguous(format!(
@@ -341,13 +426,13 @@ fn chatglm(keys: &Keys<'_>, decision: Decision) -> Result<Understood, ModelError
         Family::ChatGlm2 | Family::CodeGeex2 => (10_000.0, ratio as f32),
         _ => (10_000.0 * ratio, 1.0),
     };
-    let linear_bias = keys.flag("add_bias_linear", false);
+    let linear_bias = keys.flag("add_bias_linear", false)?;
     let sizes = Sizes {
         layers: keys.size("num_layers")?,
         heads: Heads::new(heads, kv_heads, head_dim),
         ffn: keys.size("ffn_hidden_size")?,
         eps: keys.float("layernorm_epsilon", 1e-5)?,
-        qkv_bias: keys.flag("add_qkv_bias", false) || linear_bias,
+        qkv_bias: keys.flag("add_qkv_bias", false)? || linear_bias,
         linear_bias,
     };
     let layers = sizes.layers(keys, &GLM)?;
@@ -357,84 +442,66 @@ fn chatglm(keys: &Keys<'_>, decision: Decision) -> Result<Understood, ModelError
         vocab: keys.size("padded_vocab_size")?,
         final_norm: layers[0].norm,
         layers,
-        tied: keys.flag("tie_word_embeddings", false),
+        tied: keys.flag("tie_word_embeddings", false)?,
         rope: rope::interleaved(rope::inv_freq(base, head_dim / 2), 1.0),
         rope_base: base,
         positions: Positions::Sequential { divisor },
         context: keys.optional("seq_length")?.unwrap_or(2048),
     };
-    let warnings = decision.warning().into_iter().collect();
-    Ok(Understood { spec, naming: TensorNaming::ChatGlm, yarn: None, warnings })
+    Ok(Understood {
+        spec,
+        naming: TensorNaming::ChatGlm,
+        rotary_dims: head_dim / 2,
+        yarn: None,
+        warnings: decision.warning().into_iter().collect(),
+    })
 }
 
 /// Transformers' own classes, in the hub's old key style (top-level `rope_theta`) and the new (`rope_parameters`).
-fn hf(keys: &Keys<'_>, config: &Value, family: Family, style: &Style) -> Result<Understood, ModelError> {
-    if let Some(act) = config.get("hidden_act").and_then(Value::as_str).filter(|a| *a != "silu") {
-        return Err(keys.error(format!("hidden_act {act:?} is not supported")));
-    }
+fn hf(
+    keys: &Keys<'_>,
+    config: &Value,
+    checkpoint: &Checkpoint,
+    family: Family,
+    style: &Style,
+) -> Result<Understood, ModelError> {
+    let has = |name: &str| checkpoint.holds(name);
+    keys.insist_on_text("hidden_act", &["silu", "swish"])?;
     let hidden = keys.size("hidden_size")?;
-    let heads = keys.size("num_attention_heads")?.max(1);
+    let heads = keys.heads("num_attention_heads")?;
     let head_dim = keys.optional("head_dim")?.unwrap_or(hidden / heads);
     let sizes = Sizes {
         layers: keys.size("num_hidden_layers")?,
         heads: Heads::new(heads, keys.optional("num_key_value_heads")?.unwrap_or(heads), head_dim),
         ffn: keys.size("intermediate_size")?,
         eps: keys.float("rms_norm_eps", 1.5625e-7)?,
-        qkv_bias: keys.flag("attention_bias", false),
+        // Where nothing is said, the weights say it: the classes' default is true, but a missing bias is zeros to them.
+        qkv_bias: match keys.stated("attention_bias")? {
+            Some(stated) => stated,
+            None => ["q_proj", "qkv_proj"]
+                .iter()
+                .any(|part| has(&format!("model.layers.0.self_attn.{part}.bias"))),
+        },
         linear_bias: false,
     };
     let layers = sizes.layers(keys, style)?;
-    let object = |key: &str| config.get(key).filter(|v| v.is_object());
-    let scaling = object("rope_parameters").or_else(|| object("rope_scaling"));
-    let nested = |key: &str| -> Result<Option<f64>, ModelError> {
-        match scaling.and_then(|s| s.get(key)) {
-            None | Some(Value::Null) => keys.number(key),
-            Some(v) => v.as_f64().map(Some).ok_or_else(|| keys.error(format!("{key} is {v}, not a number"))),
-        }
-    };
-    let base = nested("rope_theta")?.unwrap_or(10_000.0);
-    let dims = rotary_dims(head_dim, nested("partial_rotary_factor")?.unwrap_or(0.5));
     let context = keys.optional("max_position_embeddings")?.unwrap_or(131_072);
-    let kind = scaling.and_then(|s| s.get("rope_type").or_else(|| s.get("type"))).and_then(Value::as_str);
-    let (rope, divisor, yarn) = match kind {
-        None | Some("default") => (rope::interleaved(rope::inv_freq(base, dims), 1.0), 1.0, None),
-        Some("linear") => {
-            let factor = nested("factor")?.unwrap_or(1.0);
-            (rope::interleaved(rope::inv_freq(base, dims), 1.0), factor as f32, None)
-        }
-        Some("yarn") => {
-            let original_context = nested("original_max_position_embeddings")?.unwrap_or(context as f64);
-            let yarn = Yarn {
-                factor: nested("factor")?.unwrap_or(context as f64 / original_context),
-                original_context,
-                beta_fast: nested("beta_fast")?.filter(|b| *b != 0.0).unwrap_or(32.0),
-                beta_slow: nested("beta_slow")?.filter(|b| *b != 0.0).unwrap_or(1.0),
-                attention_factor: nested("attention_factor")?,
-                truncate: scaling.and_then(|s| s.get("truncate")).and_then(Value::as_bool).unwrap_or(true),
-            };
-            let (inv_freq, magnitude) = rope::yarn(base, dims, &yarn);
-            (rope::interleaved(inv_freq, magnitude), 1.0, Some(yarn))
-        }
-        Some(kind) => return Err(keys.error(format!("rope type {kind:?} is not supported"))),
-    };
+    let (rotary, warning) = rotary::of_transformers(keys, config, head_dim, context)?;
     let spec = DecoderSpec {
         family,
         hidden,
         vocab: keys.size("vocab_size")?,
         final_norm: layers[0].norm,
         layers,
-        tied: keys.flag("tie_word_embeddings", false),
-        rope,
-        rope_base: base,
-        positions: Positions::Sequential { divisor },
+        tied: keys.flag("tie_word_embeddings", false)?,
+        rope: rotary.rope,
+        rope_base: rotary.base,
+        positions: Positions::Sequential { divisor: rotary.divisor },
         context,
     };
-    Ok(Understood { spec, naming: TensorNaming::Hf, yarn, warnings: Vec::new() })
-}
-
-/// Rotated elements of a head: Python's `int(head_dim * factor)`.
-pub(crate) fn rotary_dims(head_dim: usize, factor: f64) -> usize {
-    (head_dim as f64 * factor.clamp(0.0, 1.0)) as usize
+    let (rotary_dims, yarn) = (rotary.dims, rotary.yarn);
+    let warnings = warning.into_iter().collect();
+    Ok(Understood { spec, naming: TensorNaming::Hf, rotary_dims, yarn, warnings })
 }
 
 fn from_gguf(
@@ -451,7 +518,7 @@ fn from_gguf(
         _ => {
             return Err(ModelError::Architecture {
                 file: keys.file.clone(),
-                found: format!("{arch:?}"),
+                found: quoted(&arch),
                 known: KNOWN,
             });
         }
@@ -463,7 +530,7 @@ fn from_gguf(
         );
     }
     let hidden = keys.size(&key("embedding_length"))?;
-    let heads = keys.size(&key("attention.head_count"))?.max(1);
+    let heads = keys.heads(&key("attention.head_count"))?;
     let head_dim = keys.optional(&key("attention.key_length"))?.unwrap_or(hidden / heads);
     let vocab = checkpoint
         .info("token_embd.weight")
@@ -473,7 +540,6 @@ fn from_gguf(
     let layers = keys.size(&key("block_count"))?
         - keys.optional(&key("nextn_predict_layers"))?.unwrap_or(0).min(keys.size(&key("block_count"))?);
     let context = keys.size(&key("context_length"))?;
-    let base = keys.float(&key("rope.freq_base"), 10_000.0)?;
     let eps = match style.norm {
         NormKind::Layer => "attention.layer_norm_epsilon",
         NormKind::Rms => "attention.layer_norm_rms_epsilon",
@@ -487,20 +553,20 @@ fn from_gguf(
         linear_bias: has("blk.0.ffn_down.bias"),
     };
     let layers = sizes.layers(keys, style)?;
-    let (decision, positions, rope, yarn) = if arch == GGUF_CHATGLM_6B {
+    let (decision, positions, rotary) = if arch == GGUF_CHATGLM_6B {
         let token = |name: &str| Ok::<u32, ModelError>(keys.size(&key(name))? as u32);
         let positions = Positions::ChatGlm6b {
             gmask: token("gmask_token_id")?,
             mask: token("mask_token_id")?,
             sop: token("sop_token_id")?,
         };
-        let decision = Decision { family: Family::ChatGlm6b, guessed: false };
-        (decision, positions, rope::chatglm_6b(head_dim), None)
+        let rope = rope::chatglm_6b(head_dim);
+        let rotary = rotary::Rotary { rope, base: 10_000.0, dims: head_dim, divisor: 1.0, yarn: None };
+        (Decision { family: Family::ChatGlm6b, guessed: false }, positions, rotary)
     } else {
         let decision = decide(keys, &Evidence { vocabulary: Some(vocab as u64), ..evidence.clone() })?;
-        let dims = keys.optional(&key("rope.dimension_count"))?.unwrap_or(head_dim);
-        let (rope, divisor, yarn) = gguf_rope(keys, metadata, &key, base, dims, context)?;
-        (decision, Positions::Sequential { divisor }, rope, yarn)
+        let rotary = rotary::of_gguf(keys, metadata, &key, head_dim, context)?;
+        (decision, Positions::Sequential { divisor: rotary.divisor }, rotary)
     };
     let spec = DecoderSpec {
         family: decision.family,
@@ -509,46 +575,12 @@ fn from_gguf(
         final_norm: layers[0].norm,
         layers,
         tied: true,
-        rope,
-        rope_base: base,
+        rope: rotary.rope,
+        rope_base: rotary.base,
         positions,
         context,
     };
+    let (rotary_dims, yarn) = (rotary.dims, rotary.yarn);
     let warnings = decision.warning().into_iter().collect();
-    Ok(Understood { spec, naming: TensorNaming::Gguf, yarn, warnings })
-}
-
-/// llama.cpp's rope scaling keys.
-fn gguf_rope(
-    keys: &Keys<'_>,
-    metadata: &gguf::Metadata,
-    key: &dyn Fn(&str) -> String,
-    base: f64,
-    dims: usize,
-    context: usize,
-) -> Result<(Rope, f32, Option<Yarn>), ModelError> {
-    let plain = || rope::interleaved(rope::inv_freq(base, dims), 1.0);
-    let factor = keys.float(&key("rope.scaling.factor"), 1.0)?;
-    match metadata.get::<&str>(&key("rope.scaling.type"))? {
-        None | Some("none") => Ok((plain(), 1.0, None)),
-        Some("linear") => Ok((plain(), factor as f32, None)),
-        Some("yarn") => {
-            let mut yarn = Yarn {
-                factor,
-                original_context: keys.float(&key("rope.scaling.original_context_length"), context as f64)?,
-                beta_fast: keys.float(&key("rope.scaling.yarn_beta_fast"), 32.0)?,
-                beta_slow: keys.float(&key("rope.scaling.yarn_beta_slow"), 1.0)?,
-                attention_factor: None,
-                truncate: true,
-            };
-            let (inv_freq, mut magnitude) = rope::yarn(base, dims, &yarn);
-            // llama.cpp multiplies its own factor by this one, where transformers' replaces it.
-            if let Some(extra) = keys.number(&key("rope.scaling.attn_factor"))? {
-                magnitude *= extra as f32;
-                yarn.attention_factor = Some(magnitude.into());
-            }
-            Ok((rope::interleaved(inv_freq, magnitude), 1.0, Some(yarn)))
-        }
-        Some(kind) => Err(keys.error(format!("rope scaling {kind:?} is not supported"))),
-    }
+    Ok(Understood { spec, naming: TensorNaming::Gguf, rotary_dims, yarn, warnings })
 }

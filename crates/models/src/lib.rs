@@ -15,6 +15,7 @@ pub mod names;
 mod parts;
 mod positions;
 pub mod rope;
+mod rotary;
 mod spec;
 
 pub use catalogue::{published_config, published_name, published_names};

@@ -61,7 +61,7 @@ impl<'a> Loader<'a, '_> {
     fn matrix(&mut self, part: &Part, matrix: &MatrixPart) -> Result<MatrixId, ModelError> {
         let naming = self.understood.naming;
         let tensors = naming.tensors(part, matrix, |name| self.has(name))?;
-        let biased = matrix.bias || tensors.iter().any(|tensor| self.has(&tensor.bias()));
+        let biased = naming.has_bias(matrix, &tensors, |name| self.has(name));
         let (mut views, mut bias) = (Vec::new(), Vec::new());
         for tensor in &tensors {
             views.push(self.checkpoint.matrix_of(&tensor.weight(), tensor.rows, matrix.cols)?);
@@ -118,7 +118,7 @@ impl<'a> Loader<'a, '_> {
     }
 
     fn has(&self, name: &str) -> bool {
-        self.checkpoint.info(name).is_some()
+        self.checkpoint.holds(name)
     }
 
     fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, ModelError> {

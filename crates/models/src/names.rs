@@ -94,6 +94,17 @@ impl TensorNaming {
         matrix.sections.iter().map(named).collect::<Option<Vec<_>>>().filter(|tensors| tensors.len() > 1)
     }
 
+    /// Whether a matrix in these tensors has a bias. A GGUF's configuration says nothing of it, so there one that is
+    /// stored counts; transformers' classes and the original repositories do not load what is not promised.
+    pub(crate) fn has_bias(
+        self,
+        matrix: &MatrixPart,
+        tensors: &[NamedRows],
+        has: impl Fn(&str) -> bool,
+    ) -> bool {
+        matrix.bias || self == TensorNaming::Gguf && tensors.iter().any(|tensor| has(&tensor.bias()))
+    }
+
     /// Whether the fused matrix of this role has its sections' rows head by head.
     pub(crate) fn interleaves(self, role: WeightRole) -> bool {
         self == TensorNaming::ChatGlm6b && role == WeightRole::Qkv

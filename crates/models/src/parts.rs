@@ -67,7 +67,7 @@ pub struct MatrixPart {
     pub sections: Vec<(WeightRole, usize)>,
     /// Inputs.
     pub cols: usize,
-    /// Whether the configuration promises a bias. One that is stored counts in any case.
+    /// Whether the configuration promises a bias.
     pub bias: bool,
     /// What the device is told.
     pub used_for: MatrixUse,

@@ -23,12 +23,12 @@ pub struct Yarn {
     pub truncate: bool,
 }
 
-/// `base^(2i / dims)` for `i < dims / 2`, each step rounded to f32.
+/// `base^(2i / dims)` for every even `2i < dims` (of which an odd `dims` has one more than half), each step rounded to f32.
 fn wavelengths(base: f64, dims: usize) -> impl Iterator<Item = f32> {
-    (0..dims / 2).map(move |i| base.powf(f64::from((2 * i) as f32 / dims as f32)) as f32)
+    (0..dims.div_ceil(2)).map(move |i| base.powf(f64::from((2 * i) as f32 / dims as f32)) as f32)
 }
 
-/// Plain frequencies `1 / base^(2i / dims)`, `[dims / 2]`.
+/// Plain frequencies `1 / base^(2i / dims)`, `[dims / 2]`, rounded up.
 pub fn inv_freq(base: f64, dims: usize) -> Vec<f32> {
     wavelengths(base, dims).map(|w| 1.0 / w).collect()
 }
@@ -54,13 +54,14 @@ pub fn yarn(base: f64, dims: usize, yarn: &Yarn) -> (Vec<f32>, f32) {
             1.0 / (yarn.factor as f32 * w) * (1.0 - extrapolated) + 1.0 / w * extrapolated
         })
         .collect();
-    let magnitude = yarn.attention_factor.unwrap_or(yarn_magnitude(yarn.factor));
+    let magnitude = yarn.attention_factor.unwrap_or(yarn_magnitude(yarn.factor, 1.0));
     (frequencies, magnitude as f32)
 }
 
 /// The factor on cosine and sine that YaRN's authors found for a context `factor` times as long.
-pub(crate) fn yarn_magnitude(factor: f64) -> f64 {
-    if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 }
+/// `mscale` strengthens it.
+pub(crate) fn yarn_magnitude(factor: f64, mscale: f64) -> f64 {
+    if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 }
 }
 
 /// One section of interleaved pairs over the first elements of each head: ChatGLM2/3, GLM-4, GLM-Edge.

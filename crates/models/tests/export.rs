@@ -136,6 +136,10 @@ fn rotary_settings_survive() {
         r#"{"rope_theta": 10000.0, "partial_rotary_factor": 0.5}"#,
         r#"{"rope_theta": 5000000.0, "partial_rotary_factor": 1.0}"#,
         r#"{"rope_scaling": {"rope_type": "linear", "factor": 3.0}}"#,
+        // Frequencies for thirteen elements, of which fourteen are rotated.
+        r#"{"partial_rotary_factor": 0.8125}"#,
+        r#"{"rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128, "mscale": 0.7,
+            "mscale_all_dim": 1.3}}"#,
         r#"{"rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}}"#,
         r#"{"rope_scaling": {"type": "yarn", "factor": 2.5, "original_max_position_embeddings": 256, "beta_fast": 16.0,
             "beta_slow": 2.0, "attention_factor": 1.25}}"#,

@@ -1,8 +1,9 @@
 //! safetensors: an 8-byte header length, a JSON header, then the tensors' bytes without gaps.
 //!
 //! Reading is as strict as the reference implementation: the header is bounded, every tensor's bytes follow from type
-//! and shape, and the tensors cover the data section exactly once. Element types that no GLM checkpoint needs are
-//! refused by name. Source: <https://huggingface.co/docs/safetensors> (format) and its README's format section.
+//! and shape, and the tensors cover the data section exactly once. Tensors of element types that no GLM checkpoint needs
+//! are passed over. Sources: <https://huggingface.co/docs/safetensors> (format), its README's format section, and the enum
+//! `Dtype` of `safetensors/src/tensor.rs`.
 
 mod read;
 mod write;
@@ -24,6 +25,22 @@ const TYPES: [(&str, DType); 10] = [
     ("I8", DType::I8),
     ("U8", DType::U8),
     ("BOOL", DType::Bool),
+];
+
+/// The format's other types, with the bits of an element.
+const FOREIGN: [(&str, u64); 12] = [
+    ("F4", 4),
+    ("F6_E2M3", 6),
+    ("F6_E3M2", 6),
+    ("F8_E4M3", 8),
+    ("F8_E4M3FNUZ", 8),
+    ("F8_E5M2", 8),
+    ("F8_E5M2FNUZ", 8),
+    ("F8_E8M0", 8),
+    ("U16", 16),
+    ("U32", 32),
+    ("U64", 64),
+    ("C64", 64),
 ];
 
 /// The longest header that is read, the reference implementation's own limit.

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use glimmer_config::Quoted;
+use glimmer_tensor::DType;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::{MAX_HEADER, TYPES};
+use super::{FOREIGN, MAX_HEADER, TYPES};
 use crate::cursor::Cursor;
-use crate::entry::{self, Entry, MAX_DIMS};
+use crate::entry::{self, Entry, Foreign, MAX_DIMS};
 use crate::error::{Damage, Fault};
 use crate::json::{self, UniqueMap};
 
@@ -15,6 +17,8 @@ use crate::json::{self, UniqueMap};
 pub struct Header {
     /// The tensors in the order in which they lie in the file.
     pub tensors: Vec<Entry>,
+    /// Those of types that are not read.
+    pub foreign: Vec<Foreign>,
     /// The pairs under `__metadata__`.
     pub metadata: Vec<(String, String)>,
 }
@@ -23,8 +27,8 @@ pub struct Header {
 ///
 /// # Errors
 /// [`Damage`] for anything that does not hold together: a header beyond the file or the limit, JSON that does not
-/// parse, a name that occurs twice, an unsupported type, bytes that do not follow from type and shape, tensors that
-/// overlap, leave gaps, or reach out of the file.
+/// parse, a name that occurs twice, bytes that do not follow from type and shape, tensors that overlap, leave gaps, or
+/// reach out of the file.
 pub fn parse(bytes: &[u8]) -> Result<Header, Damage> {
     let mut cursor = Cursor::new(bytes, 0);
     let header_len = cursor.u64("the header's length")?;
@@ -41,25 +45,27 @@ pub fn parse(bytes: &[u8]) -> Result<Header, Damage> {
     let data_len = cursor.left() as u64;
 
     let mut tensors = Vec::with_capacity(raw.tensors.len());
+    let mut foreign = Vec::new();
     for (name, tensor) in raw.tensors {
-        tensors.push(check(name, tensor, data_at, data_len)?);
+        match TYPES.iter().find(|(spelling, _)| *spelling == tensor.dtype) {
+            Some((_, dtype)) => tensors.push(check(name, *dtype, &tensor, data_at, data_len)?),
+            None => foreign.push(check_foreign(name, tensor, data_at, data_len)?),
+        }
     }
-    entry::check_disjoint(&tensors)?;
+    entry::check_disjoint(&tensors, &foreign)?;
     // In bounds and disjoint, so that equal sums mean that no byte is left out.
-    let claimed: u64 = tensors.iter().map(|t| t.bytes as u64).sum();
+    let claimed: u64 = tensors.iter().map(|t| t.bytes as u64).chain(foreign.iter().map(|f| f.bytes)).sum();
     if claimed != data_len {
         return Err(Fault::Unclaimed { expected: claimed, found: data_len }.at(data_at));
     }
     tensors.sort_by_key(|t| t.offset);
-    Ok(Header { tensors, metadata: raw.metadata })
+    Ok(Header { tensors, foreign, metadata: raw.metadata })
 }
 
-fn check(name: String, raw: RawTensor, data_at: u64, data_len: u64) -> Result<Entry, Damage> {
+fn check(name: String, dtype: DType, raw: &RawTensor, data_at: u64, data_len: u64) -> Result<Entry, Damage> {
     let [begin, end] = raw.data_offsets;
     let offset = data_at.saturating_add(begin);
     let damage = |fault: Fault| fault.tensor(&name, offset);
-    let known = TYPES.iter().find(|(spelling, _)| *spelling == raw.dtype);
-    let dtype = known.ok_or_else(|| damage(Fault::UnsupportedType(raw.dtype.clone())))?.1;
     let shape: Result<Vec<_>, _> = raw.shape.iter().map(|&dim| usize::try_from(dim)).collect();
     let shape = shape.map_err(|_| damage(Fault::Overflow(raw.shape.clone())))?;
     let bytes = entry::size_of(dtype, &shape).map_err(damage)?;
@@ -75,12 +81,34 @@ fn check(name: String, raw: RawTensor, data_at: u64, data_len: u64) -> Result<En
     Ok(Entry { name, dtype, shape, bytes, offset, strides: None })
 }
 
+/// The same of a tensor that is passed over: only that its bytes lie in the file, and are as many as its type takes where
+/// that is known.
+fn check_foreign(name: String, raw: RawTensor, data_at: u64, data_len: u64) -> Result<Foreign, Damage> {
+    let [begin, end] = raw.data_offsets;
+    let offset = data_at.saturating_add(begin);
+    let fault = match end.checked_sub(begin) {
+        None => Some(Fault::Broken("its bytes end before they begin")),
+        Some(bytes) if end > data_len => Some(Fault::OutsideFile { bytes, end: data_at + data_len }),
+        Some(bytes) => match FOREIGN.iter().find(|(spelling, _)| *spelling == raw.dtype) {
+            Some((_, bits)) => match raw.shape.iter().try_fold(*bits, |n, &dim| n.checked_mul(dim)) {
+                Some(bits) if bits.div_ceil(8) == bytes && bits % 8 == 0 => None,
+                _ => Some(Fault::Broken("its bytes do not follow from its type and shape")),
+            },
+            None => None,
+        },
+    };
+    match fault {
+        Some(fault) => Err(fault.tensor(&name, offset)),
+        None => Ok(Foreign { name, type_name: raw.dtype, bytes: end - begin, offset }),
+    }
+}
+
 /// The parser's line and column as a byte offset.
 fn json_damage(error: &serde_json::Error, text: &str, header_at: u64) -> Damage {
     let lines: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
     let offset = header_at + (lines + error.column().saturating_sub(1)) as u64;
-    let message = json::one_line(&error.to_string());
-    Fault::Json(format!("the header does not parse: {message}")).at(offset)
+    let message = error.to_string();
+    Fault::Json(format!("the header does not parse: {}", Quoted(&message))).at(offset)
 }
 
 struct RawHeader {
@@ -114,11 +142,12 @@ impl<'de> Deserialize<'de> for RawHeader {
                     if name != "__metadata__" {
                         let tensor = map.next_value::<RawTensor>()?;
                         json::push_bounded(&mut tensors, (name, tensor))?;
-                    } else if metadata.replace(map.next_value::<UniqueMap<String>>()?.0).is_some() {
+                    } else if metadata.replace(map.next_value::<Option<UniqueMap<String>>>()?).is_some() {
                         return Err(A::Error::duplicate_field("__metadata__"));
                     }
                 }
-                Ok(RawHeader { tensors, metadata: metadata.unwrap_or_default() })
+                let metadata = metadata.flatten().map_or(Vec::new(), |pairs| pairs.0);
+                Ok(RawHeader { tensors, metadata })
             }
         }
 

@@ -99,6 +99,27 @@ impl SafetensorsWriter {
     /// # Errors
     /// When the directory is there and not empty; else as for [`SafetensorsFile::create`].
     pub fn create(path: &Path, tensors: &[NewTensor], max_shard_bytes: u64) -> Result<Self, CheckpointError> {
+        Self::begin(path, tensors, max_shard_bytes, false)
+    }
+
+    /// As [`SafetensorsWriter::create`], but takes the place of a directory that is there once it is complete.
+    ///
+    /// # Errors
+    /// As for [`SafetensorsFile::create`].
+    pub fn replace(
+        path: &Path,
+        tensors: &[NewTensor],
+        max_shard_bytes: u64,
+    ) -> Result<Self, CheckpointError> {
+        Self::begin(path, tensors, max_shard_bytes, true)
+    }
+
+    fn begin(
+        path: &Path,
+        tensors: &[NewTensor],
+        max_shard_bytes: u64,
+        replaces: bool,
+    ) -> Result<Self, CheckpointError> {
         let mut shards = vec![Vec::new()];
         let mut part_of = HashMap::with_capacity(tensors.len());
         let (mut shard_bytes, mut total_size) = (0u64, 0u64);
@@ -116,7 +137,7 @@ impl SafetensorsWriter {
             }
             shards[shard].push(tensor.clone());
         }
-        let directory = NewDirectory::create(path)?;
+        let directory = NewDirectory::create(path, replaces)?;
         let mut parts = Vec::with_capacity(shards.len());
         for (at, shard) in shards.iter().enumerate() {
             let name = match shards.len() {

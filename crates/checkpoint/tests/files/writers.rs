@@ -4,7 +4,7 @@ use std::path::Path;
 
 use glimmer_checkpoint::gguf::{Array, GgufWriter, Metadata, Strings, Value};
 use glimmer_checkpoint::safetensors::{SafetensorsFile, SafetensorsWriter};
-use glimmer_checkpoint::{Checkpoint, NewTensor};
+use glimmer_checkpoint::{Checkpoint, NewTensor, remove_leftovers};
 use glimmer_tensor::DType;
 
 use crate::support::{data, fixture, one_line, open, says};
@@ -172,6 +172,63 @@ fn nothing_is_left_of_what_was_not_finished() {
     writer.write("a", &[0; 8]).unwrap();
     writer.finish().unwrap();
     assert_eq!(open(&gguf).tensors().len(), 1);
+}
+
+/// A killed process removes nothing itself. What it left is told by a lock from what somebody writes.
+#[test]
+fn what_a_killed_process_left_is_removed_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let (gguf, out) = (path("m.gguf"), path("out"));
+    let tensors = [new("a", DType::F32, &[2])];
+    let writing = GgufWriter::create(&gguf, &Metadata::new(&gguf), &tensors).unwrap();
+    let filling = SafetensorsWriter::create(&out, &tensors, 1).unwrap();
+    let in_use = files(directory.path());
+    assert_eq!(in_use.len(), 2);
+    for name in [".m.gguf.tmp-1-0", ".m.gguf.tmp-1", ".m.gguf.tmp-1-x", ".n.gguf.tmp-1-0", ".m.gguf.bak-1-0"]
+    {
+        std::fs::write(path(name), b"half").unwrap();
+    }
+    std::fs::create_dir(path(".out.tmp-7-3")).unwrap();
+    std::fs::write(path(".out.tmp-7-3").join("model.safetensors"), b"half").unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(path(".m.gguf.tmp-2-0")).status().unwrap().success());
+
+    assert_eq!(remove_leftovers(&gguf), [path(".m.gguf.tmp-1-0")]);
+    assert_eq!(remove_leftovers(&out), [path(".out.tmp-7-3")]);
+    assert_eq!(remove_leftovers(&gguf), [path(""); 0]);
+    for name in &in_use {
+        assert!(path(name).exists(), "{name}");
+    }
+    drop((writing, filling));
+    let strangers =
+        [".m.gguf.bak-1-0", ".m.gguf.tmp-1", ".m.gguf.tmp-1-x", ".m.gguf.tmp-2-0", ".n.gguf.tmp-1-0"];
+    assert_eq!(files(directory.path()), strangers);
+    assert_eq!(remove_leftovers(Path::new("/")), [path(""); 0]);
+}
+
+/// The moment between the two names of a replaced directory is survived, too.
+#[test]
+fn a_directory_that_is_replaced_is_never_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let tensors = [new("a", DType::F32, &[2])];
+    let replace = || SafetensorsWriter::replace(&path("out"), &tensors, u64::MAX).unwrap();
+    std::fs::create_dir(path("out")).unwrap();
+    std::fs::write(path("out").join("old"), b"").unwrap();
+    drop(replace());
+    assert_eq!((files(directory.path()), files(&path("out"))), (vec!["out".into()], vec!["old".into()]));
+
+    std::fs::rename(path("out"), path(".out.old-5-1")).unwrap();
+    assert_eq!(remove_leftovers(&path("out")), [path(""); 0]);
+    assert_eq!((files(directory.path()), files(&path("out"))), (vec!["out".into()], vec!["old".into()]));
+
+    std::fs::create_dir(path(".out.old-5-1")).unwrap();
+    assert_eq!(remove_leftovers(&path("out")), [path(".out.old-5-1")]);
+    let mut writer = replace();
+    writer.write("a", &[0; 8]).unwrap();
+    writer.finish().unwrap();
+    let new = vec!["model.safetensors".to_owned()];
+    assert_eq!((files(directory.path()), files(&path("out"))), (vec!["out".into()], new));
 }
 
 #[test]

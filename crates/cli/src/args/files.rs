@@ -65,6 +65,10 @@ pub(crate) struct ConvertArgs {
     #[arg(long)]
     pub(crate) force: bool,
 
+    /// Leave the tokenizer out: the new model takes token ids, but no text
+    #[arg(long)]
+    pub(crate) no_tokenizer: bool,
+
     /// Threads to encode with [default: all]
     #[arg(long, short = 't', value_name = "N", value_parser = positive())]
     pub(crate) threads: Option<usize>,

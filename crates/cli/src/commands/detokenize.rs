@@ -36,7 +36,11 @@ pub(crate) fn run(args: &DetokenizeArgs) -> anyhow::Result<()> {
     }
     let ids = parse_ids(&input::text(args.ids.as_deref(), "the list of ids")?).map_err(anyhow::Error::msg)?;
     let text = decode(&ids)?;
-    if args.format.json { output::json_line(&Answer { text }) } else { output::print(&format!("{text}\n")) }
+    if args.format.json {
+        output::json_line(&Answer { text })
+    } else {
+        output::model_text(&format!("{text}\n"))
+    }
 }
 
 /// The text of ids below `end`.

@@ -1,10 +1,9 @@
 //! `glimmer inspect`: what a model is, as this program understands it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use glimmer::{Family, ModelFiles, step_tokens};
-use glimmer_checkpoint::{Checkpoint, Kind, TensorInfo};
+use glimmer::{Error, Family, ModelFiles, step_tokens};
+use glimmer_checkpoint::{Checkpoint, Foreign, Kind, TensorInfo};
 use glimmer_models::{
     Activation, Attention, DecoderSpec, FeedForward, Positions, Residual, Understood, WeightRole, memory,
     published_name,
@@ -14,14 +13,23 @@ use glimmer_tokenizer::{self as tokenizer, Tokenizer};
 use serde::Serialize;
 
 use crate::args::{InspectArgs, KV_TYPES};
-use crate::model::{context, files, spec};
-use crate::output;
+use crate::model::{context, files};
+use crate::output::{self, Lines};
 use crate::terminal::Terminal;
 
-/// Prints the report.
+/// Prints the report, whole or of what can be read; then the run fails by the first part that cannot.
 pub(crate) fn run(args: &InspectArgs, terminal: &Terminal) -> anyhow::Result<()> {
-    let report = Report::of(&files(&args.model, None)?, args, terminal)?;
-    if args.json { output::json(&report) } else { output::print(&report.to_string()) }
+    let mut faults = Vec::new();
+    let report = Report::of(&files(&args.model, None)?, args, terminal, &mut faults)?;
+    if args.json {
+        output::json(&report)?
+    } else {
+        report.lines().print()?
+    }
+    let mut faults = faults.into_iter();
+    let first = faults.next();
+    faults.for_each(|fault| terminal.warn(&fault.to_string()));
+    first.map_or(Ok(()), |fault| Err(fault.into()))
 }
 
 /// Everything that is shown.
@@ -41,6 +49,8 @@ struct Report {
     stop_ids: Vec<StopId>,
     types: Vec<TypeTotal>,
     tensors: Vec<Tensor>,
+    /// Those of types that nothing here computes with.
+    unread: Vec<Unread>,
     warnings: Vec<String>,
 }
 
@@ -119,21 +129,43 @@ struct Tensor {
     offset: u64,
 }
 
+/// A tensor of another type.
+#[derive(Serialize)]
+struct Unread {
+    name: String,
+    #[serde(rename = "type")]
+    type_name: String,
+    bytes: u64,
+}
+
 impl Report {
-    fn of(files: &ModelFiles, args: &InspectArgs, terminal: &Terminal) -> anyhow::Result<Self> {
+    /// What can be told. What is wrong with tokenizer, template or configuration goes to `faults`.
+    fn of(
+        files: &ModelFiles,
+        args: &InspectArgs,
+        terminal: &Terminal,
+        faults: &mut Vec<Error>,
+    ) -> anyhow::Result<Self> {
         let checkpoint = files.checkpoint()?;
-        let tokenizer = files.tokenizer_if_any()?;
+        let tokenizer = files.tokenizer_if_any().unwrap_or_else(|error| {
+            faults.push(error);
+            None
+        });
+        let sound = faults.is_empty();
         let only_tokenizer =
             checkpoint.kind() == Kind::None && checkpoint.config().is_none() && tokenizer.is_some();
         let template = match files.chat_template() {
             Ok(template) => Some(template),
+            // It cannot be told without the tokenizer, and that was said.
+            Err(_) if !sound => None,
             Err(error) if error.is_unknown_format() => None,
             Err(error) => {
                 terminal.warn(&error.to_string());
                 None
             }
         };
-        let stop_ids = files.stop_ids(template.as_ref())?;
+        let stop_ids =
+            if sound { files.stop_ids(template.as_ref())? } else { files.configuration()?.stop_ids() };
         let spelling = |id| tokenizer.map(|t| t.token_text(id)).filter(|text| !text.is_empty());
         let mut report = Report {
             path: files.path().display().to_string(),
@@ -147,40 +179,55 @@ impl Report {
             stop_ids: stop_ids.into_iter().map(|id| StopId { id, token: spelling(id) }).collect(),
             types: by_type(checkpoint.tensors()),
             tensors: checkpoint.tensors().iter().map(Tensor::of).collect(),
+            unread: checkpoint.foreign().map(Unread::of).collect(),
             warnings: Vec::new(),
         };
-        if !only_tokenizer {
-            let spec = spec(files, terminal)?;
-            let understood = files.understood()?;
-            report.family = Some(spec.family.name());
-            report.published = published_name(spec);
-            report.config = Some(Config::of(understood, checkpoint));
-            let context = context(args.ctx, spec, terminal);
-            report.memory = Some(Memory::of(checkpoint, spec, context, args.kv_type));
-            report.warnings.clone_from(&understood.warnings);
+        match files.understood() {
+            _ if only_tokenizer => {}
+            Err(error) => faults.push(error),
+            Ok(understood) => report.understand(understood, checkpoint, args, terminal),
         }
+        report.warnings.extend(faults.iter().map(Error::to_string));
         Ok(report)
+    }
+
+    fn understand(
+        &mut self,
+        understood: &Understood,
+        checkpoint: &Checkpoint,
+        args: &InspectArgs,
+        terminal: &Terminal,
+    ) {
+        let spec = &understood.spec;
+        understood.warnings.iter().for_each(|warning| terminal.warn(warning));
+        self.family = Some(spec.family.name());
+        self.published = published_name(spec);
+        self.config = Some(Config::of(understood, checkpoint));
+        let context = context(args.ctx, spec, terminal);
+        self.memory = Some(Memory::of(checkpoint, spec, context, args.kv_type));
+        self.warnings.clone_from(&understood.warnings);
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "model      {} ({})", self.path, self.format)?;
+impl Report {
+    fn lines(&self) -> Lines {
+        let mut lines = Lines::default();
+        let out = &mut lines;
+        out.add(format_args!("model      {} ({})", self.path, self.format));
         if let Some(family) = self.family {
             let published = self.published.map_or(String::new(), |name| format!(", shaped as {name}"));
-            writeln!(out, "family     {family}{published}")?;
+            out.add(format_args!("family     {family}{published}"));
         }
         if let Some(config) = &self.config {
-            write!(out, "{config}")?;
+            config.lines(out);
         }
         if let Some(Vocabulary { kind, tokens, special_tokens }) = &self.tokenizer {
-            writeln!(out, "tokenizer  {tokens} tokens, {special_tokens} of them special, {kind}")?;
+            out.add(format_args!("tokenizer  {tokens} tokens, {special_tokens} of them special, {kind}"));
         }
-        writeln!(out, "chat       {}", self.chat_format.unwrap_or("unknown format"))?;
-        writeln!(out, "stop ids   {}", list(&self.stop_ids))?;
+        out.add(format_args!("chat       {}", self.chat_format.unwrap_or("unknown format")));
+        out.add(format_args!("stop ids   {}", list(&self.stop_ids)));
         if let Some(m) = &self.memory {
-            writeln!(
-                out,
+            out.add(format_args!(
                 "memory     {} = weights {} + {} of cache for {} tokens in {} + activations {}",
                 size(m.total),
                 size(m.weights),
@@ -188,21 +235,23 @@ impl fmt::Display for Report {
                 m.context,
                 m.kv_type,
                 size(m.activations)
-            )?;
+            ));
         }
         for t in &self.types {
-            writeln!(out, "type       {:5} {:>5} tensors, {}", t.name, t.tensors, size(t.bytes))?;
+            out.add(format_args!("type       {:5} {:>5} tensors, {}", t.name, t.tensors, size(t.bytes)));
         }
         for folded in fold(&self.tensors) {
-            writeln!(
-                out,
+            out.add(format_args!(
                 "tensor     {:5} {:16} {}",
                 folded.dtype,
                 format!("{:?}", folded.shape),
                 folded.name
-            )?;
+            ));
         }
-        Ok(())
+        for Unread { name, type_name, bytes } in &self.unread {
+            out.add(format_args!("not read   {type_name:5} {bytes:>11} bytes {name}"));
+        }
+        lines
     }
 }
 
@@ -256,32 +305,33 @@ impl Config {
     }
 }
 
-impl fmt::Display for Config {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Config {
+    fn lines(&self, out: &mut Lines) {
         let c = self;
-        writeln!(
-            out,
+        out.add(format_args!(
             "decoder    {} layers, hidden {}, feed-forward {} ({}), vocabulary {}",
             c.layers, c.hidden, c.ffn, c.mlp, c.vocab
-        )?;
-        writeln!(out, "attention  {} heads of {}, {} of keys and values", c.heads, c.head_dim, c.kv_heads)?;
-        writeln!(out, "block      {}, {} (eps {:e})", c.block, c.norm, c.eps)?;
+        ));
+        out.add(format_args!(
+            "attention  {} heads of {}, {} of keys and values",
+            c.heads, c.head_dim, c.kv_heads
+        ));
+        out.add(format_args!("block      {}, {} (eps {:e})", c.block, c.norm, c.eps));
         let divisor = if c.rope_divisor == 1.0 { String::new() } else { format!(" / {}", c.rope_divisor) };
         let scale =
             if c.rope_magnitude == 1.0 { String::new() } else { format!(", scaled by {}", c.rope_magnitude) };
-        writeln!(
-            out,
+        out.add(format_args!(
             "positions  {}{divisor}; rotary base {}, {} of {} elements{scale}",
             c.positions, c.rope_base, c.rope_dims, c.head_dim
-        )?;
+        ));
         let bias = match (c.qkv_bias, c.linear_bias) {
             (_, true) => "on all linears",
             (true, false) => "on queries, keys and values",
             (false, false) => "none",
         };
-        writeln!(out, "biases     {bias}")?;
-        writeln!(out, "head       {}", c.head)?;
-        writeln!(out, "trained    {} tokens of context", c.context)
+        out.add(format_args!("biases     {bias}"));
+        out.add(format_args!("head       {}", c.head));
+        out.add(format_args!("trained    {} tokens of context", c.context));
     }
 }
 
@@ -310,6 +360,13 @@ impl Vocabulary {
             tokenizer::Kind::WordPiece => "WordPiece",
         };
         Vocabulary { kind, tokens: tokenizer.len(), special_tokens: tokenizer.special_tokens().count() }
+    }
+}
+
+impl Unread {
+    fn of(foreign: &Foreign) -> Self {
+        let Foreign { name, type_name, bytes, .. } = foreign.clone();
+        Unread { name, type_name, bytes }
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<()> {
     let template = with_advice(files.chat_template())?;
     if !args.format.json && !args.format.jsonl {
         let rendered = template.render(&with_tools(read_conversation(file)?, &tools))?.complete()?;
-        return output::print(&format!("{}\n", rendered.prompt()));
+        return output::model_text(&format!("{}\n", rendered.prompt()));
     }
     let tokenizer = files.tokenizer()?;
     if args.format.jsonl {

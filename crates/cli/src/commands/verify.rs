@@ -1,7 +1,6 @@
 //! `glimmer verify`: this program's answers on one prompt beside a trusted implementation's, state by state.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
@@ -11,9 +10,10 @@ use serde::Serialize;
 
 use crate::args::VerifyArgs;
 use crate::golden::{self, Golden};
+use crate::input;
 use crate::model::{device, files, load, spec};
+use crate::output::{self, Lines};
 use crate::terminal::Terminal;
-use crate::{input, output};
 
 /// The longest prompt and continuation that are computed.
 const MAX_TOKENS: usize = 1 << 17;
@@ -95,7 +95,7 @@ fn compare(args: &VerifyArgs, files: &ModelFiles, path: &Path, terminal: &Termin
     if args.json {
         output::json(&report)?
     } else {
-        output::print(&report.to_string())?
+        report.lines().print()?
     }
     match report.first_difference {
         Some(first) => bail!("{}: differs from the stored answers, first at {first}", files.path().display()),
@@ -280,28 +280,28 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "golden    {}", self.golden.display())?;
-        writeln!(out, "source    {}", self.source)?;
-        writeln!(out, "device    {}", self.device)?;
+impl Report {
+    fn lines(&self) -> Lines {
+        let mut out = Lines::default();
+        out.add(format_args!("golden    {}", self.golden.display()));
+        out.add(format_args!("source    {}", self.source));
+        out.add(format_args!("device    {}", self.device));
         for Compared { name, difference, tolerance, agrees } in &self.states {
             let verdict = if *agrees { "agrees" } else { "DIFFERS" };
-            writeln!(out, "{verdict:8}  {name}: off by {difference:.1e}, {tolerance:.1e} is allowed")?;
+            out.add(format_args!("{verdict:8}  {name}: off by {difference:.1e}, {tolerance:.1e} is allowed"));
         }
         if let Some(ids) = &self.new_ids {
             let all = ids.expected.len();
             match ids.expected.get(ids.equal).zip(ids.found.get(ids.equal)) {
-                None => writeln!(out, "agrees    new tokens: all {all}")?,
+                None => out.add(format_args!("agrees    new tokens: all {all}")),
                 Some((expected, found)) => {
                     let at = ids.equal + 1;
-                    writeln!(
-                        out,
+                    out.add(format_args!(
                         "DIFFERS   new tokens: number {at} of {all} is {found}, {expected} is stored"
-                    )?;
+                    ));
                 }
             }
         }
-        Ok(())
+        out
     }
 }

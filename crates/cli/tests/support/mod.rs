@@ -260,6 +260,20 @@ pub fn copy_of(name: &str) -> tempfile::TempDir {
     copy
 }
 
+/// Adds tensors without elements to a safetensors file: names and types.
+pub fn add_tensors(path: &Path, tensors: &[(&str, &str)]) {
+    let bytes = std::fs::read(path).unwrap();
+    let len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + len]).unwrap();
+    let data = &bytes[8 + len..];
+    for (name, dtype) in tensors {
+        header[*name] =
+            serde_json::json!({"dtype": dtype, "shape": [0], "data_offsets": [data.len(), data.len()]});
+    }
+    let header = header.to_string().into_bytes();
+    std::fs::write(path, [&(header.len() as u64).to_le_bytes(), &header, data].concat()).unwrap();
+}
+
 /// `max(1e-4, 10 x the reference's own float32-to-float64 distance)`, the figure of the fixture's worst tensor.
 pub fn tolerance(name: &str) -> f32 {
     let text = std::fs::read(fixture(name).join("manifest.json")).unwrap();

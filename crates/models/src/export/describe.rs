@@ -12,8 +12,9 @@ use glimmer_tensor::{DType, Heads};
 use serde_json::{Value, json};
 
 use super::{Outgoing, has_head};
-use crate::config::{GGUF_CHATGLM_6B, Understood, rotary_dims};
+use crate::config::{GGUF_CHATGLM_6B, Understood};
 use crate::rope::{Yarn, yarn_magnitude};
+use crate::rotary::rotary_dims;
 use crate::{Attention, DecoderSpec, Family, FeedForward, ModelError, Positions, Residual};
 
 /// ggml's version of its block formats.
@@ -109,7 +110,7 @@ pub fn gguf_metadata(
         }
         Positions::Sequential { divisor } => {
             set("attention.layer_norm_rms_epsilon", eps.into());
-            set("rope.dimension_count", size(rotated(spec)));
+            set("rope.dimension_count", size(understood.rotary_dims));
             set("rope.freq_base", (spec.rope_base as f32).into());
             if divisor != 1.0 {
                 set("rope.scaling.type", "linear".into());
@@ -128,7 +129,7 @@ pub fn gguf_metadata(
         set("rope.scaling.yarn_beta_fast", (yarn.beta_fast as f32).into());
         set("rope.scaling.yarn_beta_slow", (yarn.beta_slow as f32).into());
         if let Some(whole) = yarn.attention_factor {
-            set("rope.scaling.attn_factor", ((whole / yarn_magnitude(yarn.factor)) as f32).into());
+            set("rope.scaling.attn_factor", ((whole / yarn_magnitude(yarn.factor, 1.0)) as f32).into());
         }
     }
     Ok(metadata)
@@ -174,7 +175,7 @@ pub fn config_json(
                 "rms_norm_eps": eps,
                 "max_position_embeddings": spec.context,
                 "rope_theta": spec.rope_base,
-                "partial_rotary_factor": rotary_factor(rotated(spec), head_dim),
+                "partial_rotary_factor": rotary_factor(understood.rotary_dims, head_dim),
                 "rope_scaling": scaling(divisor, understood.yarn.as_ref()),
                 "tie_word_embeddings": !has_head(tensors),
             })
@@ -204,11 +205,6 @@ pub fn config_json(
         map.insert(key.to_owned(), ids.and_then(|ids| ids.get(key)).cloned().unwrap_or_default());
     }
     config
-}
-
-/// Elements of a head that the rotary embedding turns.
-fn rotated(spec: &DecoderSpec) -> usize {
-    spec.rope.sections.iter().map(|section| 2 * section.inv_freq.len()).sum()
 }
 
 /// A factor from which `rotary_dims` (and Python's `int`) makes `dims` again.

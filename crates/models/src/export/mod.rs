@@ -76,8 +76,9 @@ pub fn outgoing<'a>(
     let Walk { tensors, used, .. } = Walk::over(Some(checkpoint), understood, to)?;
     // Frequencies are computed, never read; the row scales of a packed weight go with it.
     let counts = |name: &str| !name.ends_with("inv_freq") && !name.ends_with("weight_scale");
+    let foreign = checkpoint.foreign().map(|tensor| tensor.name.as_str());
     let names = checkpoint.tensors().iter().map(|t| t.name.as_str());
-    let unused = names.filter(|name| counts(name) && !used.contains(*name)).collect();
+    let unused = names.chain(foreign).filter(|name| counts(name) && !used.contains(*name)).collect();
     Ok((tensors, unused))
 }
 
@@ -177,7 +178,7 @@ impl<'a> Walk<'a> {
         let weights = from.iter().map(|t| self.read_matrix(&t.weight(), t.rows, matrix.cols));
         let weights = weights.collect::<Result<_, _>>()?;
         self.push_sections(part, matrix, weights, &to, TensorKind::Matrix);
-        if matrix.bias || from.iter().any(|tensor| self.has(&tensor.bias())) {
+        if self.understood.naming.has_bias(matrix, &from, |name| self.has(name)) {
             self.refuse_bias(part, &from[0])?;
             let biases =
                 from.iter().map(|t| self.read_vector(&t.bias(), t.rows)).collect::<Result<_, _>>()?;
@@ -266,7 +267,7 @@ impl<'a> Walk<'a> {
 
     /// A model without weights has what its configuration promises, and that is not asked for here.
     fn has(&self, name: &str) -> bool {
-        self.checkpoint.is_some_and(|checkpoint| checkpoint.info(name).is_some())
+        self.checkpoint.is_some_and(|checkpoint| checkpoint.holds(name))
     }
 }
 

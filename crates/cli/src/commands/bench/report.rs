@@ -1,5 +1,6 @@
 //! The figures and how they are shown: a table in Markdown, JSON, or lines of values separated by commas.
 
+use glimmer::Escaped;
 use serde::Serialize;
 
 use crate::args::Figures;
@@ -126,7 +127,7 @@ impl Report {
     fn markdown(&self) -> String {
         let compared = self.results.iter().any(|row| row.peer.is_some());
         let mut out = String::new();
-        let mut line = |cells: &[String]| out.push_str(&format!("| {} |\n", cells.join(" | ")));
+        let mut line = |cells: &[String]| out.push_str(&format!("| {} |\n", Escaped(&cells.join(" | "))));
         let names =
             ["model", "size", "params", "threads", "test", "t/s", "best", "floor", "of floor", "bound by"];
         let mut heads: Vec<String> = names.map(str::to_owned).into();
@@ -232,7 +233,7 @@ fn is_number(name: &str) -> bool {
 
 /// As RFC 4180 has it.
 fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('"', "\"\""))
+    format!("\"{}\"", Escaped(&text.replace('"', "\"\"")))
 }
 
 #[cfg(test)]

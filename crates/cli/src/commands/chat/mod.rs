@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use glimmer::{
-    Compute, ContextLength, Delta, Engine, Finish, Generation, GenerationParams, Limits, ModelText,
+    Compute, ContextLength, Delta, Engine, Escaped, Finish, Generation, GenerationParams, Limits, ModelText,
     OutputFile, Prompt, Reply, Role, STEP_TOKENS, Timings, Usage, room_for_answer,
 };
 use signal_hook::consts::SIGINT;
@@ -37,7 +37,11 @@ pub(crate) fn run(args: &ChatArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let mut chat = Chat::open(args, lines.are_typed(), terminal)?;
     let mut interrupted = false;
     loop {
-        let prompt = chat.dialogue.awaited().first().map_or(String::new(), |tool| format!("{tool} returns "));
+        let prompt = chat
+            .dialogue
+            .awaited()
+            .first()
+            .map_or(String::new(), |tool| format!("{} returns ", Escaped(tool)));
         match lines.next(&prompt)? {
             Line::Text(line) => {
                 if chat.hear(&line)?.is_break() {
@@ -121,7 +125,7 @@ impl<'t> Chat<'t> {
         let (context, device) = (self.engine.context(), self.engine.device());
         self.remark(&format!(
             "{} ({family}), {context} tokens of context; {device}",
-            self.engine.text().name()
+            Escaped(self.engine.text().name())
         ));
         if self.is_demo {
             self.terminal.note(DEMO_LABEL);
@@ -177,7 +181,7 @@ impl<'t> Chat<'t> {
             Command::Help => output::print(HELP)?,
             Command::System(None) => {
                 let text = self.dialogue.system.as_deref().unwrap_or("there is no standing instruction");
-                output::print(&format!("{text}\n"))?;
+                output::model_text(&format!("{text}\n"))?;
             }
             Command::System(Some(text)) => {
                 self.dialogue.system = Some(text).filter(|text| !text.is_empty());

@@ -2,26 +2,27 @@
 //! tokenizer as it was.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use glimmer_checkpoint::safetensors::SafetensorsWriter;
+use glimmer_checkpoint::{CheckpointError, NewTensor};
 use glimmer_config::file::read_bytes;
 use glimmer_models::export::{Outgoing, WeightTypes, config_json, directory_naming, outgoing};
 use glimmer_models::names::TensorNaming;
 use glimmer_tensor::DType;
 use serde_json::Value;
 
+use super::Job;
 use super::tokenizer_json::{tokenizer_config, tokenizer_json};
-use super::{Job, beside};
 use crate::WrongUsage;
 use crate::args::ConvertArgs;
 
 /// Parts are no larger, as huggingface_hub makes them.
-pub(in crate::commands) const SHARD_BYTES: u64 = 5_000_000_000;
+const SHARD_BYTES: u64 = 5_000_000_000;
 
-/// Small files that go along unchanged: tokenizers of every generation with their code, and licences.
-const SMALL_FILES: [&str; 12] = [
+/// The tokenizers of every generation with their code; they go along unchanged.
+const TOKENIZER: [&str; 9] = [
     "tokenizer.json",
     "tokenizer.model",
     "ice_text.model",
@@ -31,10 +32,9 @@ const SMALL_FILES: [&str; 12] = [
     "added_tokens.json",
     "chat_template.jinja",
     "tokenization_chatglm.py",
-    "LICENSE",
-    "MODEL_LICENSE",
-    "NOTICE",
 ];
+
+const LICENCES: [&str; 3] = ["LICENSE", "MODEL_LICENSE", "NOTICE"];
 
 /// The code of ChatGLM-6B's repository, which its layout is loaded with elsewhere.
 const CODE: [&str; 3] = ["configuration_chatglm.py", "modeling_chatglm.py", "quantization.py"];
@@ -51,7 +51,7 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
             "a directory holds weights as F32, F16 or BF16; for other types let OUT end in .gguf".to_owned()
         )),
     };
-    let place = Place::choose(&args.output, args.force)?;
+    let replaces = refuse_precious(&args.output, args.force)?;
     let naming = directory_naming(&job.understood.spec);
     let (tensors, unused) = outgoing(job.checkpoint, job.understood, naming)?;
     job.warn_of_unused(&unused);
@@ -59,51 +59,26 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
     let announced: Vec<_> =
         tensors.iter().zip(&types).map(|(tensor, &dtype)| tensor.announce(dtype)).collect();
 
-    let mut directory = SafetensorsWriter::create(place.path(), &announced, SHARD_BYTES)?;
+    let mut directory = begin(&args.output, &announced, replaces)?;
     let matrices = types.first().copied().unwrap_or(DType::F32);
     let config = config_json(job.checkpoint, job.understood, &tensors, matrices);
     directory.add_file("config.json", &pretty(&config))?;
     if let Some(config) = job.checkpoint.configuration().generation_config() {
         directory.add_file("generation_config.json", &pretty(config))?;
     }
-    add_small_files(job, naming, &mut directory)?;
+    add_small_files(job, naming, args.no_tokenizer, &mut directory)?;
     job.write_tensors(&tensors, &types, |name, bytes| directory.write(name, bytes))?;
-    directory.finish()?;
-    place.take()
+    Ok(directory.finish()?)
 }
 
-/// Where a directory is written so that it can take the place of an older one.
-pub(in crate::commands) struct Place {
-    out: PathBuf,
-    /// The name beside `out` under which it is written while an older one is there.
-    beside: Option<PathBuf>,
-}
-
-impl Place {
-    /// # Errors
-    /// When something is at `out` that is not to be replaced.
-    pub(in crate::commands) fn choose(out: &Path, force: bool) -> anyhow::Result<Self> {
-        let replaces = refuse_precious(out, force)?;
-        // A link stays; what it leads to is replaced.
-        let out = out.canonicalize().unwrap_or_else(|_| out.to_owned());
-        let beside = if replaces { Some(beside(&out, "new")?) } else { None };
-        Ok(Place { out, beside })
-    }
-
-    /// Where to write.
-    pub(in crate::commands) fn path(&self) -> &Path {
-        self.beside.as_deref().unwrap_or(&self.out)
-    }
-
-    /// Gives what was written its own name.
-    pub(in crate::commands) fn take(self) -> anyhow::Result<()> {
-        let Place { out, beside: Some(new) } = self else { return Ok(()) };
-        let old = beside(&out, "old")?;
-        fs::rename(&out, &old)
-            .and_then(|()| fs::rename(&new, &out))
-            .with_context(|| out.display().to_string())?;
-        fs::remove_dir_all(&old).with_context(|| old.display().to_string())
-    }
+/// Begins a directory at `out`, in the place of a model that is there where [`refuse_precious`] says so.
+pub(in crate::commands) fn begin(
+    out: &Path,
+    tensors: &[NewTensor],
+    replaces: bool,
+) -> Result<SafetensorsWriter, CheckpointError> {
+    let begin = if replaces { SafetensorsWriter::replace } else { SafetensorsWriter::create };
+    begin(out, tensors, SHARD_BYTES)
 }
 
 /// The stored type, or F16 where that is packed.
@@ -116,7 +91,10 @@ fn plain(tensor: &Outgoing<'_>) -> DType {
 
 /// Whether there is something to replace. Only a model may be replaced: with anything else in a directory, the path is
 /// a slip of the keyboard.
-fn refuse_precious(out: &Path, force: bool) -> anyhow::Result<bool> {
+///
+/// # Errors
+/// When something is at `out` that is not to be replaced.
+pub(in crate::commands) fn refuse_precious(out: &Path, force: bool) -> anyhow::Result<bool> {
     let shown = out.display();
     if out
         .extension()
@@ -145,16 +123,21 @@ fn refuse_precious(out: &Path, force: bool) -> anyhow::Result<bool> {
 fn add_small_files(
     job: &Job<'_>,
     naming: TensorNaming,
+    no_tokenizer: bool,
     directory: &mut SafetensorsWriter,
 ) -> anyhow::Result<()> {
     if job.checkpoint.metadata().is_some() {
+        if no_tokenizer {
+            return Ok(());
+        }
         if let Some(template) = job.checkpoint.configuration().chat_template()? {
             directory.add_file("chat_template.jinja", template.as_bytes())?;
         }
         return add_tokenizer_of_gguf(job, directory);
     }
     let code: &[&str] = if naming == TensorNaming::ChatGlm6b { &CODE } else { &[] };
-    for name in SMALL_FILES.iter().chain(code) {
+    let tokenizer: &[&str] = if no_tokenizer { &[] } else { &TOKENIZER };
+    for name in tokenizer.iter().chain(&LICENCES).chain(code) {
         if let Some(bytes) = read_bytes(&job.files.source().directory().join(name), MAX_SMALL_FILE)? {
             directory.add_file(name, &bytes)?;
         }

@@ -26,7 +26,9 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
     let file_type = as_it_was.and_then(|metadata| metadata.get("general.file_type").ok().flatten());
     let file_type = file_type.unwrap_or_else(|| types.file_type(&tensors, &chosen));
     let mut metadata = gguf_metadata(job.checkpoint, job.understood, path, file_type)?;
-    if job.checkpoint.metadata().is_none() {
+    if args.no_tokenizer {
+        metadata = vocabulary::without(&metadata);
+    } else if job.checkpoint.metadata().is_none() {
         vocabulary::add(&mut metadata, job)?;
     }
 
@@ -52,6 +54,12 @@ fn warn_of_second_rounding(job: &Job<'_>, tensors: &[Outgoing<'_>], chosen: &[DT
 fn warn_of_llamacpp(job: &Job<'_>) {
     let spec = &job.understood.spec;
     let Attention::Heads { heads, .. } = spec.layers[0].attention;
+    let rotated = job.understood.rotary_dims;
+    if !rotated.is_multiple_of(2) {
+        job.terminal.warn(&format!(
+            "llama.cpp rotates an even number of elements of a head; here they are {rotated}"
+        ));
+    }
     match spec.layers[0].residual {
         Residual::ScaledNormed { .. } => {
             job.terminal.warn("llama.cpp does not know ChatGLM-6B; only Glimmer reads this file");

@@ -6,22 +6,18 @@ pub(super) mod tokenizer_json;
 pub(super) mod vocabulary;
 
 use std::collections::BTreeSet;
-use std::io;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
-use glimmer::ModelFiles;
-use glimmer_checkpoint::{Checkpoint, CheckpointError};
+use anyhow::{Context, ensure};
+use glimmer::{ModelFiles, Source};
+use glimmer_checkpoint::{Checkpoint, CheckpointError, remove_leftovers};
 use glimmer_config::FileError;
 use glimmer_models::export::Outgoing;
 use glimmer_tensor::DType;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 
 use crate::args::ConvertArgs;
+use crate::interrupt::Interrupt;
 use crate::model::{files, spec};
 use crate::terminal::Terminal;
 
@@ -29,18 +25,21 @@ use crate::terminal::Terminal;
 pub(crate) fn run(args: &ConvertArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let files = files(&args.model, None)?;
     let checkpoint = files.checkpoint()?;
-    refuse_own_files(checkpoint, &args.output)?;
+    refuse_own_files(&files, checkpoint, &args.output)?;
     spec(&files, terminal)?;
+    if !args.no_tokenizer {
+        files.tokenizer_if_any().context("a tokenizer that cannot be read (--no-tokenizer leaves it out)")?;
+    }
+    clear_leftovers(&args.output, terminal);
     let threads =
         args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
-    let stop = stop_flag()?;
     let job = Job {
         files: &files,
         checkpoint,
         understood: files.understood()?,
         output: &args.output,
         threads,
-        stop,
+        interrupt: Interrupt::listen()?,
         terminal,
     };
     let is_gguf = args.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
@@ -54,7 +53,7 @@ struct Job<'a> {
     understood: &'a glimmer_models::Understood,
     output: &'a Path,
     threads: usize,
-    stop: Arc<AtomicBool>,
+    interrupt: Interrupt,
     terminal: &'a Terminal,
 }
 
@@ -74,11 +73,7 @@ impl Job<'_> {
         let bar = self.terminal.bytes_bar("converting", total);
         for (tensor, &dtype) in tensors.iter().zip(types) {
             tensor.encode(self.checkpoint, dtype, self.threads, &mut |bytes| {
-                if self.stop.load(Ordering::Relaxed) {
-                    let source =
-                        io::Error::new(io::ErrorKind::Interrupted, "interrupted; nothing is written");
-                    return Err(FileError::io(self.output, source).into());
-                }
+                self.interrupt.check().map_err(|error| FileError::io(self.output, error))?;
                 bar.inc(bytes.len() as u64);
                 write(&tensor.name, bytes)
             })?;
@@ -101,20 +96,10 @@ impl Job<'_> {
     }
 }
 
-/// What Ctrl-C sets, so that the half of a file is removed on the way out. A second one ends the program at once.
-fn stop_flag() -> io::Result<Arc<AtomicBool>> {
-    const STATUS: i32 = 130;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        flag::register_conditional_shutdown(signal, STATUS, Arc::clone(&stop))?;
-        flag::register(signal, Arc::clone(&stop))?;
-    }
-    Ok(stop)
-}
-
 /// Refuses to write over a file that is being read, or over a directory that such a file lies in.
-fn refuse_own_files(checkpoint: &Checkpoint, output: &Path) -> anyhow::Result<()> {
-    let Ok(output) = output.canonicalize() else { return Ok(()) };
+fn refuse_own_files(files: &ModelFiles, checkpoint: &Checkpoint, output: &Path) -> anyhow::Result<()> {
+    // A model inside the program is in no file.
+    let (Source::Path(_), Ok(output)) = (files.source(), output.canonicalize()) else { return Ok(()) };
     let files = checkpoint.tensors().iter().map(|tensor| &*tensor.file);
     for source in files.chain([checkpoint.path()]) {
         let source = source.canonicalize().with_context(|| source.display().to_string())?;
@@ -127,11 +112,9 @@ fn refuse_own_files(checkpoint: &Checkpoint, output: &Path) -> anyhow::Result<()
     Ok(())
 }
 
-/// A name beside `path` for something temporary.
-fn beside(path: &Path, what: &str) -> anyhow::Result<PathBuf> {
-    let Some(name) = path.file_name() else { bail!("{}: no name to write to", path.display()) };
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".{what}-{}", std::process::id()));
-    Ok(path.with_file_name(hidden))
+/// Clears away what runs have left beside `out` that were killed before they could, and says so.
+pub(super) fn clear_leftovers(out: &Path, terminal: &Terminal) {
+    for path in remove_leftovers(out) {
+        terminal.note(&format!("{}: left by a run that was killed, removed", path.display()));
+    }
 }

@@ -16,8 +16,7 @@ pub(super) fn add(metadata: &mut Metadata, job: &Job<'_>) -> anyhow::Result<()> 
         Some(tokenizer) => tokenizer.to_gguf().with_context(|| directory.display().to_string())?,
         None => {
             job.terminal.warn("no tokenizer beside the weights: the file will take token ids, but no text");
-            // llama.cpp's word for it; it loads such a file.
-            GgufVocab { model: "none".to_owned(), ..GgufVocab::default() }
+            none()
         }
     };
     let tokens = vocab.tokens.len();
@@ -44,6 +43,21 @@ pub(super) fn add(metadata: &mut Metadata, job: &Job<'_>) -> anyhow::Result<()> 
         metadata.set("tokenizer.chat_template.tool_use", template.into_owned());
     }
     Ok(())
+}
+
+/// llama.cpp's word for a file without a vocabulary; it loads such a file.
+fn none() -> GgufVocab<'static> {
+    GgufVocab { model: "none".to_owned(), ..GgufVocab::default() }
+}
+
+/// The key/values without those of a vocabulary.
+pub(super) fn without(metadata: &Metadata) -> Metadata {
+    let mut rest = Metadata::new(metadata.path());
+    for (key, value) in metadata.iter().filter(|(key, _)| !key.starts_with("tokenizer.")) {
+        rest.set(key, value.clone());
+    }
+    set_keys(&mut rest, none());
+    rest
 }
 
 /// Ids that end an answer beyond those the tokenizer names take the keys that are free: a GGUF has three.

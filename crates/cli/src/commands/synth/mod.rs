@@ -14,7 +14,6 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use glimmer_checkpoint::gguf::GgufWriter;
-use glimmer_checkpoint::safetensors::SafetensorsWriter;
 use glimmer_checkpoint::{Checkpoint, CheckpointError, NewTensor};
 use glimmer_models::export::{
     Mix, Outgoing, TensorKind, WeightTypes, config_json, directory_naming, gguf_metadata, promised,
@@ -25,11 +24,13 @@ use glimmer_tensor::DType;
 use glimmer_tokenizer::{GgufVocab, Tokenizer};
 use serde_json::{Map, Value};
 
-use super::convert::directory::{Place, SHARD_BYTES, pretty};
+use super::convert::clear_leftovers;
+use super::convert::directory::{begin, pretty, refuse_precious};
 use super::convert::tokenizer_json::{tokenizer_config, tokenizer_json};
 use super::convert::vocabulary::{set_ends, set_keys};
 use crate::WrongUsage;
 use crate::args::SynthArgs;
+use crate::interrupt::Interrupt;
 use crate::random::Random;
 use crate::terminal::Terminal;
 use blocks::{Values, fill};
@@ -45,7 +46,9 @@ pub(crate) fn run(args: &SynthArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let begun = Instant::now();
     let checkpoint = Checkpoint::without_weights(&args.output, configuration(args)?);
     let understood = understand(&checkpoint, None)?;
-    let job = Job { args, checkpoint: &checkpoint, understood: &understood, terminal };
+    clear_leftovers(&args.output, terminal);
+    let interrupt = Interrupt::listen()?;
+    let job = Job { args, checkpoint: &checkpoint, understood: &understood, interrupt, terminal };
     let is_gguf = args.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     let bytes = if is_gguf { job.write_gguf()? } else { job.write_directory()? };
     let (seconds, shown) = (begun.elapsed().as_secs_f64(), args.output.display());
@@ -74,6 +77,7 @@ struct Job<'a> {
     args: &'a SynthArgs,
     checkpoint: &'a Checkpoint,
     understood: &'a Understood,
+    interrupt: Interrupt,
     terminal: &'a Terminal,
 }
 
@@ -127,7 +131,7 @@ impl Job<'_> {
                     .to_owned()
             )),
         };
-        let place = Place::choose(&args.output, args.force)?;
+        let replaces = refuse_precious(&args.output, args.force)?;
         let promised = promised(self.understood, directory_naming(spec))?;
         // Of the packed models' tensors, only the blocks' matrices are packed.
         let floats = if matches!(dtype, DType::RowI8 | DType::RowI4) { published } else { dtype };
@@ -135,7 +139,7 @@ impl Job<'_> {
         let tensors = plan(&promised, &chosen);
         let bytes = self.check_room(&tensors)?;
 
-        let mut directory = SafetensorsWriter::create(place.path(), &announced(&tensors), SHARD_BYTES)?;
+        let mut directory = begin(&args.output, &announced(&tensors), replaces)?;
         let mut config = config_json(self.checkpoint, self.understood, &promised, floats);
         if let DType::RowI8 | DType::RowI4 = dtype {
             config["quantization_bit"] = if dtype == DType::RowI8 { 8 } else { 4 }.into();
@@ -158,7 +162,6 @@ impl Job<'_> {
         }
         self.stream(&tensors, bytes, |name, bytes| directory.write(name, bytes))?;
         directory.finish()?;
-        place.take()?;
         Ok(bytes)
     }
 
@@ -224,6 +227,7 @@ impl Job<'_> {
                 .collect();
             for (piece, maker) in pieces.iter().zip(makers.iter().cycle()) {
                 let bytes = maker.recv().context("a thread that makes weights has ended early")?;
+                self.interrupt.check().with_context(|| self.args.output.display().to_string())?;
                 write(&piece.tensor.announced.name, &bytes)?;
                 bar.inc(bytes.len() as u64);
             }
