@@ -1,7 +1,7 @@
 //! What goes to standard output: the results, and nothing else.
 
 use std::borrow::Cow;
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context;
@@ -33,8 +33,7 @@ fn harmless_json(text: &str) -> String {
             continue;
         }
         for unit in c.encode_utf16(&mut [0; 2]) {
-            // Writing to a string does not fail.
-            drop(write!(safe, "\\u{unit:04x}"));
+            safe.push_str(&format!("\\u{unit:04x}"));
         }
     }
     safe
@@ -47,8 +46,7 @@ pub(crate) struct Lines(String);
 impl Lines {
     /// One more line.
     pub(crate) fn add(&mut self, line: impl Display) {
-        // Writing to a string does not fail.
-        drop(writeln!(self.0, "{}", Escaped(&line.to_string())));
+        self.0.push_str(&format!("{}\n", Escaped(&line.to_string())));
     }
 
     /// Prints them.

@@ -271,7 +271,8 @@ pub fn add_tensors(path: &Path, tensors: &[(&str, &str)]) {
             serde_json::json!({"dtype": dtype, "shape": [0], "data_offsets": [data.len(), data.len()]});
     }
     let header = header.to_string().into_bytes();
-    std::fs::write(path, [&(header.len() as u64).to_le_bytes(), &header, data].concat()).unwrap();
+    let len = (header.len() as u64).to_le_bytes();
+    std::fs::write(path, [len.as_slice(), header.as_slice(), data].concat()).unwrap();
 }
 
 /// `max(1e-4, 10 x the reference's own float32-to-float64 distance)`, the figure of the fixture's worst tensor.

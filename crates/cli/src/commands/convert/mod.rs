@@ -27,8 +27,14 @@ pub(crate) fn run(args: &ConvertArgs, terminal: &Terminal) -> anyhow::Result<()>
     let checkpoint = files.checkpoint()?;
     refuse_own_files(&files, checkpoint, &args.output)?;
     spec(&files, terminal)?;
-    if !args.no_tokenizer {
-        files.tokenizer_if_any().context("a tokenizer that cannot be read (--no-tokenizer leaves it out)")?;
+    let is_gguf = args.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+    if !args.no_tokenizer
+        && let Err(error) = files.tokenizer_if_any()
+    {
+        let what = "a tokenizer that cannot be read (--no-tokenizer leaves it out)";
+        ensure!(is_gguf && checkpoint.metadata().is_some(), anyhow::Error::from(error).context(what));
+        // From GGUF to GGUF a vocabulary keeps every key, and somebody else may know it.
+        terminal.warn(&format!("{what} goes along: {error}"));
     }
     clear_leftovers(&args.output, terminal);
     let threads =
@@ -42,7 +48,6 @@ pub(crate) fn run(args: &ConvertArgs, terminal: &Terminal) -> anyhow::Result<()>
         interrupt: Interrupt::listen()?,
         terminal,
     };
-    let is_gguf = args.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     if is_gguf { gguf::write(&job, args) } else { directory::write(&job, args) }
 }
 
