@@ -224,7 +224,7 @@ impl Keys<'_> {
                 possible(
                     "the number of elements that YaRN rotates",
                     dims as f64,
-                    dims % 2 == 0,
+                    dims.is_multiple_of(2),
                     "it must be even",
                 )?;
                 let Yarn {

@@ -74,3 +74,38 @@ fn what_cannot_be_embedded_is_refused() {
     let refused = open(&root().join("fixtures/glm4-9b-orig")).err().unwrap().to_string();
     assert!(refused.contains("config.json"), "{refused}");
 }
+
+/// Sizes are held against the tensors before anything is made that is as large.
+#[test]
+fn absurd_sizes_are_refused_at_once() {
+    let fixture = root().join("fixtures/text2vec-bert");
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(&fixture).unwrap() {
+        let from = entry.unwrap().path();
+        std::fs::copy(&from, copy.path().join(from.file_name().unwrap())).unwrap();
+    }
+    let text = std::fs::read(fixture.join("config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    for key in [
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "max_position_embeddings",
+        "vocab_size",
+        "type_vocab_size",
+    ] {
+        for size in ["-1", "2.5", "2000000000", "4294967295", "18446744073709551615", "1e308"] {
+            let mut config = config.clone();
+            config[key] = serde_json::from_str(size).unwrap();
+            std::fs::write(copy.path().join("config.json"), config.to_string()).unwrap();
+            let start = std::time::Instant::now();
+            assert!(open(copy.path()).is_err(), "{key} {size} is accepted");
+            assert!(
+                start.elapsed() < std::time::Duration::from_secs(1),
+                "{key} {size}: {:?}",
+                start.elapsed()
+            );
+        }
+    }
+}

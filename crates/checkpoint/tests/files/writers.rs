@@ -195,7 +195,7 @@ fn what_a_killed_process_left_is_removed_and_nothing_else() {
 
     assert_eq!(remove_leftovers(&gguf), [path(".m.gguf.tmp-1-0")]);
     assert_eq!(remove_leftovers(&out), [path(".out.tmp-7-3")]);
-    assert_eq!(remove_leftovers(&gguf), [path(""); 0]);
+    assert!(remove_leftovers(&gguf).is_empty());
     for name in &in_use {
         assert!(path(name).exists(), "{name}");
     }
@@ -203,7 +203,7 @@ fn what_a_killed_process_left_is_removed_and_nothing_else() {
     let strangers =
         [".m.gguf.bak-1-0", ".m.gguf.tmp-1", ".m.gguf.tmp-1-x", ".m.gguf.tmp-2-0", ".n.gguf.tmp-1-0"];
     assert_eq!(files(directory.path()), strangers);
-    assert_eq!(remove_leftovers(Path::new("/")), [path(""); 0]);
+    assert!(remove_leftovers(Path::new("/")).is_empty());
 }
 
 /// The moment between the two names of a replaced directory is survived, too.
@@ -219,7 +219,7 @@ fn a_directory_that_is_replaced_is_never_lost() {
     assert_eq!((files(directory.path()), files(&path("out"))), (vec!["out".into()], vec!["old".into()]));
 
     std::fs::rename(path("out"), path(".out.old-5-1")).unwrap();
-    assert_eq!(remove_leftovers(&path("out")), [path(""); 0]);
+    assert!(remove_leftovers(&path("out")).is_empty());
     assert_eq!((files(directory.path()), files(&path("out"))), (vec!["out".into()], vec!["old".into()]));
 
     std::fs::create_dir(path(".out.old-5-1")).unwrap();
