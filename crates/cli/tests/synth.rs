@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use serde_json::Value;
@@ -73,6 +74,35 @@ fn a_directory_has_what_transformers_needs() {
     std::fs::remove_file(model.join("config.json")).unwrap();
     synth(&model, &["--type", "bf16", "--layers", "1", "--force"])
         .fails_saying(&["does not look like a model"]);
+}
+
+/// NOTICE says whose vocabulary the program carries: what Zhipu AI publishes, token for token. The text of a token is
+/// bytes spelt in GPT-2's alphabet (`bytes_to_unicode` of openai/gpt-2's encoder.py).
+#[test]
+fn the_vocabulary_inside_is_the_published_one() {
+    let Some(shared) = support::shared() else { return };
+    let printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    let others = (0..=u8::MAX).filter(|byte| !printable(byte)).zip('\u{100}'..);
+    let bytes: HashMap<char, u8> = (0..=u8::MAX)
+        .filter(printable)
+        .map(|byte| (char::from(byte), byte))
+        .chain(others.map(|(byte, letter)| (letter, byte)))
+        .collect();
+    let inside = tiktoken::get_encoding("glm4").unwrap();
+    for name in ["glm-4-0414", "glm-4.5"] {
+        let file = std::fs::read(shared.join("tokenizers").join(name).join("tokenizer.json")).unwrap();
+        let published: Value = serde_json::from_slice(&file).unwrap();
+        let ranks = published["model"]["vocab"].as_object().unwrap();
+        assert_eq!(ranks.len(), 151_329, "{name}");
+        let distinct: HashSet<_> = ranks.values().map(|rank| rank.as_u64().unwrap()).collect();
+        assert_eq!(distinct.len(), ranks.len(), "{name}");
+        for (token, rank) in ranks {
+            let token: Vec<u8> = token.chars().map(|letter| bytes[&letter]).collect();
+            assert_eq!(inside.decode(&[rank.as_u64().unwrap() as u32]), token, "{name}: {rank}");
+        }
+        // What follows the ranks inside are special tokens: there is no further one.
+        assert_eq!(inside.decode(&[151_329]), b"<|endoftext|>");
+    }
 }
 
 #[test]
