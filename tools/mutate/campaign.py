@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 import checkpoints
 import json_text
 import judge
+import large
 import seeds as sound
 import texts
 
@@ -195,6 +196,7 @@ KINDS = {
     "api-keys": Kind(lambda name: name == "keys.txt", texts.keys, ("serve_keys",), 4, lambda seed: seed.name == "lm-eval"),
     "batch": Kind(lambda name: name == "requests.jsonl", texts.json_lines, ("batch",), 8, lambda seed: seed.name == "lm-eval"),
     "no-file": Kind(None, None, (), 6),
+    "large": Kind(None, None, (), 0),
 }
 
 
@@ -209,7 +211,8 @@ class Campaign:
     def inputs(self, total):
         """(kind, number) of `total` inputs, each kind with its share, kinds mixed."""
         shares = sum(kind.share for kind in KINDS.values())
-        every = [(name, number) for name, kind in KINDS.items() for number in range(max(1, round(total * kind.share / shares)))]
+        every = [("large", number) for number in range(len(large.LARGE))]
+        every += [(name, number) for name, kind in KINDS.items() for number in range(round(total * kind.share / shares))]
         random.Random(self.seed).shuffle(every)
         return every
 
@@ -222,6 +225,12 @@ class Campaign:
             verbs += ("serve", "tokenize", "texts") if model.text else ()
             verbs += ("template", "tools", "batch") if model.tools else ()
             return Case(self.folder(model), Commands(rng, model).add(*verbs), sound=model.sound)
+        if name == "large":
+            model, change, verbs = large.LARGE[number]
+            model = next(one for one in self.models if one.name == model)
+            files = self.folder(model)
+            change(files)
+            return Case(files, Commands(rng, model).add(*verbs))
         if name == "no-file":
             return self.no_file(rng, number)
         kind = KINDS[name]
