@@ -188,7 +188,7 @@ fn keys_are_read_again_aside_and_only_good_ones_taken() {
     assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
     server.signal("-HUP");
     waits_for(&server, bad.len() + 1);
-    assert!(server.log().contains("no regular file"));
+    assert!(server.log().contains("not a regular file"));
     assert_eq!(with(&server, "sk-one"), 200);
     server.signal("-TERM");
     ends_soon(&mut server.child);
