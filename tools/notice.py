@@ -36,7 +36,7 @@ It is written by tools/notice.py for the default build on x86-64 Linux; .ci/run 
 The vocabulary of GLM-4 (`glimmer synth`): 151,329 byte strings in the order of their ranks. It comes in the package
 tiktoken (feature vocab-glm4, file glm4.tkv.zst), whose LICENSE-3RD-PARTY does not name it; the package's conversion
 script names zai-org/GLM-4.5 as its source. The ranks are those of the tokenizer.json that Zhipu AI (Z.ai) publishes with
-GLM-4-0414 and with GLM-4.5, both under the MIT licence by their model cards; crates/cli/tests/synth.rs compares them one
+GLM-4-0414 and with GLM-4.5, both under the MIT licence; crates/cli/tests/synth.rs compares them one
 by one. No other vocabulary of that package is in the program.
 
     https://huggingface.co/zai-org/GLM-4-9B-0414
@@ -44,7 +44,7 @@ by one. No other vocabulary of that package is in the program.
 
     MIT License
 
-    Copyright (c) Zhipu AI
+    (The publisher of the models is Zhipu AI, Z.ai; no line of copyright comes with the file.)
 
     Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
     documentation files (the "Software"), to deal in the Software without restriction, including without limitation the

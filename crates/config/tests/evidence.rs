@@ -105,7 +105,7 @@ fn files_tell_the_family() {
         (named("codegeex4-all-9b"), None, "x", Family::Glm4, SURE),
         (named("LongCite-9b"), None, "x", Family::Glm4, SURE),
         (named("glm-4v-9b"), None, "x", Family::Glm4v, SURE),
-        (named("/home/me/chatglm2-6b/checkpoint-500"), None, "x", Family::ChatGlm2, SURE),
+        (named("/data/chatglm2-6b/checkpoint-500"), None, "x", Family::ChatGlm2, SURE),
         (named("./output"), Some(json!({"name_or_path": "THUDM/chatglm2-6b"})), "x", Family::ChatGlm2, SURE),
         (named("./output"), None, "My_ChatGLM2", Family::ChatGlm2, SURE),
         (named("THUDM/chatglm3-6b"), class("ChatGLM4Tokenizer"), "x", Family::Glm4, SURE),
