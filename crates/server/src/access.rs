@@ -53,15 +53,21 @@ pub(crate) async fn control(State(app): State<Arc<App>>, mut request: Request, n
         if body.is_end_stream() || status == StatusCode::NO_CONTENT {
             entry.completed();
         }
-        Body::new(Watched { body, entry, _visit: visit })
+        Body::new(Watched { body, rest: Bytes::new(), entry, _visit: visit })
     });
     response.headers_mut().insert("x-request-id", header);
     response
 }
 
-/// A body that tells when all of it was sent.
+/// Bytes of a body that are handed over at once.
+const PIECE: usize = 64 << 10;
+
+/// A body that tells when all of it was sent, and is handed over in pieces: the request is not over, nor is its part of the
+/// memory free, while most of a large answer still waits for its client.
 struct Watched {
     body: Body,
+    /// Of a large piece, what is not handed over yet.
+    rest: Bytes,
     entry: Entry,
     /// The connection is not idle before.
     _visit: Option<Arc<Visit>>,
@@ -75,18 +81,37 @@ impl http_body::Body for Watched {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+        if self.rest.is_empty() {
+            let polled = Pin::new(&mut self.body).poll_frame(context);
+            match polled.map_ok(Frame::into_data) {
+                Poll::Ready(Some(Ok(Ok(data)))) => self.rest = data,
+                Poll::Ready(Some(Ok(Err(frame)))) => return Poll::Ready(Some(Ok(frame))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(None) => {
+                    self.entry.completed();
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        let length = self.rest.len().min(PIECE);
+        let piece = self.rest.split_to(length);
+        if self.is_end_stream() {
             self.entry.completed();
         }
-        polled
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(hint.lower() + rest);
+        hint
     }
 }

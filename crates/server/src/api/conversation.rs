@@ -8,6 +8,7 @@ use crate::http::params::{Params, not_a_tree, wrong};
 use crate::http::tree::{room, tree};
 use crate::models::blocking::blocking;
 use crate::models::served::Model;
+use crate::record::entry::Entry;
 
 /// Fields that a message may have. Those after the first line say nothing that a model could read.
 const FIELDS: [&str; 14] = [
@@ -123,9 +124,13 @@ pub(crate) fn render(model: &Model, conversation: &Conversation) -> Result<Strin
 }
 
 /// Renders and encodes a conversation. Long ones take a while: this runs where others do not wait for it.
-pub(crate) async fn prompt(model: &Model, conversation: Conversation) -> Result<Prompt, ApiError> {
+pub(crate) async fn prompt(
+    entry: &Entry,
+    model: &Model,
+    conversation: Conversation,
+) -> Result<Prompt, ApiError> {
     // Says in the API's words when the model does not converse.
     model.chat()?;
     let model = model.clone();
-    blocking(move || Ok(model.engine.text().prompt(&conversation)?)).await
+    blocking(entry, move || Ok(model.engine.text().prompt(&conversation)?)).await
 }

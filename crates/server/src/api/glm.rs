@@ -106,7 +106,7 @@ pub(crate) async fn embedding(
     let prompt = params.texts("prompt", TEXTS, 0);
     params.done()?;
     let shared = encoder.clone();
-    let texts = blocking(move || {
+    let texts = blocking(&entry, move || {
         let one = |text: TextOrIds| match text {
             TextOrIds::Text(text) => {
                 let embedder = &shared.embedder;
@@ -177,7 +177,7 @@ impl Question {
             ..model.chat()?.sampling.clone()
         };
         let conversation = conversation::of_rounds(&self.history, self.prompt.clone())?;
-        let prompt = conversation::prompt(&model, conversation).await?;
+        let prompt = conversation::prompt(entry, &model, conversation).await?;
         let length = prompt.ids.len();
         let context = model.engine.context().min(self.max_length);
         let room = room_for_answer(length, app.options.limits.answer_tokens, context);

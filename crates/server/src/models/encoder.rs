@@ -42,7 +42,7 @@ impl Encoder {
         let computed = async move {
             let _turn =
                 self.turn.acquire().await.map_err(|_| ApiError::internal("the encoder has stopped"))?;
-            blocking(move || {
+            blocking(entry, move || {
                 embedder.embed_encoded(&texts).map_err(|error| ApiError::invalid(error.to_string()))
             })
             .await

@@ -46,7 +46,7 @@ pub(crate) async fn respond(
     params.done()?;
 
     let model = &settings.model;
-    let prompt = conversation::prompt(model, conversation).await?;
+    let prompt = conversation::prompt(entry, model, conversation).await?;
     settings.check_length(&prompt)?;
     let params = GenerationParams { logprobs, ..settings.params.clone() };
     let asks = vec![Ask { prompt, params, copies: settings.n }];

@@ -48,7 +48,7 @@ pub(crate) async fn complete(
 
     let model = settings.model.clone();
     let encoding = only.encoding;
-    let prompts = blocking(move || read(prompts, &model, encoding)).await?;
+    let prompts = blocking(&entry, move || read(prompts, &model, encoding)).await?;
     let params = GenerationParams {
         logprobs: only.logprobs,
         prompt_logprobs: only.logprobs.filter(|_| only.echo),

@@ -54,7 +54,7 @@ pub(crate) async fn embed(
     }
     params.done()?;
     let shared = encoder.clone();
-    let texts = blocking(move || texts(&shared.embedder, input, prompt.as_deref(), longest)).await?;
+    let texts = blocking(&entry, move || texts(&shared.embedder, input, prompt.as_deref(), longest)).await?;
     let tokens: usize = texts.iter().map(|text| text.ids.len()).sum();
     let vectors = encoder.compute(&entry, texts, app.options.limits.answer_time).await?;
     let value = Embeddings {
