@@ -197,6 +197,9 @@ impl TensorFile {
     }
 
     fn write_at(&mut self, position: u64, bytes: &[u8]) -> Result<(), CheckpointError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let there = if position == self.file.position { Ok(()) } else { self.file.seek(position) };
         there
             .and_then(|()| self.file.write_all(bytes))
@@ -209,7 +212,9 @@ impl TensorFile {
             let what = format!("only {} of its {} bytes were given", slot.written, slot.bytes);
             return Err(unwritable(self.file.target(), &slot.name, what));
         }
-        let end = self.slots.iter().map(|slot| slot.offset + slot.bytes).max().unwrap_or(0);
+        // An empty tensor at the end claims a place and writes nothing there.
+        let filled = self.slots.iter().filter(|slot| slot.bytes > 0);
+        let end = filled.map(|slot| slot.offset + slot.bytes).max().unwrap_or(0);
         if end.max(self.file.position) < self.len {
             self.write_at(self.len - 1, &[0])?;
         }

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// Bytes that what is made of a text may take: four times the text's, and enough for any short one.
 pub(crate) fn room(text: &str) -> usize {
@@ -82,6 +82,19 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
         Ok(value.into())
+    }
+
+    // Numbers whose digits say no more than the number itself may come as such.
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
