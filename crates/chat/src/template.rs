@@ -16,6 +16,9 @@ const GLM4_NAME: &str = "GLM-4";
 /// Variables that are fields of a conversation.
 pub(crate) const SWITCHES: [&str; 3] = ["enable_thinking", "clear_thinking", "add_generation_prompt"];
 
+/// Variables that say how much a model is to think: a wish that loses nothing where no template reads it.
+pub(crate) const WISHES: [&str; 1] = ["reasoning_effort"];
+
 /// Turns conversations into prompts. Cheap to clone and shared freely between threads.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
@@ -175,7 +178,8 @@ impl Jinja {
             variables.push(("documents", Variable::None));
         }
         let (text, unread) = self.template.render(&variables)?;
-        ignored.extend(given.into_iter().filter(|name| unread.contains(name)).map(str::to_owned));
+        let lost = |name: &&str| unread.contains(name) && !WISHES.contains(name);
+        ignored.extend(given.into_iter().filter(lost).map(str::to_owned));
         let mut prompt = Prompt::default();
         for (stretch, outside) in text.stretches() {
             if outside {

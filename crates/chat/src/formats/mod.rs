@@ -16,7 +16,7 @@ mod tools;
 use crate::error::ChatError;
 use crate::message::{Conversation, Role};
 use crate::rendered::{Prompt, Rendered};
-use crate::template::SWITCHES;
+use crate::template::{SWITCHES, WISHES};
 use glimmer_config::Family;
 
 /// Renders `conversation` in a native format.
@@ -53,6 +53,10 @@ fn ignored(format: Family, conversation: &Conversation) -> Vec<String> {
         ("system messages", has(Role::System) && rumination),
     ];
     let left_out = left_out.iter().filter(|(_, is)| *is).map(|(name, _)| *name);
-    let extra = conversation.extra.keys().map(String::as_str).filter(|name| !SWITCHES.contains(name));
+    let extra = conversation
+        .extra
+        .keys()
+        .map(String::as_str)
+        .filter(|name| !SWITCHES.contains(name) && !WISHES.contains(name));
     left_out.chain(extra).map(str::to_owned).collect()
 }

@@ -330,7 +330,7 @@ fn switches_reach_a_template_that_reads_them() {
     }
     std::fs::write(
         directory.path().join("chat_template.jinja"),
-        "{{ reasoning_effort | default('-') }} {{ clear_thinking | default('-') }} {{ enable_thinking | default('-') }}",
+        "{% for message in messages %}{% endfor %}{{ reasoning_effort | default('-') }} {{ clear_thinking | default('-') }} {{ enable_thinking | default('-') }}",
     )
     .unwrap();
     let server = Server::start(&[directory.path().to_str().unwrap()]);
