@@ -133,6 +133,19 @@ def long_line(files):
     files["requests.jsonl"] = b'{"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": [' + b"0," * 2_500_000 + b"0]}\n"
 
 
+# The dearest JSON there is: seven bytes of text make an object, its table, a key and a number.
+def small_values(count):
+    return b"[" + b'{"":0},' * count + b"0]"
+
+
+def small_values_in(path, count, before=b"", after=b""):
+    def change(files):
+        old = files[path].rstrip()[:-1] + b"," if path.startswith("model/") else before
+        files[path] = old + (b'"z":' if path.startswith("model/") else b"") + small_values(count) + (after or b"}")
+    change.__doc__ = f"Many small values in {path}"
+    return change
+
+
 def template(source):
     def change(files):
         files["model/chat_template.jinja"] = source.encode()
@@ -170,6 +183,17 @@ LARGE = [
     ("lm-eval", keys, ("serve_keys",)),
     ("lm-eval", requests, ("batch",)),
     ("lm-eval", long_line, ("batch",)),
+    ("lm-eval", small_values_in("model/config.json", 580_000), ("inspect", "run", "convert", "serve")),
+    ("lm-eval", small_values_in("model/generation_config.json", 580_000), ("inspect", "run", "convert", "serve")),
+    ("lm-eval", small_values_in("model/tokenizer_config.json", 580_000), ("inspect", "run", "template", "convert", "serve")),
+    ("lm-eval", small_values_in("model/tokenizer.json", 3_000_000), ("inspect", "tokenize")),
+    ("glm-4-9b-chat-hf", small_values_in("model/model.safetensors.index.json", 580_000), ("inspect", "run")),
+    ("text2vec-bert", small_values_in("model/config.json", 580_000), ("inspect", "embed", "serve_encoder")),
+    ("lm-eval", small_values_in("conversation.json", 2_000_000, b'{"messages":[{"role":"user","content":"a"}],"x":'), ("template",)),
+    ("lm-eval", small_values_in("tools.json", 2_000_000, b'[{"x":', b"}]"), ("tools",)),
+    ("lm-eval", small_values_in("texts.jsonl", 2_000_000, b'{"text":"a","x":', b"}\n"), ("texts",)),
+    ("lm-eval", small_values_in("requests.jsonl", 2_000_000, b'{"custom_id":"a","method":"POST","url":"/v1/completions","body":{"x":',
+                                b"}}\n"), ("batch",)),
     ("lm-eval", template("{{ messages }}" * 300_000), ("template", "inspect")),
     ("lm-eval", template("{% set x = 1 %}" * 250_000), ("template", "inspect")),
     ("lm-eval", template("{% for i in range(99999) %}{% set x = messages | tojson %}{% endfor %}"), ("template", "inspect")),

@@ -194,7 +194,7 @@ def templates():
     found = []
     for path in sorted((ROOT / "fuzz/corpus/template").iterdir()):
         found.append(path.read_text().split("\x00")[0].encode())
-    cases = (ROOT / "crates/chat/tests/data/jinja.jsonl").read_text().splitlines()
+    cases = (ROOT / "crates/chat/tests/data/jinja.jsonl").read_text().rstrip("\n").split("\n")
     whole = [json.loads(case).get("template", "") for case in cases]
     found += ["\n".join(whole[start : start + 12]).encode() for start in range(0, len(whole), 12)]
     return [one for one in found if one.strip()]
