@@ -75,7 +75,7 @@ impl Evidence {
     /// | evidence | says |
     /// |---|---|
     /// | the user | that family |
-    /// | architecture | which families are possible ([`Evidence::possible`]); the rest only chooses among them |
+    /// | architecture | which families are possible (`possible` below); the rest only chooses among them |
     /// | `ChatGLM4Tokenizer` | GLM-4 |
     /// | a vocabulary of 59,264 | GLM-Edge |
     /// | names, of paths the last part | as [`Family::of_model_name`] |

@@ -5,7 +5,7 @@
 //! - [`activations`]: rows quantized to signed bytes; [`integer`]: products with them; [`float`]: products in f32.
 //! - [`probe`]: how fast the processor is where nothing else is in the way.
 //! - [`epilogue`]: bias, residual, activation function.
-//! - [`line`]: the cache line, between memory and the [`lanes`](crate::lanes) that all of it is written in.
+//! - [`mod@line`]: the cache line, between memory and the [`lanes`](crate::lanes) that all of it is written in.
 //!
 //! The bits of an output depend on its row of `x` and its row of weights alone (and on the instruction set and the
 //! numeric mode): every kernel adds up in the same order, and threads share out tiles of weight rows, never columns.
