@@ -109,7 +109,7 @@ struct Entries<'a> {
 impl Serialize for Entries<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.vectors.iter().enumerate().map(|(index, vector)| {
-            let shown = if self.in_base64 { base64(vector).into() } else { json!(vector) };
+            let shown = if self.in_base64 { base64(vector).into() } else { exact(vector) };
             json!({"object": "embedding", "index": index, "embedding": shown})
         }))
     }
@@ -120,8 +120,13 @@ pub(crate) struct Vectors<'a>(pub(crate) &'a [Vec<f32>]);
 
 impl Serialize for Vectors<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|vector| json!(vector)))
+        serializer.collect_seq(self.0.iter().map(|vector| exact(vector)))
     }
+}
+
+/// The elements as clients read them, who compute with 64 bits: with all their digits, so that they are those of [`base64`].
+fn exact(vector: &[f32]) -> Value {
+    vector.iter().map(|&x| Value::from(f64::from(x))).collect()
 }
 
 /// Little-endian floats in base64 (RFC 4648).
@@ -142,6 +147,11 @@ fn base64(vector: &[f32]) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn numbers_have_all_their_digits() {
+        assert_eq!(super::exact(&[0.1]).to_string(), "[0.10000000149011612]");
+    }
+
     #[test]
     fn base64_is_that_of_the_standard() {
         // Python: base64.b64encode(numpy.float32([1, -2.5]).tobytes()) and of [1] alone.
