@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "glimmer-checkpoint",
             "glimmer-config",
             "glimmer-cpu",
+            "glimmer-cuda",
             "glimmer-models",
             "glimmer-tensor",
             "glimmer-tokenizer",

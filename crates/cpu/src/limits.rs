@@ -53,16 +53,6 @@ impl Limits {
         let read = reading(isa, &pool, &written);
         Ok(Limits { threads, read, int8, f32 })
     }
-
-    /// The better of both in each: noise only ever makes a machine slower.
-    pub fn best(self, other: Limits) -> Limits {
-        Limits {
-            threads: self.threads,
-            read: self.read.max(other.read),
-            int8: self.int8.max(other.int8),
-            f32: self.f32.max(other.f32),
-        }
-    }
 }
 
 /// Memory in pages of its own: a page that was never written is the system's one page of zeros, which stays in the
@@ -92,7 +82,6 @@ mod tests {
             {
                 assert!((least..most).contains(&rate), "{isa}: {limits:?}");
             }
-            assert_eq!(limits.best(limits), limits);
         }
     }
 

@@ -23,6 +23,9 @@ const REMEMBERED: usize = 64;
 const OLDEST_DRIVER: i32 = 13_000;
 const OLDEST_CARD: i32 = 75;
 
+/// What has failed when a call does that waits: a kernel that was launched before, most likely.
+const WAITING: &str = "a kernel, or a copy (GLIMMER_CUDA_WATCH=1 names the kernel)";
+
 /// A pinned buffer and when the card has last been done with it.
 struct Stage {
     bytes: *mut u8,
@@ -252,7 +255,9 @@ impl Card {
                 &mut params,
             )
         };
-        self.check(launch.kernel, launched);
+        if let Err(refusal) = launched {
+            self.fail(&format!("kernel {}", launch.kernel), refusal);
+        }
     }
 
     fn launch_all(&mut self, list: &Launches) {
@@ -299,7 +304,7 @@ impl Card {
     fn wait(&mut self) {
         // SAFETY: the card's own stream.
         let waited = unsafe { result::stream::synchronize(self.stream) };
-        self.check("the card", waited);
+        self.check(WAITING, waited);
     }
 
     /// Launches what has been recorded.
@@ -392,7 +397,7 @@ impl Driver for Card {
                     result::event::record(done, self.stream)
                 })
             };
-            if self.check("copying to the card", copied).is_none() {
+            if self.check(WAITING, copied).is_none() {
                 return;
             }
         }
@@ -415,7 +420,7 @@ impl Driver for Card {
                     Ok(())
                 })
             };
-            if self.check("copying from the card", copied).is_none() {
+            if self.check(WAITING, copied).is_none() {
                 return;
             }
         }

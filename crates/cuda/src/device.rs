@@ -60,19 +60,20 @@ pub struct CudaDevice {
 }
 
 impl CudaDevice {
-    /// Opens the driver and a card.
+    /// Opens the driver and a card; in a program that was built for the emulation alone, that.
     ///
     /// # Errors
     /// When there is no driver, no such card, or a card too old.
-    #[cfg(feature = "cuda")]
+    #[cfg(any(feature = "cuda", feature = "emulate"))]
     pub fn new(options: CudaOptions) -> Result<Self, crate::DriverError> {
-        Ok(Self::on(Box::new(crate::card::Card::open(options.card)?), options.compute))
+        Ok(Self::on(crate::driver::open(options.card)?, options.compute))
     }
 
     /// An emulated card: slow, for tests.
     #[cfg(feature = "emulate")]
     pub fn emulated(options: CudaOptions) -> Self {
-        Self::on(Box::new(crate::emulated::Emulated::default()), options.compute)
+        let driver = Box::new(crate::emulated::Emulated::default());
+        Self::on(crate::watched::watched(driver), options.compute)
     }
 
     fn on(driver: Box<dyn Driver>, compute: Compute) -> Self {

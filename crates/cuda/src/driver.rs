@@ -92,6 +92,22 @@ pub(crate) trait Driver: Send {
     fn synchronize(&mut self) -> Result<(), DriverError>;
 }
 
+/// Card `number`; in a program that was built for the emulation alone, that.
+///
+/// # Errors
+/// [`DriverError::Missing`] says what is not there.
+#[cfg(any(feature = "cuda", feature = "emulate"))]
+pub(crate) fn open(number: usize) -> Result<Box<dyn Driver>, DriverError> {
+    #[cfg(feature = "cuda")]
+    let driver = crate::card::Card::open(number)?;
+    #[cfg(not(feature = "cuda"))]
+    let driver = {
+        let _ = number;
+        crate::emulated::Emulated::default()
+    };
+    Ok(crate::watched::watched(Box::new(driver)))
+}
+
 /// [`Driver::launch`] with an argument struct.
 pub(crate) fn launch<A: bytemuck::NoUninit>(
     driver: &mut dyn Driver,

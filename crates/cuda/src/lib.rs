@@ -20,10 +20,13 @@ mod embed;
 #[cfg(feature = "emulate")]
 mod emulated;
 mod linear;
+mod rates;
 mod step;
+mod watched;
 mod weights;
 
 pub use device::{CudaDevice, CudaOptions};
 pub use driver::DriverError;
 #[cfg(feature = "emulate")]
 pub use emulated::try_emulation;
+pub use rates::Rates;

@@ -2,6 +2,11 @@
 #![cfg(any(feature = "emulate", feature = "cuda"))]
 #![allow(clippy::print_stdout, reason = "what was skipped is shown")]
 
+#[cfg(feature = "cuda")]
+use std::sync::{LazyLock, Mutex};
+
+#[cfg(feature = "cuda")]
+use glimmer_cuda::DriverError;
 use glimmer_cuda::{CudaDevice, CudaOptions};
 use glimmer_device_suite::{Candidate, Tolerances};
 use glimmer_tensor::{Capacity, Compute, DType, Device, DeviceError, Heads, KvType, Plan};
@@ -16,6 +21,11 @@ enum Machine {
     #[cfg(feature = "cuda")]
     Card,
 }
+
+/// A card that stays open, and with it the driver's context: to make one takes longer than most tests.
+#[cfg(feature = "cuda")]
+static CARD: LazyLock<Result<Mutex<CudaDevice>, DriverError>> =
+    LazyLock::new(|| CudaDevice::new(CudaOptions::default()).map(Mutex::new));
 
 /// The machines that are there.
 fn machines() -> Vec<Machine> {
@@ -35,8 +45,7 @@ fn is_there(machine: Machine) -> bool {
         Machine::Emulated => true,
         #[cfg(feature = "cuda")]
         Machine::Card => {
-            let card = CudaDevice::new(CudaOptions::default());
-            card.inspect_err(|error| println!("skipped: {error}")).is_ok()
+            LazyLock::force(&CARD).as_ref().inspect_err(|error| println!("skipped: {error}")).is_ok()
         }
     }
 }

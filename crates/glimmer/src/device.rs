@@ -41,6 +41,8 @@ pub struct DeviceOptions {
 /// A device that is ready to take weights.
 pub struct OpenDevice {
     pub(crate) device: Box<dyn Device>,
+    /// What was opened; never [`DeviceKind::Auto`].
+    pub kind: DeviceKind,
     /// Precision of the cache.
     pub kv_type: KvType,
 }
@@ -77,11 +79,16 @@ impl DeviceOptions {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<OpenDevice, Error> {
         let compute = self.compute_or(default);
-        let device = match self.kind {
+        let mut kind = self.kind;
+        let device = match kind {
             DeviceKind::Auto => match cuda(compute) {
-                Ok(device) => device,
+                Ok(device) => {
+                    kind = DeviceKind::Cuda;
+                    device
+                }
                 Err(why) => {
                     progress(Progress::Note(&format!("computing on the CPU: {why}")));
+                    kind = DeviceKind::Cpu;
                     self.cpu(compute)?
                 }
             },
@@ -89,7 +96,7 @@ impl DeviceOptions {
             DeviceKind::Cuda => cuda(compute)?,
             DeviceKind::Reference => Box::new(ReferenceDevice::new()),
         };
-        Ok(OpenDevice { device, kv_type: self.kv_type_with(compute) })
+        Ok(OpenDevice { device, kind, kv_type: self.kv_type_with(compute) })
     }
 
     fn cpu(&self, compute: Compute) -> Result<Box<dyn Device>, Error> {
@@ -99,14 +106,14 @@ impl DeviceOptions {
 }
 
 /// The driver's first card; `CUDA_VISIBLE_DEVICES` says which one that is.
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", feature = "emulate"))]
 fn cuda(compute: Compute) -> Result<Box<dyn Device>, Error> {
     let options = glimmer_cuda::CudaOptions { card: 0, compute };
     let device = glimmer_cuda::CudaDevice::new(options);
     Ok(Box::new(device.map_err(|error| Error::NoDevice(error.to_string()))?))
 }
 
-#[cfg(not(feature = "cuda"))]
+#[cfg(not(any(feature = "cuda", feature = "emulate")))]
 fn cuda(_: Compute) -> Result<Box<dyn Device>, Error> {
     Err(Error::NoDevice(
         "this program was built without CUDA: build it with `cargo build --release --features cuda`, which needs \

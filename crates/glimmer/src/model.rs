@@ -81,7 +81,7 @@ impl Model {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self, Error> {
         let text = Arc::new(ModelText::read(files)?);
-        let OpenDevice { device, kv_type } = device;
+        let OpenDevice { device, kv_type, .. } = device;
         let mut each = |done, total| progress(Progress::Loading { done, total });
         let decoder = load(files.checkpoint()?, files.understood()?, device, &mut each)?;
         Ok(Model { text, decoder, kv_type })

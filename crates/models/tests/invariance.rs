@@ -1,6 +1,6 @@
 //! The same answer whatever the company: the logits of every row of a sequence are the same bits alone, in any batch,
 //! with any chunking of the prompt, on reused pages of an equal prefix, and on one thread or two, in both numeric
-//! modes. ChatGLM-6B's context is one indivisible chunk; what follows it is held to the same.
+//! modes, on the CPU and on a card. ChatGLM-6B's context is one indivisible chunk; what follows it is held to the same.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -11,7 +11,7 @@ mod support;
 
 use std::path::PathBuf;
 
-use glimmer_tensor::{Compute, KvType, PAGE_SLOTS};
+use glimmer_tensor::{Compute, Device, KvType, PAGE_SLOTS};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use support::{Piece, Runner, cpu, root};
@@ -126,30 +126,38 @@ fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
-fn hold(model: PathBuf, compute: Compute, kv: KvType, longest: usize, cases: u32) {
+/// Devices that must compute the same bits: the first computes sequences alone.
+type Machines = fn(Compute) -> Vec<Box<dyn Device>>;
+
+/// One thread, one thread again, two threads.
+fn cpus(compute: Compute) -> Vec<Box<dyn Device>> {
+    [1, 1, 2].map(|threads| cpu(compute, threads)).into()
+}
+
+fn hold(machines: Machines, model: PathBuf, compute: Compute, kv: KvType, longest: usize, cases: u32) {
     let rows = 4 * longest + 64;
-    let mut alone = Runner::new(&model, cpu(compute, 1), kv, rows, 8 * rows);
-    let mut one = Runner::new(&model, cpu(compute, 1), kv, rows, 8 * rows);
-    let mut two = Runner::new(&model, cpu(compute, 2), kv, rows, 8 * rows);
-    let prefix_lm = alone.decoder.spec().rope.axes() == 2;
-    let vocab = alone.vocab() as u32;
-    let state = std::cell::RefCell::new((&mut alone, &mut one, &mut two));
+    let mut runners: Vec<Runner> =
+        machines(compute).into_iter().map(|device| Runner::new(&model, device, kv, rows, 8 * rows)).collect();
+    let prefix_lm = runners[0].decoder.spec().rope.axes() == 2;
+    let vocab = runners[0].vocab() as u32;
+    let state = std::cell::RefCell::new(&mut runners);
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     TestRunner::new_with_rng(config, proptest::test_runner::TestRng::deterministic_rng(Default::default()))
         .run(&schedule(vocab, longest, prefix_lm), |schedule| {
             let mut state = state.borrow_mut();
-            let (alone, one, two) = &mut *state;
+            let (alone, others) = state.split_first_mut().unwrap();
             let expected: Vec<Vec<f32>> = schedule.prompts.iter().map(|p| alone.whole(p)).collect();
-            for (threads, runner) in [(1, &mut **one), (2, &mut **two)] {
+            for runner in others {
+                let device = runner.decoder.describe_device();
                 let found = scheduled(runner, &schedule, prefix_lm);
                 for (s, (found, expected)) in found.iter().zip(&expected).enumerate() {
-                    prop_assert!(same_bits(found, expected), "sequence {s} on {threads} threads");
+                    prop_assert!(same_bits(found, expected), "sequence {s} on {device}");
                 }
                 if !prefix_lm {
                     let (skipped, found) =
                         on_borrowed_pages(runner, &schedule.prompts[0], schedule.shared_pages);
                     let rest = &expected[0][skipped * vocab as usize..];
-                    prop_assert!(same_bits(&found, rest), "borrowed pages on {threads} threads");
+                    prop_assert!(same_bits(&found, rest), "borrowed pages on {device}");
                 }
             }
             Ok(())
@@ -165,41 +173,84 @@ fn gguf(name: &str) -> PathBuf {
     root().join(format!("crates/models/tests/data/llamacpp/{name}.gguf"))
 }
 
-/// One published form of each generation, plain and packed, in both modes.
+/// One published form of each generation, plain and packed.
+const GENERATIONS: [&str; 8] = [
+    "chatglm-6b",
+    "chatglm-6b-int8",
+    "chatglm-6b-int4",
+    "chatglm2-6b-32k",
+    "chatglm3-6b",
+    "glm4-9b-orig",
+    "glm-edge-1.5b-chat",
+    "glm4-9b-0414",
+];
+
+const WEIGHT_TYPES: [&str; 17] = [
+    "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
+    "IQ4_NL", "IQ4_XS", "mix-edge", "mix-0414",
+];
+
+/// In both modes.
 #[test]
 fn every_generation() {
-    for name in [
-        "chatglm-6b",
-        "chatglm-6b-int8",
-        "chatglm-6b-int4",
-        "chatglm2-6b-32k",
-        "chatglm3-6b",
-        "glm4-9b-orig",
-        "glm-edge-1.5b-chat",
-        "glm4-9b-0414",
-    ] {
-        hold(fixture(name), Compute::F32, KvType::F32, 90, 12);
-        hold(fixture(name), Compute::Auto, KvType::F16, 90, 12);
+    for name in GENERATIONS {
+        hold(cpus, fixture(name), Compute::F32, KvType::F32, 90, 12);
+        hold(cpus, fixture(name), Compute::Auto, KvType::F16, 90, 12);
     }
 }
 
-/// Every weight type, with the two packed caches.
+/// With the two packed caches.
 #[test]
 fn every_weight_type() {
-    for name in [
-        "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
-        "IQ4_NL", "IQ4_XS", "mix-edge", "mix-0414",
-    ] {
-        hold(gguf(name), Compute::F32, KvType::F32, 70, 6);
-        hold(gguf(name), Compute::Auto, KvType::F16, 70, 6);
-        hold(gguf(name), Compute::Auto, KvType::Q8_0, 70, 6);
+    for name in WEIGHT_TYPES {
+        hold(cpus, gguf(name), Compute::F32, KvType::F32, 70, 6);
+        hold(cpus, gguf(name), Compute::Auto, KvType::F16, 70, 6);
+        hold(cpus, gguf(name), Compute::Auto, KvType::Q8_0, 70, 6);
     }
 }
 
 /// Prompts that cross several attention chunks.
 #[test]
 fn long_prompts() {
-    hold(fixture("glm-edge-1.5b-chat"), Compute::F32, KvType::F32, 700, 6);
-    hold(gguf("mix-0414"), Compute::Auto, KvType::F16, 700, 6);
-    hold(gguf("mix-edge"), Compute::Auto, KvType::Q8_0, 700, 6);
+    hold(cpus, fixture("glm-edge-1.5b-chat"), Compute::F32, KvType::F32, 700, 6);
+    hold(cpus, gguf("mix-0414"), Compute::Auto, KvType::F16, 700, 6);
+    hold(cpus, gguf("mix-edge"), Compute::Auto, KvType::Q8_0, 700, 6);
+}
+
+/// The same on a card. An emulated one is slow: what it is held to is little, and the rest is for a real one.
+#[cfg(any(feature = "emulate", feature = "cuda"))]
+mod cuda {
+    use super::*;
+
+    const REAL: bool = cfg!(feature = "cuda");
+    const CASES: u32 = if REAL { 6 } else { 1 };
+
+    fn cards(compute: Compute) -> Vec<Box<dyn Device>> {
+        [(); 2].map(|()| support::cuda(compute)).into()
+    }
+
+    #[test]
+    fn every_generation() {
+        for name in GENERATIONS {
+            hold(cards, fixture(name), Compute::Auto, KvType::F16, if REAL { 90 } else { 12 }, CASES);
+            if REAL {
+                hold(cards, fixture(name), Compute::F32, KvType::F32, 90, CASES);
+            }
+        }
+    }
+
+    #[test]
+    fn every_weight_type() {
+        for name in WEIGHT_TYPES {
+            hold(cards, gguf(name), Compute::Auto, KvType::F16, if REAL { 70 } else { 12 }, CASES);
+            hold(cards, gguf(name), Compute::Auto, KvType::Q8_0, if REAL { 70 } else { 12 }, CASES);
+        }
+    }
+
+    #[test]
+    fn long_prompts() {
+        let longest = if REAL { 700 } else { 280 };
+        hold(cards, gguf("mix-0414"), Compute::Auto, KvType::F16, longest, CASES);
+        hold(cards, gguf("mix-edge"), Compute::Auto, KvType::Q8_0, longest, CASES);
+    }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+#[cfg(any(feature = "emulate", feature = "cuda"))]
+use std::sync::{LazyLock, Mutex};
 
 use glimmer_checkpoint::Checkpoint;
 use glimmer_cpu::{CpuDevice, CpuOptions};
@@ -12,9 +14,10 @@ use glimmer_models::{Decoder, Family, PositionLayout, Stage, Understood, load, u
 use glimmer_tensor::{Batch, Capacity, Compute, Device, KvType, PAGE_SLOTS, PageId, ReferenceDevice};
 use safetensors::{Dtype, SafeTensors};
 
-/// The repository's root.
+/// The repository's root; cargo says where, also to a test that was built elsewhere.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&here).join("../..")
 }
 
 /// Tensors of a safetensors file, floats and integers apart.
@@ -97,16 +100,14 @@ pub fn cpu(compute: Compute, threads: usize) -> Box<dyn Device> {
     Box::new(CpuDevice::new(CpuOptions { threads: Some(threads), compute, isa: None }).unwrap())
 }
 
-/// A card.
-#[cfg(feature = "cuda")]
+/// A card, or an emulated one.
+#[cfg(any(feature = "emulate", feature = "cuda"))]
 pub fn cuda(compute: Compute) -> Box<dyn Device> {
+    // One stays open, and with it the driver's context: to make one takes longer than most tests.
+    static OPEN: LazyLock<Mutex<CudaDevice>> =
+        LazyLock::new(|| Mutex::new(CudaDevice::new(CudaOptions::default()).unwrap()));
+    LazyLock::force(&OPEN);
     Box::new(CudaDevice::new(CudaOptions { compute, ..Default::default() }).unwrap())
-}
-
-/// An emulated card.
-#[cfg(all(feature = "emulate", not(feature = "cuda")))]
-pub fn cuda(compute: Compute) -> Box<dyn Device> {
-    Box::new(CudaDevice::emulated(CudaOptions { compute, ..Default::default() }))
 }
 
 /// Rows to append to one sequence in a step.

@@ -3,12 +3,14 @@
 //!
 //! Bytes are every weight once (of the embedding only the rows that are looked up) and the keys and values that are
 //! visible. Operations are two for every weight and row, and four for every visible key, query head and element of a
-//! head; quantized weights count on the int8 unit, everything else on the f32 unit.
+//! head; quantized weights count on the int8 unit, everything else on the unit
+//! for floats.
 
 use glimmer_checkpoint::Checkpoint;
-use glimmer_cpu::Limits;
 use glimmer_models::{Attention, Understood, WeightRole};
 use glimmer_tensor::{Batch, Compute, DType, KvType};
+
+use super::limits::Limits;
 
 /// What a model costs per step, row, key and slot.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +34,7 @@ pub(super) struct Costs {
 #[derive(Clone, Copy, Debug, Default)]
 struct Operations {
     int8: f64,
-    f32: f64,
+    float: f64,
 }
 
 /// What a step waits for at least.
@@ -62,8 +64,8 @@ impl Costs {
         let spec = &understood.spec;
         let is_int8 = |dtype: DType| compute == Compute::Auto && (dtype.is_quantized() || dtype == DType::I8);
         let on = |operations: f64, int8: bool| match int8 {
-            true => Operations { int8: operations, f32: 0.0 },
-            false => Operations { int8: 0.0, f32: operations },
+            true => Operations { int8: operations, float: 0.0 },
+            false => Operations { int8: 0.0, float: operations },
         };
 
         let embedding = understood.stored(checkpoint, WeightRole::Embedding);
@@ -88,7 +90,7 @@ impl Costs {
             head_bytes: head.map_or(0.0, |info| info.bytes as f64),
             embedding_row: embedding.map_or(0.0, |info| info.bytes as f64 / spec.vocab as f64),
             slot_bytes: spec.kv_bytes(kv_type) as f64,
-            block: Operations { int8: 2.0 * (all - float_weights), f32: 2.0 * float_weights },
+            block: Operations { int8: 2.0 * (all - float_weights), float: 2.0 * float_weights },
             head: on(2.0 * head_weights, head.is_some_and(|info| is_int8(info.dtype))),
             key: (2 * query_widths.sum::<usize>()) as f64,
         }
@@ -99,7 +101,7 @@ impl Costs {
         steps.iter().fold(Floor::default(), |sum, batch| {
             let (bytes, operations) = self.step(batch);
             let memory = bytes / limits.read;
-            let arithmetic = operations.int8 / limits.int8 + operations.f32 / limits.f32;
+            let arithmetic = operations.int8 / limits.int8 + operations.float / limits.float;
             let waits = if memory > arithmetic { memory } else { 0.0 };
             Floor { seconds: sum.seconds + memory.max(arithmetic), memory: sum.memory + waits }
         })
@@ -118,7 +120,7 @@ impl Costs {
             self.block_bytes + head_bytes + rows * self.embedding_row + slots as f64 * self.slot_bytes;
         let operations = Operations {
             int8: rows * self.block.int8 + logits * self.head.int8,
-            f32: rows * self.block.f32 + logits * self.head.f32 + keys as f64 * self.key,
+            float: rows * self.block.float + logits * self.head.float + keys as f64 * self.key,
         };
         (bytes, operations)
     }
@@ -127,6 +129,7 @@ impl Costs {
 #[cfg(test)]
 mod tests {
     use super::super::case::{Case, Steps, capacity};
+    use super::super::limits::Unit;
     use super::*;
     use crate::random::Random;
     use glimmer_models::understand;
@@ -144,9 +147,9 @@ mod tests {
         let weights = 3 * 64 * (qkv + q + 3 * ffn);
         assert_eq!(costs.block_bytes, f64::from(2 * weights + 2 * (3 * 2 + 1) * 64));
         assert_eq!(costs.head_bytes, f64::from(2 * 300 * 64));
-        assert_eq!((costs.block.int8, costs.block.f32), (0.0, f64::from(2 * weights)));
+        assert_eq!((costs.block.int8, costs.block.float), (0.0, f64::from(2 * weights)));
 
-        let limits = Limits { threads: 1, read: 1e9, int8: 1e12, f32: 1e9 };
+        let limits = Limits { threads: 1, read: 1e9, copy: None, int8: 1e12, float: 1e9, unit: Unit::F32 };
         let cases = Case::all(&[40], &[2], &[10], &[2]);
         let capacity = capacity(&cases, &understood.spec, 32).unwrap();
         let mut steps = Steps { spec: &understood.spec, capacity, random: Random::new(&[]) };
@@ -162,7 +165,7 @@ mod tests {
         let bytes = 2.0 * (costs.block_bytes + costs.head_bytes)
             + f64::from(4 * 2 * 64)
             + f64::from(2 * (11 + 12) * slot);
-        let floor = costs.floor(&generation, &Limits { f32: 1e12, ..limits });
+        let floor = costs.floor(&generation, &Limits { float: 1e12, ..limits });
         assert!((floor.seconds * 1e9 / bytes - 1.0).abs() < 1e-9, "{floor:?}");
         assert_eq!(floor.bound(), "memory");
     }
@@ -174,8 +177,8 @@ mod tests {
         let understood = understand(&checkpoint, None).unwrap();
         let all = 2.0 * understood.spec.layer_parameters() as f64;
         let fast = Costs::of(&checkpoint, &understood, Compute::Auto, KvType::F16);
-        assert_eq!((fast.block.int8, fast.block.f32, fast.head.int8), (all, 0.0, 0.0));
+        assert_eq!((fast.block.int8, fast.block.float, fast.head.int8), (all, 0.0, 0.0));
         let exact = Costs::of(&checkpoint, &understood, Compute::F32, KvType::F32);
-        assert!(exact.block.int8 == 0.0 && exact.block.f32 > 0.0);
+        assert!(exact.block.int8 == 0.0 && exact.block.float > 0.0);
     }
 }

@@ -6,6 +6,7 @@
 
 mod case;
 mod floor;
+mod limits;
 mod peer;
 mod process;
 mod report;
@@ -16,7 +17,6 @@ use std::time::Instant;
 
 use anyhow::{bail, ensure};
 use glimmer::{ContextLength, DeviceKind, ModelFiles, step_tokens};
-use glimmer_cpu::{CpuOptions, Limits};
 use glimmer_models::export::file_type_name;
 use glimmer_models::{Decoder, Positions, Understood, WeightRole};
 use glimmer_tensor::{Batch, Compute, DType, KvType};
@@ -28,6 +28,7 @@ use crate::random::Random;
 use crate::terminal::Terminal;
 use case::{Case, Steps, capacity};
 use floor::{Costs, Floor};
+use limits::Meter;
 use peer::Peer;
 use report::{PeerRow, Report, Row, Seconds, deviation, mean, median};
 
@@ -83,11 +84,11 @@ impl Bench<'_> {
         let starts = (0..repetitions.min(STARTS)).map(|_| process::first_token(args, spec));
         let first_token = starts.collect::<anyhow::Result<Vec<f64>>>()?;
         let bytes = usize::try_from(size_bytes).unwrap_or(usize::MAX);
-        let options = CpuOptions { threads: args.device.threads, ..CpuOptions::default() };
-        let limits = Limits::measure(options, bytes)?;
+        let device = device(&args.device, compute, terminal)?;
+        let meter = Meter::of(&device, compute, args.device.threads, bytes);
+        let limits = meter.measure()?;
         let sees_peak = process::forget_peak();
 
-        let device = device(&args.device, compute, terminal)?;
         let (mut decoder, _) = load(files, device, terminal)?.into_decoder();
         let capacity = capacity(&cases, spec, args.ubatch_size.unwrap_or(step_tokens(spec)))?;
         decoder.plan(capacity, kv_type)?;
@@ -127,7 +128,7 @@ impl Bench<'_> {
         let peak_memory_bytes = process::peak_memory().filter(|_| sees_peak);
         let (device, memory) = (driver.decoder.describe_device(), driver.decoder.memory());
         drop(driver);
-        let limits = limits.best(Limits::measure(options, bytes)?);
+        let limits = limits.best(meter.measure()?);
 
         let row = |((case, ours), theirs): ((&Case, &Samples), Vec<f64>)| {
             row(case, ours, &costs.floor(&ours.steps, &limits), theirs)
@@ -141,11 +142,7 @@ impl Bench<'_> {
             threads: limits.threads,
             compute: if compute == Compute::F32 { "f32" } else { "auto" },
             kv_type: KV_TYPES.iter().find(|(kv, _)| *kv == kv_type).map_or("", |(_, name)| name),
-            limits: report::Limits {
-                read_gb_s: limits.read / 1e9,
-                int8_gop_s: limits.int8 / 1e9,
-                f32_gflop_s: limits.f32 / 1e9,
-            },
+            limits: report::Limits::from(limits),
             first_token: Seconds::of(first_token),
             memory: report::Memory {
                 peak_bytes: peak_memory_bytes,

@@ -3,6 +3,7 @@
 use glimmer::Escaped;
 use serde::Serialize;
 
+use super::limits::{self, Unit};
 use crate::args::Figures;
 use crate::output;
 
@@ -26,9 +27,42 @@ pub(super) struct Report {
 /// What the machine does at most, in the same minutes.
 #[derive(Debug, Serialize)]
 pub(super) struct Limits {
-    pub(super) read_gb_s: f64,
-    pub(super) int8_gop_s: f64,
-    pub(super) f32_gflop_s: f64,
+    read_gb_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copy_gb_s: Option<f64>,
+    int8_gop_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    f32_gflop_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bf16_gflop_s: Option<f64>,
+}
+
+impl From<limits::Limits> for Limits {
+    fn from(limits: limits::Limits) -> Self {
+        let floats = |unit| (limits.unit == unit).then_some(limits.float / 1e9);
+        Limits {
+            read_gb_s: limits.read / 1e9,
+            copy_gb_s: limits.copy.map(|copy| copy / 1e9),
+            int8_gop_s: limits.int8 / 1e9,
+            f32_gflop_s: floats(Unit::F32),
+            bf16_gflop_s: floats(Unit::Bf16),
+        }
+    }
+}
+
+impl Limits {
+    /// For people.
+    fn words(&self) -> String {
+        let mut words = format!("memory {:.1} GB/s", self.read_gb_s);
+        if let Some(copy) = self.copy_gb_s {
+            words += &format!(" read, {copy:.1} GB/s copied");
+        }
+        words += &format!(", int8 {:.0} GOP/s", self.int8_gop_s);
+        for (unit, rate) in [("f32", self.f32_gflop_s), ("bf16", self.bf16_gflop_s)] {
+            words += &rate.map_or(String::new(), |rate| format!(", {unit} {rate:.0} GFLOP/s"));
+        }
+        words
+    }
 }
 
 /// Bytes.
@@ -162,12 +196,9 @@ impl Report {
             }
             line(&cells);
         }
-        let Limits { read_gb_s, int8_gop_s, f32_gflop_s } = self.limits;
         let Report { device, compute, kv_type, .. } = self;
         out.push_str(&format!("\n{device}; {compute}, cache in {kv_type}\n"));
-        out.push_str(&format!(
-            "limits: memory {read_gb_s:.1} GB/s, int8 {int8_gop_s:.0} GOP/s, f32 {f32_gflop_s:.0} GFLOP/s\n"
-        ));
+        out.push_str(&format!("limits: {}\n", self.limits.words()));
         let Seconds { best_s, avg_s, .. } = self.first_token;
         out.push_str(&format!(
             "start to first token (prompt of 20): {best_s:.2} s, on average {avg_s:.2} s\n"
@@ -186,7 +217,7 @@ impl Report {
     fn csv(&self) -> String {
         let mut out = "model,types,size_bytes,parameters,device,threads,compute,kv_type,test,n_prompt,n_gen,n_depth,\
                        n_parallel,avg_ts,stddev_ts,best_ts,floor_ts,percent_of_floor,bound,peer_median_ts,peer_ratio,\
-                       first_token_s,peak_memory_bytes,weights_bytes,kv_bytes,read_gb_s,int8_gop_s,f32_gflop_s\n"
+                       first_token_s,peak_memory_bytes,weights_bytes,kv_bytes,read_gb_s,int8_gop_s,f32_gflop_s,bf16_gflop_s,copy_gb_s\n"
             .to_owned();
         let optional = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         for row in &self.results {
@@ -218,7 +249,9 @@ impl Report {
                 self.memory.kv_bytes.to_string(),
                 self.limits.read_gb_s.to_string(),
                 self.limits.int8_gop_s.to_string(),
-                self.limits.f32_gflop_s.to_string(),
+                optional(self.limits.f32_gflop_s),
+                optional(self.limits.bf16_gflop_s),
+                optional(self.limits.copy_gb_s),
             ];
             out.push_str(&(cells.join(",") + "\n"));
         }

@@ -1,0 +1,101 @@
+//! What the machine that computes does at most.
+
+use glimmer::{DeviceKind, OpenDevice};
+use glimmer_cpu::CpuOptions;
+use glimmer_tensor::Compute;
+
+/// Rates of the processor, or of a card.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Limits {
+    /// Threads of the processor that compute; with a card, the one that launches.
+    pub(super) threads: usize,
+    /// Bytes per second read from memory.
+    pub(super) read: f64,
+    /// Bytes per second copied within a card's memory, those read and those written.
+    pub(super) copy: Option<f64>,
+    /// Operations of 8-bit integers per second.
+    pub(super) int8: f64,
+    /// Operations of floats per second.
+    pub(super) float: f64,
+    /// Which floats.
+    pub(super) unit: Unit,
+}
+
+/// The unit for everything that is no quantized weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    F32,
+    /// Of a card in its fast mode.
+    Bf16,
+}
+
+/// Measures one machine.
+#[derive(Clone, Copy)]
+pub(super) struct Meter {
+    kind: DeviceKind,
+    #[cfg_attr(not(any(feature = "cuda", feature = "emulate")), allow(dead_code, reason = "of a card"))]
+    compute: Compute,
+    cpu: CpuOptions,
+    /// Bytes of the model: what fits a cache is read faster and may be.
+    bytes: usize,
+}
+
+impl Meter {
+    /// For the device that was opened.
+    pub(super) fn of(device: &OpenDevice, compute: Compute, threads: Option<usize>, bytes: usize) -> Self {
+        Meter { kind: device.kind, compute, cpu: CpuOptions { threads, ..CpuOptions::default() }, bytes }
+    }
+
+    /// Measures for about a second.
+    pub(super) fn measure(&self) -> anyhow::Result<Limits> {
+        #[cfg(any(feature = "cuda", feature = "emulate"))]
+        if self.kind == DeviceKind::Cuda {
+            let rates = glimmer_cuda::Rates::measure(glimmer_cuda::CudaOptions::default(), self.bytes)?;
+            let (float, unit) = match self.compute {
+                Compute::F32 => (rates.f32, Unit::F32),
+                Compute::Auto => (rates.bf16, Unit::Bf16),
+            };
+            return Ok(Limits {
+                threads: 1,
+                read: rates.read,
+                copy: Some(rates.copy),
+                int8: rates.int8,
+                float,
+                unit,
+            });
+        }
+        debug_assert!(self.kind != DeviceKind::Auto, "a device was opened");
+        let limits = glimmer_cpu::Limits::measure(self.cpu, self.bytes)?;
+        let glimmer_cpu::Limits { threads, read, int8, f32: float } = limits;
+        Ok(Limits { threads, read, copy: None, int8, float, unit: Unit::F32 })
+    }
+}
+
+impl Limits {
+    /// The better of both in each: noise only ever makes a machine slower.
+    pub(super) fn best(self, other: Limits) -> Limits {
+        Limits {
+            read: self.read.max(other.read),
+            copy: if self.copy > other.copy { self.copy } else { other.copy },
+            int8: self.int8.max(other.int8),
+            float: self.float.max(other.float),
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_better_of_both_in_each() {
+        let card = Limits { threads: 1, read: 2.0, copy: Some(3.0), int8: 4.0, float: 5.0, unit: Unit::Bf16 };
+        assert_eq!(card.best(card), card);
+        let other = Limits { read: 1.0, copy: Some(4.0), int8: 5.0, float: 4.0, ..card };
+        let best = Limits { copy: Some(4.0), int8: 5.0, ..card };
+        assert_eq!((card.best(other), other.best(card)), (best, best));
+        let processor = Limits { copy: None, unit: Unit::F32, ..card };
+        assert_eq!(processor.best(processor), processor);
+    }
+}

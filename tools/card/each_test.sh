@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The tests of a binary whose names hold one of some words, each in a process of its own: after an illegal access a card
+# refuses whatever the process asks for, and a test that hangs is ended alone.
+#
+#   tools/card/each_test.sh SECONDS BINARY WORD...
+set -uo pipefail
+limit=$1 binary=$2
+shift 2
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+
+one() { # LOGS SECONDS BINARY TEST
+  local log=$1/${4//:/_}
+  timeout -k 5 "$2" "$3" --exact "$4" --show-output >"$log" 2>&1
+  local code=$?
+  ((code)) || return 0
+  echo "$4" >>"$1/failed"
+  grep -aq "^test $4 \.\.\. FAILED" "$log" || printf 'test %s ... FAILED\nerror: ended with %d\n' "$4" "$code" >>"$log"
+}
+export -f one
+names=$("$binary" --list --format terse "$@" | sed -n 's/: test$//p')
+[[ -n $names ]] || { echo "error: $binary has no such test"; exit 1; }
+xargs -P 4 -n 1 bash -c 'one "$@"' one "$logs" "$limit" "$binary" <<<"$names"
+while read -r name; do cat "$logs/${name//:/_}"; done <<<"$names"
+all=$(wc -l <<<"$names") failed=$(cat "$logs/failed" 2>/dev/null | wc -l)
+printf '\ntest result: altogether. %d passed; %d failed;\n' $((all - failed)) "$failed"
+((failed == 0))
