@@ -161,12 +161,8 @@ impl DeltaReader {
         Ok(Some(delta))
     }
 
-    /// Ends the answer where it is: nobody wants more of it. What was held back comes out.
-    pub fn cancel(&mut self) -> Delta {
-        self.close(Finish::Cancelled)
-    }
-
-    /// Ends an answer that stopped at a full context without being ended by it.
+    /// Ends an answer from outside: nobody wants more of it, or it stopped at a full context. What was held back comes
+    /// out.
     pub(crate) fn close(&mut self, finish: Finish) -> Delta {
         let mut delta = Delta::default();
         if self.finish.is_none() {

@@ -84,9 +84,6 @@ impl Generation {
     }
 
     /// Goes on with an answer that a full context interrupted, after a shorter prompt.
-    ///
-    /// # Errors
-    /// When the request cannot be made.
     pub fn resume(&mut self, engine: &Engine, prompt: &Prompt) {
         self.reader.resume(prompt.ids.len());
         let mut request = engine.request(prompt, &self.params);
