@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code outside a #[test] function")]
 
-use glimmer_chat::reply::{Event, Reply, ReplyOptions, ReplyParser};
+use glimmer_chat::reply::{Reply, ReplyOptions, ReplyParser, ReplyPart};
 use glimmer_chat::{ChatTemplate, Family};
 use glimmer_tokenizer::{CHATGLM3_SPECIAL_TOKENS, Tokenizer};
 use proptest::prelude::*;
@@ -66,9 +66,9 @@ fn ids(format: Family, text: &str, by_character: bool) -> Vec<u32> {
     ids
 }
 
-fn events(format: Family, options: ReplyOptions, ids: &[u32]) -> Vec<Event> {
+fn events(format: Family, options: ReplyOptions, ids: &[u32]) -> Vec<ReplyPart> {
     let mut parser = parser(format, options);
-    let mut events: Vec<Event> = ids.iter().flat_map(|id| parser.push(*id)).collect();
+    let mut events: Vec<ReplyPart> = ids.iter().flat_map(|id| parser.push(*id)).collect();
     events.extend(parser.finish());
     events
 }
@@ -351,7 +351,7 @@ fn arguments_come_in_pieces() {
     let pieces = |format, text: &str| {
         let options = ReplyOptions { tools: tools(), ..ReplyOptions::default() };
         let events = events(format, options, &ids(format, text, true));
-        events.iter().filter(|event| matches!(event, Event::ToolCallArguments(_))).count()
+        events.iter().filter(|event| matches!(event, ReplyPart::ToolCallArguments(_))).count()
     };
     assert!(pieces(Family::Glm47, &text) > 100);
     assert!(pieces(Family::Glm4, &format!("add\n{{\"a\": \"{}\"}}", "x".repeat(500))) > 100);

@@ -20,7 +20,7 @@ use crate::{floats, strided};
 
 /// The format of a model's weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum CheckpointFormat {
     /// One or more `.safetensors` files.
     Safetensors,
     /// One or more `.bin` files of `torch.save`.
@@ -61,7 +61,7 @@ pub struct TensorView<'a> {
 /// or `.bin` file.
 pub struct Checkpoint {
     path: PathBuf,
-    kind: Kind,
+    kind: CheckpointFormat,
     files: Vec<FileBytes>,
     tensors: Vec<TensorInfo>,
     places: Vec<Place>,
@@ -147,7 +147,7 @@ impl Checkpoint {
     pub fn without_weights(path: &Path, config: Value) -> Self {
         Checkpoint {
             path: path.to_owned(),
-            kind: Kind::None,
+            kind: CheckpointFormat::None,
             files: Vec::new(),
             tensors: Vec::new(),
             places: Vec::new(),
@@ -159,7 +159,7 @@ impl Checkpoint {
     }
 
     /// The format of the weights.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> CheckpointFormat {
         self.kind
     }
 
@@ -292,7 +292,7 @@ impl Checkpoint {
                 .within(path);
         }
         let (path, tensor) = (self.path.clone(), name.to_owned());
-        if self.kind == Kind::None {
+        if self.kind == CheckpointFormat::None {
             return CheckpointError::NoWeights { path, tensor };
         }
         CheckpointError::MissingTensor { path, tensor, near: self.nearest(name) }

@@ -9,7 +9,7 @@ use std::path::{Component, Path};
 use glimmer_config::file::read_bytes;
 use glimmer_config::{FileError, Quoted};
 
-use crate::checkpoint::Kind;
+use crate::checkpoint::CheckpointFormat;
 use crate::entry::{Entry, Foreign};
 use crate::error::CheckpointError;
 use crate::gguf::{self, Metadata};
@@ -19,7 +19,7 @@ use crate::{pickle, safetensors};
 
 /// The files of a model.
 pub(crate) struct Layout {
-    pub(crate) kind: Kind,
+    pub(crate) kind: CheckpointFormat,
     pub(crate) parts: Vec<Part>,
     /// The key/values of a GGUF (of a split one: of its first part).
     pub(crate) metadata: Option<Metadata>,
@@ -54,7 +54,7 @@ impl Layout {
                 return read_indexed(&index, &bytes);
             }
         }
-        Ok(Layout { kind: Kind::None, parts: Vec::new(), metadata: None })
+        Ok(Layout { kind: CheckpointFormat::None, parts: Vec::new(), metadata: None })
     }
 
     /// Reads the header of one whole file that the program holds.
@@ -73,24 +73,27 @@ fn read_file(path: &Path) -> Result<Layout, CheckpointError> {
 }
 
 /// Reads the header of one file, of whichever format it is.
-fn read_part(path: &Path) -> Result<(Kind, Part, Option<Metadata>), CheckpointError> {
+fn read_part(path: &Path) -> Result<(CheckpointFormat, Part, Option<Metadata>), CheckpointError> {
     parse_part(FileBytes::open(path)?, path)
 }
 
-fn parse_part(file: FileBytes, path: &Path) -> Result<(Kind, Part, Option<Metadata>), CheckpointError> {
+fn parse_part(
+    file: FileBytes,
+    path: &Path,
+) -> Result<(CheckpointFormat, Part, Option<Metadata>), CheckpointError> {
     let bytes = file.bytes();
     // In this order: a safetensors file begins with a length, which may spell the magic of a pickle.
     let safetensors = || {
         let header = safetensors::parse(bytes).map_err(|d| d.within(path))?;
-        Ok::<_, CheckpointError>((Kind::Safetensors, header.tensors, header.foreign, None))
+        Ok::<_, CheckpointError>((CheckpointFormat::Safetensors, header.tensors, header.foreign, None))
     };
     let (kind, tensors, foreign, metadata) = if bytes.starts_with(gguf::MAGIC) {
         let gguf = gguf::parse(bytes, path).map_err(|d| d.within(path))?;
-        (Kind::Gguf, gguf.tensors, Vec::new(), Some(gguf.metadata))
+        (CheckpointFormat::Gguf, gguf.tensors, Vec::new(), Some(gguf.metadata))
     } else if bytes.get(8) == Some(&b'{') {
         safetensors()?
     } else if bytes.starts_with(pickle::ZIP_MAGIC) {
-        (Kind::PyTorch, pickle::parse(bytes).map_err(|d| d.within(path))?, Vec::new(), None)
+        (CheckpointFormat::PyTorch, pickle::parse(bytes).map_err(|d| d.within(path))?, Vec::new(), None)
     } else if bytes.starts_with(pickle::PICKLE_MAGIC) {
         return Err(CheckpointError::LegacyPickle { path: path.to_owned() });
     } else if path.extension().is_some_and(|e| e == "safetensors") {
@@ -117,7 +120,7 @@ fn read_indexed(index_path: &Path, bytes: &[u8]) -> Result<Layout, CheckpointErr
     names.sort_unstable();
     names.dedup();
 
-    let mut kind = Kind::None;
+    let mut kind = CheckpointFormat::None;
     let mut parts = Vec::new();
     for name in names {
         if !is_plain_name(name) {
@@ -134,7 +137,8 @@ fn read_indexed(index_path: &Path, bytes: &[u8]) -> Result<Layout, CheckpointErr
                 }
                 error => error,
             })?;
-        if part_kind == Kind::Gguf || !matches!(kind, Kind::None) && kind != part_kind {
+        if part_kind == CheckpointFormat::Gguf || !matches!(kind, CheckpointFormat::None) && kind != part_kind
+        {
             return Err(broken(format!("`{}` is of another format than the other parts", Quoted(name))));
         }
         kind = part_kind;
@@ -207,7 +211,7 @@ fn read_split(path: &Path, metadata: &Metadata) -> Result<Layout, CheckpointErro
     {
         return Err(split(first.path(), format!("the model has {expected} tensors, its parts have {found}")));
     }
-    Ok(Layout { kind: Kind::Gguf, parts, metadata: first_metadata })
+    Ok(Layout { kind: CheckpointFormat::Gguf, parts, metadata: first_metadata })
 }
 
 /// A file name `STEM-00002-of-00005.gguf`.

@@ -24,7 +24,7 @@ pub mod pickle;
 pub mod safetensors;
 mod strided;
 
-pub use checkpoint::{Checkpoint, Kind, TensorInfo, TensorView};
+pub use checkpoint::{Checkpoint, CheckpointFormat, TensorInfo, TensorView};
 pub use entry::{Entry, Foreign};
 pub use error::{CheckpointError, Damage, Fault};
 pub use output::{NewTensor, OutputFile, remove_leftovers};

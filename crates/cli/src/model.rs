@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use glimmer::{Compute, OpenDevice};
 use glimmer::{
-    ContextLength, DecoderSpec, Error, Family, Known, Local, Model, ModelFiles, Progress, Resolver, Source,
+    ContextLength, DecoderSpec, Error, Family, Local, Model, ModelFiles, Overrides, Progress, Resolver,
+    Source,
 };
 use indicatif::ProgressBar;
 use serde_json::Value;
@@ -19,13 +20,13 @@ pub(crate) const DEMO_LABEL: &str = "this is the demo model: very small, made to
 
 /// The files of the model that was named.
 pub(crate) fn files(args: &ModelArgs, chat_format: Option<Family>) -> anyhow::Result<ModelFiles> {
-    let known = Known { family: args.family, chat_format };
-    Ok(ModelFiles::new(source(&args.path)?, known))
+    let overrides = Overrides { family: args.family, chat_format };
+    Ok(ModelFiles::new(source(&args.path)?, overrides))
 }
 
 /// The files of a model of which only the tokenizer is wanted.
 pub(crate) fn files_at(path: &Path) -> anyhow::Result<ModelFiles> {
-    Ok(ModelFiles::new(source(path)?, Known::default()))
+    Ok(ModelFiles::new(source(path)?, Overrides::default()))
 }
 
 /// The place of the model that was named; where there is none, what a model is and how to get one.

@@ -1,6 +1,6 @@
 //! An answer as it is printed, part by part: text to standard output, reasoning beside it.
 
-use glimmer::{Escaped, Part};
+use glimmer::{Escaped, ReplyPart};
 
 use crate::output;
 use crate::terminal::Terminal;
@@ -17,17 +17,17 @@ impl<'t> Printer<'t> {
     }
 
     /// Prints a part. The answer is the result; the reasoning before it goes where everything else goes.
-    pub(crate) fn show(&mut self, part: &Part) -> anyhow::Result<()> {
-        if let Part::Reasoning(text) = part {
+    pub(crate) fn show(&mut self, part: &ReplyPart) -> anyhow::Result<()> {
+        if let ReplyPart::Reasoning(text) = part {
             self.reasoning = true;
             self.terminal.aside(text);
             return Ok(());
         }
         self.end_reasoning();
         match part {
-            Part::Text(text) | Part::ToolCallArguments(text) => output::model_text(text),
-            Part::ToolCallStart { name } => output::model_text(&format!("{}\n", Escaped(name))),
-            Part::ToolCallEnd | Part::Reasoning(_) => Ok(()),
+            ReplyPart::Text(text) | ReplyPart::ToolCallArguments(text) => output::model_text(text),
+            ReplyPart::ToolCallStart { name } => output::model_text(&format!("{}\n", Escaped(name))),
+            ReplyPart::ToolCallEnd | ReplyPart::Reasoning(_) => Ok(()),
         }
     }
 

@@ -9,7 +9,7 @@
 mod clock;
 
 use clock::Clock;
-use glimmer_cpu::{CpuDevice, CpuOptions, Limits};
+use glimmer_cpu::{CpuDevice, CpuOptions, Rates};
 use glimmer_tensor::{
     Batch, Capacity, Compute, DType, Device, DeviceBatch, Epilogue, Heads, KvType, MatrixUse, MatrixView,
     PAGE_SLOTS, Plan, Role,
@@ -28,7 +28,7 @@ fn main() {
     let (rows, cols) = shape.map_or((6144, 2048), |(n, k)| (n.parse().unwrap(), k.parse().unwrap()));
     let threads = arguments.iter().find_map(|a| a.parse().ok()).unwrap_or(2);
     let options = CpuOptions { threads: Some(threads), ..CpuOptions::default() };
-    let Limits { read, int8, f32, .. } = Limits::measure(options, TOTAL).unwrap();
+    let Rates { read, int8, f32, .. } = Rates::measure(options, TOTAL).unwrap();
     println!("limits: {:.1} GB/s, {:.0} GOP/s int8, {:.0} GFLOP/s f32", read / 1e9, int8 / 1e9, f32 / 1e9);
     let named = |dtype: &DType| arguments.iter().any(|a| a.eq_ignore_ascii_case(dtype.name()));
     let all = !DType::WEIGHTS.iter().any(named);

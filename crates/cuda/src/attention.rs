@@ -8,11 +8,11 @@
 //! Two families of kernels: `attention_exact` in f32, in the CPU's order; `attention_tensor` on tensor cores, for
 //! [`Compute::Auto`] and a cache that is not f32. Which one it is depends on the plan and the card alone.
 
-use crate::driver::{Driver, Limits, Memory, launch};
+use crate::driver::{CardLimits, Driver, Memory, launch};
 use crate::step::{Step, StepArgs, bucket, work_at};
 use bytemuck::{Pod, Zeroable};
 use glimmer_tensor::{
-    Batch, CHUNK_SLOTS, Compute, DeviceError, Heads, KV_BLOCK, KvType, PAGE_SLOTS, Plan, Sequence,
+    Batch, CHUNK_SLOTS, Compute, DeviceError, Heads, KV_BLOCK, KvType, PAGE_SLOTS, Plan, SequenceRows,
 };
 use std::cmp::Reverse;
 
@@ -155,7 +155,7 @@ fn whole_shared(dim: usize, warps: usize) -> usize {
 }
 
 impl Family {
-    fn new(heads: &Heads, kv_type: KvType, compute: Compute, limits: Limits) -> Self {
+    fn new(heads: &Heads, kv_type: KvType, compute: Compute, limits: CardLimits) -> Self {
         let exact = Family::Exact(match kv_type {
             KvType::F32 => "attention_exact_f32",
             KvType::F16 => "attention_exact_f16",
@@ -305,8 +305,8 @@ impl Attention {
     pub(crate) fn schedule(&self, kind: usize, batch: &Batch, words: &mut Vec<u32>) -> [u32; 3] {
         let Kind { heads, family, .. } = &self.kinds[kind];
         let group = heads.group();
-        let seen = |s: &Sequence, row: usize| s.visible(batch.slots[row]);
-        let most = |s: &Sequence| s.row_range().map(|row| seen(s, row)).max().unwrap_or(0);
+        let seen = |s: &SequenceRows, row: usize| s.visible(batch.slots[row]);
+        let most = |s: &SequenceRows| s.row_range().map(|row| seen(s, row)).max().unwrap_or(0);
         let blocks: usize =
             batch.sequences.iter().map(|s| (s.rows * group).div_ceil(family.whole_queries())).sum();
         let idle = blocks * heads.kv_heads < self.processors;
@@ -444,15 +444,15 @@ mod tests {
     use glimmer_tensor::Capacity;
     use std::collections::HashSet;
 
-    const H200: Limits = Limits { shared: 227 << 10, processors: 132 };
-    const RTX_4090: Limits = Limits { shared: 99 << 10, processors: 128 };
-    const RTX_2080: Limits = Limits { shared: 64 << 10, processors: 46 };
+    const H200: CardLimits = CardLimits { shared: 227 << 10, processors: 132 };
+    const RTX_4090: CardLimits = CardLimits { shared: 99 << 10, processors: 128 };
+    const RTX_2080: CardLimits = CardLimits { shared: 64 << 10, processors: 46 };
 
-    fn family(head_dim: usize, kv_type: KvType, compute: Compute, limits: Limits) -> Family {
+    fn family(head_dim: usize, kv_type: KvType, compute: Compute, limits: CardLimits) -> Family {
         Family::new(&Heads::new(32, 2, head_dim), kv_type, compute, limits)
     }
 
-    fn attention(heads: Heads, compute: Compute, limits: Limits, pages: usize) -> Attention {
+    fn attention(heads: Heads, compute: Compute, limits: CardLimits, pages: usize) -> Attention {
         let kv = KvShape::new(KvType::F16, &heads);
         let family = Family::new(&heads, KvType::F16, compute, limits);
         let nowhere = Memory::NULL;

@@ -5,7 +5,7 @@
 //! buffers in turn, so that the host fills one while the card reads the other. The launches of a step are collected; a
 //! list that comes for the second time is captured as a CUDA graph, which is launched as a whole from then on.
 
-use crate::driver::{Driver, DriverError, Limits, Memory};
+use crate::driver::{CardLimits, Driver, DriverError, Memory};
 use cudarc::driver::result::{self, DriverError as Refusal};
 use cudarc::driver::sys;
 use std::collections::{HashMap, HashSet};
@@ -340,8 +340,8 @@ impl Driver for Card {
         self.about.clone()
     }
 
-    fn limits(&self) -> Limits {
-        Limits { shared: self.most_shared as usize, processors: self.processors as usize }
+    fn limits(&self) -> CardLimits {
+        CardLimits { shared: self.most_shared as usize, processors: self.processors as usize }
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<Memory, DriverError> {

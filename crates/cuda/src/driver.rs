@@ -46,7 +46,7 @@ impl DriverError {
 
 /// What kernels may use of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limits {
+pub(crate) struct CardLimits {
     /// Bytes of shared memory of a block, static and dynamic.
     pub(crate) shared: usize,
     /// Multiprocessors.
@@ -60,7 +60,7 @@ pub(crate) trait Driver: Send {
     fn describe(&self) -> String;
 
     /// What kernels may use of it.
-    fn limits(&self) -> Limits;
+    fn limits(&self) -> CardLimits;
 
     /// Zeroed memory, aligned to 256 bytes.
     fn alloc(&mut self, bytes: usize) -> Result<Memory, DriverError>;

@@ -1,6 +1,6 @@
 //! The machine that is none: kernels compiled by a C++ compiler and run on this processor (`kernels/emulation.h`).
 
-use crate::driver::{Driver, DriverError, Limits, Memory};
+use crate::driver::{CardLimits, Driver, DriverError, Memory};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -98,8 +98,8 @@ impl Driver for Emulated {
         "an NVIDIA card emulated by the processor".to_owned()
     }
 
-    fn limits(&self) -> Limits {
-        Limits { shared: MOST_SHARED, processors: PROCESSORS }
+    fn limits(&self) -> CardLimits {
+        CardLimits { shared: MOST_SHARED, processors: PROCESSORS }
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<Memory, DriverError> {

@@ -1,7 +1,7 @@
 //! A machine that is watched: it waits for each kernel, so that what goes wrong is known by the kernel's name. Slow; asked
 //! for by [`VARIABLE`] when a kernel is to be found that fails or gives wrong numbers.
 
-use crate::driver::{Driver, DriverError, Limits, Memory};
+use crate::driver::{CardLimits, Driver, DriverError, Memory};
 
 /// Set to anything but nothing or 0, has every machine watched.
 pub(crate) const VARIABLE: &str = "GLIMMER_CUDA_WATCH";
@@ -45,7 +45,7 @@ impl Driver for Watched {
         self.driver.describe()
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> CardLimits {
         self.driver.limits()
     }
 

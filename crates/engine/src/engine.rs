@@ -9,7 +9,7 @@ use glimmer_models::{Decoder, DecoderSpec};
 use glimmer_tensor::{Capacity, DeviceMemory, KvType, PAGE_SLOTS};
 
 use crate::request::{Event, Request, Sink};
-use crate::scheduler::Limits;
+use crate::scheduler::SchedulerLimits;
 use crate::worker::{Submission, Worker};
 use crate::{EngineError, PageListener, Statistics};
 
@@ -76,7 +76,7 @@ impl Engine {
         let pages = options.slots.max(options.context).div_ceil(PAGE_SLOTS).max(1);
         let running = options.running.max(1);
         let rows = options.rows.max(running);
-        let limits = Limits {
+        let limits = SchedulerLimits {
             rows,
             logits_rows: rows.min(running + SPARE_LOGITS),
             running,

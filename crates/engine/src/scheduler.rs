@@ -24,7 +24,7 @@ pub type SequenceId = u64;
 
 /// Sizes the scheduler keeps to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct SchedulerLimits {
     /// Rows per step, at least `running`.
     pub rows: usize,
     /// Rows per step whose logits are wanted, at least `running`.
@@ -195,7 +195,7 @@ pub struct Counts {
 /// Plans steps.
 #[derive(Debug)]
 pub struct Scheduler {
-    limits: Limits,
+    limits: SchedulerLimits,
     pool: PagePool,
     /// In order of rank.
     waiting: VecDeque<Sequence>,
@@ -216,7 +216,7 @@ struct Left {
 
 impl Scheduler {
     /// A scheduler over an empty pool.
-    pub fn new(limits: Limits, pages: usize) -> Self {
+    pub fn new(limits: SchedulerLimits, pages: usize) -> Self {
         Scheduler {
             limits,
             pool: PagePool::new(pages),

@@ -16,7 +16,7 @@ use glimmer_tensor::Batch;
 use crate::request::{
     Event, Finish, PromptProgress, Request, Score, Sink, Speculation, Token, room_for_answer,
 };
-use crate::scheduler::{Appended, Limits, Piece, Refusal, Scheduler, Sequence, SequenceId};
+use crate::scheduler::{Appended, Piece, Refusal, Scheduler, SchedulerLimits, Sequence, SequenceId};
 use crate::speculation::{Drafter, MOST, StepCosts};
 use crate::{EngineError, PageListener, Sampler, Statistics, log_probabilities};
 
@@ -27,7 +27,7 @@ pub(crate) struct Submission {
 }
 
 /// A request being served: everything about it that is not a matter of pages.
-struct Answer {
+struct ActiveRequest {
     sink: Sink,
     way: Way,
     chosen: usize,
@@ -55,9 +55,9 @@ struct Way {
 pub(crate) struct Worker {
     decoder: Decoder,
     scheduler: Scheduler,
-    limits: Limits,
+    limits: SchedulerLimits,
     inbox: Receiver<Submission>,
-    answers: HashMap<SequenceId, Answer>,
+    active: HashMap<SequenceId, ActiveRequest>,
     next_id: SequenceId,
     logits: Vec<f32>,
     costs: StepCosts,
@@ -86,7 +86,7 @@ fn tell_last(mut sink: Sink, event: Event) {
 impl Worker {
     pub(crate) fn new(
         decoder: Decoder,
-        limits: Limits,
+        limits: SchedulerLimits,
         pages: usize,
         inbox: Receiver<Submission>,
         shared: Arc<Mutex<Statistics>>,
@@ -98,7 +98,7 @@ impl Worker {
             scheduler: if listener.is_some() { scheduler.with_page_events() } else { scheduler },
             limits,
             inbox,
-            answers: HashMap::new(),
+            active: HashMap::new(),
             next_id: 0,
             logits: Vec::new(),
             costs: StepCosts::default(),
@@ -148,7 +148,7 @@ impl Worker {
             };
             match enqueued {
                 Ok((id, way)) => {
-                    self.answers.insert(id, Answer { sink, way, chosen: 0, announced: false });
+                    self.active.insert(id, ActiveRequest { sink, way, chosen: 0, announced: false });
                 }
                 Err(error) => {
                     self.statistics.failed += 1;
@@ -218,7 +218,7 @@ impl Worker {
             self.scheduler.running().iter().filter(|s| s.is_answering()).map(|s| s.id).collect();
         let rows = answering.len();
         for id in answering {
-            let (Some(s), Some(answer)) = (self.scheduler.sequence(id), self.answers.get_mut(&id)) else {
+            let (Some(s), Some(answer)) = (self.scheduler.sequence(id), self.active.get_mut(&id)) else {
                 continue;
             };
             let most = MOST.min((answer.way.max_tokens - answer.chosen).saturating_sub(1));
@@ -238,7 +238,7 @@ impl Worker {
         let admitted: Vec<(SequenceId, usize)> =
             self.scheduler.running().iter().map(|s| (s.id, s.computed)).collect();
         for (id, computed) in admitted {
-            if let Some(answer) = self.answers.get_mut(&id)
+            if let Some(answer) = self.active.get_mut(&id)
                 && !std::mem::replace(&mut answer.announced, true)
             {
                 let _ = self.report_progress(id, computed, Vec::new());
@@ -270,7 +270,7 @@ impl Worker {
     fn forward(&mut self, plan: &[Piece]) -> Result<(), EngineError> {
         let mut batch = Batch::default();
         for piece in plan {
-            let (Some(s), Some(answer)) = (self.scheduler.sequence(piece.id), self.answers.get(&piece.id))
+            let (Some(s), Some(answer)) = (self.scheduler.sequence(piece.id), self.active.get(&piece.id))
             else {
                 continue;
             };
@@ -297,7 +297,7 @@ impl Worker {
         let mut rest = logits.as_slice();
         // Who went away before the step has no rows in it.
         for piece in plan {
-            if !self.answers.contains_key(&piece.id) {
+            if !self.active.contains_key(&piece.id) {
                 continue;
             }
             let (own, others) = rest.split_at(piece.logits.len() * vocab);
@@ -312,7 +312,7 @@ impl Worker {
     /// Records a computed piece: progress of a prompt, the next token, or several that had been guessed.
     fn advance(&mut self, piece: &Piece, logits: &[f32], vocab: usize) {
         self.scheduler.computed(piece);
-        let Some(answer) = self.answers.get(&piece.id) else { return };
+        let Some(answer) = self.active.get(&piece.id) else { return };
         if answer.chosen == 0 {
             let scores = self.scores(piece, logits, vocab);
             if self.report_progress(piece.id, piece.slots.end, scores).is_break() {
@@ -334,7 +334,7 @@ impl Worker {
     /// Tells how far a prompt is; ends its request when nobody listens.
     fn report_progress(&mut self, id: SequenceId, done: usize, scores: Vec<Score>) -> ControlFlow<()> {
         let cached = self.scheduler.sequence(id).map_or(0, |s| s.cached);
-        let Some(answer) = self.answers.get(&id) else { return ControlFlow::Break(()) };
+        let Some(answer) = self.active.get(&id) else { return ControlFlow::Break(()) };
         let total = answer.way.prompt_len;
         let done = if answer.chosen > 0 { total } else { done.min(total) };
         self.tell(id, Event::Prompt(PromptProgress { done, total, cached, scores }))
@@ -342,7 +342,7 @@ impl Worker {
 
     /// The log-probabilities of the prompt's tokens that a piece's logits are about.
     fn scores(&self, piece: &Piece, logits: &[f32], vocab: usize) -> Vec<Score> {
-        let (Some(s), Some(answer)) = (self.scheduler.sequence(piece.id), self.answers.get(&piece.id)) else {
+        let (Some(s), Some(answer)) = (self.scheduler.sequence(piece.id), self.active.get(&piece.id)) else {
             return Vec::new();
         };
         let Some(n) = answer.way.prompt_logprobs else { return Vec::new() };
@@ -358,7 +358,7 @@ impl Worker {
 
     /// Chooses a token. Goes on when the logits of the one after it are there already.
     fn choose(&mut self, id: SequenceId, logits: &[f32], index: usize) -> ControlFlow<()> {
-        let Some(answer) = self.answers.get_mut(&id) else { return ControlFlow::Break(()) };
+        let Some(answer) = self.active.get_mut(&id) else { return ControlFlow::Break(()) };
         let way = &mut answer.way;
         if way.max_tokens == 0 {
             return self.end(id, Event::Finished(Finish::Length));
@@ -401,14 +401,14 @@ impl Worker {
 
     /// Hands an event over; ends the request when nobody wants it, or when the sink panics.
     fn tell(&mut self, id: SequenceId, event: Event) -> ControlFlow<()> {
-        let Some(answer) = self.answers.get_mut(&id) else { return ControlFlow::Break(()) };
+        let Some(answer) = self.active.get_mut(&id) else { return ControlFlow::Break(()) };
         match guarded(|| (answer.sink)(event)) {
             Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),
             Ok(ControlFlow::Break(())) => {
                 self.statistics.cancelled += 1;
                 self.scheduler.finish(id);
                 // Dropping a sink may run its owner's code.
-                let _ = guarded(|| drop(self.answers.remove(&id)));
+                let _ = guarded(|| drop(self.active.remove(&id)));
                 ControlFlow::Break(())
             }
             Err(fault) => self.end(id, Event::Failed(fault)),
@@ -417,7 +417,7 @@ impl Worker {
 
     fn end(&mut self, id: SequenceId, event: Event) -> ControlFlow<()> {
         self.scheduler.finish(id);
-        if let Some(answer) = self.answers.remove(&id) {
+        if let Some(answer) = self.active.remove(&id) {
             match event {
                 Event::Failed(_) => self.statistics.failed += 1,
                 _ => self.statistics.finished += 1,

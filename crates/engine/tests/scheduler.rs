@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use glimmer_engine::scheduler::{Appended, Limits, Piece, Refusal, Scheduler, Sequence};
+use glimmer_engine::scheduler::{Appended, Piece, Refusal, Scheduler, SchedulerLimits, Sequence};
 use glimmer_engine::{PageEvent, PageKey};
 use glimmer_tensor::PAGE_SLOTS;
 use proptest::prelude::*;
@@ -85,7 +85,7 @@ impl Wanted {
 
 struct World {
     scheduler: Scheduler,
-    limits: Limits,
+    limits: SchedulerLimits,
     living: HashMap<u64, Wanted>,
     /// What was written to each page.
     pages: Vec<[u64; PAGE_SLOTS]>,
@@ -101,7 +101,7 @@ struct World {
 }
 
 impl World {
-    fn new(limits: Limits, pages: usize) -> Self {
+    fn new(limits: SchedulerLimits, pages: usize) -> Self {
         World {
             scheduler: Scheduler::new(limits, pages).with_page_events(),
             limits,
@@ -330,7 +330,8 @@ fn run(cases: u32, acts: usize) {
     TestRunner::new_with_rng(config, TestRng::deterministic_rng(Default::default()))
         .run(&strategy, |((rows, running, waiting, context, pages, spare), acts)| {
             let rows = rows.max(running);
-            let limits = Limits { rows, logits_rows: rows.min(running + spare), running, waiting, context };
+            let limits =
+                SchedulerLimits { rows, logits_rows: rows.min(running + spare), running, waiting, context };
             let mut world = World::new(limits, pages);
             for act in acts {
                 match act {
@@ -363,7 +364,7 @@ fn last(id: u64, slots: std::ops::Range<usize>) -> Piece {
 
 #[test]
 fn an_equal_beginning_is_computed_once() {
-    let limits = Limits { rows: 512, logits_rows: 4, running: 4, waiting: 4, context: 512 };
+    let limits = SchedulerLimits { rows: 512, logits_rows: 4, running: 4, waiting: 4, context: 512 };
     let mut scheduler = Scheduler::new(limits, 32);
     let prompt: Vec<u32> = (0..100).collect();
     scheduler.submit(Sequence::new(1, prompt.clone(), 0, 0)).unwrap();
@@ -398,7 +399,7 @@ fn an_equal_beginning_is_computed_once() {
 
 #[test]
 fn copies_wait_for_the_first_and_share_its_pages() {
-    let limits = Limits { rows: 64, logits_rows: 8, running: 8, waiting: 8, context: 512 };
+    let limits = SchedulerLimits { rows: 64, logits_rows: 8, running: 8, waiting: 8, context: 512 };
     let mut scheduler = Scheduler::new(limits, 64);
     let prompt: Vec<u32> = (0..100).collect();
     for id in 1..=4 {
@@ -430,7 +431,7 @@ fn copies_wait_for_the_first_and_share_its_pages() {
 
 #[test]
 fn a_long_prompt_neither_holds_up_short_ones_nor_is_held_up_by_them() {
-    let limits = Limits { rows: 64, logits_rows: 64, running: 64, waiting: 1000, context: 4096 };
+    let limits = SchedulerLimits { rows: 64, logits_rows: 64, running: 64, waiting: 1000, context: 4096 };
     let mut scheduler = Scheduler::new(limits, 512);
     scheduler.submit(Sequence::new(1, (0..2048).collect(), 0, 0)).unwrap();
     let (mut next, mut steps, mut born) = (2, 0, HashMap::new());
@@ -459,7 +460,7 @@ fn a_long_prompt_neither_holds_up_short_ones_nor_is_held_up_by_them() {
 
 #[test]
 fn a_context_that_needs_all_rows_gets_them_and_answers_wait_one_step() {
-    let limits = Limits { rows: 16, logits_rows: 16, running: 8, waiting: 8, context: 512 };
+    let limits = SchedulerLimits { rows: 16, logits_rows: 16, running: 8, waiting: 8, context: 512 };
     let mut scheduler = Scheduler::new(limits, 64);
     for id in 1..=3 {
         scheduler.submit(Sequence::new(id, vec![id as u32; 4], 0, 0)).unwrap();
@@ -488,7 +489,7 @@ fn a_context_that_needs_all_rows_gets_them_and_answers_wait_one_step() {
 
 #[test]
 fn answers_go_before_prompts_and_priorities_before_arrival() {
-    let limits = Limits { rows: 16, logits_rows: 8, running: 8, waiting: 8, context: 512 };
+    let limits = SchedulerLimits { rows: 16, logits_rows: 8, running: 8, waiting: 8, context: 512 };
     let mut scheduler = Scheduler::new(limits, 64);
     let sequence = |id, len: u32, priority| {
         Sequence::new(id, (0..len).map(|i| i + id as u32 * 1000).collect(), 0, priority)

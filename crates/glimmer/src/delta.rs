@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use glimmer_chat::reply::{Decoding, Event as Part};
+use glimmer_chat::reply::{Decoding, ReplyPart};
 use glimmer_engine::{EngineError, Event, PromptProgress, Score, Token};
 
 /// More of an answer.
 #[derive(Debug, Default)]
 pub struct Delta {
     /// Text, reasoning and tool calls, in order.
-    pub parts: Vec<Part>,
+    pub parts: Vec<ReplyPart>,
     /// The tokens that these parts are made of. One whose text is still held back comes with what follows.
     pub tokens: Vec<Token>,
     /// How much of the prompt has been read.
@@ -20,7 +20,7 @@ pub struct Delta {
     /// With `finish`, the stop id that ended the answer, where log-probabilities were asked for.
     pub stop: Option<Token>,
     /// Why the answer ends here.
-    pub finish: Option<Finish>,
+    pub finish: Option<FinishReason>,
 }
 
 impl Delta {
@@ -28,14 +28,14 @@ impl Delta {
     pub fn text(&self) -> String {
         self.parts
             .iter()
-            .filter_map(|part| if let Part::Text(text) = part { Some(text.as_str()) } else { None })
+            .filter_map(|part| if let ReplyPart::Text(text) = part { Some(text.as_str()) } else { None })
             .collect()
     }
 }
 
 /// Why an answer ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finish {
+pub enum FinishReason {
     /// The model ended it.
     Stop,
     /// One of the strings that were to end it came up; it is no part of the answer.
@@ -92,7 +92,7 @@ pub struct DeltaReader {
     has_text: bool,
     /// Whether the last call is complete; `None` without one.
     call: Option<bool>,
-    finish: Option<Finish>,
+    finish: Option<FinishReason>,
     is_full: bool,
     start: Instant,
     first: Option<Instant>,
@@ -141,13 +141,13 @@ impl DeltaReader {
                 self.stop = Some(token);
                 return Ok(None);
             }
-            Event::Finished(glimmer_engine::Finish::Stop(_)) => Some(Finish::Stop),
-            Event::Finished(glimmer_engine::Finish::Length) => Some(Finish::MaxTokens),
+            Event::Finished(glimmer_engine::Finish::Stop(_)) => Some(FinishReason::Stop),
+            Event::Finished(glimmer_engine::Finish::Length) => Some(FinishReason::MaxTokens),
             Event::Finished(glimmer_engine::Finish::ContextFull) if !self.ends_when_full => {
                 self.is_full = true;
                 return Ok(None);
             }
-            Event::Finished(glimmer_engine::Finish::ContextFull) => Some(Finish::ContextFull),
+            Event::Finished(glimmer_engine::Finish::ContextFull) => Some(FinishReason::ContextFull),
             Event::Failed(error) => return Err(error),
         };
         if let Some(finish) = finish {
@@ -163,7 +163,7 @@ impl DeltaReader {
 
     /// Ends an answer from outside: nobody wants more of it, or it stopped at a full context. What was held back comes
     /// out.
-    pub(crate) fn close(&mut self, finish: Finish) -> Delta {
+    pub(crate) fn close(&mut self, finish: FinishReason) -> Delta {
         let mut delta = Delta::default();
         if self.finish.is_none() {
             self.end(finish, &mut delta);
@@ -190,7 +190,7 @@ impl DeltaReader {
         delta
     }
 
-    fn read_token(&mut self, token: Token, delta: &mut Delta) -> Option<Finish> {
+    fn read_token(&mut self, token: Token, delta: &mut Delta) -> Option<FinishReason> {
         self.usage.completion += 1;
         self.first.get_or_insert(token.at);
         self.last = Some(token.at);
@@ -198,18 +198,18 @@ impl DeltaReader {
         self.held.push(token);
         let decoding = self.decoding.as_mut()?;
         let parts = decoding.push(id);
-        let stopped = decoding.stopped().map(|text| Finish::StopString(text.to_owned()));
+        let stopped = decoding.stopped().map(|text| FinishReason::StopString(text.to_owned()));
         self.tell(parts, delta);
         stopped
     }
 
-    fn end(&mut self, finish: Finish, delta: &mut Delta) {
+    fn end(&mut self, finish: FinishReason, delta: &mut Delta) {
         let (rest, stopped) = self.decoding.take().map(Decoding::finish).unwrap_or_default();
         self.tell(rest, delta);
         let finish = match (finish, stopped) {
-            (Finish::Cancelled, _) => Finish::Cancelled,
-            (_, Some(text)) => Finish::StopString(text),
-            (Finish::Stop, None) if self.call == Some(true) => Finish::ToolCalls,
+            (FinishReason::Cancelled, _) => FinishReason::Cancelled,
+            (_, Some(text)) => FinishReason::StopString(text),
+            (FinishReason::Stop, None) if self.call == Some(true) => FinishReason::ToolCalls,
             (finish, None) => finish,
         };
         self.end = Some(Instant::now());
@@ -218,17 +218,17 @@ impl DeltaReader {
         delta.stop = self.stop.take();
     }
 
-    fn tell(&mut self, parts: Vec<Part>, delta: &mut Delta) {
+    fn tell(&mut self, parts: Vec<ReplyPart>, delta: &mut Delta) {
         for part in parts {
             match &part {
-                Part::Text(text) if text.is_empty() => continue,
-                Part::Reasoning(_) if !self.has_text => self.usage.reasoning = self.usage.completion,
-                Part::Reasoning(_) => {}
-                Part::ToolCallStart { .. } => self.call = Some(false),
-                Part::ToolCallEnd => self.call = Some(true),
-                Part::Text(_) | Part::ToolCallArguments(_) => {}
+                ReplyPart::Text(text) if text.is_empty() => continue,
+                ReplyPart::Reasoning(_) if !self.has_text => self.usage.reasoning = self.usage.completion,
+                ReplyPart::Reasoning(_) => {}
+                ReplyPart::ToolCallStart { .. } => self.call = Some(false),
+                ReplyPart::ToolCallEnd => self.call = Some(true),
+                ReplyPart::Text(_) | ReplyPart::ToolCallArguments(_) => {}
             }
-            self.has_text |= !matches!(part, Part::Reasoning(_));
+            self.has_text |= !matches!(part, ReplyPart::Reasoning(_));
             delta.parts.push(part);
         }
     }
@@ -239,7 +239,7 @@ impl DeltaReader {
     }
 
     /// Why it ended, once it has.
-    pub fn finish(&self) -> Option<&Finish> {
+    pub fn finish(&self) -> Option<&FinishReason> {
         self.finish.as_ref()
     }
 

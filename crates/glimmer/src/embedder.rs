@@ -3,7 +3,7 @@
 use glimmer_models::{EncodedText, Encoder, ModelError, Prompts, SentenceModules};
 use glimmer_tokenizer::{Encoding, Tokenizer};
 
-use crate::{Error, Known, ModelFiles, Source};
+use crate::{Error, ModelFiles, Overrides, Source};
 
 /// As the model's own tokenizer does it when it is called with a text alone.
 const ENCODING: Encoding = Encoding { add_special: true, parse_special: true };
@@ -28,10 +28,10 @@ impl Embedder {
     /// # Errors
     /// When there is no such model, it is none that makes vectors, or it has a module that is not supported.
     pub fn open(source: impl Into<Source>) -> Result<Self, Error> {
-        let model = ModelFiles::new(source, Known::default());
+        let model = ModelFiles::new(source, Overrides::default());
         let modules = SentenceModules::read(model.source().directory())?;
         let is_within = modules.directory() != model.source().directory();
-        let within = is_within.then(|| ModelFiles::new(modules.directory(), Known::default()));
+        let within = is_within.then(|| ModelFiles::new(modules.directory(), Overrides::default()));
         let files = within.as_ref().unwrap_or(&model);
         let mut tokenizer = files.tokenizer()?.clone();
         if modules.lowercases() {

@@ -16,7 +16,7 @@ use crate::{Error, Source, gguf_vocabulary};
 
 /// What a person knows better than the files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct Overrides {
     /// The model's family.
     pub family: Option<Family>,
     /// Its chat format.
@@ -26,7 +26,7 @@ pub struct Known {
 /// A model by the place of its files.
 pub struct ModelFiles {
     source: Source,
-    known: Known,
+    overrides: Overrides,
     checkpoint: OnceLock<Checkpoint>,
     configuration: OnceLock<Configuration>,
     understood: OnceLock<Understood>,
@@ -46,10 +46,10 @@ fn once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T, Error>) -> Resul
 
 impl ModelFiles {
     /// Names a model; nothing is read yet.
-    pub fn new(source: impl Into<Source>, known: Known) -> Self {
+    pub fn new(source: impl Into<Source>, overrides: Overrides) -> Self {
         ModelFiles {
             source: source.into(),
-            known,
+            overrides,
             checkpoint: OnceLock::new(),
             configuration: OnceLock::new(),
             understood: OnceLock::new(),
@@ -106,7 +106,7 @@ impl ModelFiles {
     /// # Errors
     /// When it is missing, contradicts itself, or is that of no model that this program runs.
     pub fn understood(&self) -> Result<&Understood, Error> {
-        once(&self.understood, || Ok(understand(self.checkpoint()?, self.known.family)?))
+        once(&self.understood, || Ok(understand(self.checkpoint()?, self.overrides.family)?))
     }
 
     /// The decoder's facts.
@@ -180,11 +180,11 @@ impl ModelFiles {
     /// # Errors
     /// When the model's own template cannot be read, or nothing tells the format ([`Error::is_unknown_format`]).
     pub fn chat_template(&self) -> Result<ChatTemplate, Error> {
-        if let Some(format) = self.known.chat_format {
+        if let Some(format) = self.overrides.chat_format {
             return Ok(ChatTemplate::native(format));
         }
         let configuration = self.configuration()?;
-        let mut evidence = Evidence { asked: self.known.family, ..configuration.evidence() };
+        let mut evidence = Evidence { asked: self.overrides.family, ..configuration.evidence() };
         if let Some(tokenizer) = self.tokenizer_if_any()? {
             evidence = evidence.with_special_tokens(tokenizer.special_tokens());
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use glimmer_chat::reply::Reply;
 use glimmer_engine::{EngineError, Event, Token};
 
-use crate::delta::{Delta, DeltaReader, Finish, Timings, Usage};
+use crate::delta::{Delta, DeltaReader, FinishReason, Timings, Usage};
 use crate::{Engine, Error, GenerationParams, Prompt};
 
 /// An answer being made: an iterator over its parts. Dropping it is the only cancellation; the engine is free for others
@@ -28,7 +28,7 @@ pub struct Completion {
     /// Its tokens, with log-probabilities where they were asked for.
     pub tokens: Vec<Token>,
     /// Why it ended.
-    pub finish: Finish,
+    pub finish: FinishReason,
     /// Tokens that were read and written.
     pub usage: Usage,
     /// How long it took.
@@ -96,12 +96,12 @@ impl Generation {
     /// Ends it; what was held back comes out.
     pub fn cancel(&mut self) -> Delta {
         self.events = None;
-        let finish = if self.reader.is_full() { Finish::ContextFull } else { Finish::Cancelled };
+        let finish = if self.reader.is_full() { FinishReason::ContextFull } else { FinishReason::Cancelled };
         self.reader.close(finish)
     }
 
     /// Why it ended, once it has.
-    pub fn finish(&self) -> Option<&Finish> {
+    pub fn finish(&self) -> Option<&FinishReason> {
         self.reader.finish()
     }
 
@@ -126,7 +126,7 @@ impl Generation {
             delta.parts.into_iter().for_each(|part| reply.push(part));
             tokens.extend(delta.tokens);
         }
-        let finish = self.finish().cloned().unwrap_or(Finish::Cancelled);
+        let finish = self.finish().cloned().unwrap_or(FinishReason::Cancelled);
         Ok(Completion { reply, tokens, finish, usage: self.usage(), timings: self.timings() })
     }
 }

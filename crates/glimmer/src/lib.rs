@@ -23,9 +23,9 @@
 //! | Memory is planned and a thread started; nothing is allocated afterwards. | [`Limits`], [`Engine`] |
 //! | A conversation or a text becomes ids. | [`ModelText`], [`Prompt`] |
 //! | Ids come back and become text, reasoning, tool calls and scores. | [`Generation`], [`DeltaReader`], [`Delta`] |
-//! | How it ended, what it took. | [`Finish`], [`Usage`], [`Timings`] |
+//! | How it ended, what it took. | [`FinishReason`], [`Usage`], [`Timings`] |
 //!
-//! [`Registry`] keeps loaded models by name, [`Embedder`] makes vectors of texts, [`Sequence`] shows the numbers
+//! [`Registry`] keeps loaded models by name, [`Embedder`] makes vectors of texts, [`Session`] shows the numbers
 //! themselves.
 //!
 //! It knows no network, no terminal and no API's JSON. An answer's bits depend on its prompt and parameters alone: not on
@@ -46,28 +46,28 @@ mod model;
 mod params;
 mod registry;
 mod sampling;
-mod sequence;
+mod session;
 mod source;
 mod text;
 
-pub use delta::{Delta, DeltaReader, Finish, Timings, Usage};
+pub use delta::{Delta, DeltaReader, FinishReason, Timings, Usage};
 pub use demo::DEMO;
 pub use device::{DeviceKind, DeviceOptions, OpenDevice};
 pub use embedder::Embedder;
 pub use engine::Engine;
 pub use error::Error;
-pub use files::{Known, ModelFiles};
+pub use files::{ModelFiles, Overrides};
 pub use generation::{Completion, Generation};
 pub use glimmer_models::EncodedText;
 pub use limits::{ContextLength, Limits, STEP_TOKENS, indivisible, step_tokens};
 pub use model::{Model, OpenOptions, Progress};
 pub use params::GenerationParams;
 pub use registry::{Loaded, LoadedModel, Registry};
-pub use sequence::{Sequence, check_ids};
+pub use session::{Session, check_ids};
 pub use source::{Local, Resolver, Source};
 pub use text::{Chat, ModelText, Prompt};
 
-pub use glimmer_chat::reply::{Event as Part, Reply};
+pub use glimmer_chat::reply::{Reply, ReplyPart};
 pub use glimmer_chat::{ChatError, ChatTemplate, Conversation, Message, Role, ToolCall, rounds};
 pub use glimmer_checkpoint::OutputFile;
 pub use glimmer_config::{Configuration, Escaped, Family, FileError, file, is_harmful};

@@ -6,7 +6,7 @@ use glimmer_models::{Decoder, DecoderSpec, load};
 use glimmer_tensor::{Compute, KvType};
 
 use crate::{
-    DeviceOptions, Engine, Error, Known, Limits, ModelFiles, ModelText, OpenDevice, Sequence, Source,
+    DeviceOptions, Engine, Error, Limits, ModelFiles, ModelText, OpenDevice, Overrides, Session, Source,
 };
 
 /// What [`Model::open`] tells while it works.
@@ -29,7 +29,7 @@ pub enum Progress<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {
     /// What is known better than the files say it.
-    pub known: Known,
+    pub overrides: Overrides,
     /// What computes, and how precisely.
     pub device: DeviceOptions,
 }
@@ -63,7 +63,7 @@ impl Model {
         options: &OpenOptions,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self, Error> {
-        let files = ModelFiles::new(source, options.known);
+        let files = ModelFiles::new(source, options.overrides);
         for warning in &files.understood()?.warnings {
             progress(Progress::Warning(warning));
         }
@@ -112,8 +112,8 @@ impl Model {
     ///
     /// # Errors
     /// When the memory cannot be had.
-    pub fn sequence(self, slots: usize, rows: usize, logits_rows: usize) -> Result<Sequence, Error> {
-        Sequence::plan(self.decoder, slots, rows, logits_rows, self.kv_type)
+    pub fn session(self, slots: usize, rows: usize, logits_rows: usize) -> Result<Session, Error> {
+        Session::plan(self.decoder, slots, rows, logits_rows, self.kv_type)
     }
 
     /// The decoder by itself, with the precision its cache is to have.

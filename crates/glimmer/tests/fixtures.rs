@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use glimmer::{
-    Compute, ContextLength, DeviceOptions, Embedder, EncodedText, Finish, GenerationParams, Limits, Model,
-    OpenOptions, Prompt,
+    Compute, ContextLength, DeviceOptions, Embedder, EncodedText, FinishReason, GenerationParams, Limits,
+    Model, OpenOptions, Prompt,
 };
 use safetensors::SafeTensors;
 
@@ -51,7 +51,7 @@ fn every_fixture_opens_and_answers_as_the_reference_does() {
         let answer = engine.generate(&prompt, params).unwrap().complete().unwrap();
         let found: Vec<u32> = answer.tokens.iter().map(|token| token.id).collect();
         assert_eq!(found, expected, "{}", directory.display());
-        assert_eq!(answer.finish, Finish::MaxTokens);
+        assert_eq!(answer.finish, FinishReason::MaxTokens);
         assert_eq!((answer.usage.prompt, answer.usage.completion), (prompt.ids.len(), expected.len()));
         opened += 1;
     }

@@ -27,5 +27,5 @@ pub use glimmer_config::Family;
 pub use load::load;
 pub use memory::{Memory, memory};
 pub use parts::{MatrixPart, Part, PartKind, WeightRole};
-pub use positions::Layout as PositionLayout;
+pub use positions::PositionLayout;
 pub use spec::{Activation, Attention, DecoderSpec, FeedForward, LayerSpec, NormSpec, Positions, Residual};

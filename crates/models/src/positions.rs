@@ -4,7 +4,7 @@ use crate::{ModelError, Positions};
 
 /// Positions and prefix of one sequence, for rows in order of slot.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Layout {
+pub struct PositionLayout {
     positions: Positions,
     /// ChatGLM-6B: index of `<sop>`, the context's length.
     context: usize,
@@ -12,7 +12,7 @@ pub struct Layout {
     mask_index: usize,
 }
 
-impl Layout {
+impl PositionLayout {
     /// Reads from a prompt what the positions of it and of its continuation depend on.
     ///
     /// # Errors
@@ -29,7 +29,7 @@ impl Layout {
             context = find(sop).ok_or_else(|| missing("<sop>", sop))?;
             mask_index = find(gmask).or_else(|| find(mask)).ok_or_else(|| missing("[gMASK]", gmask))?;
         }
-        Ok(Layout { positions, context, mask_index })
+        Ok(PositionLayout { positions, context, mask_index })
     }
 
     /// Positions per row.

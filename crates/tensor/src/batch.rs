@@ -26,14 +26,14 @@ pub struct Batch {
     /// Rotary positions, one to three per row: `[rows, axes]`.
     pub rope_pos: Vec<f32>,
     /// The sequences, covering the rows in order without gaps.
-    pub sequences: Vec<Sequence>,
+    pub sequences: Vec<SequenceRows>,
     /// Rows whose logits are wanted, ascending: `[logits_rows]`.
     pub logits_rows: Vec<u32>,
 }
 
 /// One sequence's part of a [`Batch`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sequence {
+pub struct SequenceRows {
     /// First row in the batch.
     pub first_row: usize,
     /// Number of new rows, at least one.
@@ -46,7 +46,7 @@ pub struct Sequence {
     pub pages: Vec<PageId>,
 }
 
-impl Sequence {
+impl SequenceRows {
     /// The batch rows of this sequence.
     pub fn row_range(&self) -> Range<usize> {
         self.first_row..self.first_row + self.rows
@@ -147,7 +147,13 @@ impl Batch {
         let first_row = self.rows();
         self.tokens.extend_from_slice(tokens);
         self.rope_pos.extend_from_slice(rope_pos);
-        self.sequences.push(Sequence { first_row, rows: tokens.len(), kv_len: slots.end, prefix_len, pages });
+        self.sequences.push(SequenceRows {
+            first_row,
+            rows: tokens.len(),
+            kv_len: slots.end,
+            prefix_len,
+            pages,
+        });
         self.slots.extend(slots.map(|s| s as u32));
         self.logits_rows.extend(wants_logits.into_iter().map(|r| (first_row + r) as u32));
     }

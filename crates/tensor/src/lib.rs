@@ -16,7 +16,7 @@ mod reference;
 mod rope;
 mod steps;
 
-pub use batch::{Batch, BatchError, CHUNK_SLOTS, Capacity, PAGE_SLOTS, PageId, Sequence};
+pub use batch::{Batch, BatchError, CHUNK_SLOTS, Capacity, PAGE_SLOTS, PageId, SequenceRows};
 pub use buffers::{Buffer, Buffers, Role};
 pub use device::{
     Compute, Device, DeviceError, DeviceMemory, Epilogue, MatrixUse, Norm, NormKind, Place, Plan, Taken,

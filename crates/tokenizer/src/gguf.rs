@@ -16,7 +16,7 @@ use crate::merges::Merges;
 use crate::model_proto::{ModelProto, ModelType, Piece, PieceKind};
 use crate::sentencepiece::{SPACE, SentencePiece};
 use crate::splitter::Splitter;
-use crate::tokenizer::{Inner, Kind, Model};
+use crate::tokenizer::{Inner, Model, TokenizerKind};
 use crate::tokenizer_json::insert_merge;
 use crate::vocab::{ID_LIMIT, Vocab};
 use crate::wordpiece::{WordPiece, WordPieceOptions};
@@ -170,7 +170,8 @@ fn read_byte_bpe(gguf: &GgufVocab<'_>, pre: &str) -> Result<Tokenizer, Tokenizer
     let bpe = ByteBpe::new(vocab, merges, Splitter::Glm4, true, FORMAT)?;
     let added = AddedTokens::new(added, |_| true)?;
     let prefix = if prefixes(gguf, pre, &added) { ids_of(&added, &["[gMASK]", "<sop>"]) } else { Vec::new() };
-    Ok(Inner { kind: Kind::Gguf, model: Model::ByteBpe(bpe), added, prefix, suffix: Vec::new() }.into())
+    Ok(Inner { kind: TokenizerKind::Gguf, model: Model::ByteBpe(bpe), added, prefix, suffix: Vec::new() }
+        .into())
 }
 
 /// Whether a plain call of the official tokenizer puts `[gMASK]<sop>` before text, as GLM-4-9B's does.
@@ -206,7 +207,7 @@ fn read_sentencepiece(gguf: &GgufVocab<'_>) -> Result<Tokenizer, TokenizerError>
         precompiled_charsmap: gguf.precompiled_charsmap.clone(),
         ..ModelProto::empty()
     };
-    Tokenizer::from_model_proto(model, special, Kind::Gguf)
+    Tokenizer::from_model_proto(model, special, TokenizerKind::Gguf)
 }
 
 fn read_chatglm6b(gguf: &GgufVocab<'_>) -> Result<Tokenizer, TokenizerError> {
@@ -226,7 +227,7 @@ fn read_chatglm6b(gguf: &GgufVocab<'_>) -> Result<Tokenizer, TokenizerError> {
         precompiled_charsmap: gguf.precompiled_charsmap.clone(),
         ..ModelProto::empty()
     };
-    Tokenizer::from_chatglm6b_proto(model, image_tokens as u32, Kind::Gguf)
+    Tokenizer::from_chatglm6b_proto(model, image_tokens as u32, TokenizerKind::Gguf)
 }
 
 fn read_wordpiece(gguf: &GgufVocab<'_>) -> Result<Tokenizer, TokenizerError> {
@@ -240,7 +241,7 @@ fn read_wordpiece(gguf: &GgufVocab<'_>) -> Result<Tokenizer, TokenizerError> {
         }
     }
     let wordpiece = WordPiece::new(vocab, WordPieceOptions::default())?;
-    Tokenizer::from_wordpiece_model(wordpiece, Kind::Gguf)
+    Tokenizer::from_wordpiece_model(wordpiece, TokenizerKind::Gguf)
 }
 
 pub(crate) fn write(tokenizer: &Inner) -> Result<GgufVocab<'static>, TokenizerError> {

@@ -42,7 +42,7 @@ pub use error::TokenizerError;
 pub use gguf::GgufVocab;
 pub use sentencepiece::{CHATGLM2_SPECIAL_TOKENS, CHATGLM3_SPECIAL_TOKENS};
 pub use tiktoken::glm4_special_tokens;
-pub use tokenizer::{Encoding, Kind, Tokenizer};
+pub use tokenizer::{Encoding, Tokenizer, TokenizerKind};
 pub use wordpiece::WordPieceOptions;
 
 /// The number of a token in a vocabulary; the row of the embedding matrix.

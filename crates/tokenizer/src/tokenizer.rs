@@ -20,7 +20,7 @@ pub struct Tokenizer {
 
 /// The format a tokenizer was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum TokenizerKind {
     /// A tiktoken rank file: GLM-4-9B, GLM-4V.
     Tiktoken,
     /// A SentencePiece BPE model: ChatGLM2, ChatGLM3, CodeGeeX2.
@@ -46,7 +46,7 @@ pub struct Encoding {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) kind: Kind,
+    pub(crate) kind: TokenizerKind,
     pub(crate) model: Model,
     pub(crate) added: AddedTokens,
     /// What a plain call of the official tokenizer puts before and after text.
@@ -122,8 +122,14 @@ impl Tokenizer {
         }
         let added = AddedTokens::new(special, |_| true)?;
         let prefix = ["[gMASK]", "<sop>"].iter().filter_map(|token| added.id_of(token)).collect();
-        Ok(Inner { kind: Kind::Tiktoken, model: Model::ByteBpe(bpe), added, prefix, suffix: Vec::new() }
-            .into())
+        Ok(Inner {
+            kind: TokenizerKind::Tiktoken,
+            model: Model::ByteBpe(bpe),
+            added,
+            prefix,
+            suffix: Vec::new(),
+        }
+        .into())
     }
 
     /// Reads a SentencePiece model to which the official tokenizer appends `special`
@@ -142,13 +148,13 @@ impl Tokenizer {
         }
         let numbered = (model.pieces.len() as TokenId..).zip(special);
         let special = numbered.map(|(id, spelling)| AddedToken::special(spelling, id)).collect();
-        Self::from_model_proto(model, special, Kind::SentencePiece)
+        Self::from_model_proto(model, special, TokenizerKind::SentencePiece)
     }
 
     pub(crate) fn from_model_proto(
         model: ModelProto,
         special: Vec<AddedToken>,
-        kind: Kind,
+        kind: TokenizerKind,
     ) -> Result<Self, TokenizerError> {
         let pieces = SentencePiece::new(model)?;
         let mut added = hidden_pieces(&pieces, 0);
@@ -165,13 +171,13 @@ impl Tokenizer {
     /// # Errors
     /// As [`Self::from_sentencepiece`].
     pub fn from_chatglm6b(file: &[u8], image_tokens: u32) -> Result<Self, TokenizerError> {
-        Self::from_chatglm6b_proto(ModelProto::parse(file)?, image_tokens, Kind::ChatGlm6b)
+        Self::from_chatglm6b_proto(ModelProto::parse(file)?, image_tokens, TokenizerKind::ChatGlm6b)
     }
 
     pub(crate) fn from_chatglm6b_proto(
         mut model: ModelProto,
         image_tokens: u32,
-        kind: Kind,
+        kind: TokenizerKind,
     ) -> Result<Self, TokenizerError> {
         if image_tokens >= crate::vocab::ID_LIMIT {
             return Err(TokenizerError::TooLarge {
@@ -200,11 +206,14 @@ impl Tokenizer {
     /// # Errors
     /// When it is not UTF-8 or has no `[UNK]`.
     pub fn from_wordpiece(vocab_txt: &[u8], options: WordPieceOptions) -> Result<Self, TokenizerError> {
-        Self::from_wordpiece_model(WordPiece::parse_vocab_txt(vocab_txt, options)?, Kind::WordPiece)
+        Self::from_wordpiece_model(WordPiece::parse_vocab_txt(vocab_txt, options)?, TokenizerKind::WordPiece)
     }
 
     /// A WordPiece model with BERT's own special tokens, as far as its vocabulary has them.
-    pub(crate) fn from_wordpiece_model(wordpiece: WordPiece, kind: Kind) -> Result<Self, TokenizerError> {
+    pub(crate) fn from_wordpiece_model(
+        wordpiece: WordPiece,
+        kind: TokenizerKind,
+    ) -> Result<Self, TokenizerError> {
         let find = |spelling: &str| wordpiece.vocab.find(spelling.as_bytes());
         let names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
         let special = names.iter().filter_map(|name| Some(AddedToken::special(name, find(name)?)));
@@ -227,7 +236,7 @@ impl Tokenizer {
     }
 
     /// The format it was read from.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> TokenizerKind {
         self.inner.kind
     }
 

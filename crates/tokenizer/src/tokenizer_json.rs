@@ -16,7 +16,7 @@ use crate::added_tokens::AddedTokens;
 use crate::byte_bpe::ByteBpe;
 use crate::merges::{Merge, Merges};
 use crate::splitter::Splitter;
-use crate::tokenizer::{Inner, Kind, Model};
+use crate::tokenizer::{Inner, Model, TokenizerKind};
 use crate::vocab::{Vocab, show};
 use crate::wordpiece::{WordPiece, WordPieceOptions};
 use crate::{AddedToken, TokenId, Tokenizer, TokenizerError, byte_level};
@@ -217,7 +217,7 @@ fn read_bpe(file: &File) -> Result<Tokenizer, TokenizerError> {
     let bpe = ByteBpe::new(vocab, merges, splitter, model.ignore_merges, FORMAT)?;
     let added = read_added_tokens(file, &bpe.vocab)?;
     let (prefix, suffix) = read_post_processor(&file.post_processor)?;
-    Ok(Inner { kind: Kind::TokenizerJson, model: Model::ByteBpe(bpe), added, prefix, suffix }.into())
+    Ok(Inner { kind: TokenizerKind::TokenizerJson, model: Model::ByteBpe(bpe), added, prefix, suffix }.into())
 }
 
 fn read_byte_level_vocab(
@@ -439,7 +439,8 @@ fn read_wordpiece(file: &File) -> Result<Tokenizer, TokenizerError> {
         cleanup: file.decoder["cleanup"].as_bool().unwrap_or(true),
     };
     let (prefix, suffix) = read_post_processor(&file.post_processor)?;
-    Ok(Inner { kind: Kind::WordPiece, model: Model::WordPiece(wordpiece), added, prefix, suffix }.into())
+    Ok(Inner { kind: TokenizerKind::WordPiece, model: Model::WordPiece(wordpiece), added, prefix, suffix }
+        .into())
 }
 
 /// The `type` of a component; "none" for null.

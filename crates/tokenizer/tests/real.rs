@@ -5,7 +5,7 @@ mod support;
 
 use std::path::Path;
 
-use glimmer_tokenizer::{Kind, Tokenizer};
+use glimmer_tokenizer::{Tokenizer, TokenizerKind};
 use serde_json::Value;
 use support::{check, check_gguf, ids_of, read, read_json, shared};
 
@@ -13,7 +13,7 @@ fn load(shared: &Path, name: &str) -> Tokenizer {
     Tokenizer::from_dir(&shared.join(name)).unwrap()
 }
 
-fn check_text(names: &[&str], vectors: &str, kind: Kind) {
+fn check_text(names: &[&str], vectors: &str, kind: TokenizerKind) {
     let Some(shared) = shared() else { return };
     let vectors = read(&shared.join("vectors/text").join(vectors));
     for name in names {
@@ -26,7 +26,7 @@ fn check_text(names: &[&str], vectors: &str, kind: Kind) {
 
 #[test]
 fn chatglm_6b() {
-    check_text(&["chatglm-6b"], "chatglm-6b.jsonl", Kind::ChatGlm6b);
+    check_text(&["chatglm-6b"], "chatglm-6b.jsonl", TokenizerKind::ChatGlm6b);
 }
 
 #[test]
@@ -46,22 +46,22 @@ fn the_first_release_of_chatglm_6b() {
 
 #[test]
 fn chatglm2_and_3() {
-    check_text(&["chatglm2-6b", "chatglm3-6b"], "chatglm2-6b.jsonl", Kind::SentencePiece);
+    check_text(&["chatglm2-6b", "chatglm3-6b"], "chatglm2-6b.jsonl", TokenizerKind::SentencePiece);
 }
 
 #[test]
 fn codegeex2() {
-    check_text(&["codegeex2-6b"], "codegeex2-6b.jsonl", Kind::SentencePiece);
+    check_text(&["codegeex2-6b"], "codegeex2-6b.jsonl", TokenizerKind::SentencePiece);
 }
 
 #[test]
 fn glm4_tiktoken() {
-    check_text(&["glm-4-9b-chat"], "glm-4-9b.jsonl", Kind::Tiktoken);
+    check_text(&["glm-4-9b-chat"], "glm-4-9b.jsonl", TokenizerKind::Tiktoken);
 }
 
 #[test]
 fn glm4_as_tokenizer_json() {
-    check_text(&["glm-4-9b-chat-hf", "glm-4-0414"], "glm-4-9b.jsonl", Kind::TokenizerJson);
+    check_text(&["glm-4-9b-chat-hf", "glm-4-0414"], "glm-4-9b.jsonl", TokenizerKind::TokenizerJson);
 }
 
 /// `tokenizer.json` recognises special spellings; elsewhere the two kinds of ids are the same.
@@ -80,12 +80,12 @@ fn recognising_special_tokens_changes_nothing_else() {
 
 #[test]
 fn glm45() {
-    check_text(&["glm-4.5"], "glm-4.5.jsonl", Kind::TokenizerJson);
+    check_text(&["glm-4.5"], "glm-4.5.jsonl", TokenizerKind::TokenizerJson);
 }
 
 #[test]
 fn text2vec() {
-    check_text(&["text2vec-large-chinese"], "text2vec-large-chinese.jsonl", Kind::WordPiece);
+    check_text(&["text2vec-large-chinese"], "text2vec-large-chinese.jsonl", TokenizerKind::WordPiece);
 }
 
 /// `vocab.txt` alone gives what `tokenizer.json` gives.

@@ -5,7 +5,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use glimmer_tokenizer::{CHATGLM3_SPECIAL_TOKENS, Kind, Tokenizer};
+use glimmer_tokenizer::{CHATGLM3_SPECIAL_TOKENS, Tokenizer, TokenizerKind};
 use support::{check, check_gguf, read};
 
 fn data(name: &str) -> PathBuf {
@@ -16,7 +16,7 @@ fn load(name: &str) -> Tokenizer {
     Tokenizer::from_dir(&data(name)).unwrap()
 }
 
-fn check_all(name: &str, kind: Kind) {
+fn check_all(name: &str, kind: TokenizerKind) {
     let tokenizer = load(name);
     assert_eq!(tokenizer.kind(), kind);
     let vectors = read(&data(name).join("vectors.jsonl"));
@@ -26,17 +26,17 @@ fn check_all(name: &str, kind: Kind) {
 
 #[test]
 fn chatglm_6b() {
-    check_all("chatglm-6b", Kind::ChatGlm6b);
+    check_all("chatglm-6b", TokenizerKind::ChatGlm6b);
 }
 
 #[test]
 fn chatglm2() {
-    check_all("chatglm2-6b", Kind::SentencePiece);
+    check_all("chatglm2-6b", TokenizerKind::SentencePiece);
 }
 
 #[test]
 fn glm4_tiktoken() {
-    check_all("glm4-tiktoken", Kind::Tiktoken);
+    check_all("glm4-tiktoken", TokenizerKind::Tiktoken);
 }
 
 #[test]
@@ -52,17 +52,17 @@ fn glm4_as_tokenizer_json() {
 
 #[test]
 fn glm_edge() {
-    check_all("glm-edge", Kind::TokenizerJson);
+    check_all("glm-edge", TokenizerKind::TokenizerJson);
 }
 
 #[test]
 fn glm45() {
-    check_all("glm45", Kind::TokenizerJson);
+    check_all("glm45", TokenizerKind::TokenizerJson);
 }
 
 #[test]
 fn bert() {
-    check_all("bert", Kind::WordPiece);
+    check_all("bert", TokenizerKind::WordPiece);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What becomes of an answer's ids: a reply in a chat format, or text as it is.
 
 use super::filters::StopStrings;
-use super::{Event, ReplyParser};
+use super::{ReplyParser, ReplyPart};
 use glimmer_tokenizer::{DecodeStream, TokenId};
 
 /// Turns ids into events, up to a stop string.
@@ -27,10 +27,10 @@ impl Decoding {
     }
 
     /// Takes the next id.
-    pub fn push(&mut self, id: TokenId) -> Vec<Event> {
+    pub fn push(&mut self, id: TokenId) -> Vec<ReplyPart> {
         match self {
             Decoding::Reply(parser) => parser.push(id),
-            Decoding::Plain(plain) => vec![Event::Text(plain.stop.feed(&plain.stream.push(id)))],
+            Decoding::Plain(plain) => vec![ReplyPart::Text(plain.stop.feed(&plain.stream.push(id)))],
         }
     }
 
@@ -43,7 +43,7 @@ impl Decoding {
     }
 
     /// What was held back, and the stop string that ended the answer, if one did.
-    pub fn finish(self) -> (Vec<Event>, Option<String>) {
+    pub fn finish(self) -> (Vec<ReplyPart>, Option<String>) {
         match self {
             Decoding::Reply(parser) => {
                 let stopped = parser.stopped().map(str::to_owned);
@@ -53,7 +53,7 @@ impl Decoding {
                 let Plain { stream, mut stop } = *plain;
                 let last = stop.feed(&stream.finish());
                 let rest = stop.finish();
-                (vec![Event::Text(last), Event::Text(rest)], stop.found().map(str::to_owned))
+                (vec![ReplyPart::Text(last), ReplyPart::Text(rest)], stop.found().map(str::to_owned))
             }
         }
     }

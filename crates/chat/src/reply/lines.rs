@@ -6,7 +6,7 @@
 
 use super::arguments::Tools;
 use super::json_scanner::{JsonScanner, Scan};
-use super::{Event, Sink, python_call};
+use super::{ReplyPart, Sink, python_call};
 use crate::python;
 use serde_json::{Value, json};
 
@@ -84,15 +84,15 @@ impl Lines {
             }
             State::Line { .. } => self.line(text, sink),
             State::Named { .. } => self.named(text, sink),
-            State::Text => sink(Event::Text(text.to_owned())),
+            State::Text => sink(ReplyPart::Text(text.to_owned())),
             State::AfterCall => {
                 if !python::strip(text).is_empty() {
                     self.state = State::Text;
-                    sink(Event::Text(text.to_owned()));
+                    sink(ReplyPart::Text(text.to_owned()));
                 }
             }
             State::Json { .. } => self.json(text, sink),
-            State::Broken => sink(Event::ToolCallArguments(text.to_owned())),
+            State::Broken => sink(ReplyPart::ToolCallArguments(text.to_owned())),
             State::Whole { body, .. } => body.push_str(text),
         }
     }
@@ -100,10 +100,12 @@ impl Lines {
     pub(super) fn end_segment(&mut self, sink: &mut Sink<'_>) {
         match std::mem::replace(&mut self.state, State::Blank(String::new())) {
             State::Blank(raw) | State::Line { raw, .. } | State::Named { raw, .. } if !raw.is_empty() => {
-                sink(Event::Text(raw));
+                sink(ReplyPart::Text(raw));
             }
-            State::Json { scanner, held, raw, .. } if !scanner.first_member => sink(Event::Text(raw + &held)),
-            State::Broken => sink(Event::ToolCallEnd),
+            State::Json { scanner, held, raw, .. } if !scanner.first_member => {
+                sink(ReplyPart::Text(raw + &held))
+            }
+            State::Broken => sink(ReplyPart::ToolCallEnd),
             State::Whole { name, body, raw } => self.whole(&name, &body, raw, sink),
             _ => {}
         }
@@ -119,7 +121,7 @@ impl Lines {
             if !named && !self.tools.any_starts_with(line) {
                 let text = std::mem::take(raw);
                 self.state = State::Text;
-                sink(Event::Text(text));
+                sink(ReplyPart::Text(text));
             }
             return;
         };
@@ -131,7 +133,7 @@ impl Lines {
             self.named(&rest, sink);
         } else {
             self.state = State::Text;
-            sink(Event::Text(raw));
+            sink(ReplyPart::Text(raw));
         }
     }
 
@@ -156,7 +158,7 @@ impl Lines {
             self.state = State::Whole { name, body: body.to_owned(), raw };
         } else {
             self.state = State::Text;
-            sink(Event::Text(raw + body));
+            sink(ReplyPart::Text(raw + body));
         }
     }
 
@@ -168,24 +170,24 @@ impl Lines {
             if let Scan::Invalid(_) = scan {
                 let text = format!("{raw}{held}{text}");
                 self.state = State::Text;
-                return sink(Event::Text(text));
+                return sink(ReplyPart::Text(text));
             }
             held.push_str(text);
             return;
         }
         if !started {
-            sink(Event::ToolCallStart { name: std::mem::take(name) });
+            sink(ReplyPart::ToolCallStart { name: std::mem::take(name) });
         }
         let end = if let Scan::End(end) = scan { end } else { text.len() };
         let arguments = std::mem::take(held) + &text[..end];
         if !arguments.is_empty() {
-            sink(Event::ToolCallArguments(arguments));
+            sink(ReplyPart::ToolCallArguments(arguments));
         }
         match scan {
             Scan::More => {}
             Scan::Invalid(_) => self.state = State::Broken,
             Scan::End(_) => {
-                sink(Event::ToolCallEnd);
+                sink(ReplyPart::ToolCallEnd);
                 self.state = State::AfterCall;
                 self.feed(&text[end..], sink);
             }
@@ -206,11 +208,11 @@ impl Lines {
         };
         match arguments {
             Some(arguments) => {
-                sink(Event::ToolCallStart { name: name.to_owned() });
-                sink(Event::ToolCallArguments(python::dumps(&arguments)));
-                sink(Event::ToolCallEnd);
+                sink(ReplyPart::ToolCallStart { name: name.to_owned() });
+                sink(ReplyPart::ToolCallArguments(python::dumps(&arguments)));
+                sink(ReplyPart::ToolCallEnd);
             }
-            None => sink(Event::Text(raw + body)),
+            None => sink(ReplyPart::Text(raw + body)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A reply as it comes out of the model, token by token: text, reasoning and tool calls, told apart.
 //!
 //! What a reply's parts look like is each generation's own (see `lines` and `tagged`); what comes out is the
-//! same for all: a stream of [`Event`]s, none of which is ever taken back, and the same events however the reply
+//! same for all: a stream of [`ReplyPart`]s, none of which is ever taken back, and the same events however the reply
 //! was cut into tokens. A reply is the work of a model and may be anything: unfinished, endless, nested without
 //! bound. Nothing here fails on it, and what is held back is never more than the reply itself.
 
@@ -28,7 +28,7 @@ use thinking::Thinking;
 
 /// A part of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum ReplyPart {
     /// More of the answer.
     Text(String),
     /// More of the reasoning before it.
@@ -84,7 +84,7 @@ struct TextFilters {
 }
 
 /// What a parser makes of a reply before the filters.
-type Sink<'a> = dyn FnMut(Event) + 'a;
+type Sink<'a> = dyn FnMut(ReplyPart) + 'a;
 
 impl ReplyParser {
     /// A parser of one reply to a prompt of `template`.
@@ -127,7 +127,7 @@ impl ReplyParser {
     }
 
     /// Takes the next token of the reply. Tokens that end a reply say nothing and may be left out.
-    pub fn push(&mut self, id: TokenId) -> Vec<Event> {
+    pub fn push(&mut self, id: TokenId) -> Vec<ReplyPart> {
         let mut events = Vec::new();
         if self.tokenizer.is_special(id) {
             let spelling = self.tokenizer.token_bytes(id).and_then(|bytes| String::from_utf8(bytes).ok());
@@ -152,7 +152,7 @@ impl ReplyParser {
     }
 
     /// The end of the reply: what was held back.
-    pub fn finish(mut self) -> Vec<Event> {
+    pub fn finish(mut self) -> Vec<ReplyPart> {
         let mut events = Vec::new();
         self.end_stretch(&mut events);
         if let Some(mut thinking) = self.thinking.take() {
@@ -160,7 +160,7 @@ impl ReplyParser {
             let (reasoning, text) = (&mut self.reasoning, &mut self.text);
             let mut emit = |event| filter(event, reasoning, text, &mut events);
             thinking.finish(&mut |part| match part {
-                thinking::Part::Reasoning(text) => emit(Event::Reasoning(text)),
+                thinking::Part::Reasoning(text) => emit(ReplyPart::Reasoning(text)),
                 thinking::Part::Body(text) => body.feed(&text, &mut emit),
             });
         }
@@ -175,13 +175,13 @@ impl ReplyParser {
     }
 
     /// Text between two special tokens is decoded by itself.
-    fn end_stretch(&mut self, events: &mut Vec<Event>) {
+    fn end_stretch(&mut self, events: &mut Vec<ReplyPart>) {
         let stream = std::mem::replace(&mut self.stream, self.tokenizer.stream());
         let text = stream.finish();
         self.feed(&text, events);
     }
 
-    fn feed(&mut self, text: &str, events: &mut Vec<Event>) {
+    fn feed(&mut self, text: &str, events: &mut Vec<ReplyPart>) {
         if text.is_empty() {
             return;
         }
@@ -191,14 +191,14 @@ impl ReplyParser {
         match &mut self.thinking {
             None => body.feed(text, &mut emit),
             Some(thinking) => thinking.feed(text, &mut |part| match part {
-                thinking::Part::Reasoning(text) => emit(Event::Reasoning(text)),
+                thinking::Part::Reasoning(text) => emit(ReplyPart::Reasoning(text)),
                 thinking::Part::Body(text) => body.feed(&text, &mut emit),
             }),
         }
     }
 
     /// The end of what stands between two `<|assistant|>`.
-    fn end_segment(&mut self, events: &mut Vec<Event>) {
+    fn end_segment(&mut self, events: &mut Vec<ReplyPart>) {
         let (reasoning, filters) = (&mut self.reasoning, &mut self.text);
         let mut emit = |event| filter(event, reasoning, filters, events);
         self.body.end_segment(&mut emit);
@@ -208,7 +208,7 @@ impl ReplyParser {
 impl Body {
     fn feed(&mut self, text: &str, sink: &mut Sink<'_>) {
         match self {
-            Body::Plain => sink(Event::Text(text.to_owned())),
+            Body::Plain => sink(ReplyPart::Text(text.to_owned())),
             Body::Lines(lines) => lines.feed(text, sink),
             Body::Tagged(tagged) => tagged.feed(text, sink),
         }
@@ -224,16 +224,16 @@ impl Body {
 }
 
 /// Passes an event through the filters of its kind.
-fn filter(event: Event, reasoning: &mut Trim, text: &mut TextFilters, events: &mut Vec<Event>) {
+fn filter(event: ReplyPart, reasoning: &mut Trim, text: &mut TextFilters, events: &mut Vec<ReplyPart>) {
     if text.stop.found().is_some() {
         return;
     }
     match event {
-        Event::Text(more) => text.feed(&more, events),
-        Event::Reasoning(more) => {
+        ReplyPart::Text(more) => text.feed(&more, events),
+        ReplyPart::Reasoning(more) => {
             let more = reasoning.feed(&more);
             if !more.is_empty() {
-                events.push(Event::Reasoning(more));
+                events.push(ReplyPart::Reasoning(more));
             }
         }
         call => {
@@ -247,7 +247,7 @@ fn filter(event: Event, reasoning: &mut Trim, text: &mut TextFilters, events: &m
 }
 
 impl TextFilters {
-    fn feed(&mut self, more: &str, events: &mut Vec<Event>) {
+    fn feed(&mut self, more: &str, events: &mut Vec<ReplyPart>) {
         let mut more = more.to_owned();
         if let Some(trim) = &mut self.trim {
             more = trim.feed(&more);
@@ -259,7 +259,7 @@ impl TextFilters {
     }
 
     /// What the filters hold back, less white space at the end; they start anew after it.
-    fn finish(&mut self, events: &mut Vec<Event>) {
+    fn finish(&mut self, events: &mut Vec<ReplyPart>) {
         if let Some(trim) = &mut self.trim {
             trim.finish();
         }
@@ -271,9 +271,9 @@ impl TextFilters {
     }
 }
 
-fn push_text(text: String, events: &mut Vec<Event>) {
+fn push_text(text: String, events: &mut Vec<ReplyPart>) {
     if !text.is_empty() {
-        events.push(Event::Text(text));
+        events.push(ReplyPart::Text(text));
     }
 }
 
@@ -292,11 +292,11 @@ pub struct Reply {
 
 impl Reply {
     /// Adds an event.
-    pub fn push(&mut self, event: Event) {
+    pub fn push(&mut self, event: ReplyPart) {
         match event {
-            Event::Text(more) => self.text.push_str(&more),
-            Event::Reasoning(more) => self.reasoning.push_str(&more),
-            Event::ToolCallStart { name } => {
+            ReplyPart::Text(more) => self.text.push_str(&more),
+            ReplyPart::Reasoning(more) => self.reasoning.push_str(&more),
+            ReplyPart::ToolCallStart { name } => {
                 // A call that another one cut off has no whole arguments and cannot be made.
                 if self.unfinished_call {
                     self.tool_calls.pop();
@@ -304,18 +304,18 @@ impl Reply {
                 self.unfinished_call = true;
                 self.tool_calls.push(ToolCall { id: None, name, arguments: Value::String(String::new()) });
             }
-            Event::ToolCallArguments(more) => {
+            ReplyPart::ToolCallArguments(more) => {
                 if let Some(ToolCall { arguments: Value::String(text), .. }) = self.tool_calls.last_mut() {
                     text.push_str(&more);
                 }
             }
-            Event::ToolCallEnd => self.unfinished_call = false,
+            ReplyPart::ToolCallEnd => self.unfinished_call = false,
         }
     }
 }
 
-impl FromIterator<Event> for Reply {
-    fn from_iter<I: IntoIterator<Item = Event>>(events: I) -> Reply {
+impl FromIterator<ReplyPart> for Reply {
+    fn from_iter<I: IntoIterator<Item = ReplyPart>>(events: I) -> Reply {
         let mut reply = Reply::default();
         events.into_iter().for_each(|event| reply.push(event));
         reply

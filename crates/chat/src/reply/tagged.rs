@@ -5,7 +5,7 @@
 
 use super::arguments::{Kind, Tools, to_json};
 use super::filters::partial_suffix;
-use super::{Event, Sink};
+use super::{ReplyPart, Sink};
 use crate::python;
 
 /// The tags, which the tokenizers of these models have as tokens.
@@ -73,8 +73,8 @@ impl Tagged {
     pub(super) fn end_segment(&mut self, sink: &mut Sink<'_>) {
         let held = self.take(self.held.len());
         match std::mem::replace(&mut self.state, State::Text) {
-            State::Text if !held.is_empty() => sink(Event::Text(held)),
-            State::Name => sink(Event::Text(format!("{CALL}{held}"))),
+            State::Text if !held.is_empty() => sink(ReplyPart::Text(held)),
+            State::Name => sink(ReplyPart::Text(format!("{CALL}{held}"))),
             State::StringValue if !held.is_empty() => sink(escaped(&held)),
             _ => {}
         }
@@ -87,13 +87,13 @@ impl Tagged {
                 let Some(at) = self.held.find(CALL) else {
                     let text = self.take_all_but_partial(&[CALL]);
                     if !text.is_empty() {
-                        sink(Event::Text(text));
+                        sink(ReplyPart::Text(text));
                     }
                     return false;
                 };
                 let text = self.take(at);
                 if !text.is_empty() {
-                    sink(Event::Text(text));
+                    sink(ReplyPart::Text(text));
                 }
                 self.take(CALL.len());
                 self.state = State::Name;
@@ -107,8 +107,10 @@ impl Tagged {
                 }
                 Some(tag) => {
                     self.take(tag.len());
-                    sink(Event::ToolCallArguments(if self.arguments == 0 { "{}" } else { "}" }.to_owned()));
-                    sink(Event::ToolCallEnd);
+                    sink(ReplyPart::ToolCallArguments(
+                        if self.arguments == 0 { "{}" } else { "}" }.to_owned(),
+                    ));
+                    sink(ReplyPart::ToolCallEnd);
                     // A new call ends one that was not closed.
                     self.state = if tag == CALL { State::Name } else { State::Text };
                 }
@@ -137,7 +139,7 @@ impl Tagged {
                 let value = self.take(at);
                 self.take(VALUE_END.len());
                 let value = to_json(&value, self.tools.kind(&self.name, &key));
-                sink(Event::ToolCallArguments(value));
+                sink(ReplyPart::ToolCallArguments(value));
                 self.state = State::Between;
             }
             State::StringValue => {
@@ -150,9 +152,9 @@ impl Tagged {
                 };
                 let text = self.take(at);
                 self.take(VALUE_END.len());
-                let Event::ToolCallArguments(mut rest) = escaped(&text) else { return true };
+                let ReplyPart::ToolCallArguments(mut rest) = escaped(&text) else { return true };
                 rest.push('"');
-                sink(Event::ToolCallArguments(rest));
+                sink(ReplyPart::ToolCallArguments(rest));
                 self.state = State::Between;
             }
         }
@@ -166,7 +168,7 @@ impl Tagged {
         let end = ["\n", KEY, CALL_END, CALL].iter().filter_map(|tag| self.held.find(tag)).min();
         let name = python::strip(&self.held[..end.unwrap_or(self.held.len())]);
         if name.len() > MAX_NAME || (end.is_some() && name.is_empty()) {
-            sink(Event::Text(CALL.to_owned()));
+            sink(ReplyPart::Text(CALL.to_owned()));
             self.state = State::Text;
             return true;
         }
@@ -175,7 +177,7 @@ impl Tagged {
         self.take(end);
         self.arguments = 0;
         self.state = State::Between;
-        sink(Event::ToolCallStart { name: self.name.clone() });
+        sink(ReplyPart::ToolCallStart { name: self.name.clone() });
         true
     }
 
@@ -190,7 +192,7 @@ impl Tagged {
         } else {
             self.state = State::Value { key };
         }
-        sink(Event::ToolCallArguments(opening));
+        sink(ReplyPart::ToolCallArguments(opening));
     }
 
     /// The next of these tags, with what stands before it dropped.
@@ -229,8 +231,8 @@ impl Tagged {
 }
 
 /// More of a string's inside.
-fn escaped(text: &str) -> Event {
+fn escaped(text: &str) -> ReplyPart {
     let mut inside = String::with_capacity(text.len());
     python::escape_into(&mut inside, text);
-    Event::ToolCallArguments(inside)
+    ReplyPart::ToolCallArguments(inside)
 }

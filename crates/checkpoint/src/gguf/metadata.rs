@@ -86,7 +86,7 @@ impl Metadata {
         &self.path
     }
 
-    /// Sets a key, replacing the value it had; answers that value.
+    /// Sets a key, replacing the value it had; returns that value.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) -> Option<Value> {
         let value = value.into();
         if let Some(&at) = self.index.get(key) {
@@ -188,7 +188,7 @@ pub trait FromValue<'a>: Sized {
     /// The type in words, for the error.
     const WANTED: &'static str;
 
-    /// Converts, or answers `None` when the value is of another kind or does not fit.
+    /// Converts, or returns `None` when the value is of another kind or does not fit.
     fn from_value(value: &'a Value) -> Option<Self>;
 }
 

@@ -138,7 +138,7 @@ struct Machine {
 }
 
 impl Machine {
-    /// Executes one instruction; answers the result at `STOP`.
+    /// Executes one instruction; returns the result at `STOP`.
     fn step(&mut self, opcode: u8, cursor: &mut Cursor<'_>) -> Result<Option<Id>, Stop> {
         const WHAT: &str = "the pickle";
         match opcode {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use glimmer_checkpoint::{Checkpoint, Kind};
+use glimmer_checkpoint::{Checkpoint, CheckpointFormat};
 use glimmer_tensor::DType;
 
 use crate::support::{crc32, fixture};
@@ -53,7 +53,7 @@ fn chatglm_packings() {
             continue;
         };
         let model = Checkpoint::open(&path).unwrap();
-        assert_eq!(model.kind(), Kind::PyTorch);
+        assert_eq!(model.kind(), CheckpointFormat::PyTorch);
         let mut found = 0;
         for info in model.tensors().iter().filter(|info| info.dtype == DType::I8) {
             let by_config = model.matrix(&info.name).unwrap();

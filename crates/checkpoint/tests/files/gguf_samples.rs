@@ -1,7 +1,7 @@
 //! Files that gguf-py wrote (`tools/make_gguf_samples.py`) against what gguf-py reads from them.
 
 use glimmer_checkpoint::gguf::{Metadata, Strings, Value};
-use glimmer_checkpoint::{Checkpoint, Kind};
+use glimmer_checkpoint::{Checkpoint, CheckpointFormat};
 use serde_json::{Value as Json, json};
 
 use crate::support::{crc32, data, open, refusal, says};
@@ -68,7 +68,7 @@ fn everything_is_what_gguf_py_reads() {
     let expected: Json = serde_json::from_str(&text).unwrap();
     for file in ["everything.gguf", "aligned.gguf"] {
         let model = open(&data("gguf").join(file));
-        assert_eq!(model.kind(), Kind::Gguf);
+        assert_eq!(model.kind(), CheckpointFormat::Gguf);
         assert!(model.config().is_none());
         assert_eq!(check_tensors(&model, file, &expected[file]), model.tensors().len());
         let metadata = model.metadata().unwrap();

@@ -1,6 +1,6 @@
 //! Directories and lone files that are not what they should be.
 
-use glimmer_checkpoint::{Checkpoint, CheckpointError, Kind};
+use glimmer_checkpoint::{Checkpoint, CheckpointError, CheckpointFormat};
 use glimmer_tensor::DType;
 
 use crate::support::{
@@ -27,7 +27,7 @@ fn nothing_there() {
     let empty = directory(&[]);
     says(&refusal(&empty.path().join("absent"), "absent"), &["no such file"]);
     let model = open(empty.path());
-    assert_eq!((model.kind(), model.tensors().len()), (Kind::None, 0));
+    assert_eq!((model.kind(), model.tensors().len()), (CheckpointFormat::None, 0));
     assert!(model.config().is_none() && model.metadata().is_none());
     let message = one_line(model.tensor("lm_head.weight").unwrap_err().to_string(), "");
     says(&message, &["holds no weights", "`lm_head.weight`"]);

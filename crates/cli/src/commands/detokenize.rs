@@ -12,13 +12,13 @@ use crate::{input, jsonl, output};
 
 /// A line of `--jsonl`.
 #[derive(Deserialize)]
-struct Question {
+struct IdsLine {
     ids: Vec<u32>,
 }
 
 /// What `--json` and `--jsonl` answer.
 #[derive(Serialize)]
-struct Answer {
+struct Detokenized {
     text: String,
 }
 
@@ -32,12 +32,12 @@ pub(crate) fn run(args: &DetokenizeArgs) -> anyhow::Result<()> {
     let decode = |ids: &[u32]| decode(tokenizer, ids, end, args);
     if args.format.jsonl {
         let file = args.ids.as_deref().map(Path::new);
-        return jsonl::answer(file, |Question { ids }| Ok(Answer { text: decode(&ids)? }));
+        return jsonl::answer(file, |IdsLine { ids }| Ok(Detokenized { text: decode(&ids)? }));
     }
     let ids = parse_ids(&input::text(args.ids.as_deref(), "the list of ids")?).map_err(anyhow::Error::msg)?;
     let text = decode(&ids)?;
     if args.format.json {
-        output::json_line(&Answer { text })
+        output::json_line(&Detokenized { text })
     } else {
         output::model_text(&format!("{text}\n"))
     }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use glimmer::{Error, Family, ModelFiles, step_tokens};
-use glimmer_checkpoint::{Checkpoint, Foreign, Kind, TensorInfo};
+use glimmer_checkpoint::{Checkpoint, CheckpointFormat, Foreign, TensorInfo};
 use glimmer_models::{
     Activation, Attention, DecoderSpec, FeedForward, Positions, Residual, Understood, WeightRole, memory,
     published_name,
 };
 use glimmer_tensor::{DType, KvType, NormKind};
-use glimmer_tokenizer::{self as tokenizer, Tokenizer};
+use glimmer_tokenizer::{Tokenizer, TokenizerKind};
 use serde::Serialize;
 
 use crate::args::{InspectArgs, KV_TYPES};
@@ -152,8 +152,9 @@ impl Report {
             None
         });
         let sound = faults.is_empty();
-        let only_tokenizer =
-            checkpoint.kind() == Kind::None && checkpoint.config().is_none() && tokenizer.is_some();
+        let only_tokenizer = checkpoint.kind() == CheckpointFormat::None
+            && checkpoint.config().is_none()
+            && tokenizer.is_some();
         let template = match files.chat_template() {
             Ok(template) => Some(template),
             // It cannot be told without the tokenizer, and that was said.
@@ -267,7 +268,7 @@ impl Config {
             Positions::ChatGlm6b { .. } => ("two per token, context seen both ways", 1.0),
         };
         let stored_head = match checkpoint.kind() {
-            Kind::None => !spec.tied,
+            CheckpointFormat::None => !spec.tied,
             _ => understood.stored(checkpoint, WeightRole::Head).is_some(),
         };
         Config {
@@ -352,12 +353,12 @@ impl Memory {
 impl Vocabulary {
     fn of(tokenizer: &Tokenizer) -> Self {
         let kind = match tokenizer.kind() {
-            tokenizer::Kind::Tiktoken => "tiktoken ranks",
-            tokenizer::Kind::SentencePiece => "SentencePiece BPE",
-            tokenizer::Kind::ChatGlm6b => "SentencePiece unigram of ChatGLM-6B",
-            tokenizer::Kind::TokenizerJson => "tokenizer.json",
-            tokenizer::Kind::Gguf => "from the GGUF",
-            tokenizer::Kind::WordPiece => "WordPiece",
+            TokenizerKind::Tiktoken => "tiktoken ranks",
+            TokenizerKind::SentencePiece => "SentencePiece BPE",
+            TokenizerKind::ChatGlm6b => "SentencePiece unigram of ChatGLM-6B",
+            TokenizerKind::TokenizerJson => "tokenizer.json",
+            TokenizerKind::Gguf => "from the GGUF",
+            TokenizerKind::WordPiece => "WordPiece",
         };
         Vocabulary { kind, tokens: tokenizer.len(), special_tokens: tokenizer.special_tokens().count() }
     }
@@ -384,12 +385,12 @@ impl Tensor {
     }
 }
 
-fn format_name(kind: Kind) -> &'static str {
+fn format_name(kind: CheckpointFormat) -> &'static str {
     match kind {
-        Kind::Safetensors => "safetensors",
-        Kind::PyTorch => "PyTorch",
-        Kind::Gguf => "GGUF",
-        Kind::None => "no weights",
+        CheckpointFormat::Safetensors => "safetensors",
+        CheckpointFormat::PyTorch => "PyTorch",
+        CheckpointFormat::Gguf => "GGUF",
+        CheckpointFormat::None => "no weights",
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &LogitsArgs, terminal: &Terminal) -> anyhow::Result<()> 
     let source = format!("glimmer {}, {}", env!("CARGO_PKG_VERSION"), device.describe());
     let mut file = SafetensorsFile::create(&args.output, &[tensor], &[("source", &source)])?;
 
-    let mut sequence = load(&files, device, terminal)?.sequence(ids.len(), rows, rows)?;
+    let mut sequence = load(&files, device, terminal)?.session(ids.len(), rows, rows)?;
     let mut bytes = Vec::new();
     sequence.logits(&ids, &mut |logits| -> anyhow::Result<()> {
         bytes.clear();

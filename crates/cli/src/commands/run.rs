@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use anyhow::{anyhow, ensure};
 use glimmer::{
-    Completion, Compute, ContextLength, Conversation, Encoding, Finish, Generation, GenerationParams, Limits,
-    Message, ModelFiles, ModelText, Part, Prompt, Reply, Role, Token, Tokenizer, check_ids, room_for_answer,
+    Completion, Compute, ContextLength, Conversation, Encoding, FinishReason, Generation, GenerationParams,
+    Limits, Message, ModelFiles, ModelText, Prompt, Reply, ReplyPart, Role, Token, Tokenizer, check_ids,
+    room_for_answer,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
         let record = Record::of(generation, engine.text(), load_seconds, sampling, args.logprobs.is_some())?;
         return output::json(&record);
     }
-    if print(generation, args.print_ids, terminal)? == Finish::ContextFull {
+    if print(generation, args.print_ids, terminal)? == FinishReason::ContextFull {
         terminal.note(&format!("the context of {context} tokens is full"));
     }
     Ok(())
@@ -111,19 +112,19 @@ fn prompt_text(typed: Option<&str>) -> anyhow::Result<String> {
 }
 
 /// Prints an answer as it is made, or its ids.
-fn print(mut generation: Generation, prints_ids: bool, terminal: &Terminal) -> anyhow::Result<Finish> {
+fn print(mut generation: Generation, prints_ids: bool, terminal: &Terminal) -> anyhow::Result<FinishReason> {
     let mut printer = Printer::new(terminal);
     let mut separator = "";
     for delta in &mut generation {
         let delta = delta?;
         for token in delta.tokens.iter().filter(|_| prints_ids) {
-            printer.show(&Part::Text(format!("{separator}{}", token.id)))?;
+            printer.show(&ReplyPart::Text(format!("{separator}{}", token.id)))?;
             separator = ",";
         }
         delta.parts.iter().try_for_each(|part| printer.show(part))?;
     }
     printer.end()?;
-    Ok(generation.finish().cloned().unwrap_or(Finish::Cancelled))
+    Ok(generation.finish().cloned().unwrap_or(FinishReason::Cancelled))
 }
 
 /// What `--json` prints.
@@ -201,7 +202,7 @@ impl Record {
                 .into_iter()
                 .map(|call| Call { name: call.name, arguments: call.arguments })
                 .collect(),
-            stop: if let Finish::StopString(text) = finish { Some(text) } else { None },
+            stop: if let FinishReason::StopString(text) = finish { Some(text) } else { None },
             usage: Usage {
                 prompt_tokens: usage.prompt,
                 cached_tokens: usage.cached,
@@ -220,11 +221,14 @@ impl Record {
     }
 }
 
-fn finish_reason(finish: &Finish, reply: &Reply) -> &'static str {
+fn finish_reason(finish: &FinishReason, reply: &Reply) -> &'static str {
     match finish {
-        Finish::MaxTokens | Finish::ContextFull => "length",
+        FinishReason::MaxTokens | FinishReason::ContextFull => "length",
         _ if !reply.tool_calls.is_empty() && !reply.unfinished_call => "tool_calls",
-        Finish::Stop | Finish::StopString(_) | Finish::ToolCalls | Finish::Cancelled => "stop",
+        FinishReason::Stop
+        | FinishReason::StopString(_)
+        | FinishReason::ToolCalls
+        | FinishReason::Cancelled => "stop",
     }
 }
 

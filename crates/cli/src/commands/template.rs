@@ -13,7 +13,7 @@ use crate::{input, jsonl, output};
 
 /// What `--json` and `--jsonl` answer.
 #[derive(Serialize)]
-struct Answer {
+struct RenderedPrompt {
     prompt: String,
     ids: Vec<u32>,
 }
@@ -42,11 +42,11 @@ fn answer(
     template: &ChatTemplate,
     tokenizer: &Tokenizer,
     conversation: Conversation,
-) -> anyhow::Result<Answer> {
+) -> anyhow::Result<RenderedPrompt> {
     let rendered = template.render(&conversation)?.complete()?;
     let ids =
         if args.parse_special { rendered.ids_parse_special(tokenizer)? } else { rendered.ids(tokenizer)? };
-    Ok(Answer { prompt: rendered.prompt(), ids })
+    Ok(RenderedPrompt { prompt: rendered.prompt(), ids })
 }
 
 fn with_tools(mut conversation: Conversation, tools: &[Value]) -> Conversation {

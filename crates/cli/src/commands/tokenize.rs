@@ -11,13 +11,13 @@ use crate::{input, jsonl, output};
 
 /// A line of `--jsonl`.
 #[derive(Deserialize)]
-struct Question {
+struct TextLine {
     text: String,
 }
 
 /// What `--json` and `--jsonl` answer.
 #[derive(Serialize)]
-struct Answer {
+struct Tokenized {
     ids: Vec<u32>,
     /// What each id stands for; U+FFFD where that is no whole character.
     tokens: Vec<String>,
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
     let encoding = Encoding { add_special: args.add_special, parse_special: args.parse_special };
     if args.format.jsonl {
         let file = args.text.as_deref().map(Path::new);
-        return jsonl::answer(file, |Question { text }| {
+        return jsonl::answer(file, |TextLine { text }| {
             Ok(answer(tokenizer, tokenizer.encode_as(&text, encoding)))
         });
     }
@@ -39,9 +39,9 @@ pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
     if args.format.json { output::json_line(&answer(tokenizer, ids)) } else { output::ids(&ids) }
 }
 
-fn answer(tokenizer: &Tokenizer, ids: Vec<u32>) -> Answer {
+fn answer(tokenizer: &Tokenizer, ids: Vec<u32>) -> Tokenized {
     let text =
         |&id: &u32| String::from_utf8_lossy(&tokenizer.token_bytes(id).unwrap_or_default()).into_owned();
     let tokens = ids.iter().map(text).collect();
-    Answer { ids, tokens }
+    Tokenized { ids, tokens }
 }

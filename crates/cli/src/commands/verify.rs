@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
-use glimmer::{Compute, ModelFiles, Sampler, Sampling, Sequence, check_ids, indivisible, step_tokens};
+use glimmer::{Compute, ModelFiles, Sampler, Sampling, Session, check_ids, indivisible, step_tokens};
 use glimmer_models::{DecoderSpec, Positions, Stage};
 use serde::Serialize;
 
@@ -115,7 +115,7 @@ fn make(args: &VerifyArgs, files: &ModelFiles, path: &Path, terminal: &Terminal)
         None => default_prompt(spec),
     };
     let mut answerer = Answerer::load(args, files, &[&input_ids], MADE_TOKENS, terminal)?;
-    let Answer { hidden, logits } = answerer.answer(&input_ids, true)?;
+    let LastRow { hidden, logits } = answerer.answer(&input_ids, true)?;
     let new_ids = answerer.continue_greedily(logits.clone(), MADE_TOKENS)?;
     let version = env!("CARGO_PKG_VERSION");
     let device = answerer.sequence.decoder.describe_device();
@@ -153,12 +153,12 @@ impl Golden {
 
 /// Computes prompts in steps of at most `rows`.
 struct Answerer {
-    sequence: Sequence,
+    sequence: Session,
     rows: usize,
 }
 
 /// The last token's states and logits.
-struct Answer {
+struct LastRow {
     hidden: BTreeMap<usize, Vec<f32>>,
     logits: Vec<f32>,
 }
@@ -181,14 +181,14 @@ impl Answerer {
         let slots = prompts.iter().map(|p| p.len()).max().unwrap_or(0) + new;
         ensure!(slots <= MAX_TOKENS, "a prompt of {slots} tokens is too long to verify with");
         let device = device(&args.device, Compute::F32, terminal)?;
-        let sequence = load(files, device, terminal)?.sequence(slots, most_rows, 1)?;
+        let sequence = load(files, device, terminal)?.session(slots, most_rows, 1)?;
         Ok(Answerer { sequence, rows: most_rows })
     }
 
     /// Computes a prompt from its first token; with the last token's states where they are wanted.
-    fn answer(&mut self, prompt: &[u32], with_states: bool) -> anyhow::Result<Answer> {
+    fn answer(&mut self, prompt: &[u32], with_states: bool) -> anyhow::Result<LastRow> {
         self.sequence.begin(prompt)?;
-        let mut answer = Answer { hidden: BTreeMap::new(), logits: Vec::new() };
+        let mut answer = LastRow { hidden: BTreeMap::new(), logits: Vec::new() };
         for chunk in prompt.chunks(self.rows) {
             let batch = self.sequence.batch(chunk, [chunk.len() - 1])?;
             let decoder = &mut self.sequence.decoder;

@@ -27,7 +27,7 @@ use crate::error::ServerError;
 use crate::options::Options;
 use crate::router::router;
 use input::{Line, Request};
-use output::{Answer, Output, Response};
+use output::{Output, OutputLine, Response};
 
 /// How a batch went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,12 +136,12 @@ impl Batch {
 }
 
 /// The answer to a line.
-async fn answer_one(router: Router, line: Line, number: u64) -> Answer {
+async fn answer_one(router: Router, line: Line, number: u64) -> OutputLine {
     let said = match &line.request {
         Ok(request) => Ok(ask(router, request).await),
         Err(what) => Err(what.clone()),
     };
-    Answer::new(number, line.name, said)
+    OutputLine::new(number, line.name, said)
 }
 
 /// What the server says to a request.

@@ -15,7 +15,7 @@ use crate::error::{ServerError, shown};
 
 /// A line of the output. Its fields stand in this order, by which a line that was cut off is recognized.
 #[derive(Serialize)]
-pub(super) struct Answer {
+pub(super) struct OutputLine {
     id: String,
     custom_id: Option<String>,
     response: Option<Response>,
@@ -44,7 +44,7 @@ const BEGINNING: &str = "{\"id\":\"batch_req_";
 /// What stands between the digits and the value of `custom_id`.
 const MIDDLE: &str = "\",\"custom_id\":";
 
-impl Answer {
+impl OutputLine {
     /// The answer to a line: what the server said, or why it was not asked.
     pub(super) fn new(number: u64, name: Name, said: Result<Response, String>) -> Self {
         let (custom_id, line) = match name {
@@ -55,7 +55,7 @@ impl Answer {
             Ok(response) => (Some(response), None),
             Err(message) => (None, Some(Fault { code: "invalid_request", message, line })),
         };
-        Answer { id: format!("batch_req_{number:016x}"), custom_id, response, error }
+        OutputLine { id: format!("batch_req_{number:016x}"), custom_id, response, error }
     }
 
     /// Whether the request has what it asked for.
@@ -162,7 +162,7 @@ impl Output {
     }
 
     /// Adds an answer, a whole line at once.
-    pub(super) fn write(&mut self, answer: &Answer) -> Result<(), ServerError> {
+    pub(super) fn write(&mut self, answer: &OutputLine) -> Result<(), ServerError> {
         let line = serde_json::to_string(answer).map_err(std::io::Error::other);
         let written = line.and_then(|line| self.file.write_all(format!("{line}\n").as_bytes()));
         written.map_err(|e| ServerError::File { path: self.path.display().to_string(), what: e.to_string() })
@@ -236,14 +236,14 @@ mod tests {
         let response = Response { status_code: 200, request_id: None, body: Value::Null };
         let said = [(name.clone(), Ok(response)), (Name::Line(7), Err("why".to_owned()))];
         for (name, said) in said {
-            let line = serde_json::to_vec(&Answer::new(u64::MAX, name.clone(), said)).unwrap();
+            let line = serde_json::to_vec(&OutputLine::new(u64::MAX, name.clone(), said)).unwrap();
             assert_eq!(answered(&line).unwrap().0, name);
             for end in 0..=line.len() {
                 assert!(is_cut_off(&line[..end], &names), "{}", String::from_utf8_lossy(&line[..end]));
             }
         }
         let other = Name::Request("other".to_owned());
-        let line = serde_json::to_vec(&Answer::new(0, other, Err(String::new()))).unwrap();
+        let line = serde_json::to_vec(&OutputLine::new(0, other, Err(String::new()))).unwrap();
         assert!(!is_cut_off(&line, &names));
         for line in [&b"\x7fELF"[..], b"{\"custom_id\":\"a\"", b"[", b"{\"id\":\"batch_req_zz"] {
             assert!(!is_cut_off(line, &names), "{}", String::from_utf8_lossy(line));

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use glimmer::{
-    DeltaReader, EngineError, Event, Finish, GenerationParams, Part, Prompt, Score, Sink, Token, Usage,
+    DeltaReader, EngineError, Event, FinishReason, GenerationParams, Prompt, ReplyPart, Score, Sink, Token,
+    Usage,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -33,7 +34,7 @@ pub(crate) struct Ask {
 
 /// More of an answer.
 #[derive(Debug, Default)]
-pub(crate) struct Delta {
+pub(crate) struct ChoiceDelta {
     /// Which answer.
     pub(crate) index: usize,
     pub(crate) text: String,
@@ -49,26 +50,26 @@ pub(crate) struct Delta {
     pub(crate) finish: Option<&'static str>,
 }
 
-impl Delta {
+impl ChoiceDelta {
     fn of(index: usize, delta: glimmer::Delta) -> Self {
-        let mut own = Delta {
+        let mut own = ChoiceDelta {
             index,
             tokens: delta.tokens.into_iter().filter(|token| token.logprob.is_some()).collect(),
             stop: delta.stop,
             scores: delta.scores,
             finish: delta.finish.as_ref().map(reason),
-            ..Delta::default()
+            ..ChoiceDelta::default()
         };
         for part in delta.parts {
             match part {
-                Part::Reasoning(text) => own.reasoning.push_str(&text),
-                Part::Text(text) | Part::ToolCallArguments(text) => own.text.push_str(&text),
+                ReplyPart::Reasoning(text) => own.reasoning.push_str(&text),
+                ReplyPart::Text(text) | ReplyPart::ToolCallArguments(text) => own.text.push_str(&text),
                 // Nobody has given the model tools; what looks like a call is what it wrote.
-                Part::ToolCallStart { name } => {
+                ReplyPart::ToolCallStart { name } => {
                     own.text.push_str(&name);
                     own.text.push('\n');
                 }
-                Part::ToolCallEnd => {}
+                ReplyPart::ToolCallEnd => {}
             }
         }
         own
@@ -76,10 +77,13 @@ impl Delta {
 }
 
 /// Why an answer ended, in the OpenAI API's words.
-fn reason(finish: &Finish) -> &'static str {
+fn reason(finish: &FinishReason) -> &'static str {
     match finish {
-        Finish::MaxTokens | Finish::ContextFull => "length",
-        Finish::Stop | Finish::StopString(_) | Finish::ToolCalls | Finish::Cancelled => "stop",
+        FinishReason::MaxTokens | FinishReason::ContextFull => "length",
+        FinishReason::Stop
+        | FinishReason::StopString(_)
+        | FinishReason::ToolCalls
+        | FinishReason::Cancelled => "stop",
     }
 }
 
@@ -181,7 +185,7 @@ impl Generations {
     }
 
     /// More of one of the answers; `None` when all are complete. After an error nothing follows.
-    pub(crate) async fn next(&mut self) -> Option<Result<Delta, ApiError>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<ChoiceDelta, ApiError>> {
         while self.open > 0 {
             match self.event().await {
                 Ok((index, event)) => match self.read(index, event) {
@@ -217,7 +221,7 @@ impl Generations {
         error
     }
 
-    fn read(&mut self, index: usize, event: Event) -> Result<Option<Delta>, ApiError> {
+    fn read(&mut self, index: usize, event: Event) -> Result<Option<ChoiceDelta>, ApiError> {
         let metrics = &self.model.metrics;
         let choice = &mut self.choices[index];
         let before = choice.reader.last_token();
@@ -228,7 +232,7 @@ impl Generations {
             figure.observe(seconds);
         }
         let delta = match read {
-            Ok(Some(delta)) => Delta::of(index, delta),
+            Ok(Some(delta)) => ChoiceDelta::of(index, delta),
             Ok(None) => return Ok(None),
             Err(error) => return Err(self.refused(&error)),
         };

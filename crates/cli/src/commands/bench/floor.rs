@@ -10,7 +10,7 @@ use glimmer_checkpoint::Checkpoint;
 use glimmer_models::{Attention, Understood, WeightRole};
 use glimmer_tensor::{Batch, Compute, DType, KvType};
 
-use super::limits::Limits;
+use super::rates::MachineRates;
 
 /// What a model costs per step, row, key and slot.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +97,7 @@ impl Costs {
     }
 
     /// The floor of these steps, one after the other.
-    pub(super) fn floor(&self, steps: &[Batch], limits: &Limits) -> Floor {
+    pub(super) fn floor(&self, steps: &[Batch], limits: &MachineRates) -> Floor {
         steps.iter().fold(Floor::default(), |sum, batch| {
             let (bytes, operations) = self.step(batch);
             let memory = bytes / limits.read;
@@ -111,7 +111,7 @@ impl Costs {
     fn step(&self, batch: &Batch) -> (f64, Operations) {
         let (rows, logits) = (batch.rows() as f64, batch.logits_rows.len() as f64);
         let slots: usize = batch.sequences.iter().map(|sequence| sequence.kv_len).sum();
-        let seen = |sequence: &glimmer_tensor::Sequence| -> usize {
+        let seen = |sequence: &glimmer_tensor::SequenceRows| -> usize {
             batch.slots[sequence.row_range()].iter().map(|&slot| sequence.visible(slot)).sum()
         };
         let keys: usize = batch.sequences.iter().map(seen).sum();
@@ -129,7 +129,7 @@ impl Costs {
 #[cfg(test)]
 mod tests {
     use super::super::case::{Case, Steps, capacity};
-    use super::super::limits::Unit;
+    use super::super::rates::Unit;
     use super::*;
     use crate::random::Random;
     use glimmer_models::understand;
@@ -149,7 +149,8 @@ mod tests {
         assert_eq!(costs.head_bytes, f64::from(2 * 300 * 64));
         assert_eq!((costs.block.int8, costs.block.float), (0.0, f64::from(2 * weights)));
 
-        let limits = Limits { threads: 1, read: 1e9, copy: None, int8: 1e12, float: 1e9, unit: Unit::F32 };
+        let limits =
+            MachineRates { threads: 1, read: 1e9, copy: None, int8: 1e12, float: 1e9, unit: Unit::F32 };
         let cases = Case::all(&[40], &[2], &[10], &[2]);
         let capacity = capacity(&cases, &understood.spec, 32).unwrap();
         let mut steps = Steps { spec: &understood.spec, capacity, random: Random::new(&[]) };
@@ -165,7 +166,7 @@ mod tests {
         let bytes = 2.0 * (costs.block_bytes + costs.head_bytes)
             + f64::from(4 * 2 * 64)
             + f64::from(2 * (11 + 12) * slot);
-        let floor = costs.floor(&generation, &Limits { float: 1e12, ..limits });
+        let floor = costs.floor(&generation, &MachineRates { float: 1e12, ..limits });
         assert!((floor.seconds * 1e9 / bytes - 1.0).abs() < 1e-9, "{floor:?}");
         assert_eq!(floor.bound(), "memory");
     }

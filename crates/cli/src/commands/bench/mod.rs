@@ -6,9 +6,9 @@
 
 mod case;
 mod floor;
-mod limits;
 mod peer;
 mod process;
+mod rates;
 mod report;
 mod stress;
 
@@ -28,8 +28,8 @@ use crate::random::Random;
 use crate::terminal::Terminal;
 use case::{Case, Steps, capacity};
 use floor::{Costs, Floor};
-use limits::Meter;
 use peer::Peer;
+use rates::Meter;
 use report::{PeerRow, Report, Row, Seconds, deviation, mean, median};
 
 /// A start takes seconds where weights do: it is repeated no more often than this.
@@ -142,7 +142,7 @@ impl Bench<'_> {
             threads: limits.threads,
             compute: if compute == Compute::F32 { "f32" } else { "auto" },
             kv_type: KV_TYPES.iter().find(|(kv, _)| *kv == kv_type).map_or("", |(_, name)| name),
-            limits: report::Limits::from(limits),
+            limits: report::ShownRates::from(limits),
             first_token: Seconds::of(first_token),
             memory: report::Memory {
                 peak_bytes: peak_memory_bytes,

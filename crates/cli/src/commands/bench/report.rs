@@ -3,7 +3,7 @@
 use glimmer::Escaped;
 use serde::Serialize;
 
-use super::limits::{self, Unit};
+use super::rates::{self, Unit};
 use crate::args::Figures;
 use crate::output;
 
@@ -18,7 +18,7 @@ pub(super) struct Report {
     pub(super) threads: usize,
     pub(super) compute: &'static str,
     pub(super) kv_type: &'static str,
-    pub(super) limits: Limits,
+    pub(super) limits: ShownRates,
     pub(super) first_token: Seconds,
     pub(super) memory: Memory,
     pub(super) results: Vec<Row>,
@@ -26,7 +26,7 @@ pub(super) struct Report {
 
 /// What the machine does at most, in the same minutes.
 #[derive(Debug, Serialize)]
-pub(super) struct Limits {
+pub(super) struct ShownRates {
     read_gb_s: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     copy_gb_s: Option<f64>,
@@ -37,10 +37,10 @@ pub(super) struct Limits {
     bf16_gflop_s: Option<f64>,
 }
 
-impl From<limits::Limits> for Limits {
-    fn from(limits: limits::Limits) -> Self {
+impl From<rates::MachineRates> for ShownRates {
+    fn from(limits: rates::MachineRates) -> Self {
         let floats = |unit| (limits.unit == unit).then_some(limits.float / 1e9);
-        Limits {
+        ShownRates {
             read_gb_s: limits.read / 1e9,
             copy_gb_s: limits.copy.map(|copy| copy / 1e9),
             int8_gop_s: limits.int8 / 1e9,
@@ -50,7 +50,7 @@ impl From<limits::Limits> for Limits {
     }
 }
 
-impl Limits {
+impl ShownRates {
     /// For people.
     fn words(&self) -> String {
         let mut words = format!("memory {:.1} GB/s", self.read_gb_s);

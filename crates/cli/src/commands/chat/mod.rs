@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use glimmer::{
-    Compute, ContextLength, Delta, Engine, Escaped, Finish, Generation, GenerationParams, Limits, ModelText,
-    OutputFile, Prompt, Reply, Role, STEP_TOKENS, Timings, Usage, room_for_answer,
+    Compute, ContextLength, Delta, Engine, Escaped, FinishReason, Generation, GenerationParams, Limits,
+    ModelText, OutputFile, Prompt, Reply, Role, STEP_TOKENS, Timings, Usage, room_for_answer,
 };
 use signal_hook::consts::SIGINT;
 
@@ -365,7 +365,7 @@ impl<'t> Chat<'t> {
         // Stopped by somebody, or full with nothing left to forget.
         show(generation.cancel())?;
         printer.end()?;
-        let finish = generation.finish().cloned().unwrap_or(Finish::Cancelled);
+        let finish = generation.finish().cloned().unwrap_or(FinishReason::Cancelled);
         Ok((reply, Outcome { finish, usage: generation.usage(), timings: generation.timings() }))
     }
 
@@ -407,13 +407,13 @@ impl<'t> Chat<'t> {
     /// What the answer took.
     fn sum_up(&self, outcome: &Outcome) {
         match outcome.finish {
-            Finish::Cancelled => self.remark("stopped"),
-            Finish::ContextFull => self.terminal.note(&format!(
+            FinishReason::Cancelled => self.remark("stopped"),
+            FinishReason::ContextFull => self.terminal.note(&format!(
                 "the context of {} tokens is full: the answer ends here; `clear`, or start with --on-full slide",
                 self.engine.context()
             )),
-            Finish::MaxTokens => self.remark("max_tokens are reached"),
-            Finish::Stop | Finish::StopString(_) | Finish::ToolCalls => {}
+            FinishReason::MaxTokens => self.remark("max_tokens are reached"),
+            FinishReason::Stop | FinishReason::StopString(_) | FinishReason::ToolCalls => {}
         }
         let (usage, timings) = (&outcome.usage, &outcome.timings);
         let speed = if timings.tokens_per_second > 0.0 {
@@ -437,7 +437,7 @@ impl<'t> Chat<'t> {
 
 /// How an answer went.
 struct Outcome {
-    finish: Finish,
+    finish: FinishReason,
     usage: Usage,
     timings: Timings,
 }

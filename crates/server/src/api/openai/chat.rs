@@ -162,13 +162,13 @@ async fn whole(
     frame: &Frame,
 ) -> Result<Response, ApiError> {
     #[derive(Clone, Default)]
-    struct Answer {
+    struct Choice {
         text: String,
         reasoning: String,
         tokens: Vec<Token>,
         finish: &'static str,
     }
-    let mut answers = vec![Answer::default(); settings.n];
+    let mut answers = vec![Choice::default(); settings.n];
     while let Some(delta) = generations.next().await {
         let delta = delta?;
         let answer = &mut answers[delta.index];
@@ -177,7 +177,7 @@ async fn whole(
         answer.tokens.extend(delta.tokens);
         answer.finish = delta.finish.unwrap_or_default();
     }
-    let choice = |(index, answer): (usize, &Answer)| {
+    let choice = |(index, answer): (usize, &Choice)| {
         let mut message = json!({"role": "assistant", "content": answer.text, "refusal": null});
         if frame.shows_reasoning && !answer.reasoning.is_empty() {
             message["reasoning_content"] = answer.reasoning.as_str().into();

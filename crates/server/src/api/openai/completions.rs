@@ -19,7 +19,7 @@ use crate::http::params::{Params, TextOrIds};
 use crate::http::response;
 use crate::http::sse::{self, ChunkStream, Chunks};
 use crate::models::blocking::blocking;
-use crate::models::generation::{Ask, Delta, Generations};
+use crate::models::generation::{Ask, ChoiceDelta, Generations};
 use crate::models::served::Model;
 use crate::record::entry::Entry;
 
@@ -291,12 +291,12 @@ fn spelling(tokenizer: &Tokenizer, id: u32) -> String {
 
 async fn whole(mut generations: Generations, mut frame: Frame) -> Result<Response, ApiError> {
     #[derive(Default)]
-    struct Answer {
+    struct Choice {
         text: String,
         tokens: Vec<Token>,
         finish: &'static str,
     }
-    let mut answers: Vec<Answer> = frame.writers.iter().map(|_| Answer::default()).collect();
+    let mut answers: Vec<Choice> = frame.writers.iter().map(|_| Choice::default()).collect();
     let mut scores = vec![Vec::new(); frame.writers.len() / frame.copies];
     while let Some(delta) = generations.next().await {
         let delta = delta?;
@@ -333,7 +333,7 @@ struct Stream {
     /// Whether the prompts were told, if they are wanted.
     has_echoed: bool,
     /// What answers said while a prompt was still to be told.
-    early: VecDeque<Delta>,
+    early: VecDeque<ChoiceDelta>,
 }
 
 impl Stream {
@@ -364,7 +364,7 @@ impl Stream {
         Ok(())
     }
 
-    async fn delta(&mut self) -> Option<Result<Delta, ApiError>> {
+    async fn delta(&mut self) -> Option<Result<ChoiceDelta, ApiError>> {
         match self.early.pop_front() {
             Some(delta) => Some(Ok(delta)),
             None => self.generations.next().await,

@@ -6,7 +6,7 @@ use glimmer_tensor::{Batch, Capacity, KvType, PAGE_SLOTS};
 use crate::Error;
 
 /// A decoder with the cache of one sequence.
-pub struct Sequence {
+pub struct Session {
     /// The decoder.
     pub decoder: Decoder,
     pages: Vec<u32>,
@@ -15,7 +15,7 @@ pub struct Sequence {
     len: usize,
 }
 
-impl Sequence {
+impl Session {
     /// Plans for a sequence of `slots` tokens in steps of at most `rows`, `logits_rows` of which have logits.
     pub(crate) fn plan(
         mut decoder: Decoder,
@@ -26,7 +26,7 @@ impl Sequence {
     ) -> Result<Self, Error> {
         let pages = slots.div_ceil(PAGE_SLOTS);
         decoder.plan(Capacity { rows, logits_rows, pages }, kv_type)?;
-        Ok(Sequence { decoder, pages: (0..pages as u32).collect(), rows, layout: None, len: 0 })
+        Ok(Session { decoder, pages: (0..pages as u32).collect(), rows, layout: None, len: 0 })
     }
 
     /// Forgets what was computed. `prompt` says which positions the next tokens have.

@@ -6,7 +6,7 @@ use glimmer_tensor::Compute;
 
 /// Rates of the processor, or of a card.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Limits {
+pub(super) struct MachineRates {
     /// Threads of the processor that compute; with a card, the one that launches.
     pub(super) threads: usize,
     /// Bytes per second read from memory.
@@ -47,7 +47,7 @@ impl Meter {
     }
 
     /// Measures for about a second.
-    pub(super) fn measure(&self) -> anyhow::Result<Limits> {
+    pub(super) fn measure(&self) -> anyhow::Result<MachineRates> {
         #[cfg(any(feature = "cuda", feature = "emulate"))]
         if self.kind == DeviceKind::Cuda {
             let rates = glimmer_cuda::Rates::measure(glimmer_cuda::CudaOptions::default(), self.bytes)?;
@@ -55,7 +55,7 @@ impl Meter {
                 Compute::F32 => (rates.f32, Unit::F32),
                 Compute::Auto => (rates.bf16, Unit::Bf16),
             };
-            return Ok(Limits {
+            return Ok(MachineRates {
                 threads: 1,
                 read: rates.read,
                 copy: Some(rates.copy),
@@ -65,16 +65,16 @@ impl Meter {
             });
         }
         debug_assert!(self.kind != DeviceKind::Auto, "a device was opened");
-        let limits = glimmer_cpu::Limits::measure(self.cpu, self.bytes)?;
-        let glimmer_cpu::Limits { threads, read, int8, f32: float } = limits;
-        Ok(Limits { threads, read, copy: None, int8, float, unit: Unit::F32 })
+        let limits = glimmer_cpu::Rates::measure(self.cpu, self.bytes)?;
+        let glimmer_cpu::Rates { threads, read, int8, f32: float } = limits;
+        Ok(MachineRates { threads, read, copy: None, int8, float, unit: Unit::F32 })
     }
 }
 
-impl Limits {
+impl MachineRates {
     /// The better of both in each: noise only ever makes a machine slower.
-    pub(super) fn best(self, other: Limits) -> Limits {
-        Limits {
+    pub(super) fn best(self, other: MachineRates) -> MachineRates {
+        MachineRates {
             read: self.read.max(other.read),
             copy: if self.copy > other.copy { self.copy } else { other.copy },
             int8: self.int8.max(other.int8),
@@ -90,12 +90,13 @@ mod tests {
 
     #[test]
     fn the_better_of_both_in_each() {
-        let card = Limits { threads: 1, read: 2.0, copy: Some(3.0), int8: 4.0, float: 5.0, unit: Unit::Bf16 };
+        let card =
+            MachineRates { threads: 1, read: 2.0, copy: Some(3.0), int8: 4.0, float: 5.0, unit: Unit::Bf16 };
         assert_eq!(card.best(card), card);
-        let other = Limits { read: 1.0, copy: Some(4.0), int8: 5.0, float: 4.0, ..card };
-        let best = Limits { copy: Some(4.0), int8: 5.0, ..card };
+        let other = MachineRates { read: 1.0, copy: Some(4.0), int8: 5.0, float: 4.0, ..card };
+        let best = MachineRates { copy: Some(4.0), int8: 5.0, ..card };
         assert_eq!((card.best(other), other.best(card)), (best, best));
-        let processor = Limits { copy: None, unit: Unit::F32, ..card };
+        let processor = MachineRates { copy: None, unit: Unit::F32, ..card };
         assert_eq!(processor.best(processor), processor);
     }
 }

@@ -15,7 +15,7 @@ const READ: std::ops::RangeInclusive<usize> = 64 << 20..=1 << 30;
 
 /// Rates of some threads together.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limits {
+pub struct Rates {
     /// How many threads.
     pub threads: usize,
     /// Bytes per second read from memory.
@@ -26,13 +26,13 @@ pub struct Limits {
     pub f32: f64,
 }
 
-impl Limits {
+impl Rates {
     /// Measures for about a second. Reading is measured over `bytes` (a model's size: what fits a cache is read faster
     /// and may be), at least 64 MiB and at most 1 GiB, which are given back.
     ///
     /// # Errors
     /// When the options ask for what is not there.
-    pub fn measure(options: CpuOptions, bytes: usize) -> Result<Limits, CpuError> {
+    pub fn measure(options: CpuOptions, bytes: usize) -> Result<Rates, CpuError> {
         let threads = options.threads.unwrap_or_else(|| Topology::detect().default_threads());
         if threads == 0 || threads > MAX_THREADS {
             return Err(CpuError::Threads(threads));
@@ -51,7 +51,7 @@ impl Limits {
             }
         };
         let read = reading(isa, &pool, &written);
-        Ok(Limits { threads, read, int8, f32 })
+        Ok(Rates { threads, read, int8, f32 })
     }
 }
 
@@ -75,7 +75,7 @@ mod tests {
     fn every_instruction_set_has_limits() {
         for isa in Isa::available() {
             let options = CpuOptions { threads: Some(1), isa: Some(isa), ..CpuOptions::default() };
-            let limits = Limits::measure(options, 0).unwrap();
+            let limits = Rates::measure(options, 0).unwrap();
             // The slowest of all machines and the fastest, with room on both sides.
             for (rate, least, most) in
                 [(limits.read, 1e8, 1e12), (limits.int8, 1e8, 1e14), (limits.f32, 1e8, 1e13)]
@@ -89,7 +89,7 @@ mod tests {
     fn threads_are_bounded() {
         for threads in [0, MAX_THREADS + 1] {
             let options = CpuOptions { threads: Some(threads), ..CpuOptions::default() };
-            assert_eq!(Limits::measure(options, 0), Err(CpuError::Threads(threads)));
+            assert_eq!(Rates::measure(options, 0), Err(CpuError::Threads(threads)));
         }
     }
 }
