@@ -1,6 +1,6 @@
 //! AVX2 with FMA and F16C: eight lanes to a register, with AVX-VNNI's dot products where `VNNI`.
 
-use super::{FloatLanes, Integers, Kernel, Lanes, Register, Twice};
+use super::{FloatLanes, Integers, Kernel, Lanes, Register, Twice, align_stack};
 use crate::isa::Isa;
 use half::f16;
 use std::arch::x86_64::*;
@@ -20,12 +20,14 @@ impl<const VNNI: bool> Avx2<VNNI> {
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline(never)]
 fn run<K: Kernel>(proof: Avx2<false>, kernel: K) -> K::Output {
+    align_stack();
     kernel.run(proof)
 }
 
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 #[inline(never)]
 fn run_vnni<K: Kernel>(proof: Avx2<true>, kernel: K) -> K::Output {
+    align_stack();
     kernel.run(proof)
 }
 

@@ -1,6 +1,6 @@
 //! AVX-512 with VNNI: sixteen lanes to a register.
 
-use super::{FloatLanes, Integers, Kernel, Lanes, Register};
+use super::{FloatLanes, Integers, Kernel, Lanes, Register, align_stack};
 use crate::isa::Isa;
 use half::f16;
 use std::arch::x86_64::*;
@@ -19,11 +19,7 @@ impl Avx512 {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
 #[inline(never)]
 fn run<K: Kernel>(proof: Avx512, kernel: K) -> K::Output {
-    #[repr(align(64))]
-    struct Aligned(#[allow(dead_code, reason = "only its alignment counts")] [u8; 64]);
-    // A local that needs a cache line makes the compiler align the stack: registers that it puts there would lie across
-    // two lines otherwise.
-    std::hint::black_box(&Aligned([0; 64]));
+    align_stack();
     kernel.run(proof)
 }
 
