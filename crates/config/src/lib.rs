@@ -18,4 +18,4 @@ pub use error::FileError;
 pub use evidence::{Decision, Evidence};
 pub use family::Family;
 pub use sampling::{GGUF_SAMPLING, SamplingDefaults, shortest_decimal};
-pub use text::{Escaped, Quoted, is_harmful};
+pub use text::{Escaped, Quoted, is_harmful, json_line};

@@ -45,9 +45,29 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
+/// The same JSON text on a line that is one for everybody: clients that split what they read as Python's `str.splitlines`
+/// does (httpx's `iter_lines`, and with it zai-sdk) end a line at these three as well.
+pub fn json_line(json: String) -> String {
+    if !json.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
+        return json;
+    }
+    json.replace('\u{85}', "\\u0085").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_json_is_one_line_for_every_reader() {
+        let value = serde_json::Value::from("a\u{2028}b\u{85}c\u{2029}d\n\u{b}\u{c}\u{1c}\u{1e}");
+        let line = json_line(value.to_string());
+        // Where Python's `str.splitlines` ends a line.
+        let ends =
+            |c: char| matches!(c, '\n'..='\r' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+        assert!(!line.contains(ends), "{line}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), value);
+    }
 
     #[test]
     fn nothing_harmful_is_shown() {

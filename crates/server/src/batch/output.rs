@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use glimmer::json_line;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -163,7 +164,7 @@ impl Output {
 
     /// Adds an answer, a whole line at once.
     pub(super) fn write(&mut self, answer: &OutputLine) -> Result<(), ServerError> {
-        let line = serde_json::to_string(answer).map_err(std::io::Error::other);
+        let line = serde_json::to_string(answer).map(json_line).map_err(std::io::Error::other);
         let written = line.and_then(|line| self.file.write_all(format!("{line}\n").as_bytes()));
         written.map_err(|e| ServerError::File { path: self.path.display().to_string(), what: e.to_string() })
     }

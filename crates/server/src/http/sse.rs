@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
+use glimmer::json_line;
 use serde_json::Value;
 
 use crate::error::ApiError;
@@ -23,7 +24,7 @@ pub(crate) trait Script: Send + 'static {
 pub(crate) fn respond(script: impl Script) -> Response {
     let events = unfold(script, |mut script| async move {
         let data = script.next().await?;
-        Some((Ok::<_, Infallible>(Event::default().data(data)), script))
+        Some((Ok::<_, Infallible>(Event::default().data(json_line(data))), script))
     });
     let sse = Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
     let mut response = sse.into_response();
