@@ -38,25 +38,35 @@ pub struct Foreign {
     pub name: String,
     /// Its type, as the file spells it.
     pub type_name: String,
-    /// Bytes of its elements.
+    /// Bytes of its elements. Of a GGUF's other types nothing here knows how many that is: all up to the next tensor.
     pub bytes: u64,
     /// Where its first element lies, from the beginning of the file.
     pub offset: u64,
 }
 
+/// Elements of a shape whose product is a number.
+pub(crate) fn elements(shape: &[usize]) -> Result<usize, Fault> {
+    // A zero anywhere must not hide an overflow: readers multiply in any order.
+    let all =
+        shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1))).ok_or_else(|| overflow(shape))?;
+    Ok(if shape.contains(&0) { 0 } else { all })
+}
+
+/// The complaint about a shape that is too large.
+pub(crate) fn overflow(shape: &[usize]) -> Fault {
+    Fault::Overflow(shape.iter().map(|&d| d as u64).collect())
+}
+
 /// Bytes of a tensor, or what is wrong with its shape.
 pub(crate) fn size_of(dtype: DType, shape: &[usize]) -> Result<usize, Fault> {
-    let overflow = || Fault::Overflow(shape.iter().map(|&d| d as u64).collect());
-    // A zero anywhere must not hide an overflow: readers multiply in any order.
-    let all = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1))).ok_or_else(overflow)?;
-    let elements = if shape.contains(&0) { 0 } else { all };
+    let elements = elements(shape)?;
     let cols = shape.last().copied().unwrap_or(1);
     if !cols.is_multiple_of(dtype.block_len()) {
         return Err(Fault::BrokenBlock { dtype, cols });
     }
     match dtype.bytes_for(elements) {
         Some(bytes) if isize::try_from(bytes).is_ok() => Ok(bytes),
-        _ => Err(overflow()),
+        _ => Err(overflow(shape)),
     }
 }
 

@@ -2,33 +2,37 @@
 
 use std::path::Path;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Foreign};
 use crate::{gguf as gguf_format, pickle as pickle_format, safetensors as safetensors_format, strided};
 
 /// A GGUF file.
 pub fn gguf(data: &[u8]) {
     if let Ok(file) = gguf_format::parse(data, Path::new("fuzz")) {
-        read_all(data, &file.tensors);
+        read_all(data, &file.tensors, &file.foreign);
     }
 }
 
 /// A safetensors file.
 pub fn safetensors(data: &[u8]) {
     if let Ok(header) = safetensors_format::parse(data) {
-        read_all(data, &header.tensors);
+        read_all(data, &header.tensors, &header.foreign);
     }
 }
 
 /// A PyTorch archive.
 pub fn pickle(data: &[u8]) {
-    if let Ok(tensors) = pickle_format::parse(data) {
-        read_all(data, &tensors);
+    if let Ok(found) = pickle_format::parse(data) {
+        read_all(data, &found.tensors, &found.foreign);
     }
 }
 
 /// Touches every tensor the way [`crate::Checkpoint`] does; panics when one is not where its entry says.
-fn read_all(data: &[u8], tensors: &[Entry]) {
+fn read_all(data: &[u8], tensors: &[Entry], foreign: &[Foreign]) {
     let mut names = std::collections::HashSet::new();
+    for tensor in foreign {
+        assert!(names.insert(&tensor.name), "a name occurs twice");
+        assert!(tensor.offset + tensor.bytes <= data.len() as u64);
+    }
     for tensor in tensors {
         assert!(names.insert(&tensor.name), "a name occurs twice");
         let rest = &data[tensor.offset as usize..];

@@ -89,11 +89,12 @@ fn parse_part(
     };
     let (kind, tensors, foreign, metadata) = if bytes.starts_with(gguf::MAGIC) {
         let gguf = gguf::parse(bytes, path).map_err(|d| d.within(path))?;
-        (CheckpointFormat::Gguf, gguf.tensors, Vec::new(), Some(gguf.metadata))
+        (CheckpointFormat::Gguf, gguf.tensors, gguf.foreign, Some(gguf.metadata))
     } else if bytes.get(8) == Some(&b'{') {
         safetensors()?
     } else if bytes.starts_with(pickle::ZIP_MAGIC) {
-        (CheckpointFormat::PyTorch, pickle::parse(bytes).map_err(|d| d.within(path))?, Vec::new(), None)
+        let found = pickle::parse(bytes).map_err(|d| d.within(path))?;
+        (CheckpointFormat::PyTorch, found.tensors, found.foreign, None)
     } else if bytes.starts_with(pickle::PICKLE_MAGIC) {
         return Err(CheckpointError::LegacyPickle { path: path.to_owned() });
     } else if path.extension().is_some_and(|e| e == "safetensors") {
@@ -204,7 +205,7 @@ fn read_split(path: &Path, metadata: &Metadata) -> Result<Layout, CheckpointErro
         parts.push(part);
     }
     holders(&parts)?;
-    let found: usize = parts.iter().map(|p| p.tensors.len()).sum();
+    let found: usize = parts.iter().map(|p| p.tensors.len() + p.foreign.len()).sum();
     if let Some(first) = &first_metadata
         && let Some(expected) = first.get::<usize>("split.tensors.count")?
         && expected != found

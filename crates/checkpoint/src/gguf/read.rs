@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use glimmer_tensor::DType;
+
 use super::metadata::{Array, Metadata, Value};
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_GGML_DIMS, MAX_KEY, types};
 use crate::cursor::Cursor;
-use crate::entry::{self, Entry, MAX_NAME, MAX_TENSORS};
+use crate::entry::{self, Entry, Foreign, MAX_NAME, MAX_TENSORS};
 use crate::error::{Damage, Fault};
 
 /// The most key/values of one file; published files have about forty.
@@ -29,6 +31,8 @@ pub struct Gguf {
     pub metadata: Metadata,
     /// The tensors in the order of their descriptions; shapes outermost first (the file has them reversed).
     pub tensors: Vec<Entry>,
+    /// Those of types that are not read.
+    pub foreign: Vec<Foreign>,
     /// Alignment of tensor data in bytes.
     pub alignment: u32,
 }
@@ -36,8 +40,8 @@ pub struct Gguf {
 /// Reads the header of the file whose bytes are given; `path` is only named in errors about keys.
 ///
 /// # Errors
-/// [`Damage`] for anything that does not hold together: another version or byte order, lengths beyond the file, an
-/// unknown type, keys or names that occur twice, tensors that overlap, are misaligned, or reach out of the file.
+/// [`Damage`] for anything that does not hold together: another version or byte order, lengths beyond the file, keys or
+/// names that occur twice, tensors that overlap, are misaligned, or reach out of the file.
 pub fn parse(bytes: &[u8], path: &Path) -> Result<Gguf, Damage> {
     let mut cursor = Cursor::new(bytes, 0);
     if cursor.take(4, "the magic number")? != MAGIC {
@@ -64,12 +68,37 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Gguf, Damage> {
         infos.push(read_info(&mut cursor)?);
     }
     let data_at = cursor.offset().next_multiple_of(alignment.into());
-    let mut tensors = Vec::with_capacity(infos.len());
+    let (mut tensors, mut foreign) = (Vec::with_capacity(infos.len()), Vec::new());
     for info in infos {
-        tensors.push(place(info, data_at, alignment, bytes.len() as u64)?);
+        if !info.offset.is_multiple_of(alignment.into()) {
+            let fault = Fault::Broken("its data is not aligned as the file says");
+            return Err(fault.tensor(info.name, info.at));
+        }
+        let offset = data_at.saturating_add(info.offset);
+        match types::from_number(info.ggml_type) {
+            Ok(dtype) => tensors.push(place(info, dtype, offset, bytes.len() as u64)?),
+            Err(_) if offset > bytes.len() as u64 => {
+                return Err(Fault::Broken("it begins beyond the file's end").tensor(info.name, offset));
+            }
+            Err(type_name) => {
+                foreign.push(Foreign { name: info.name.to_owned(), type_name, bytes: 0, offset });
+            }
+        }
     }
-    entry::check_disjoint(&tensors, &[])?;
-    Ok(Gguf { version, metadata, tensors, alignment })
+    measure(&mut foreign, &tensors, bytes.len() as u64);
+    entry::check_disjoint(&tensors, &foreign)?;
+    Ok(Gguf { version, metadata, tensors, foreign, alignment })
+}
+
+/// Gives tensors of unknown size all bytes up to the next tensor, or to the file's end.
+fn measure(foreign: &mut [Foreign], tensors: &[Entry], file_len: u64) {
+    let begins = tensors.iter().map(|tensor| tensor.offset).chain(foreign.iter().map(|other| other.offset));
+    let mut begins: Vec<u64> = begins.chain([file_len]).collect();
+    begins.sort_unstable();
+    for tensor in foreign {
+        let next = begins.partition_point(|&begin| begin <= tensor.offset);
+        tensor.bytes = begins.get(next).map_or(0, |next| next - tensor.offset);
+    }
 }
 
 fn count(cursor: &mut Cursor<'_>, what: &'static str, limit: u64) -> Result<u64, Damage> {
@@ -214,18 +243,11 @@ fn read_info<'a>(cursor: &mut Cursor<'a>) -> Result<Info<'a>, Damage> {
     Ok(Info { at, name, dims, ggml_type, offset })
 }
 
-fn place(info: Info<'_>, data_at: u64, alignment: u32, file_len: u64) -> Result<Entry, Damage> {
+fn place(info: Info<'_>, dtype: DType, offset: u64, file_len: u64) -> Result<Entry, Damage> {
     let described = |fault: Fault| fault.tensor(info.name, info.at);
-    let dtype = types::from_number(info.ggml_type).map_err(|t| described(Fault::UnsupportedType(t)))?;
     let shape: Result<Vec<_>, _> = info.dims.iter().rev().map(|&dim| usize::try_from(dim)).collect();
     let shape = shape.map_err(|_| described(Fault::Overflow(info.dims.clone())))?;
     let bytes = entry::size_of(dtype, &shape).map_err(described)?;
-    if !info.offset.is_multiple_of(alignment.into()) {
-        return Err(described(Fault::Broken("its data is not aligned as the file says")));
-    }
-    let Some(offset) = data_at.checked_add(info.offset) else {
-        return Err(described(Fault::OutsideFile { bytes: bytes as u64, end: file_len }));
-    };
     if offset.checked_add(bytes as u64).is_none_or(|end| end > file_len) {
         return Err(Fault::OutsideFile { bytes: bytes as u64, end: file_len }.tensor(info.name, offset));
     }

@@ -26,7 +26,7 @@ const SUPPORTED: [(u32, DType); 20] = [
     (30, DType::BF16),
 ];
 
-/// Types that exist elsewhere, so that the refusal can name them.
+/// Types that exist elsewhere, by whose names they are passed over or refused.
 const UNSUPPORTED: [(u32, &str); 20] = [
     (4, "Q4_2 (removed from ggml)"),
     (5, "Q4_3 (removed from ggml)"),
@@ -55,13 +55,13 @@ pub fn ggml_type(dtype: DType) -> Option<u32> {
     SUPPORTED.iter().find(|(_, d)| *d == dtype).map(|(number, _)| *number)
 }
 
-/// The type with a number, or the name under which to refuse it.
+/// The type with a number, or the name of one that is not read.
 pub(super) fn from_number(number: u32) -> Result<DType, String> {
     if let Some((_, dtype)) = SUPPORTED.iter().find(|(n, _)| *n == number) {
         return Ok(*dtype);
     }
     match UNSUPPORTED.iter().find(|(n, _)| *n == number) {
-        Some((_, name)) => Err(format!("{name}, ggml's number {number},")),
+        Some((_, name)) => Err(format!("{name} (number {number})")),
         None => Err(format!("number {number} (unknown to this program)")),
     }
 }

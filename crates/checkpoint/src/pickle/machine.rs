@@ -39,7 +39,7 @@ pub(super) enum Node {
     Global(Global),
     /// A storage that a persistent id described.
     Storage(Storage),
-    /// A tensor that `_rebuild_tensor_v2` described.
+    /// A tensor that `_rebuild_tensor_v2` or `_rebuild_tensor_v3` described.
     Tensor(Tensor),
 }
 
@@ -50,11 +50,56 @@ pub(super) enum Global {
     OrderedDict,
     /// `torch._utils._rebuild_tensor_v2`.
     RebuildTensor,
+    /// `torch._utils._rebuild_tensor_v3`: a view of bytes, with the type of its elements.
+    RebuildTypedTensor,
     /// `torch._utils._rebuild_parameter`: a tensor that was an `nn.Parameter`; it is that tensor.
     RebuildParameter,
     /// `torch.HalfStorage` and its like: the element type of a storage.
-    StorageType(DType),
+    StorageType(ElementType),
+    /// `torch.uint16` and its like: the element type of a tensor.
+    Type(ElementType),
 }
+
+/// What a storage or a tensor is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ElementType {
+    /// A type that is read.
+    Known(DType),
+    /// Another one: what PyTorch calls it, and the bytes of an element.
+    Foreign(&'static str, usize),
+}
+
+impl ElementType {
+    /// Bytes of an element.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            ElementType::Known(dtype) => dtype.block_bytes(),
+            ElementType::Foreign(_, bytes) => bytes,
+        }
+    }
+}
+
+/// The storages of types that are not read, with the bytes of an element.
+const FOREIGN_STORAGES: [(&str, usize); 2] = [("ComplexFloatStorage", 8), ("ComplexDoubleStorage", 16)];
+
+/// The types that have no storage of their own (`_new_dtypes` in `torch/storage.py`), with the bytes of an element.
+const FOREIGN_TYPES: [(&str, usize); 15] = [
+    ("float8_e5m2", 1),
+    ("float8_e4m3fn", 1),
+    ("float8_e5m2fnuz", 1),
+    ("float8_e4m3fnuz", 1),
+    ("float8_e8m0fnu", 1),
+    ("float4_e2m1fn_x2", 1),
+    ("bits8", 1),
+    ("bits16", 2),
+    ("bits1x8", 1),
+    ("bits2x4", 1),
+    ("bits4x2", 1),
+    ("complex32", 4),
+    ("uint16", 2),
+    ("uint32", 4),
+    ("uint64", 8),
+];
 
 /// One member of the archive under `data/`.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +107,7 @@ pub(super) struct Storage {
     /// The member's name, a [`Node::Str`].
     pub(super) key: Id,
     /// Type of its elements.
-    pub(super) dtype: DType,
+    pub(super) element: ElementType,
     /// Number of its elements.
     pub(super) len: u64,
 }
@@ -72,6 +117,8 @@ pub(super) struct Storage {
 pub(super) struct Tensor {
     /// The storage.
     pub(super) storage: Storage,
+    /// Type of its elements.
+    pub(super) element: ElementType,
     /// Its first element.
     pub(super) start: i64,
     /// Shape, outermost first: a [`Node::Seq`].
@@ -358,10 +405,10 @@ impl Machine {
         let Node::Seq(parts) = self.node(id) else { return Err(BROKEN) };
         let &[kind, dtype, key, _device, len] = parts.as_slice() else { return Err(BROKEN) };
         match (self.node(kind), self.node(dtype), self.node(key), self.node(len)) {
-            (Node::Str(kind), &Node::Global(Global::StorageType(dtype)), Node::Str(_), &Node::Int(len))
+            (Node::Str(kind), &Node::Global(Global::StorageType(element)), Node::Str(_), &Node::Int(len))
                 if &**kind == "storage" =>
             {
-                Ok(Storage { key, dtype, len: u64::try_from(len).map_err(|_| BROKEN)? })
+                Ok(Storage { key, element, len: u64::try_from(len).map_err(|_| BROKEN)? })
             }
             _ => Err(BROKEN),
         }
@@ -382,7 +429,16 @@ impl Machine {
                 else {
                     return Err(BROKEN);
                 };
-                Node::Tensor(Tensor { storage, start, shape, strides })
+                Node::Tensor(Tensor { storage, element: storage.element, start, shape, strides })
+            }
+            // (storage, first element, shape, strides, requires_grad, hooks, type[, metadata])
+            (Global::RebuildTypedTensor, &[storage, start, shape, strides, _, _, element, ..]) => {
+                match (self.node(storage), self.node(start), self.node(element)) {
+                    (&Node::Storage(storage), &Node::Int(start), &Node::Global(Global::Type(element))) => {
+                        Node::Tensor(Tensor { storage, element, start, shape, strides })
+                    }
+                    _ => return Err(BROKEN),
+                }
             }
             // (tensor, requires_grad, hooks)
             (Global::RebuildParameter, &[tensor, ..]) => {
@@ -420,20 +476,29 @@ fn long(bytes: &[u8]) -> Result<i64, Fault> {
 
 /// The allowed names; every other one is refused.
 fn global(module: &str, name: &str) -> Result<Global, Fault> {
+    let known = |dtype| Global::StorageType(ElementType::Known(dtype));
+    let foreign = |types: &'static [(&str, usize)]| {
+        let found = types.iter().find(|(other, _)| module == "torch" && *other == name);
+        found.map(|&(name, bytes)| ElementType::Foreign(name, bytes))
+    };
     Ok(match (module, name) {
         ("collections", "OrderedDict") => Global::OrderedDict,
         ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensor,
+        ("torch._utils", "_rebuild_tensor_v3") => Global::RebuildTypedTensor,
         ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
-        ("torch", "DoubleStorage") => Global::StorageType(DType::F64),
-        ("torch", "FloatStorage") => Global::StorageType(DType::F32),
-        ("torch", "HalfStorage") => Global::StorageType(DType::F16),
-        ("torch", "BFloat16Storage") => Global::StorageType(DType::BF16),
-        ("torch", "LongStorage") => Global::StorageType(DType::I64),
-        ("torch", "IntStorage") => Global::StorageType(DType::I32),
-        ("torch", "ShortStorage") => Global::StorageType(DType::I16),
-        ("torch", "CharStorage") => Global::StorageType(DType::I8),
-        ("torch", "ByteStorage") => Global::StorageType(DType::U8),
-        ("torch", "BoolStorage") => Global::StorageType(DType::Bool),
+        ("torch", "DoubleStorage") => known(DType::F64),
+        ("torch", "FloatStorage") => known(DType::F32),
+        ("torch", "HalfStorage") => known(DType::F16),
+        ("torch", "BFloat16Storage") => known(DType::BF16),
+        ("torch", "LongStorage") => known(DType::I64),
+        ("torch", "IntStorage") => known(DType::I32),
+        ("torch", "ShortStorage") => known(DType::I16),
+        ("torch", "CharStorage") => known(DType::I8),
+        ("torch", "ByteStorage") => known(DType::U8),
+        ("torch", "BoolStorage") => known(DType::Bool),
+        ("torch.storage", "UntypedStorage") => known(DType::U8),
+        _ if let Some(element) = foreign(&FOREIGN_STORAGES) => Global::StorageType(element),
+        _ if let Some(element) = foreign(&FOREIGN_TYPES) => Global::Type(element),
         _ => return Err(Fault::ForbiddenGlobal(format!("{module}.{name}"))),
     })
 }

@@ -12,7 +12,7 @@ mod machine;
 mod state_dict;
 mod zip;
 
-pub use state_dict::parse;
+pub use state_dict::{StateDict, parse};
 
 /// The first bytes of a zip archive.
 pub(crate) const ZIP_MAGIC: &[u8; 4] = b"PK\x03\x04";

@@ -1,20 +1,29 @@
 //! From an archive and its evaluated pickle to tensors whose bytes are known to lie in the file.
 
-use super::machine::{self, Id, Node, Tensor, Values};
+use super::machine::{self, ElementType, Id, Node, Tensor, Values};
 use super::zip::Archive;
-use crate::entry::{self, Entry, MAX_DIMS};
+use crate::entry::{self, Entry, Foreign, MAX_DIMS};
 use crate::error::{Damage, Fault};
 
 /// The longest pickle that is read; a state dict takes about 150 bytes per tensor.
 const MAX_PICKLE: usize = 16 << 20;
 
-/// Reads the description of all tensors of the archive whose bytes are given, in the pickle's order.
+/// The tensors of an archive, in the pickle's order.
+#[derive(Debug, Default)]
+pub struct StateDict {
+    /// Those of types that are read.
+    pub tensors: Vec<Entry>,
+    /// The others.
+    pub foreign: Vec<Foreign>,
+}
+
+/// Reads the description of all tensors of the archive whose bytes are given.
 ///
 /// # Errors
 /// [`Damage`] for anything that does not hold together: an archive that is truncated, compressed or encrypted, whose
 /// members overlap or repeat; a pickle with any name or instruction off the list; values that are no tensors; storages
 /// whose members are missing or of another length; views that leave their storage.
-pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, Damage> {
+pub fn parse(bytes: &[u8]) -> Result<StateDict, Damage> {
     let archive = Archive::parse(bytes)?;
     let prefix = prefix(&archive)?;
     check_byte_order(&archive, &prefix, bytes)?;
@@ -35,7 +44,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, Damage> {
         return Err(Fault::Broken("the pickle holds no dict of tensors").at(pickle_at));
     };
     let mut names = std::collections::HashSet::with_capacity(items.len());
-    let mut entries = Vec::with_capacity(items.len());
+    let mut found = StateDict::default();
     for &(key, value) in items {
         let Node::Str(name) = values.node(key) else {
             return Err(Fault::Broken("the pickle's dict has a key that is no string").at(pickle_at));
@@ -46,11 +55,20 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, Damage> {
         let Node::Tensor(tensor) = values.node(value) else {
             return Err(Fault::Broken("its value in the pickle is no tensor").tensor(name, pickle_at));
         };
-        let entry = locate(name, tensor, &values, &archive, &prefix)
+        let Place { shape, strides, bytes, offset } = locate(tensor, &values, &archive, &prefix)
             .map_err(|(fault, at)| fault.tensor(name, at.unwrap_or(pickle_at)))?;
-        entries.push(entry);
+        let name = name.to_string();
+        match tensor.element {
+            ElementType::Known(dtype) => {
+                found.tensors.push(Entry { name, dtype, shape, bytes, offset, strides });
+            }
+            ElementType::Foreign(type_name, _) => {
+                let (type_name, bytes) = (type_name.to_owned(), bytes as u64);
+                found.foreign.push(Foreign { name, type_name, bytes, offset });
+            }
+        }
     }
-    Ok(entries)
+    Ok(found)
 }
 
 /// The directory inside the archive that holds everything: the stem of the file name it was saved under.
@@ -73,24 +91,32 @@ fn check_byte_order(archive: &Archive, prefix: &str, bytes: &[u8]) -> Result<(),
     }
 }
 
+/// What is known of a tensor, its name and type apart: as in [`Entry`].
+struct Place {
+    shape: Vec<usize>,
+    strides: Option<Vec<usize>>,
+    bytes: usize,
+    offset: u64,
+}
+
 /// Checks that a tensor's elements lie in its storage, and its storage in the archive. An error comes with the offset
 /// of the storage where that is known.
 fn locate(
-    name: &str,
     tensor: &Tensor,
     values: &Values,
     archive: &Archive,
     prefix: &str,
-) -> Result<Entry, (Fault, Option<u64>)> {
+) -> Result<Place, (Fault, Option<u64>)> {
     let unplaced = |fault| (fault, None);
-    let storage = tensor.storage;
-    let dtype = storage.dtype;
+    let (storage, unit) = (tensor.storage, tensor.element.bytes());
     let shape = sizes(values, tensor.shape).map_err(unplaced)?;
     let strides = sizes(values, tensor.strides).map_err(unplaced)?;
     if shape.len() != strides.len() {
         return Err(unplaced(Fault::Broken("it has not as many strides as dimensions")));
     }
-    let bytes = entry::size_of(dtype, &shape).map_err(unplaced)?;
+    let bytes = entry::elements(&shape).map_err(unplaced)?.checked_mul(unit);
+    let bytes = bytes.filter(|&bytes| isize::try_from(bytes).is_ok());
+    let bytes = bytes.ok_or_else(|| unplaced(entry::overflow(&shape)))?;
 
     let Node::Str(key) = values.node(storage.key) else {
         return Err(unplaced(Fault::Broken("the pickle's description of a storage is malformed")));
@@ -98,20 +124,25 @@ fn locate(
     let member_name = format!("{prefix}/data/{key}");
     let member = archive.member(&member_name).ok_or_else(|| unplaced(Fault::MissingMember(member_name)))?;
     let placed = |fault| (fault, Some(member.start as u64));
-    let storage_bytes = storage.len.checked_mul(dtype.block_bytes() as u64);
+    let storage_bytes = storage.len.checked_mul(storage.element.bytes() as u64);
     if storage_bytes != Some(member.len() as u64) {
-        return Err(placed(Fault::WrongSize {
-            dtype,
-            shape: vec![usize::try_from(storage.len).unwrap_or(usize::MAX)],
-            expected: storage_bytes.unwrap_or(u64::MAX),
-            found: member.len() as u64,
+        return Err(placed(match storage.element {
+            ElementType::Known(dtype) => Fault::WrongSize {
+                dtype,
+                shape: vec![usize::try_from(storage.len).unwrap_or(usize::MAX)],
+                expected: storage_bytes.unwrap_or(u64::MAX),
+                found: member.len() as u64,
+            },
+            ElementType::Foreign(..) => Fault::Broken("its storage has another length than the pickle says"),
         }));
     }
+    // In elements of the tensor, which need not be the storage's.
+    let len = (member.len() / unit) as u64;
 
     let start = u64::try_from(tensor.start)
         .map_err(|_| placed(Fault::Broken("its first element lies before its storage")))?;
-    if bytes > 0 && last_element(start, &shape, &strides).is_none_or(|last| last >= storage.len) {
-        return Err(placed(Fault::OutsideStorage { shape, strides, start, len: storage.len }));
+    if bytes > 0 && last_element(start, &shape, &strides).is_none_or(|last| last >= len) {
+        return Err(placed(Fault::OutsideStorage { shape, strides, start, len }));
     }
     // A view may repeat elements (stride 0), so that few bytes describe more than memory holds. No weights need that.
     if bytes > member.len() {
@@ -119,10 +150,10 @@ fn locate(
     }
     let offset = match bytes {
         0 => member.start as u64,
-        _ => member.start as u64 + start * dtype.block_bytes() as u64,
+        _ => member.start as u64 + start * unit as u64,
     };
     let strides = (!is_row_major(&shape, &strides)).then_some(strides);
-    Ok(Entry { name: name.to_owned(), dtype, shape, bytes, offset, strides })
+    Ok(Place { shape, strides, bytes, offset })
 }
 
 fn sizes(values: &Values, id: Id) -> Result<Vec<usize>, Fault> {

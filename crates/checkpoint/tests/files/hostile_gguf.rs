@@ -1,6 +1,6 @@
 //! GGUF files as no tool writes them: each is refused in one line.
 
-use crate::support::{GgufBytes, directory, open, refusal, refused, says};
+use crate::support::{GgufBytes, directory, one_line, open, refusal, refused, says};
 
 /// A file with one F32 tensor of four elements.
 fn sound() -> Vec<u8> {
@@ -77,12 +77,33 @@ fn alignments() {
 
 #[test]
 fn types() {
-    let of = |number| GgufBytes::new(3, 1, 0).tensor("blk.0.w", &[256], number, 0).data(4096);
-    says(&refused_gguf(&of(16)), &["tensor `blk.0.w`", "IQ2_XXS", "16"]);
-    says(&refused_gguf(&of(4)), &["Q4_2", "removed"]);
-    says(&refused_gguf(&of(39)), &["MXFP4"]);
-    says(&refused_gguf(&of(1000)), &["number 1000", "not supported"]);
-    says(&refused_gguf(&of(u32::MAX)), &["number 4294967295"]);
+    // Whoever needs such a tensor is refused, and nobody else.
+    let refused = |number, words: &[&str]| {
+        let bytes = GgufBytes::new(3, 3, 0)
+            .tensor("a", &[8], 0, 0)
+            .tensor("blk.0.w", &[256], number, 32)
+            .tensor("b", &[8], 0, 4096)
+            .data(4128);
+        let folder = directory(&[("model.gguf", &bytes)]);
+        let model = open(&folder.path().join("model.gguf"));
+        assert_eq!(model.vector_of("b", 8).unwrap(), [0.0; 8]);
+        assert!(model.holds("blk.0.w") && model.info("blk.0.w").is_none());
+        let bytes: Vec<u64> = model.foreign().map(|foreign| foreign.bytes).collect();
+        assert_eq!(bytes, [4096 - 32]);
+        let message = one_line(model.tensor("blk.0.w").unwrap_err().to_string(), "model.gguf");
+        says(&message, &[&["tensor `blk.0.w`", "not supported"], words].concat());
+    };
+    refused(16, &["IQ2_XXS", "16"]);
+    refused(4, &["Q4_2", "removed"]);
+    refused(39, &["MXFP4"]);
+    refused(1000, &["number 1000"]);
+    refused(u32::MAX, &["number 4294967295"]);
+    let outside = GgufBytes::new(3, 1, 0).tensor("w", &[256], 39, 8192).data(64);
+    says(&refused_gguf(&outside), &["tensor `w`", "beyond the file's end"]);
+    let within = GgufBytes::new(3, 2, 0).tensor("v", &[64], 0, 0).tensor("w", &[256], 39, 32).data(256);
+    says(&refused_gguf(&within), &["tensor `w`", "overlap", "`v`"]);
+    let twice = GgufBytes::new(3, 2, 0).tensor("w", &[8], 0, 0).tensor("w", &[256], 39, 32).data(64);
+    says(&refused_gguf(&twice), &["tensor `w`", "twice"]);
 }
 
 #[test]
@@ -114,10 +135,10 @@ fn places() {
 fn names() {
     let twice = GgufBytes::new(3, 2, 0).tensor("w", &[4], 0, 0).tensor("w", &[4], 0, 32).data(64);
     says(&refused_gguf(&twice), &["tensor `w`", "twice"]);
-    let ugly = GgufBytes::new(3, 1, 0).tensor("a\nb\u{1b}[31m", &[4], 99, 0).data(64);
+    let ugly = GgufBytes::new(3, 1, 0).tensor("a\nb\u{1b}[31m", &[4], 0, 1).data(64);
     says(&refused_gguf(&ugly), &["a\\nb\\u{1b}[31m"]);
     let long = "x".repeat(60_000);
-    says(&refused_gguf(&GgufBytes::new(3, 1, 0).tensor(&long, &[4], 99, 0).data(64)), &["xxx...`"]);
+    says(&refused_gguf(&GgufBytes::new(3, 1, 0).tensor(&long, &[4], 0, 1).data(64)), &["xxx...`"]);
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use glimmer_tensor::DType;
 
-use crate::support::{Member, archive, dict_code, directory, member, open, refused, says, tensor_code, zip};
+use crate::support::{
+    Member, archive, dict_code, directory, member, one_line, open, refused, says, tensor_code,
+    typed_tensor_code, zip,
+};
 
 fn refused_bin(bytes: &[u8]) -> String {
     refused("pytorch_model.bin", bytes)
@@ -82,7 +85,7 @@ fn storages() {
         let model = directory(&[("pytorch_model.bin", &bytes)]);
         assert_eq!(open(model.path()).tensors()[0].dtype, dtype);
     }
-    says(&refused_pickle(&of("ComplexFloatStorage", "0", 1)), &["`torch.ComplexFloatStorage`"]);
+    says(&refused_pickle(&of("QInt8Storage", "0", 8)), &["`torch.QInt8Storage`"]);
     says(&refused_pickle(&of("HalfStorage", "0", 5)), &["tensor `w`", "takes 10 bytes", "gives 8"]);
     says(&refused_pickle(&of("HalfStorage", "0", 3)), &["tensor `w`", "takes 6 bytes", "gives 8"]);
     says(&refused_pickle(&of("HalfStorage", "0", -1)), &["storage is malformed"]);
@@ -93,6 +96,37 @@ fn storages() {
     let pickle = dict_code(&[("a", tied.clone()), ("b", tied)]);
     let model = directory(&[("pytorch_model.bin", &archive(&pickle, &[("0", &[7; 8])]))]);
     assert_eq!(open(model.path()).tensors().len(), 2);
+}
+
+/// As PyTorch 2.9 writes them: complex numbers have storages of their own (`_dtype_to_storage_type_map` in
+/// `torch/storage.py`), types that came later are views of bytes (`_rebuild_tensor_v3` in `torch/_utils.py`).
+#[test]
+fn tensors_of_other_types_stop_nobody_who_does_not_need_them() {
+    let complex = |len, start| tensor_code("ComplexFloatStorage", "0", len, start, &[2], &[1]);
+    let later = |name: &str, start, elements| typed_tensor_code(name, 16, start, &[elements]);
+    let known = tensor_code("FloatStorage", "1", 1, 0, &[1], &[1]);
+    let file = |code: &[u8]| {
+        archive(&dict_code(&[("w", code.to_vec()), ("v", known.clone())]), &[("0", &[0; 16]), ("1", &[0; 4])])
+    };
+    for (code, name, bytes) in [
+        (complex(2, 0), "ComplexFloatStorage", 16),
+        (later("float8_e4m3fn", 3, 13), "float8_e4m3fn", 13),
+        (later("uint16", 7, 1), "uint16", 2),
+        (later("uint64", 0, 2), "uint64", 16),
+    ] {
+        let folder = directory(&[("pytorch_model.bin", &file(&code))]);
+        let model = open(folder.path());
+        assert_eq!(model.vector_of("v", 1).unwrap(), [0.0]);
+        assert!(model.holds("w") && model.info("w").is_none());
+        let foreign = model.foreign().next().unwrap();
+        assert_eq!((foreign.type_name.as_str(), foreign.bytes), (name, bytes));
+        let message = one_line(model.tensor("w").unwrap_err().to_string(), "pytorch_model.bin");
+        says(&message, &["tensor `w`", name, "not supported"]);
+    }
+    says(&refused_bin(&file(&complex(2, 1))), &["tensor `w`", "leaves its storage of 2 elements"]);
+    says(&refused_bin(&file(&complex(1, 0))), &["tensor `w`", "another length"]);
+    says(&refused_bin(&file(&later("uint16", 7, 2))), &["tensor `w`", "leaves its storage of 8 elements"]);
+    says(&refused_bin(&file(&later("float8_of_tomorrow", 0, 1))), &["`torch.float8_of_tomorrow`"]);
 }
 
 #[test]

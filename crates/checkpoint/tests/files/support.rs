@@ -213,6 +213,21 @@ pub(crate) fn tensor_code(
     code
 }
 
+/// Pickle code for a tensor of a type without a storage of its own: a view of `len` bytes.
+pub(crate) fn typed_tensor_code(dtype: &str, len: i32, start: i32, shape: &[i32]) -> Vec<u8> {
+    let code = tensor_code("UntypedStorage", "0", len, start, shape, &vec![1; shape.len()]);
+    let code = replaced(&code, "_rebuild_tensor_v2", "_rebuild_tensor_v3");
+    let code = replaced(&code, "torch\nUntypedStorage", "torch.storage\nUntypedStorage");
+    // The type stands after the hooks.
+    replaced(&code, "OrderedDict\n)R", &format!("OrderedDict\n)Rctorch\n{dtype}\n"))
+}
+
+/// The bytes with the one place that has `from` changed.
+fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+    [&bytes[..at], to.as_bytes(), &bytes[at + from.len()..]].concat()
+}
+
 /// Pickle code for a dict of names and code.
 pub(crate) fn dict_code(items: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut code = b"\x80\x02}(".to_vec();
