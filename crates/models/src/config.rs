@@ -422,10 +422,6 @@ fn chatglm(keys: &Keys<'_>, decision: Decision) -> Result<Understood, ModelError
             keys.file
         )));
     }
-    let (base, divisor) = match decision.family {
-        Family::ChatGlm2 | Family::CodeGeex2 => (10_000.0, ratio as f32),
-        _ => (10_000.0 * ratio, 1.0),
-    };
     let linear_bias = keys.flag("add_bias_linear", false)?;
     let sizes = Sizes {
         layers: keys.size("num_layers")?,
@@ -436,6 +432,8 @@ fn chatglm(keys: &Keys<'_>, decision: Decision) -> Result<Understood, ModelError
         linear_bias,
     };
     let layers = sizes.layers(keys, &GLM)?;
+    let divides = matches!(decision.family, Family::ChatGlm2 | Family::CodeGeex2);
+    let rotary = rotary::of_ratio(keys, ratio, divides, head_dim)?;
     let spec = DecoderSpec {
         family: decision.family,
         hidden,
@@ -443,15 +441,15 @@ fn chatglm(keys: &Keys<'_>, decision: Decision) -> Result<Understood, ModelError
         final_norm: layers[0].norm,
         layers,
         tied: keys.flag("tie_word_embeddings", false)?,
-        rope: rope::interleaved(rope::inv_freq(base, head_dim / 2), 1.0),
-        rope_base: base,
-        positions: Positions::Sequential { divisor },
+        rope: rotary.rope,
+        rope_base: rotary.base,
+        positions: Positions::Sequential { divisor: rotary.divisor },
         context: keys.optional("seq_length")?.unwrap_or(2048),
     };
     Ok(Understood {
         spec,
         naming: TensorNaming::ChatGlm,
-        rotary_dims: head_dim / 2,
+        rotary_dims: rotary.dims,
         yarn: None,
         warnings: decision.warning().into_iter().collect(),
     })

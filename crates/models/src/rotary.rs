@@ -150,6 +150,19 @@ impl Parameters<'_> {
     }
 }
 
+/// The rotary embedding of the original layout, of half a head: `rope_ratio` divides ChatGLM2's positions and multiplies
+/// the others' base.
+pub(crate) fn of_ratio(
+    keys: &Keys<'_>,
+    ratio: f64,
+    divides: bool,
+    head_dim: usize,
+) -> Result<Rotary, ModelError> {
+    let (base, scaling) =
+        if divides { (10_000.0, Scaling::Linear(ratio)) } else { (10_000.0 * ratio, Scaling::None) };
+    keys.rotary(base, head_dim / 2, head_dim, scaling)
+}
+
 /// Rotated elements of a head: Python's `int(head_dim * factor)`.
 pub(crate) fn rotary_dims(head_dim: usize, factor: f64) -> usize {
     (head_dim as f64 * factor) as usize

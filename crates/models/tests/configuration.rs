@@ -250,6 +250,19 @@ fn settings_that_make_no_sense_are_refused_by_name() {
         let message = refused(key, || gguf("glm4", key, value));
         assert!(message.contains(word), "{word:?} is not in: {message}");
     }
+    // The original layout's, by the bounds of the GGUF that it is converted to.
+    for (name, ratio, word) in [
+        ("chatglm3-6b", json!(0), "rope_ratio is 0"),
+        ("chatglm3-6b", json!(1e300), "rotary base is 1.0000000000000001e304"),
+        ("chatglm3-6b", json!(1e-9), "rotary base is 1e-5"),
+        ("chatglm2-6b-32k", json!(68_719_476_736u64), "factor of the rotary scaling is 68719476736"),
+    ] {
+        let mut config = chatglm();
+        config["_name_or_path"] = json!(name);
+        config["rope_ratio"] = ratio;
+        let message = refused(name, || of(&config));
+        assert!(message.contains(word), "{word:?} is not in: {message}");
+    }
     // A whole number may be written as a float.
     let mut config = hf();
     config["num_hidden_layers"] = json!(2.0);
