@@ -24,13 +24,13 @@ impl Terminal {
 
     /// Something that may make the result wrong.
     pub(crate) fn warn(&self, message: &str) {
-        line("warning", message);
+        line(&mut io::stderr(), "warning", message);
     }
 
     /// Something good to know; `--quiet` leaves it out.
     pub(crate) fn note(&self, message: &str) {
         if !self.quiet {
-            line("note", message);
+            line(&mut io::stderr(), "note", message);
         }
     }
 
@@ -48,7 +48,7 @@ impl Terminal {
             }
             message.push_str(&cause);
         }
-        line("error", &message);
+        line(&mut io::stderr(), "error", &message);
     }
 
     /// Running text that is not the result, such as a model's reasoning: dimmed where that can be seen.
@@ -145,14 +145,15 @@ impl Drop for EchoOff {
     }
 }
 
-/// One line on standard error, whatever the message holds. There is nobody to tell if that fails.
-fn line(kind: &str, message: &str) {
+/// One line, whatever the message holds. There is nobody to tell if that fails. It is written at once, because a server
+/// writes its log to standard error without the program's lock on it.
+fn line(out: &mut impl Write, kind: &str, message: &str) {
     let line = format!("{kind}: {}", Escaped(message));
-    drop(writeln!(io::stderr().lock(), "{}", shortened(&line)));
+    drop(out.write_all(format!("{}\n", shortened(&line)).as_bytes()));
 }
 
 /// The most characters of a line that says what is wrong.
-const LONGEST: usize = 300;
+const LONGEST: usize = 299;
 
 /// The beginning and the end of a line that is longer than anybody reads: what is wrong mostly stands there, and what is
 /// quoted between.
@@ -172,13 +173,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_line_is_written_at_once() {
+        struct Pieces(Vec<Vec<u8>>);
+        impl Write for Pieces {
+            fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+                self.0.push(piece.to_vec());
+                Ok(piece.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut out = Pieces(Vec::new());
+        line(&mut out, "note", "serving\nmodels");
+        assert_eq!(out.0, [b"note: serving\\nmodels\n"]);
+    }
+
+    #[test]
     fn long_lines_keep_both_ends() {
-        for line in [String::new(), "a".repeat(300), "名".repeat(300)] {
+        for line in [String::new(), "a".repeat(299), "名".repeat(299)] {
             assert_eq!(shortened(&line), line);
         }
         let long = format!("error: {} is wrong", "名a".repeat(1_000_000));
         let short = shortened(&long);
         assert!(short.starts_with("error: 名a") && short.ends_with("名a is wrong"), "{short}");
-        assert!((299..=300).contains(&short.chars().count()));
+        assert!((298..=299).contains(&short.chars().count()));
     }
 }

@@ -51,9 +51,14 @@ impl Server {
             .thread_name("http")
             .enable_all()
             .build()?;
+        // Before anybody is told that the server is there: whoever knows it may stop it.
+        let signals = {
+            let _inside = runtime.enter();
+            Signals::new()?
+        };
         let (shared, stopped) = (app.clone(), stop.clone());
         let thread = std::thread::Builder::new().name("server".to_owned()).spawn(move || {
-            let result = runtime.block_on(serve(listener, tls, router, &shared, &stopped));
+            let result = runtime.block_on(serve(listener, tls, router, &shared, &stopped, signals));
             // What is still computed for nobody need not be waited for.
             runtime.shutdown_timeout(Duration::from_secs(1));
             shared.record.close();
@@ -102,10 +107,10 @@ async fn serve(
     router: axum::Router,
     app: &Arc<App>,
     stop: &Notify,
+    mut signals: Signals,
 ) -> Result<(), ServerError> {
     let listener = TcpListener::from_std(listener)?;
     let places = Places::new(app.options.limits.connections);
-    let mut signals = Signals::new()?;
     let mut newcomer = None;
     loop {
         tokio::select! {
