@@ -215,6 +215,14 @@ fn a_tokenizer_that_cannot_be_read_is_refused_or_left_out() {
     let names = |name: &str| target.path().join("a").join(name).exists();
     assert!(names("LICENSE") && !names("tokenizer.json"));
 
+    // Nor does one from GGUF to GGUF: this file's lists fewer tokens than there are bytes.
+    let foreign = support::root().join("crates/models/tests/data/llamacpp/F16.gguf");
+    let out = target.path().join("foreign.gguf");
+    convert(&foreign, &out, &[]).fails_saying(&["byte 0x00 has no token", "--no-tokenizer"]);
+    assert!(!out.exists());
+    converted(&foreign, out.clone(), &["--no-tokenizer"]);
+    run(args!["inspect", out]).quiet_success();
+
     // A vocabulary inside a GGUF is left out of both forms, too.
     let gguf = converted(&fixture("lm-eval"), target.path().join("eval.gguf"), &[]);
     for name in ["b", "b.gguf"] {
@@ -292,13 +300,22 @@ fn the_demo_model_is_converted_like_any_other() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "something temporary is left");
 }
 
-/// Packed blocks go from GGUF to GGUF as they are, types that cannot be encoded among them.
+/// Packed blocks go from GGUF to GGUF as they are, types that cannot be encoded among them, and so does a vocabulary.
 #[test]
 fn a_gguf_keeps_its_blocks() {
     let directory = tempfile::tempdir().unwrap();
-    for name in ["Q4_K", "IQ4_NL", "IQ4_XS", "mix-edge", "mix-0414"] {
-        let source = support::root().join(format!("crates/models/tests/data/llamacpp/{name}.gguf"));
-        let copy = converted(&source, directory.path().join(format!("{name}.gguf")), &[]);
+    let with_vocabulary =
+        converted(&fixture("lm-eval"), directory.path().join("eval.gguf"), &["--type", "Q4_0"]);
+    // llama.cpp's have vocabularies of no model.
+    let without = ["Q4_K", "IQ4_NL", "IQ4_XS", "mix-edge", "mix-0414"].map(|name| {
+        (
+            support::root().join(format!("crates/models/tests/data/llamacpp/{name}.gguf")),
+            &["--no-tokenizer"][..],
+        )
+    });
+    for (source, flags) in without.into_iter().chain([(with_vocabulary, &[][..])]) {
+        let name = source.file_stem().unwrap().to_string_lossy();
+        let copy = converted(&source, directory.path().join(format!("{name}-copy.gguf")), flags);
         let (before, after) = (Checkpoint::open(&source).unwrap(), Checkpoint::open(&copy).unwrap());
         assert_eq!(before.tensors().len(), after.tensors().len());
         for tensor in before.tensors() {
@@ -307,9 +324,10 @@ fn a_gguf_keeps_its_blocks() {
             assert!(other.data == before.tensor(&tensor.name).unwrap().data, "{name}: {}", tensor.name);
         }
         same_spec(&source, &copy);
-        // The vocabulary went along.
         let (before, after) = (before.metadata().unwrap(), after.metadata().unwrap());
-        for (key, value) in before.iter().filter(|(key, _)| key.starts_with("tokenizer.")) {
+        let vocabulary: Vec<_> = before.iter().filter(|(key, _)| key.starts_with("tokenizer.")).collect();
+        assert!(!vocabulary.is_empty());
+        for (key, value) in vocabulary.into_iter().filter(|_| flags.is_empty()) {
             assert_eq!(after.value(key), Some(value), "{key}");
         }
     }

@@ -32,9 +32,7 @@ pub(crate) fn run(args: &ConvertArgs, terminal: &Terminal) -> anyhow::Result<()>
         && let Err(error) = files.tokenizer_if_any()
     {
         let what = "a tokenizer that cannot be read (--no-tokenizer leaves it out)";
-        ensure!(is_gguf && checkpoint.metadata().is_some(), anyhow::Error::from(error).context(what));
-        // From GGUF to GGUF a vocabulary keeps every key, and somebody else may know it.
-        terminal.warn(&format!("{what} goes along: {error}"));
+        return Err(anyhow::Error::from(error).context(what));
     }
     clear_leftovers(&args.output, terminal);
     let threads =
