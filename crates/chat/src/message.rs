@@ -2,6 +2,7 @@
 //! a given model is not decided here, nor (`wire`) how it is written as JSON.
 
 use crate::python;
+use glimmer_config::json;
 use serde_json::{Map, Value};
 
 /// Who speaks.
@@ -47,7 +48,10 @@ impl ToolCall {
             Value::Object(map) => Some(map.clone()),
             Value::Null => Some(Map::new()),
             Value::String(text) if python::strip(text).is_empty() => Some(Map::new()),
-            Value::String(text) => serde_json::from_str(text).ok(),
+            Value::String(text) => match json::tree(text, json::room(text)) {
+                Ok(Value::Object(map)) => Some(map),
+                _ => None,
+            },
             _ => None,
         }
     }

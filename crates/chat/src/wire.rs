@@ -6,13 +6,14 @@ use crate::error::Shown;
 use crate::message::{Conversation, Message, Role, ToolCall};
 use crate::python;
 use crate::template::SWITCHES;
+use glimmer_config::json::deserialize as tree;
 use serde::de::{self, Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 impl<'de> Deserialize<'de> for Message {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Message::from_json(Value::deserialize(deserializer)?).map_err(|what| de::Error::custom(Shown(&what)))
+        Message::from_json(tree(deserializer)?).map_err(|what| de::Error::custom(Shown(&what)))
     }
 }
 
@@ -24,8 +25,7 @@ impl Serialize for Message {
 
 impl<'de> Deserialize<'de> for Conversation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Conversation::from_json(Value::deserialize(deserializer)?)
-            .map_err(|what| de::Error::custom(Shown(&what)))
+        Conversation::from_json(tree(deserializer)?).map_err(|what| de::Error::custom(Shown(&what)))
     }
 }
 

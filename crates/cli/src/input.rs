@@ -13,8 +13,8 @@ use crate::args::{Ids, parse_ids};
 /// The most that is read at once: far more than any context holds.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// The most that a conversation or a list of tools has.
-const MAX_SMALL_FILE: u64 = 64 << 20;
+/// The most that a conversation or a list of tools has: four million tokens, more than any context holds.
+const MAX_SMALL_FILE: u64 = 16 << 20;
 
 /// The text given on the command line, or standard input where that is `-` or missing.
 ///
@@ -59,9 +59,12 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<File> {
     Ok(open_regular(path)?.0)
 }
 
-/// JSON without the byte order mark that editors put before it.
+/// The byte order mark that editors put before a text.
+const MARK: char = '\u{feff}';
+
+/// JSON without a byte order mark.
 pub(crate) fn without_mark(json: &str) -> &str {
-    json.strip_prefix('\u{feff}').unwrap_or(json)
+    json.strip_prefix(MARK).unwrap_or(json)
 }
 
 /// The JSON of a small file that the user named.
@@ -70,7 +73,8 @@ pub(crate) fn small_json(path: &Path) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     open(path)?.take(MAX_SMALL_FILE + 1).read_to_end(&mut bytes).with_context(name)?;
     ensure!(bytes.len() as u64 <= MAX_SMALL_FILE, "{}: more than {MAX_SMALL_FILE} bytes", path.display());
-    Ok(without_mark(&utf8(bytes).with_context(name)?).to_owned())
+    let text = utf8(bytes).with_context(name)?;
+    Ok(if text.starts_with(MARK) { without_mark(&text).to_owned() } else { text })
 }
 
 fn utf8(bytes: Vec<u8>) -> anyhow::Result<String> {

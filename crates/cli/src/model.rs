@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use glimmer::{Compute, OpenDevice};
 use glimmer::{
     ContextLength, DecoderSpec, Error, Family, Local, Model, ModelFiles, Overrides, Progress, Resolver,
-    Source,
+    Source, json,
 };
 use indicatif::ProgressBar;
 use serde_json::Value;
@@ -100,7 +100,7 @@ pub(crate) fn with_advice<T>(result: Result<T, Error>) -> anyhow::Result<T> {
 pub(crate) fn tools(path: Option<&Path>) -> anyhow::Result<Vec<Value>> {
     let Some(path) = path else { return Ok(Vec::new()) };
     let name = || path.display().to_string();
-    match serde_json::from_str(&input::small_json(path)?).with_context(name)? {
+    match json::tree(&input::small_json(path)?, json::FILE_ROOM).with_context(name)? {
         Value::Array(tools) => Ok(tools),
         _ => bail!("{}: a list of tools is expected", path.display()),
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::text::{Quoted, is_harmful};
+use crate::text::is_harmful;
 
 /// Why a file cannot be read. Its text has one line of fewer than 300 characters, whatever the file holds.
 #[derive(Debug, thiserror::Error)]
@@ -81,11 +81,6 @@ impl FileError {
             io::ErrorKind::NotFound => FileError::NotFound { path: path.to_owned() },
             _ => FileError::Io { path: path.to_owned(), source },
         }
-    }
-
-    /// An error of the JSON parser, whose words may quote the file.
-    pub(crate) fn json(path: &Path, error: &serde_json::Error) -> Self {
-        FileError::Json { path: path.to_owned(), what: Quoted(&error.to_string()).to_string() }
     }
 }
 

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::FileError;
+use crate::{FileError, json};
 
 /// The most bytes that a configuration or a chat template may have; the largest published ones have a few hundred
-/// kilobytes. Low because a configuration is kept as a tree, and `[0,0,0,...` becomes a tree of some thirty times its size.
+/// kilobytes.
 const MAX_CONFIGURATION: u64 = 4 << 20;
 
 /// How every Git LFS pointer begins (<https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>).
@@ -101,7 +101,8 @@ fn read_json(path: &Path, kind: &str, is_kind: fn(&Value) -> bool) -> Result<Opt
     if text.is_empty() {
         return Err(FileError::Empty { path: path.to_owned() });
     }
-    let value: Value = serde_json::from_str(&text).map_err(|error| FileError::json(path, &error))?;
+    let value = json::tree(&text, json::FILE_ROOM);
+    let value = value.map_err(|error| FileError::Json { path: path.to_owned(), what: error.to_string() })?;
     if !is_kind(&value) {
         return Err(FileError::Json { path: path.to_owned(), what: format!("{kind} is expected") });
     }

@@ -1,27 +1,38 @@
 //! JSON as a tree that takes no more memory than its text may ask for. A `0,` of two bytes becomes a value of 72, with its
-//! digits in a place of their own: without a bound, a body of megabytes becomes a tree of gigabytes.
+//! digits in a place of their own: without a bound, a text of megabytes becomes a tree of gigabytes.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Bytes that what is made of a text may take: four times the text's, and enough for any short one.
-pub(crate) fn room(text: &str) -> usize {
+use crate::Quoted;
+
+/// Bytes that the tree of a file may take. A conversation of many short messages takes twelve times its text, so this is
+/// one of 80,000; a long text takes what it has.
+pub const FILE_ROOM: usize = 32 << 20;
+
+/// Bytes that what is made of a request's text may take: four times the text's, and enough for any short one.
+pub fn room(text: &str) -> usize {
     (256 << 10) + text.len().saturating_mul(4)
 }
 
 /// Why a text does not become a tree.
-#[derive(Debug)]
-pub(crate) enum TreeError {
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
     /// It is no JSON.
+    #[error("{}", Quoted(&.0.to_string()))]
     Syntax(serde_json::Error),
     /// The tree would be larger than the room for it.
+    #[error("it holds too many small values")]
     TooLarge,
 }
 
 /// Reads a text as a tree of at most `room` bytes.
-pub(crate) fn tree(text: &str, room: usize) -> Result<Value, TreeError> {
+///
+/// # Errors
+/// When it is no JSON, or would take more.
+pub fn tree(text: &str, room: usize) -> Result<Value, TreeError> {
     let mut left = Left { bytes: room, is_short: false };
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = Node(&mut left).deserialize(&mut deserializer);
@@ -30,6 +41,14 @@ pub(crate) fn tree(text: &str, room: usize) -> Result<Value, TreeError> {
         Err(_) if left.is_short => Err(TreeError::TooLarge),
         Err(error) => Err(TreeError::Syntax(error)),
     }
+}
+
+/// Reads whatever comes as a tree of at most [`FILE_ROOM`] bytes: for types that are made of one.
+///
+/// # Errors
+/// Those of the deserializer, and one when the tree would take more.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    Node(&mut Left { bytes: FILE_ROOM, is_short: false }).deserialize(deserializer)
 }
 
 /// How serde_json's `arbitrary_precision` hands over a number, whose digits it keeps: as an object with this one name.
@@ -46,7 +65,7 @@ impl Left {
             Some(left) => self.bytes = left,
             None => {
                 self.is_short = true;
-                return Err(E::custom("too large"));
+                return Err(E::custom("it holds too many small values; leave some out"));
             }
         }
         Ok(())
@@ -93,12 +112,25 @@ impl<'de> Visitor<'de> for Node<'_> {
         Ok(value.into())
     }
 
+    fn visit_i128<E: Error>(self, value: i128) -> Result<Value, E> {
+        Ok(Number::from_i128(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_u128<E: Error>(self, value: u128) -> Result<Value, E> {
+        Ok(Number::from_u128(value).map_or(Value::Null, Value::Number))
+    }
+
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
         Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
         self.0.take_text(text)?;
+        Ok(text.into())
+    }
+
+    fn visit_string<E: Error>(self, text: String) -> Result<Value, E> {
+        self.0.take_text(&text)?;
         Ok(text.into())
     }
 
@@ -144,6 +176,18 @@ mod tests {
         }
         for text in ["", "[", "[1,]", "{\"a\"}", "1 2", "01", &"[".repeat(200)] {
             assert!(matches!(tree(text, 1 << 20), Err(TreeError::Syntax(_))), "{text}");
+        }
+    }
+
+    /// From a tree numbers come as such where that loses no digit, and texts are moved.
+    #[test]
+    fn a_tree_of_a_tree_is_the_same() {
+        for text in [
+            r#"{"a": [1, -2, 0.5, 1e300, "x", null, true, {}]}"#,
+            "[18446744073709551616, -9223372036854775809, 1E3, 1e999, 123456789012345678901234567890.50]",
+        ] {
+            let value: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(deserialize(value.clone()).unwrap(), value);
         }
     }
 

@@ -1,8 +1,9 @@
 //! What a model's files say of it beside its weights, read in one place: which generation it is ([`Evidence`]), what ends
 //! its answers, how it is sampled, its chat template ([`Configuration`]).
 //!
-//! The files are input from strangers: [`mod@file`] reads them bounded and only if they are files. Nothing here knows
-//! tensors, tokens or text; of a GGUF its keys come in as plain values ([`GgufValues`]).
+//! The files are input from strangers: [`mod@file`] reads them bounded and only if they are files, [`mod@json`] makes
+//! trees of them that are bounded, too. Nothing here knows tensors, tokens or text; of a GGUF its keys come in as plain
+//! values ([`GgufValues`]).
 #![forbid(unsafe_code)]
 
 mod configuration;
@@ -10,6 +11,7 @@ mod error;
 mod evidence;
 mod family;
 pub mod file;
+pub mod json;
 mod sampling;
 mod text;
 

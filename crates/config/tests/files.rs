@@ -77,6 +77,30 @@ fn a_file_of_any_size_is_not_read() {
     assert!(file::read_bytes(&exact, 7).is_err());
 }
 
+/// A text of megabytes may ask for a tree of gigabytes: the dearest one is seven bytes long and becomes an object, its
+/// table, a key and a number. Vocabularies of thousands of added tokens, as models publish them, are nothing like it.
+#[test]
+fn a_file_of_small_values_is_refused_and_a_large_one_is_read() {
+    for dense in [r#"{"":0},"#.repeat(500_000), "0,".repeat(1_900_000)] {
+        let message = refused(format!("{{\"a\":[{dense}0]}}"));
+        assert!(message.contains("too many small values"), "{message}");
+    }
+    let flags =
+        json!({"lstrip": false, "normalized": false, "rstrip": false, "single_word": false, "special": true});
+    let token = |id: usize| {
+        let mut token = flags.clone();
+        token["content"] = format!("<|token {id}|>").into();
+        (id.to_string(), token)
+    };
+    let tokens = serde_json::Map::from_iter((0..20_000).map(token));
+    let directory = tempfile::tempdir().unwrap();
+    let text = json!({"added_tokens_decoder": tokens}).to_string();
+    assert!(text.len() > 2_000_000);
+    write(directory.path(), "tokenizer_config.json", text);
+    let evidence = Configuration::read(directory.path()).unwrap().evidence();
+    assert_eq!(evidence.special_tokens.len(), 20_000);
+}
+
 #[test]
 fn what_is_no_file_is_refused_and_not_waited_for() {
     let directory = tempfile::tempdir().unwrap();

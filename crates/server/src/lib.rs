@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `clock`, `options`, `error` | the time of day; what the operator decides; what clients and the operator are told when something is wrong |
 //! | `record` | the log, `metrics` and `traces`, and the `entry` of each request, which feeds the three |
-//! | `http` | `connection`, `places`, `tls`, `stall`: sockets and their limits; `keys` and `hosts`: who may ask, and by what name; `body`, `params` and `tree`: JSON in, every field is taken or refused; `response` and `sse`: JSON out |
+//! | `http` | `connection`, `places`, `tls`, `stall`: sockets and their limits; `keys` and `hosts`: who may ask, and by what name; `body` and `params`: JSON in, every field is taken or refused; `response` and `sse`: JSON out |
 //! | `models` | `served`: the registry, and what is kept of each model beside it; `generation`: the answers to a request, through a channel that nobody waits for; `encoder`: vectors of texts |
 //! | `app` | what all requests share |
 //! | `api` | `openai`, `glm`, `tokens`, `status`: what each API asks, and how it shows what a model writes; `generation_request` and `conversation`: what they share |
@@ -52,7 +52,7 @@
 //! | body's bytes, answers of a request, tokens of an answer | `RequestLimits::{body, choices, answer_tokens}` |
 //! | events that a stream's client may be behind | `RequestLimits::behind` per answer; then the answer ends with an error event |
 //! | all larger bodies that are held | `RequestLimits::bodies`; beyond, 429. Something is made of one of the largest at a time |
-//! | what is made of a body before it is ids | a few times its bytes (`tree::room`); beyond, 413 |
+//! | what is made of a body before it is ids | a few times its bytes (`glimmer::json::room`); beyond, 413 |
 //! | connections | `RequestLimits::connections`; idle ones make room, then others wait in the system's queue |
 //! | the log | lines that wait to be written; beyond, they are lost and counted |
 //! | answers waiting | the engine's queue; then 429 with `Retry-After`, an average answer's time |

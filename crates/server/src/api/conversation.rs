@@ -1,11 +1,11 @@
 //! From a request's messages to a prompt.
 
+use glimmer::json::{room, tree};
 use glimmer::{Conversation, Message, Prompt, Role, rounds};
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 use crate::http::params::{Params, not_a_tree, wrong};
-use crate::http::tree::{room, tree};
 use crate::models::blocking::blocking;
 use crate::models::served::Model;
 use crate::record::entry::Entry;

@@ -5,7 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use glimmer::file::open_regular;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::error::{ServerError, shown};
 
@@ -31,10 +32,30 @@ pub(super) struct Line {
     pub(super) request: Result<Request, String>,
 }
 
-/// What is asked of which path.
+/// What is asked of which path. The body is an object's text: a tree of it would take many times as much.
 pub(super) struct Request {
     pub(super) url: String,
-    pub(super) body: Value,
+    pub(super) body: String,
+}
+
+/// The fields of a line, as text.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    custom_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<&'a RawValue>,
+    #[serde(borrow)]
+    url: Option<&'a RawValue>,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+}
+
+/// What is looked at in a body.
+#[derive(Deserialize)]
+struct Stream<'a> {
+    #[serde(borrow)]
+    stream: Option<&'a RawValue>,
 }
 
 /// Reads the lines of a file. One that holds no JSON object is an error of its own and holds nobody up; a request that
@@ -70,31 +91,32 @@ pub(super) fn read(path: &Path, longest: usize) -> Result<Vec<Line>, ServerError
 impl Line {
     fn parse(number: usize, text: &[u8]) -> Result<Self, String> {
         let none = |what: String| Ok(Line { name: Name::Line(number), request: Err(what) });
-        let mut fields = match serde_json::from_slice(text) {
-            Ok(Value::Object(fields)) => fields,
-            Ok(_) => return none("a request is a JSON object".to_owned()),
+        if !text.trim_ascii_start().starts_with(b"{") {
+            return none("a request is a JSON object".to_owned());
+        }
+        let fields: Fields<'_> = match serde_json::from_slice(text) {
+            Ok(fields) => fields,
             Err(error) => return none(format!("a request is a JSON object: {error}")),
         };
-        let mut string = |name: &str| match fields.remove(name) {
-            Some(Value::String(text)) => Ok(text),
-            _ => Err(format!("`{name}` is to be a string")),
+        let string = |name: &str, text: Option<&RawValue>| {
+            let text = text.and_then(|text| serde_json::from_str::<String>(text.get()).ok());
+            text.ok_or_else(|| format!("`{name}` is to be a string"))
         };
-        let (id, method, url) = (string("custom_id")?, string("method")?, string("url")?);
+        let id = string("custom_id", fields.custom_id)?;
+        let (method, url) = (string("method", fields.method)?, string("url", fields.url)?);
         if method != "POST" {
             return Err(format!("the method is to be POST and not {:?}", shown(&method)));
         }
         if !PATHS.contains(&url.as_str()) {
             return Err(format!("the url is to be one of {}", PATHS.join(", ")));
         }
-        match fields.remove("body") {
-            Some(Value::Object(body)) if body.get("stream") == Some(&Value::Bool(true)) => {
-                Err("a batch has no streams".to_owned())
-            }
-            Some(body @ Value::Object(_)) => {
-                Ok(Line { name: Name::Request(id), request: Ok(Request { url, body }) })
-            }
-            _ => Err("`body` is to be an object".to_owned()),
+        let body = fields.body.map(RawValue::get).filter(|body| body.starts_with('{'));
+        let body = body.ok_or("`body` is to be an object")?.to_owned();
+        let Stream { stream } = serde_json::from_str(&body).map_err(|error| format!("`body`: {error}"))?;
+        if stream.is_some_and(|stream| stream.get() == "true") {
+            return Err("a batch has no streams".to_owned());
         }
+        Ok(Line { name: Name::Request(id), request: Ok(Request { url, body }) })
     }
 }
 

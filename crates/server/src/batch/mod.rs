@@ -149,7 +149,7 @@ async fn ask(router: Router, asked: &Request) -> Response {
     loop {
         let request = axum::http::Request::post(&asked.url)
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Body::from(asked.body.to_string()))
+            .body(Body::from(asked.body.clone()))
             .expect("the url is one of a few that parse");
         let Ok(response) = router.clone().oneshot(request).await;
         let status = response.status();

@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use glimmer::json_line;
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::input::Name;
 use crate::error::{ServerError, shown};
@@ -190,17 +190,27 @@ fn is_same(a: &Metadata, b: &Metadata) -> bool {
 
 /// What a line answers, and whether the answer is good; none where it is no line of a batch's output.
 fn answered(line: &[u8]) -> Option<(Name, bool)> {
-    let fields: Map<String, Value> = serde_json::from_slice(line).ok()?;
-    let response = fields.get("response")?;
-    match fields.get("custom_id")? {
-        Value::String(id) => {
-            Some((Name::Request(id.clone()), response["status_code"].as_u64().is_some_and(is_success)))
-        }
-        Value::Null => {
-            let number = fields.get("error")?.get("line")?.as_u64()?;
-            Some((Name::Line(usize::try_from(number).ok()?), false))
-        }
-        _ => None,
+    #[derive(Deserialize)]
+    struct Told {
+        // Fields that must be there, and may be null.
+        #[serde(deserialize_with = "Option::deserialize")]
+        custom_id: Option<String>,
+        #[serde(deserialize_with = "Option::deserialize")]
+        response: Option<Status>,
+        error: Option<Place>,
+    }
+    #[derive(Deserialize)]
+    struct Status {
+        status_code: u64,
+    }
+    #[derive(Deserialize)]
+    struct Place {
+        line: Option<usize>,
+    }
+    let told: Told = serde_json::from_slice(line).ok()?;
+    match told.custom_id {
+        Some(id) => Some((Name::Request(id), told.response.is_some_and(|told| is_success(told.status_code)))),
+        None => Some((Name::Line(told.error?.line?), false)),
     }
 }
 
@@ -218,10 +228,9 @@ fn is_cut_off(line: &[u8], names: &HashSet<&Name>) -> bool {
     {
         return false;
     }
-    match serde_json::Deserializer::from_slice(rest).into_iter::<Value>().next() {
-        None | Some(Ok(Value::Null)) => true,
-        Some(Ok(Value::String(id))) => names.contains(&Name::Request(id)),
-        Some(Ok(_)) => false,
+    match serde_json::Deserializer::from_slice(rest).into_iter::<Option<String>>().next() {
+        None | Some(Ok(None)) => true,
+        Some(Ok(Some(id))) => names.contains(&Name::Request(id)),
         Some(Err(error)) => error.is_eof(),
     }
 }

@@ -14,4 +14,3 @@ pub(crate) mod tls;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[path = "no_tls.rs"]
 pub(crate) mod tls;
-pub(crate) mod tree;

@@ -5,12 +5,12 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use axum::body::Bytes;
+use glimmer::json::{TreeError, room, tree};
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
 use crate::error::ApiError;
-use crate::http::tree::{TreeError, room, tree};
 
 /// Fields of an object.
 const FIELDS: usize = 256;
