@@ -68,6 +68,7 @@ def execute(command, *, folder, scale=1.0, until=None, stdin=None):
     """Runs `command` to its end. A server has none: when standard error holds `until`, it is told to stop (SIGTERM)."""
     out_path, err_path = os.path.join(folder, ".stdout"), os.path.join(folder, ".stderr")
     outcome = Outcome(command)
+    forget_peak()
     start = time.monotonic()
     with open(out_path, "wb") as out, open(err_path, "wb") as err, open(stdin or os.devnull, "rb") as source:
         # The campaign's own variables must not stand in for flags.
@@ -99,10 +100,16 @@ def execute(command, *, folder, scale=1.0, until=None, stdin=None):
     outcome.wall = time.monotonic() - start
     outcome.status, outcome.signal = max(process.returncode, 0), max(-process.returncode, 0)
     outcome.cpu = usage.ru_utime + usage.ru_stime
-    # At least what this process itself held when it started the command: the kernel counts that in.
+    # At least what this process itself holds when it starts the command: the kernel counts that in.
     outcome.memory = usage.ru_maxrss * 1024
     outcome.stdout, outcome.stderr = read(out_path), read(err_path)
     return outcome
+
+
+def forget_peak():
+    """What this process once held, to make an input, is no command's memory."""
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
 
 
 def cpu_ticks(pid):

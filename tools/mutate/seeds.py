@@ -25,7 +25,7 @@ TOKENIZER_CONFIG = {
     "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>", "model_max_length": 128000,
     "padding_side": "left", "num_image_tokens": 0, "clean_up_tokenization_spaces": False, "additional_special_tokens": ["<|endoftext|>", "<|user|>"],
 }
-CHAT_TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+CHAT_TEMPLATE = "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 # Of the stand-in for its vocabulary.
 CHATGLM_6B_IDS = {"mask_token_id": 2490, "gmask_token_id": 2491, "bos_token_id": 2494, "eos_token_id": 2495, "pad_token_id": 3}
 # Only GLM-4's tiktoken vocabulary has its special tokens there; the others have them in the vocabulary's file.
@@ -170,7 +170,7 @@ MESSAGES = {
     ],
     "tools": [{"type": "function", "function": {"name": "weather", "description": "The weather", "parameters": {
         "type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}, "required": ["city"]}}}],
-    "enable_thinking": True, "add_generation_prompt": True, "chat_template_kwargs": {"x": 1},
+    "enable_thinking": True, "add_generation_prompt": True, "chat_template_kwargs": {"reasoning_effort": "high"},
 }
 REQUESTS = [
     {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {

@@ -104,6 +104,11 @@ class Planted(unittest.TestCase):
         judge.judge(outcome, input_bytes=400 << 20)
         self.assertEqual(outcome.faults, [])
 
+    def test_what_made_an_input_is_no_commands_memory(self):
+        made = bytearray(b"1") * (450 << 20)
+        del made
+        self.assertEqual(self.outcome("print()").faults, [])
+
     def test_a_server_is_stopped_when_it_is_ready(self):
         body = ("signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
                 "if verb == 'serve':\n    print('2026-01-01T00:00:00Z ready address=x', file=sys.stderr, flush=True)\n    time.sleep(60)")
