@@ -18,14 +18,16 @@ const ARCHS: &str = "75;80;86;89;90";
 
 fn main() {
     println!("cargo::rerun-if-changed=kernels");
-    for name in ["GLIMMER_CUDA_ARCHS", "NVCC", "CUDA_HOME", "CUDA_PATH", "CXX"] {
-        println!("cargo::rerun-if-env-changed={name}");
-    }
+    let depends_on = |names: &[&str]| {
+        names.iter().for_each(|name| println!("cargo::rerun-if-env-changed={name}"));
+    };
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     if env::var_os("CARGO_FEATURE_EMULATE").is_some() {
+        depends_on(&["CXX", "AR"]);
         emulation(&out);
     }
     if env::var_os("CARGO_FEATURE_CUDA").is_some() {
+        depends_on(&["GLIMMER_CUDA_ARCHS", "NVCC", "CUDA_HOME", "CUDA_PATH"]);
         fatbins(&out);
     }
 }

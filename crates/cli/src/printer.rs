@@ -9,11 +9,13 @@ use crate::terminal::Terminal;
 pub(crate) struct Printer<'t> {
     terminal: &'t Terminal,
     reasoning: bool,
+    /// Whether something of the answer was printed.
+    begun: bool,
 }
 
 impl<'t> Printer<'t> {
     pub(crate) fn new(terminal: &'t Terminal) -> Self {
-        Printer { terminal, reasoning: false }
+        Printer { terminal, reasoning: false, begun: false }
     }
 
     /// Prints a part. The answer is the result; the reasoning before it goes where everything else goes.
@@ -24,6 +26,7 @@ impl<'t> Printer<'t> {
             return Ok(());
         }
         self.end_reasoning();
+        self.begun = true;
         match part {
             ReplyPart::Text(text) | ReplyPart::ToolCallArguments(text) => output::model_text(text),
             ReplyPart::ToolCallStart { name } => output::model_text(&format!("{}\n", Escaped(name))),
@@ -35,6 +38,12 @@ impl<'t> Printer<'t> {
     pub(crate) fn end(mut self) -> anyhow::Result<()> {
         self.end_reasoning();
         output::print("\n")
+    }
+
+    /// The line break before an error that ends the answer, where there is something to break off.
+    pub(crate) fn break_off(mut self) -> anyhow::Result<()> {
+        self.end_reasoning();
+        if self.begun { output::print("\n") } else { Ok(()) }
     }
 
     fn end_reasoning(&mut self) {

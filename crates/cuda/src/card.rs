@@ -75,6 +75,8 @@ pub(crate) struct Card {
     known: HashMap<Launches, Known>,
     steps: u64,
     failed: Option<String>,
+    /// Whether `failed` is the end: the driver is not called any more, since a card that is gone may not return.
+    lost: bool,
 }
 
 // SAFETY: handles of the driver may be used from any thread; each method makes the context current on its own. The
@@ -163,6 +165,7 @@ impl Card {
             known: HashMap::new(),
             steps: 0,
             failed: None,
+            lost: false,
         };
         card.set_up().map_err(|message| DriverError::Missing(format!("{name}: {message}")))?;
         Ok(card)
@@ -204,9 +207,12 @@ impl Card {
 
     /// Makes the context this thread's; false when nothing can be done any more.
     fn enter(&mut self) -> bool {
+        if self.failed.is_some() {
+            return false;
+        }
         // SAFETY: the context lives as long as the card.
         let entered = unsafe { result::ctx::set_current(self.context) };
-        self.failed.is_none() && self.check("the card's context", entered).is_some()
+        self.check("the card's context", entered).is_some()
     }
 
     /// A kernel by name.
@@ -346,7 +352,8 @@ impl Driver for Card {
 
     fn alloc(&mut self, bytes: usize) -> Result<Memory, DriverError> {
         if !self.enter() {
-            return Err(DriverError::Failed(self.failed.clone().unwrap_or_default()));
+            let message = self.failed.clone().unwrap_or_default();
+            return Err(if self.lost { DriverError::Lost(message) } else { DriverError::Failed(message) });
         }
         // SAFETY: the memory is zeroed before anything reads it; the driver aligns it to 256 bytes.
         let memory = unsafe { result::malloc_sync(bytes.max(1)) }.map_err(|refusal| match refusal.0 {
@@ -456,12 +463,28 @@ impl Driver for Card {
         if self.enter() {
             self.wait();
         }
-        self.failed.take().map_or(Ok(()), |message| Err(DriverError::Failed(message)))
+        let Some(message) = self.failed.clone() else { return Ok(()) };
+        // What a kernel or the card itself broke stays broken: the driver says so of every call in this process.
+        if !self.lost {
+            // SAFETY: the context lives as long as the card, and the stream is its own.
+            let again = unsafe {
+                result::ctx::set_current(self.context).and_then(|()| result::stream::synchronize(self.stream))
+            };
+            self.lost = again.is_err();
+        }
+        if self.lost {
+            return Err(DriverError::Lost(message));
+        }
+        self.failed = None;
+        Err(DriverError::Failed(message))
     }
 }
 
 impl Drop for Card {
     fn drop(&mut self) {
+        if self.lost {
+            return;
+        }
         // Nobody is left to be told of a failure, and the process may be ending.
         // SAFETY: each handle is destroyed once, after the stream has nothing to do any more.
         unsafe {

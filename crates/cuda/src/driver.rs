@@ -32,6 +32,9 @@ pub enum DriverError {
     /// A call or a kernel failed.
     #[error("{0}")]
     Failed(String),
+    /// A call or a kernel failed, and so does everything after it.
+    #[error("{0}")]
+    Lost(String),
 }
 
 impl DriverError {
@@ -39,6 +42,7 @@ impl DriverError {
     pub(crate) fn of(self, what: &'static str) -> DeviceError {
         match self {
             DriverError::OutOfMemory(bytes) => DeviceError::OutOfMemory { what, bytes },
+            DriverError::Lost(message) => DeviceError::Lost(message),
             other => DeviceError::Failed(other.to_string()),
         }
     }
@@ -88,7 +92,7 @@ pub(crate) trait Driver: Send {
     /// Waits for everything.
     ///
     /// # Errors
-    /// The first thing that went wrong since the last call.
+    /// The first thing that went wrong since the last call; [`DriverError::Lost`] from then on where it is the end.
     fn synchronize(&mut self) -> Result<(), DriverError>;
 }
 

@@ -36,6 +36,9 @@ const FENCE_BYTE: u8 = 0xa5;
 /// More than this is refused at once, as a card would.
 const MOST: usize = 1 << 36;
 
+/// Kernels that it launches before it is lost, where this variable says so: for tests of what becomes of a program then.
+const LIFE: &str = "GLIMMER_EMULATED_KERNELS";
+
 /// Shared memory of a block: `MAX_SHARED` in `kernels/emulation.h`.
 const MOST_SHARED: usize = 99 << 10;
 
@@ -43,11 +46,19 @@ const MOST_SHARED: usize = 99 << 10;
 const PROCESSORS: usize = 4;
 
 /// The emulated machine. Kernels run when they are launched.
-#[derive(Default)]
 pub(crate) struct Emulated {
     /// Each piece of memory: what lies between its fences, by address.
     pieces: HashMap<u64, usize>,
+    /// Kernels that it still launches.
+    life: u64,
     failed: Option<String>,
+}
+
+impl Default for Emulated {
+    fn default() -> Self {
+        let life = std::env::var(LIFE).ok().and_then(|kernels| kernels.parse().ok());
+        Emulated { pieces: HashMap::new(), life: life.unwrap_or(u64::MAX), failed: None }
+    }
 }
 
 impl Emulated {
@@ -152,9 +163,10 @@ impl Driver for Emulated {
     }
 
     fn launch(&mut self, kernel: &'static str, grid: [u32; 3], threads: u32, shared: u32, args: &[u8]) {
-        if self.failed.is_some() {
+        if self.failed.is_some() || self.life == 0 {
             return;
         }
+        self.life -= 1;
         let name = CString::new(kernel).expect("kernels have names without zeros");
         // SAFETY: a string that ends with zero.
         let found = unsafe { emulation_find(name.as_ptr()) };
@@ -182,6 +194,11 @@ impl Driver for Emulated {
     fn end_step(&mut self) {}
 
     fn synchronize(&mut self) -> Result<(), DriverError> {
+        if self.life == 0 {
+            return Err(DriverError::Lost(
+                "the emulated card has had its last kernel (GLIMMER_CUDA_WATCH=1 names it)".to_owned(),
+            ));
+        }
         if let Some(torn) = self.torn() {
             self.fail(torn);
         }

@@ -23,9 +23,12 @@ impl Watched {
     /// Waits; what has gone wrong is put down to `kernel`.
     fn look(&mut self, kernel: Option<&'static str>) {
         if let Err(error) = self.driver.synchronize() {
-            self.failed.get_or_insert(match kernel {
-                Some(kernel) => DriverError::Failed(format!("kernel {kernel}: {error}")),
-                None => error,
+            self.failed.get_or_insert(match (kernel, error) {
+                (Some(kernel), DriverError::Lost(message)) => {
+                    DriverError::Lost(format!("kernel {kernel}: {message}"))
+                }
+                (Some(kernel), error) => DriverError::Failed(format!("kernel {kernel}: {error}")),
+                (None, error) => error,
             });
         }
     }

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use glimmer_models::ModelError;
+use glimmer_tensor::DeviceError;
 
 use crate::Sampling;
 
@@ -200,4 +201,11 @@ pub enum EngineError {
     /// A fault of the program in this request's path. Other requests go on.
     #[error("a fault in the program: {0}")]
     Fault(String),
+}
+
+impl EngineError {
+    /// Whether the engine itself has ended, or ends with this: no request is served by it any more.
+    pub fn is_end(&self) -> bool {
+        matches!(self, EngineError::Stopped | EngineError::Model(ModelError::Device(DeviceError::Lost(_))))
+    }
 }

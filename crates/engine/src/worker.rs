@@ -1,7 +1,8 @@
 //! The thread that owns the decoder: accept what has arrived, plan, forward, choose, tell.
 //!
 //! Whatever goes wrong in one request's path, a panic of its sink included, ends that request and no other. A step that
-//! fails is repeated for each of its requests alone, so that only those fail that fail by themselves.
+//! fails is repeated for each of its requests alone, so that only those fail that fail by themselves. A device that is
+//! lost ends all of them, and the thread.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -10,8 +11,8 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use glimmer_models::{Decoder, PositionLayout};
-use glimmer_tensor::Batch;
+use glimmer_models::{Decoder, ModelError, PositionLayout};
+use glimmer_tensor::{Batch, DeviceError};
 
 use crate::request::{
     Event, Finish, PromptProgress, Request, Score, Sink, Speculation, Token, room_for_answer,
@@ -64,6 +65,8 @@ pub(crate) struct Worker {
     statistics: Statistics,
     shared: Arc<Mutex<Statistics>>,
     listener: Option<PageListener>,
+    /// Why the device is lost, once it is.
+    lost: Option<DeviceError>,
 }
 
 /// Turns a panic into an error.
@@ -105,12 +108,15 @@ impl Worker {
             statistics: Statistics { pages, ..Statistics::default() },
             shared,
             listener,
+            lost: None,
         }
     }
 
-    /// Serves until the last sender is gone and nothing is left to do.
+    /// Serves until the last sender is gone and nothing is left to do, or the device is lost.
     pub(crate) fn run(mut self) {
-        while let Some(begin) = self.drain() {
+        while self.lost.is_none()
+            && let Some(begin) = self.drain()
+        {
             self.guess();
             let plan = self.scheduler.plan();
             self.announce();
@@ -118,6 +124,23 @@ impl Worker {
             self.report_pages();
             self.note(&plan, begin.elapsed(), forward);
         }
+        if let Some(lost) = self.lost.take() {
+            self.give_up(&lost);
+        }
+    }
+
+    /// Ends everybody's requests.
+    fn give_up(&mut self, lost: &DeviceError) {
+        let failed = || Event::Failed(ModelError::from(lost.clone()).into());
+        let ids: Vec<SequenceId> = self.active.keys().copied().collect();
+        for id in ids {
+            let _ = self.end(id, failed());
+        }
+        while let Ok(submission) = self.inbox.try_recv() {
+            self.statistics.failed += submission.sinks.len() as u64;
+            submission.sinks.into_iter().for_each(|sink| tell_last(sink, failed()));
+        }
+        self.publish_statistics();
     }
 
     /// Accepts what has arrived, and waits for it when there is nothing else to do. Returns when the work began; `None`
@@ -253,6 +276,9 @@ impl Worker {
         let mut forward = begin.elapsed();
         match result {
             Ok(()) => self.publish(plan),
+            Err(EngineError::Model(ModelError::Device(lost @ DeviceError::Lost(_)))) => {
+                self.lost = Some(lost);
+            }
             Err(error) => match plan {
                 [piece] => {
                     let _ = self.end(piece.id, Event::Failed(error));

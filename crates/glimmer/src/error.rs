@@ -90,6 +90,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the engine that met it has ended, because its device is lost: nothing more can be asked of it.
+    pub fn is_end(&self) -> bool {
+        matches!(self, Error::Engine(error) if error.is_end())
+    }
+
     /// Whether nothing tells the model's chat format, so that naming one would help.
     pub fn is_unknown_format(&self) -> bool {
         match self {

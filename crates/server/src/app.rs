@@ -12,7 +12,7 @@ use crate::error::{ApiError, ServerError};
 use crate::http::body::Bodies;
 use crate::http::hosts::Hosts;
 use crate::http::keys::Keys;
-use crate::models::served::Models;
+use crate::models::served::{EngineEnd, Models};
 use crate::options::Options;
 use crate::record::Record;
 
@@ -24,6 +24,7 @@ pub(crate) struct App {
     bodies: Bodies,
     pub(crate) record: Arc<Record>,
     models: OnceLock<Models>,
+    pub(crate) engine_end: EngineEnd,
     is_draining: AtomicBool,
     random: RandomState,
     counter: AtomicU64,
@@ -38,6 +39,7 @@ impl App {
             bodies: Bodies::new(&options.limits),
             record: Arc::new(Record::open(&options)?),
             models: OnceLock::new(),
+            engine_end: EngineEnd::default(),
             is_draining: AtomicBool::new(false),
             random: RandomState::new(),
             counter: AtomicU64::new(0),
@@ -53,7 +55,7 @@ impl App {
     /// Begins to answer.
     pub(crate) fn ready(&self, registry: Registry) {
         // There is one caller, and it calls once.
-        let _ = self.models.set(Models::new(registry, self.options.any_model));
+        let _ = self.models.set(Models::new(registry, self.options.any_model, self.engine_end.clone()));
     }
 
     /// Ends what can be ended; whoever asks is told not to come any more.

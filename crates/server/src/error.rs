@@ -307,6 +307,9 @@ pub enum ServerError {
     /// A value that cannot be used.
     #[error("{0}")]
     Option(String),
+    /// An engine has ended by itself.
+    #[error("{0}; the server ends")]
+    Engine(String),
     /// A thread or a task of the server has panicked.
     #[error("{0}")]
     Panic(String),

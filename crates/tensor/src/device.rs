@@ -178,6 +178,9 @@ pub enum DeviceError {
     /// The machine itself failed: its driver, or a program that it ran.
     #[error("the device failed: {0}")]
     Failed(String),
+    /// The machine is gone, and whatever is asked of it from here on fails in the same way.
+    #[error("the device is lost, and nothing more can be computed in this process: {0}")]
+    Lost(String),
 }
 
 /// Told of the rows of a matrix that a device has taken over and will not read again: once of each row, many rows at a

@@ -116,7 +116,13 @@ fn print(mut generation: Generation, prints_ids: bool, terminal: &Terminal) -> a
     let mut printer = Printer::new(terminal);
     let mut separator = "";
     for delta in &mut generation {
-        let delta = delta?;
+        let delta = match delta {
+            Ok(delta) => delta,
+            Err(error) => {
+                printer.break_off()?;
+                return Err(error.into());
+            }
+        };
         for token in delta.tokens.iter().filter(|_| prints_ids) {
             printer.show(&ReplyPart::Text(format!("{separator}{}", token.id)))?;
             separator = ",";

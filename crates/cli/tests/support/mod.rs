@@ -161,7 +161,13 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Ran {
 /// As [`run`], with `input` on standard input.
 pub fn run_with_input(args: impl IntoIterator<Item = std::ffi::OsString>, input: &[u8]) -> Ran {
     let mut command = glimmer();
-    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(args);
+    ran_with_input(command, input)
+}
+
+/// As [`run_with_input`], with a command that is made already.
+pub fn ran_with_input(mut command: Command, input: &[u8]) -> Ran {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
     let mut stdin = child.stdin.take().expect("stdin is piped");
     let input = input.to_vec();

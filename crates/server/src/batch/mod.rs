@@ -88,7 +88,8 @@ impl Batch {
     /// Answers them, `at_once` at a time; `each` is told after each how many are done.
     ///
     /// # Errors
-    /// When the output cannot be written.
+    /// When the output cannot be written; [`ServerError::Engine`] where a model's device is lost, with the answers so far
+    /// in the output.
     pub fn run(
         mut self,
         options: Options,
@@ -116,7 +117,8 @@ impl Batch {
         let mut waiting = std::mem::take(&mut self.lines).into_iter();
         let mut running = JoinSet::new();
         loop {
-            while running.len() < at_once.max(1)
+            while app.engine_end.get().is_none()
+                && running.len() < at_once.max(1)
                 && let Some(line) = waiting.next()
             {
                 running.spawn(answer_one(router.clone(), line, app.random()));
@@ -124,7 +126,7 @@ impl Batch {
             // A panic of one request is the others' no business, but its line would be missing without a word.
             let Some(finished) = running.join_next().await else {
                 self.output.keep();
-                return Ok(summary);
+                return app.engine_end.get().map_or(Ok(summary), |why| Err(ServerError::Engine(why)));
             };
             let answer = finished.map_err(|e| ServerError::Panic(format!("a request failed: {e}")))?;
             self.output.write(&answer)?;

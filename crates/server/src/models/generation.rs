@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout_at;
 
 use crate::error::ApiError;
-use crate::models::served::Model;
+use crate::models::served::{EngineEnd, Model};
 use crate::options::RequestLimits;
 use crate::record::entry::Entry;
 use crate::record::metrics::Ended;
@@ -134,7 +134,7 @@ impl Generations {
             let mut sinks = Vec::with_capacity(ask.copies);
             for copy in 0..ask.copies {
                 let cancelled = Arc::new(AtomicBool::new(false));
-                sinks.push(sink(choices.len(), &sender, &cancelled, &overrun));
+                sinks.push(sink(choices.len(), &sender, &cancelled, &overrun, &model.end));
                 // The prompt's tokens are told once.
                 let prompt_logprobs = ask.params.prompt_logprobs.filter(|_| copy == 0);
                 let params = GenerationParams { prompt_logprobs, ..ask.params.clone() };
@@ -294,9 +294,13 @@ fn sink(
     sender: &Sender<(usize, Event)>,
     cancelled: &Arc<AtomicBool>,
     overrun: &Arc<AtomicBool>,
+    end: &EngineEnd,
 ) -> Sink {
-    let (sender, cancelled, overrun) = (sender.clone(), cancelled.clone(), overrun.clone());
+    let (sender, cancelled, overrun, end) = (sender.clone(), cancelled.clone(), overrun.clone(), end.clone());
     Box::new(move |event| {
+        if let Event::Failed(error) = &event {
+            end.note(error);
+        }
         if cancelled.load(Ordering::Relaxed) || sender.is_closed() {
             return ControlFlow::Break(());
         }

@@ -3,16 +3,46 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use glimmer::{Chat, Embedder, Engine, Loaded, LoadedModel, Registry, Tokenizer};
+use glimmer::{Chat, Embedder, Engine, EngineError, Loaded, LoadedModel, Registry, Tokenizer};
+use tokio::sync::watch;
 
 use crate::error::ApiError;
 use crate::models::encoder::Encoder;
 use crate::record::metrics::{ModelFigures, ModelMetrics};
 
+/// Why an engine has ended by itself, once one has. It ends the server: whoever started it may start it again.
+#[derive(Clone, Default)]
+pub(crate) struct EngineEnd(watch::Sender<Option<String>>);
+
+impl EngineEnd {
+    /// Notes an error that is the end of an engine; the first one counts.
+    pub(crate) fn note(&self, error: &EngineError) {
+        if error.is_end() {
+            self.0.send_if_modified(|end| {
+                let is_first = end.is_none();
+                end.get_or_insert_with(|| error.to_string());
+                is_first
+            });
+        }
+    }
+
+    /// Why, if one has.
+    pub(crate) fn get(&self) -> Option<String> {
+        self.0.borrow().clone()
+    }
+
+    /// Waits until one has.
+    pub(crate) async fn wait(&self) {
+        // The sender is here.
+        drop(self.0.subscribe().wait_for(Option::is_some).await);
+    }
+}
+
 /// A model that writes text, with its figures. A cheap handle.
 #[derive(Clone)]
 pub(crate) struct Model {
     loaded: Arc<Loaded>,
+    pub(crate) end: EngineEnd,
     pub(crate) engine: Arc<Engine>,
     pub(crate) metrics: Arc<ModelMetrics>,
 }
@@ -51,11 +81,12 @@ pub(crate) struct Models {
     metrics: Mutex<HashMap<String, Arc<ModelMetrics>>>,
     encoders: Mutex<HashMap<String, Encoder>>,
     any: bool,
+    end: EngineEnd,
 }
 
 impl Models {
-    pub(crate) fn new(registry: Registry, any: bool) -> Self {
-        Models { registry, metrics: Mutex::default(), encoders: Mutex::default(), any }
+    pub(crate) fn new(registry: Registry, any: bool, end: EngineEnd) -> Self {
+        Models { registry, metrics: Mutex::default(), encoders: Mutex::default(), any, end }
     }
 
     fn model(&self, loaded: Arc<Loaded>) -> Option<Model> {
@@ -63,7 +94,7 @@ impl Models {
         let engine = Arc::clone(engine);
         let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         let metrics = Arc::clone(metrics.entry(loaded.name().to_owned()).or_default());
-        Some(Model { loaded, engine, metrics })
+        Some(Model { loaded, end: self.end.clone(), engine, metrics })
     }
 
     fn encoder_of(&self, embedder: &Arc<Embedder>) -> Encoder {

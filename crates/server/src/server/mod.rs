@@ -92,7 +92,7 @@ impl Server {
     /// Waits until the server has ended: after SIGTERM, SIGINT or [`Server::stop`].
     ///
     /// # Errors
-    /// What ended it otherwise.
+    /// What ended it otherwise: [`ServerError::Engine`] where a model's device is lost.
     pub fn wait(self) -> Result<(), ServerError> {
         match self.thread.join() {
             Ok(result) => result,
@@ -115,6 +115,7 @@ async fn serve(
     loop {
         tokio::select! {
             () = stop.notified() => break,
+            () = app.engine_end.wait() => break,
             signal = signals.next() => match signal {
                 Signal::Stop if app.models().is_err() => {
                     // Nobody is served yet, and loading cannot be interrupted.
@@ -139,7 +140,11 @@ async fn serve(
     }
     drop((listener, newcomer));
     app.drain();
-    app.record.log.line("stopping", Map::new());
+    let mut line = Map::new();
+    if let Some(why) = app.engine_end.get() {
+        line.insert("error".to_owned(), why.into());
+    }
+    app.record.log.line("stopping", line);
     notify("STOPPING=1");
     places.close();
     tokio::select! {
@@ -148,7 +153,7 @@ async fn serve(
         () = async { while !matches!(signals.next().await, Signal::Stop) {} } => {}
     }
     app.record.log.line("stopped", Map::new());
-    Ok(())
+    app.engine_end.get().map_or(Ok(()), |why| Err(ServerError::Engine(why)))
 }
 
 /// Reads the keys again where nobody waits for it: a file may lie on a disk that does not answer.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
@@ -37,13 +37,19 @@ pub(super) fn first_token(args: &BenchArgs, spec: &DecoderSpec) -> anyhow::Resul
     }
     command.arg("--").arg(&args.model.path);
     let begun = Instant::now();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut stdout = child.stdout.take().context("standard output is a pipe")?;
     let printed = stdout.read(&mut [0]);
     let seconds = begun.elapsed().as_secs_f64();
     std::io::copy(&mut stdout, &mut std::io::sink())?;
-    let status = child.wait()?;
-    ensure!(status.success() && printed? == 1, "`glimmer run` of the same model has failed ({status})");
+    let Output { status, stderr, .. } = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&stderr);
+    let error =
+        said.lines().rev().find_map(|line| line.strip_prefix("error: ")).unwrap_or("no error was told");
+    ensure!(
+        status.success() && printed? == 1,
+        "`glimmer run` of the same model has failed ({status}): {error}"
+    );
     Ok(seconds)
 }
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use glimmer::{
-    Compute, ContextLength, Delta, Engine, Escaped, FinishReason, Generation, GenerationParams, Limits,
-    ModelText, OutputFile, Prompt, Reply, Role, STEP_TOKENS, Timings, Usage, room_for_answer,
+    Compute, ContextLength, Delta, Engine, Error, Escaped, FinishReason, Generation, GenerationParams,
+    Limits, ModelText, OutputFile, Prompt, Reply, Role, STEP_TOKENS, Timings, Usage, room_for_answer,
 };
 use signal_hook::consts::SIGINT;
 
@@ -284,8 +284,9 @@ impl<'t> Chat<'t> {
                 self.sum_up(&outcome);
                 Ok(())
             }
-            // A reader that went away is for main to deal with; everything else leaves a conversation to go on with.
-            Err(error) if error.is::<std::io::Error>() || !self.is_typed => Err(error),
+            // A reader that went away is for main to deal with, and without an engine nothing goes on; everything else
+            // leaves a conversation to go on with.
+            Err(error) if error.is::<std::io::Error>() || is_end(&error) || !self.is_typed => Err(error),
             Err(error) => {
                 self.dialogue.undo();
                 self.complain(&format!("{error:#}"));
@@ -355,7 +356,10 @@ impl<'t> Chat<'t> {
             Ok(())
         };
         loop {
-            self.follow(&mut generation, &mut show)?;
+            if let Err(error) = self.follow(&mut generation, &mut show) {
+                printer.break_off()?;
+                return Err(error);
+            }
             if !generation.is_full() || self.dialogue.rounds() < 2 {
                 break;
             }
@@ -433,6 +437,11 @@ impl<'t> Chat<'t> {
             self.engine.context(),
         ));
     }
+}
+
+/// Whether nobody is left to answer.
+fn is_end(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Error>().is_some_and(Error::is_end)
 }
 
 /// How an answer went.
