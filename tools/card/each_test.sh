@@ -11,7 +11,8 @@ trap 'rm -rf "$logs"' EXIT
 
 one() { # LOGS SECONDS BINARY TEST
   local log=$1/${4//:/_}
-  timeout -k 5 "$2" "$3" --exact "$4" --show-output >"$log" 2>&1
+  # In the foreground it belongs to whoever ends this script.
+  timeout --foreground -k 5 "$2" "$3" --exact "$4" --show-output >"$log" 2>&1
   local code=$?
   ((code)) || return 0
   echo "$4" >>"$1/failed"
@@ -20,7 +21,7 @@ one() { # LOGS SECONDS BINARY TEST
 export -f one
 names=$("$binary" --list --format terse "$@" | sed -n 's/: test$//p')
 [[ -n $names ]] || { echo "error: $binary has no such test"; exit 1; }
-xargs -P 4 -n 1 bash -c 'one "$@"' one "$logs" "$limit" "$binary" <<<"$names"
+xargs -P 8 -n 1 bash -c 'one "$@"' one "$logs" "$limit" "$binary" <<<"$names"
 while read -r name; do cat "$logs/${name//:/_}"; done <<<"$names"
 all=$(wc -l <<<"$names") failed=$(cat "$logs/failed" 2>/dev/null | wc -l)
 printf '\ntest result: altogether. %d passed; %d failed;\n' $((all - failed)) "$failed"

@@ -1,47 +1,60 @@
 #!/usr/bin/env bash
-# Builds what tools/card/run.sh needs on a machine with a card, into one folder that can be carried there.
+# Builds what tools/card/run.sh needs on a machine with a card, into one file that can be carried there beside the repository.
 #
-#   tools/card/pack.sh [DIR]             the release binary and the device's tests, with kernels [default: target/card]
+#   tools/card/pack.sh [DIR]             DIR/card.tar.gz: the release binary and the device's tests, with kernels [default:
+#                                        target/card]
 #   tools/card/pack.sh --emulate [DIR]   the same for an emulated card, unoptimised where that builds faster
 #
-# The build needs nvcc as README.md says. GLIMMER_CUDA_ARCHS names the card; 90, a Hopper, where nothing is said.
+# The build needs nvcc; where there is none, PyPI's is installed. GLIMMER_CUDA_ARCHS names the card; 90, a Hopper, where
+# nothing is said.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-# The folder and this repository are carried together.
+# What may be carried together: the repository's files and this one.
 MOST=$((60 * 1024 * 1024))
 
-feature=cuda profile=(--release)
+feature=cuda
 if [[ ${1:-} == --emulate ]]; then
-  feature=emulate profile=()
+  feature=emulate
   shift
 fi
 target=${CARGO_TARGET_DIR:-target}
 folder=${1:-$target/card}
 export GLIMMER_CUDA_ARCHS=${GLIMMER_CUDA_ARCHS:-90}
 
+packages=(glimmer-cuda glimmer-models) tests=(device fixtures invariance) also=()
+if [[ $feature == cuda ]]; then
+  source tools/card/nvcc.sh
+  cargo build --locked --release -p glimmer-cli --features glimmer-cli/cuda
+  built=$target/release/glimmer
+else
+  # A test of the binary has that built, with the same packages in one go.
+  packages+=(glimmer-cli) also=(card)
+  built=$target/debug/glimmer
+fi
+# Cargo tells where it put them. Several packages have tests of one name.
+told=$(cargo test --locked --no-run "${packages[@]/#/--package=}" "${tests[@]/#/--test=}" "${also[@]/#/--test=}" \
+  --features "$(printf "%s/$feature," "${packages[@]}")" --message-format json-render-diagnostics)
+
+contents=$(mktemp -d)
+trap 'rm -rf "$contents"' EXIT
+cp "$built" "$contents/glimmer"
+for name in "${tests[@]}"; do
+  cp "$(sed -nE "s!.*crates/(cuda|models)#.*\"name\":\"$name\".*\"executable\":\"([^\"]*)\".*!\2!p" <<<"$told")" \
+    "$contents/$name"
+done
+strip "$contents"/*
+echo "$feature" >"$contents/feature"
+(cd "$contents" && stat -c '%s %n' *)
 rm -rf "$folder"
 mkdir -p "$folder"
-cargo build --locked "${profile[@]}" -p glimmer-cli --features "glimmer-cli/$feature"
-built=debug
-[[ ${#profile[@]} -eq 0 ]] || built=release
-cp "$target/$built/glimmer" "$folder/glimmer"
+level=-9
+[[ $feature == cuda ]] || level=-1
+tar -C "$contents" -c . | gzip "$level" >"$folder/card.tar.gz"
 
-# Cargo tells where it put them: "Executable tests/device.rs (target/debug/deps/device-0123)".
-told=$(mktemp)
-trap 'rm -f "$told"' EXIT
-tests=(device fixtures invariance)
-cargo test --locked --no-run -p glimmer-cuda -p glimmer-models --features "glimmer-cuda/$feature,glimmer-models/$feature" \
-  "${tests[@]/#/--test=}" 2>&1 | tee "$told"
-for name in "${tests[@]}"; do
-  cp "$(sed -n "s|.*Executable tests/$name\.rs (\(.*\))|\1|p" "$told")" "$folder/$name"
-done
-strip "$folder"/*
-echo "$feature" >"$folder/feature"
-
-bytes=$(du -sb "$folder" | cut -f1)
+bytes=$(stat -c %s "$folder/card.tar.gz")
 tracked=$(git ls-files -z | xargs -0 stat -c %s -- | awk '{ sum += $1 } END { print sum }')
-echo "$folder: $((bytes / 1024)) KiB, beside $((tracked / 1024)) KiB of the repository"
-if [[ $feature == cuda ]] && ((bytes + tracked > MOST)); then
+echo "$folder/card.tar.gz: $((bytes / 1024)) KiB, beside $((tracked / 1024)) KiB of the repository"
+if ((bytes + tracked > MOST)); then
   echo "that is more than $((MOST / 1024)) KiB" >&2
   exit 1
 fi
