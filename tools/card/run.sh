@@ -81,8 +81,9 @@ figures_none() { :; }
 
 # What each_test.sh counts.
 figures_tests() {
-  sed -n 's/^test result: altogether\. \([0-9]*\) passed; \([0-9]*\) failed;$/{"passed": \1, "failed": \2}/p' "$1" >"$2.json"
-  sed -n 's/^test result: altogether\. \([0-9]*\) passed; \([0-9]*\) failed;$/\1 tests passed, \2 failed/p' "$1" >"$2.md"
+  local counts='^test result: altogether\. \([0-9]*\) passed; \([0-9]*\) failed; \([0-9]*\) not finished;$'
+  sed -n "s/$counts/{\"passed\": \1, \"failed\": \2, \"not_finished\": \3}/p" "$1" >"$2.json"
+  sed -n "s/$counts/\1 tests passed, \2 failed, \3 not finished/p" "$1" >"$2.md"
 }
 
 # The report of `glimmer bench` as it is, and its most important lines.
@@ -129,10 +130,13 @@ wanted() {
   return 1
 }
 
-# The kernel of a failed test, by running it again and watching: in WATCHED, the log of that.
-watch_test() { # BINARY TEST WATCHED
-  GLIMMER_CUDA_WATCH=1 timeout -k 5 30 "$1" --exact "$2" >"$3" 2>&1 </dev/null
-  kernel "$3"
+# The kernel that fails, by doing it again and watching, where there is time; the log of that goes to WATCHED.
+watch() { # WATCHED COMMAND...
+  local watched=$1 left=$((whole - SECONDS))
+  shift
+  ((left >= 5)) || return
+  GLIMMER_CUDA_WATCH=1 timeout -k 5 $((left < 30 ? left : 30)) "$@" >"$watched" 2>&1 </dev/null
+  kernel "$watched"
 }
 
 # step NAME SECONDS FIGURES COMMAND...: runs it, notes how it went and what it measured, and writes the reports anew.
@@ -156,21 +160,19 @@ step() {
     cat "$log.out" "$log.err" >"$log.log"
     # A test that finds no card passes by doing nothing.
     ((code)) || [[ $figures != tests ]] || ! grep -aq '^skipped: ' "$log.log" || code=1
-    # Whole lines stand also where time was up.
-    ((code)) && [[ $figures != lines ]] || "figures_$figures" "$log.out" "$log"
+    # Lines and counts of tests stand also where something failed or time was up.
+    ((code)) && [[ $figures != @(lines|tests) ]] || "figures_$figures" "$log.out" "$log"
     case $code in
       0) ;;
       77) result="not tried" message=$(complaint "$log.log") ;;
-      124 | 137) result="failed" message="took more than $limit s" ;;
       *)
         result="failed" message=$(complaint "$log.log") named=$(kernel "$log.log")
+        [[ $code != @(124|137) ]] || message="took more than $limit s${message:+; $message}"
         if [[ $figures == tests ]]; then
-          figures_tests "$log.out" "$log"
           test=$(sed -n 's/^test \([^ ]*\) \.\.\. FAILED$/\1/p' "$log.log" | head -n 1)
-          [[ -z $test ]] || named=$(watch_test "$3" "$test" "$log.log.watched")
+          [[ -z $test ]] || named=$(watch "$log.log.watched" "$3" --exact "$test")
         elif [[ -z $named ]] && grep -aq GLIMMER_CUDA_WATCH "$log.log"; then
-          GLIMMER_CUDA_WATCH=1 timeout -k 5 30 "$@" >"$log.log.watched" 2>&1 </dev/null
-          named=$(kernel "$log.log.watched")
+          named=$(watch "$log.log.watched" "$@")
         fi
         [[ -n $message ]] || message="ended with $code"
         ;;
@@ -247,7 +249,7 @@ if [[ -n $dry ]]; then
 elif [[ -n $quick ]]; then
   prompts=512
 fi
-alone=60
+alone=40
 [[ -z $dry ]] || alone=600
 
 step suite 90 tests "$here/each_test.sh" "$alone" "$bin/device"
