@@ -229,7 +229,7 @@ fn a_missing_model_says_what_a_model_is() {
     run(args!["run", "glm-4-9b-chat"]).fails_saying(&["glm-4-9b-chat: no such file", "hf download"]);
 }
 
-#[cfg(not(feature = "cuda"))]
+#[cfg(not(any(feature = "cuda", feature = "emulate")))]
 #[test]
 fn a_program_without_cuda() {
     let model = fixture("glm-edge-1.5b-chat");
