@@ -27,7 +27,7 @@ use terminal::Terminal;
 
 fn main() -> ExitCode {
     let command_line = args::command()
-        .try_get_matches()
+        .try_get_matches_from(args::spelled_out(std::env::args_os()))
         .and_then(|matches| CommandLine::from_arg_matches(&matches))
         .unwrap_or_else(|error| refuse(&error));
     let terminal = Terminal::new(command_line.quiet);

@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use glimmer::{Compute, OpenDevice};
 use glimmer::{
-    ContextLength, DecoderSpec, Error, Family, Local, Model, ModelFiles, Overrides, Progress, Resolver,
-    Source, json,
+    Capacity, Compute, ContextLength, DecoderSpec, DevicePlan, Error, Family, Local, Model, ModelFiles,
+    OpenDevice, Overrides, Progress, Resolver, Source, json,
 };
 use indicatif::ProgressBar;
 use serde_json::Value;
 
 use crate::args::{DeviceArgs, ModelArgs};
 use crate::input;
+use crate::output::size;
 use crate::terminal::Terminal;
 
 /// What everybody is told who talks to the demo model.
@@ -66,11 +66,17 @@ pub(crate) fn device(args: &DeviceArgs, default: Compute, terminal: &Terminal) -
     Ok(args.options().open(default, &mut |progress| terminal.tell(progress, None))?)
 }
 
-/// A model's weights on a device.
-pub(crate) fn load(files: &ModelFiles, device: OpenDevice, terminal: &Terminal) -> anyhow::Result<Model> {
+/// A model's weights on a device, or on several, which will be planned for `capacity`.
+pub(crate) fn load(
+    files: &ModelFiles,
+    device: OpenDevice,
+    capacity: Capacity,
+    terminal: &Terminal,
+) -> anyhow::Result<Model> {
+    let placement = device.place(files, capacity, &mut |progress| terminal.tell(progress, None))?;
     let total = files.checkpoint()?.tensors().iter().map(|t| t.bytes as u64).sum();
     let bar = terminal.bytes_bar("loading", total);
-    let model = Model::load(files, device, &mut |progress| terminal.tell(progress, Some(&bar)));
+    let model = Model::load(files, placement, &mut |progress| terminal.tell(progress, Some(&bar)));
     bar.finish_and_clear();
     Ok(model?)
 }
@@ -81,9 +87,24 @@ impl Terminal {
         match progress {
             Progress::Warning(text) => self.warn(text),
             Progress::Note(text) => self.note(text),
+            Progress::Placed(plans) => plans.iter().for_each(|plan| self.note(&placed(plan))),
             Progress::Loading { done, .. } => bar.into_iter().for_each(|bar| bar.set_position(done)),
         }
     }
+}
+
+/// What a device is going to hold, in a line.
+fn placed(plan: &DevicePlan) -> String {
+    let DevicePlan { device, layers, memory, free } = plan;
+    let free = free.map_or(String::new(), |memory| format!("; {} are free", size(memory.free as u64)));
+    format!(
+        "layers {} to {} on {device}: weights {} + cache {} + buffers {}{free}",
+        layers.start,
+        layers.end - 1,
+        size(memory.weights as u64),
+        size(memory.kv as u64),
+        size(memory.buffers as u64),
+    )
 }
 
 /// Where nothing tells the chat format, what can be done about it.

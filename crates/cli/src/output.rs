@@ -39,6 +39,18 @@ fn harmless_json(text: &str) -> String {
     safe
 }
 
+/// Bytes for people, in units of 1024.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
 /// The lines of a report. Whatever text of a file stands in one cannot end it or do anything to a terminal.
 #[derive(Default)]
 pub(crate) struct Lines(String);
@@ -108,5 +120,12 @@ mod tests {
     fn a_model_cannot_drive_the_terminal() {
         assert_eq!(super::harmless("a\tb\n你好"), "a\tb\n你好");
         assert_eq!(super::harmless("\x1b[2J\r\u{9b}1m\x7f"), "␛[2J␍\u{fffd}1m␡");
+    }
+
+    #[test]
+    fn sizes_for_people() {
+        assert_eq!(super::size(1023), "1023 B");
+        assert_eq!(super::size(1536), "1.5 KiB");
+        assert_eq!(super::size(18_874_368_000), "17.6 GiB");
     }
 }

@@ -13,9 +13,9 @@ use crate::pool::{MAX_THREADS, Pool};
 use crate::step::Step;
 use crate::topology::Topology;
 use glimmer_tensor::{
-    Batch, BufferId, Buffers, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Handle,
-    Heads, MatrixId, MatrixUse, MatrixView, Norm, Place, Plan, Planned, Role, Rope, RopeId, Steps, Table,
-    Taken, VectorId,
+    Batch, BufferId, Buffers, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, FreeMemory,
+    Handle, Heads, MatrixId, MatrixUse, MatrixView, Norm, Place, Plan, Planned, Role, Rope, RopeId, Steps,
+    Table, Taken, VectorId,
 };
 
 /// Below this many elements an operation is done before the other threads have heard of it.
@@ -183,6 +183,10 @@ impl Device for CpuDevice {
         }
     }
 
+    fn free_memory(&mut self) -> Option<FreeMemory> {
+        os::free_memory()
+    }
+
     fn load_matrix(
         &mut self,
         parts: &[MatrixView<'_>],
@@ -230,6 +234,12 @@ impl Device for CpuDevice {
             step.plan_attention(self.pool.threads(), |heads| attention.room(heads));
             Ok(())
         })
+    }
+
+    fn write(&mut self, batch: DeviceBatch, x: BufferId, values: &[f32]) {
+        let rows = self.rows(batch, x);
+        let x = &mut self.buffers[x];
+        x.values[..rows * x.width].copy_from_slice(values);
     }
 
     fn embed(&mut self, batch: DeviceBatch, table: MatrixId, out: BufferId) {

@@ -2,6 +2,8 @@
 //!
 //! Each is a wish. Where the system has no such call or refuses it, the program is slower and nothing else.
 
+use glimmer_tensor::FreeMemory;
+
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{advise_huge, allowed_cpus, pin_to};
 #[cfg(not(target_os = "linux"))]
@@ -14,6 +16,16 @@ pub(crate) fn give_back_freed() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// What the system says that programs can still have without swapping (`/proc/meminfo`).
+pub(crate) fn free_memory() -> Option<FreeMemory> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let bytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.parse::<usize>().ok()?.checked_mul(1024)
+    };
+    Some(FreeMemory { free: bytes("MemAvailable:")?, total: bytes("MemTotal:")? })
 }
 
 #[cfg(target_os = "linux")]

@@ -8,6 +8,7 @@
 use crate::driver::{CardLimits, Driver, DriverError, Memory};
 use cudarc::driver::result::{self, DriverError as Refusal};
 use cudarc::driver::sys;
+use glimmer_tensor::FreeMemory;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CString, c_void};
 
@@ -92,16 +93,29 @@ fn words(what: &str, refusal: Refusal) -> String {
     }
 }
 
+/// What is not there, by what the driver said.
+fn missing(what: &str) -> impl FnOnce(Refusal) -> DriverError {
+    move |refusal| DriverError::Missing(words(what, refusal))
+}
+
+/// The version of CUDA that the driver is for, in thousands.
+fn driver_version() -> Result<i32, DriverError> {
+    let mut version = 0;
+    // SAFETY: writes one integer.
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().map_err(missing("its version"))?;
+    Ok(version)
+}
+
+fn shown(version: i32) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
+}
+
 impl Card {
-    /// Opens the driver and card `number`.
+    /// Opens the driver, and counts its cards.
     ///
     /// # Errors
     /// [`DriverError::Missing`] says what is not there.
-    pub(crate) fn open(number: usize) -> Result<Card, DriverError> {
-        let missing = |what: &str| {
-            let what = what.to_owned();
-            move |refusal| DriverError::Missing(words(&what, refusal))
-        };
+    pub(crate) fn count() -> Result<usize, DriverError> {
         // SAFETY: loads the driver's library, whose initialisers are NVIDIA's.
         if !unsafe { sys::is_culib_present() } {
             return Err(DriverError::Missing(
@@ -109,17 +123,24 @@ impl Card {
             ));
         }
         result::init().map_err(missing("the NVIDIA driver does not start"))?;
-        let mut version = 0;
-        // SAFETY: writes one integer.
-        unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().map_err(missing("its version"))?;
-        let version_text = format!("{}.{}", version / 1000, version % 1000 / 10);
+        let version = driver_version()?;
         if version < OLDEST_DRIVER {
+            let version = shown(version);
             return Err(DriverError::Missing(format!(
-                "the NVIDIA driver is for CUDA {version_text}; this program needs 13.0, driver 580 or later"
+                "the NVIDIA driver is for CUDA {version}; this program needs 13.0, driver 580 or later"
             )));
         }
         let count = result::device::get_count().map_err(missing("counting cards"))?;
-        let ordinal = i32::try_from(number).ok().filter(|&n| n < count).ok_or_else(|| {
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    /// Opens the driver and card `number`.
+    ///
+    /// # Errors
+    /// [`DriverError::Missing`] says what is not there.
+    pub(crate) fn open(number: usize) -> Result<Card, DriverError> {
+        let count = Self::count()?;
+        let ordinal = i32::try_from(number).ok().filter(|_| number < count).ok_or_else(|| {
             DriverError::Missing(format!("card {number} was asked for, the driver knows {count}"))
         })?;
         let device = result::device::get(ordinal).map_err(missing("the card"))?;
@@ -159,7 +180,7 @@ impl Card {
             next_stage: 0,
             most_shared,
             processors,
-            about: format!("{name}, {} GB, driver {version_text}", total / 1_000_000_000),
+            about: format!("{name}, {} GB, driver {}", total / 1_000_000_000, shown(driver_version()?)),
             recording: false,
             step: Launches::default(),
             known: HashMap::new(),
@@ -348,6 +369,14 @@ impl Driver for Card {
 
     fn limits(&self) -> CardLimits {
         CardLimits { shared: self.most_shared as usize, processors: self.processors as usize }
+    }
+
+    fn free_memory(&mut self) -> Option<FreeMemory> {
+        if !self.enter() {
+            return None;
+        }
+        let (free, total) = self.check("asking for free memory", result::mem_get_info())?;
+        Some(FreeMemory { free, total })
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<Memory, DriverError> {

@@ -2,14 +2,15 @@
 
 use crate::args::{FiniteArgs, GatherArgs, NormArgs, RopeArgs};
 use crate::attention::Attention;
+use crate::counted::Counted;
 use crate::driver::{Driver, Memory, launch};
 use crate::linear::{Finish, Products};
 use crate::step::{ALL_FINITE, Count, Step, bucket};
 use crate::weights::CardMatrix;
 use glimmer_tensor::{
     Batch, Buffer, BufferId, Buffers, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue,
-    Handle, Heads, MatrixId, MatrixUse, MatrixView, Norm, NormKind, Place, Plan, Planned, Role, Rope, RopeId,
-    RopePairs, Steps, Table, Taken, VectorId,
+    FreeMemory, Handle, Heads, MatrixId, MatrixUse, MatrixView, NeededMatrix, Needs, Norm, NormKind, Place,
+    Plan, Planned, Role, Rope, RopeId, RopePairs, Steps, Table, Taken, VectorId,
 };
 
 /// How a [`CudaDevice`] is to work.
@@ -89,6 +90,25 @@ impl CudaDevice {
             work: Planned::default(),
             failed: None,
         }
+    }
+
+    /// This device with all that it is asked for, on a machine that only counts.
+    fn trial(&self, needs: &Needs<'_>) -> Result<Self, DeviceError> {
+        let mut trial = Self::on(Box::new(Counted::new(self.driver.limits())), self.compute);
+        for NeededMatrix { parts, biased, used_for } in &needs.matrices {
+            let bias = biased.then(|| vec![0f32; parts.iter().map(|part| part.rows).sum()]);
+            let matrix = CardMatrix::reserve(trial.driver.as_mut(), parts, bias.as_deref(), *used_for)?;
+            trial.matrices.push(matrix);
+        }
+        for &len in &needs.vectors {
+            trial.load_vector(&vec![0f32; len]);
+        }
+        trial.load_rope(&needs.rope);
+        trial.plan(&needs.plan)?;
+        for &(role, width) in &needs.buffers {
+            trial.buffer(0, role, width)?;
+        }
+        Ok(trial)
     }
 
     /// The rows of `buffer` that `batch` uses: where their number lies, and a bucket that holds them.
@@ -199,6 +219,14 @@ impl Device for CudaDevice {
         }
     }
 
+    fn free_memory(&mut self) -> Option<FreeMemory> {
+        self.driver.free_memory()
+    }
+
+    fn needed(&self, needs: &Needs<'_>) -> Result<DeviceMemory, DeviceError> {
+        Ok(self.trial(needs)?.memory())
+    }
+
     fn load_matrix(
         &mut self,
         parts: &[MatrixView<'_>],
@@ -275,6 +303,16 @@ impl Device for CudaDevice {
         })?;
         self.driver.begin_step();
         Ok(uploaded)
+    }
+
+    fn write(&mut self, batch: DeviceBatch, x: BufferId, values: &[f32]) {
+        let step = &self.work.steps[batch];
+        let x = self.buffers[x];
+        let rows = x.role.pick(step.rows(), step.logits_rows());
+        assert_eq!(values.len(), rows * x.width, "there is a value for each of the batch's rows");
+        self.driver.copy_in(x.values, 0, bytemuck::cast_slice(values));
+        // What comes in ends what is recorded; the step that is repeated begins behind it.
+        self.driver.begin_step();
     }
 
     fn embed(&mut self, batch: DeviceBatch, table: MatrixId, out: BufferId) {

@@ -3,7 +3,7 @@
 //! Two machines implement it: a card through NVIDIA's driver, and the emulation that runs the same kernels on the
 //! processor. Neither knows what a kernel computes.
 
-use glimmer_tensor::DeviceError;
+use glimmer_tensor::{DeviceError, FreeMemory};
 
 /// An address in the machine's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, bytemuck::Pod, bytemuck::Zeroable)]
@@ -66,6 +66,9 @@ pub(crate) trait Driver: Send {
     /// What kernels may use of it.
     fn limits(&self) -> CardLimits;
 
+    /// What can still be had; `None` where the machine does not tell.
+    fn free_memory(&mut self) -> Option<FreeMemory>;
+
     /// Zeroed memory, aligned to 256 bytes.
     fn alloc(&mut self, bytes: usize) -> Result<Memory, DriverError>;
 
@@ -105,11 +108,21 @@ pub(crate) fn open(number: usize) -> Result<Box<dyn Driver>, DriverError> {
     #[cfg(feature = "cuda")]
     let driver = crate::card::Card::open(number)?;
     #[cfg(not(feature = "cuda"))]
-    let driver = {
-        let _ = number;
-        crate::emulated::Emulated::default()
-    };
+    let driver = crate::emulated::Emulated::open(number)?;
     Ok(crate::watched::watched(Box::new(driver)))
+}
+
+/// How many cards there are.
+///
+/// # Errors
+/// [`DriverError::Missing`] when there is no driver.
+#[cfg(any(feature = "cuda", feature = "emulate"))]
+pub fn cards() -> Result<usize, DriverError> {
+    #[cfg(feature = "cuda")]
+    let cards = crate::card::Card::count()?;
+    #[cfg(not(feature = "cuda"))]
+    let cards = crate::emulated::Emulated::sizes().len();
+    Ok(cards)
 }
 
 /// [`Driver::launch`] with an argument struct.

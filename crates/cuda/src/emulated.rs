@@ -1,6 +1,7 @@
 //! The machine that is none: kernels compiled by a C++ compiler and run on this processor (`kernels/emulation.h`).
 
 use crate::driver::{CardLimits, Driver, DriverError, Memory};
+use glimmer_tensor::FreeMemory;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -33,8 +34,11 @@ const FENCE: usize = ALIGNMENT;
 /// What lies there.
 const FENCE_BYTE: u8 = 0xa5;
 
-/// More than this is refused at once, as a card would.
-const MOST: usize = 1 << 36;
+/// Its memory unless [`VARIABLE`] says otherwise.
+const MEMORY: usize = 1 << 36;
+
+/// The bytes of memory of each card, separated by commas: how many there are, and how large.
+const VARIABLE: &str = "GLIMMER_EMULATED_MEMORY";
 
 /// Kernels that it launches before it is lost, where this variable says so: for tests of what becomes of a program then.
 const LIFE: &str = "GLIMMER_EMULATED_KERNELS";
@@ -47,6 +51,9 @@ const PROCESSORS: usize = 4;
 
 /// The emulated machine. Kernels run when they are launched.
 pub(crate) struct Emulated {
+    /// Bytes of memory that it has, and those that are left.
+    total: usize,
+    memory: usize,
     /// Each piece of memory: what lies between its fences, by address.
     pieces: HashMap<u64, usize>,
     /// Kernels that it still launches.
@@ -56,19 +63,41 @@ pub(crate) struct Emulated {
 
 impl Default for Emulated {
     fn default() -> Self {
-        let life = std::env::var(LIFE).ok().and_then(|kernels| kernels.parse().ok());
-        Emulated { pieces: HashMap::new(), life: life.unwrap_or(u64::MAX), failed: None }
+        Emulated::with_memory(Self::sizes()[0])
     }
 }
 
 impl Emulated {
+    /// A card with so many bytes of memory.
+    pub(crate) fn with_memory(memory: usize) -> Self {
+        let life = std::env::var(LIFE).ok().and_then(|kernels| kernels.parse().ok());
+        let life = life.unwrap_or(u64::MAX);
+        Emulated { total: memory, memory, pieces: HashMap::new(), life, failed: None }
+    }
+
+    /// The cards that there are, each by its bytes of memory.
+    pub(crate) fn sizes() -> Vec<usize> {
+        let text = std::env::var(VARIABLE).unwrap_or_default();
+        let sizes: Vec<usize> = text.split(',').filter_map(|size| size.trim().parse().ok()).collect();
+        if sizes.is_empty() { vec![MEMORY] } else { sizes }
+    }
+
+    /// Card `number` of them.
+    pub(crate) fn open(number: usize) -> Result<Self, DriverError> {
+        let sizes = Self::sizes();
+        let memory = sizes.get(number).copied().ok_or_else(|| {
+            DriverError::Missing(format!("card {number} was asked for, the emulation has {}", sizes.len()))
+        })?;
+        Ok(Self::with_memory(memory))
+    }
+
     fn fail(&mut self, message: String) {
         self.failed.get_or_insert(message);
     }
 
     fn layout(bytes: usize) -> Layout {
         Layout::from_size_align(bytes.next_multiple_of(ALIGNMENT) + 2 * FENCE, ALIGNMENT)
-            .expect("a size below MOST and an alignment that is a power of two")
+            .expect("a size below any memory and an alignment that is a power of two")
     }
 
     /// The two fences of a piece.
@@ -113,8 +142,12 @@ impl Driver for Emulated {
         CardLimits { shared: MOST_SHARED, processors: PROCESSORS }
     }
 
+    fn free_memory(&mut self) -> Option<FreeMemory> {
+        Some(FreeMemory { free: self.memory, total: self.total })
+    }
+
     fn alloc(&mut self, bytes: usize) -> Result<Memory, DriverError> {
-        if bytes > MOST {
+        if bytes > self.memory {
             return Err(DriverError::OutOfMemory(bytes));
         }
         // SAFETY: the layout is not empty.
@@ -128,6 +161,7 @@ impl Driver for Emulated {
             unsafe { std::ptr::write_bytes(fence, FENCE_BYTE, len) };
         }
         self.pieces.insert(at, bytes);
+        self.memory -= bytes;
         Ok(Memory(at))
     }
 
@@ -136,10 +170,11 @@ impl Driver for Emulated {
             self.fail(torn);
         }
         match self.pieces.remove(&memory.0) {
-            // SAFETY: the piece was allocated with this layout and is forgotten.
-            Some(bytes) => unsafe {
-                dealloc((memory.0 as *mut u8).wrapping_sub(FENCE), Self::layout(bytes));
-            },
+            Some(bytes) => {
+                self.memory += bytes;
+                // SAFETY: the piece was allocated with this layout and is forgotten.
+                unsafe { dealloc((memory.0 as *mut u8).wrapping_sub(FENCE), Self::layout(bytes)) };
+            }
             None => self.fail("memory was freed that was not allocated".to_owned()),
         }
     }

@@ -14,6 +14,7 @@ mod args;
 mod attention;
 #[cfg(feature = "cuda")]
 mod card;
+mod counted;
 mod device;
 mod driver;
 mod embed;
@@ -27,6 +28,8 @@ mod weights;
 
 pub use device::{CudaDevice, CudaOptions};
 pub use driver::DriverError;
+#[cfg(any(feature = "cuda", feature = "emulate"))]
+pub use driver::cards;
 #[cfg(feature = "emulate")]
 pub use emulated::try_emulation;
 pub use rates::Rates;

@@ -2,6 +2,7 @@
 //! for by [`VARIABLE`] when a kernel is to be found that fails or gives wrong numbers.
 
 use crate::driver::{CardLimits, Driver, DriverError, Memory};
+use glimmer_tensor::FreeMemory;
 
 /// Set to anything but nothing or 0, has every machine watched.
 pub(crate) const VARIABLE: &str = "GLIMMER_CUDA_WATCH";
@@ -50,6 +51,10 @@ impl Driver for Watched {
 
     fn limits(&self) -> CardLimits {
         self.driver.limits()
+    }
+
+    fn free_memory(&mut self) -> Option<FreeMemory> {
+        self.driver.free_memory()
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<Memory, DriverError> {

@@ -41,9 +41,24 @@ impl CardMatrix {
         used_for: MatrixUse,
         taken: Taken<'_>,
     ) -> Result<CardMatrix, DeviceError> {
+        let matrix = Self::reserve(driver, parts, bias, used_for)?;
+        let memory = matrix.memory;
+        matrix.layout.pack(parts, bias, taken, &mut |offset, bytes| driver.copy_in(memory, offset, bytes));
+        Ok(matrix)
+    }
+
+    /// Memory for such a matrix, with nothing in it yet.
+    ///
+    /// # Errors
+    /// Those of [`CardMatrix::load`].
+    pub(crate) fn reserve(
+        driver: &mut dyn Driver,
+        parts: &[MatrixView<'_>],
+        bias: Option<&[f32]>,
+        used_for: MatrixUse,
+    ) -> Result<CardMatrix, DeviceError> {
         let layout = Layout::new(parts, bias, used_for)?;
         let memory = driver.alloc(layout.bytes).map_err(|e| e.of("a matrix"))?;
-        layout.pack(parts, bias, taken, &mut |offset, bytes| driver.copy_in(memory, offset, bytes));
         Ok(CardMatrix { layout, memory })
     }
 

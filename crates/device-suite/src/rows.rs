@@ -270,6 +270,33 @@ pub fn gather(candidate: &Candidate) {
     assert_eq!(bits(&found[0]), bits(&found[1]));
 }
 
+/// Values that come from elsewhere are those of the batch's rows, bit for bit, and operations go on from them.
+pub fn write(candidate: &Candidate) {
+    let make = candidate.make();
+    let mut rng = Random(8);
+    for width in [40, 5000] {
+        let (mut rig, input) = Rig::new(make, 4, 1, &[NO_HEADS], KvType::F32, 1, |device| {
+            Rig::input(device, 4, width, &vec![1.0; 4 * width])
+        });
+        let (x, out) = (rig.buffer(Role::Hidden, width), rig.buffer(Role::Last, width));
+        for round in 0..3 {
+            let whole = rig.rows(&[0, 1, 2, 3]);
+            rig.device.embed(whole, input, x);
+            rig.poison(input, out);
+            let mut batch = Batch::default();
+            batch.push(&[0, 1, 2], 0..3, &[0.0; 3], 0, vec![0], [0, 2]);
+            let batch = rig.upload(&batch);
+            let values = rng.normals(3 * width);
+            rig.device.write(batch, x, &values);
+            rig.device.gather(batch, x, out);
+            let expected = [&values[..width], &values[2 * width..]].concat();
+            assert_eq!(bits(&rig.read(out, 2)), bits(&expected), "round {round}");
+            let expected = [values, vec![1.0; width]].concat();
+            assert_eq!(bits(&rig.read(x, 4)), bits(&expected), "the row that is not the batch's stays");
+        }
+    }
+}
+
 /// The first place that is not finite is named, once, and values beyond the batch's rows do not count.
 pub fn check_finite(candidate: &Candidate) {
     let make = candidate.make();

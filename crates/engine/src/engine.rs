@@ -34,6 +34,16 @@ pub struct EngineOptions {
 /// tokens guessed ahead.
 const SPARE_LOGITS: usize = 32;
 
+impl EngineOptions {
+    /// What the decoder is planned for.
+    pub fn capacity(&self) -> Capacity {
+        let running = self.running.max(1);
+        let rows = self.rows.max(running);
+        let pages = self.slots.max(self.context).div_ceil(PAGE_SLOTS).max(1);
+        Capacity { rows, logits_rows: rows.min(running + SPARE_LOGITS), pages }
+    }
+}
+
 /// A running engine. Dropping it ends the thread once what was submitted is done.
 pub struct Engine {
     inbox: Option<Sender<Submission>>,
@@ -73,17 +83,16 @@ impl Engine {
         options: EngineOptions,
         listener: Option<PageListener>,
     ) -> Result<Self, EngineError> {
-        let pages = options.slots.max(options.context).div_ceil(PAGE_SLOTS).max(1);
-        let running = options.running.max(1);
-        let rows = options.rows.max(running);
+        let capacity = options.capacity();
+        let Capacity { rows, logits_rows, pages } = capacity;
         let limits = SchedulerLimits {
             rows,
-            logits_rows: rows.min(running + SPARE_LOGITS),
-            running,
+            logits_rows,
+            running: options.running.max(1),
             waiting: options.waiting.max(1),
             context: options.context,
         };
-        decoder.plan(Capacity { rows, logits_rows: limits.logits_rows, pages }, options.kv_type)?;
+        decoder.plan(capacity, options.kv_type)?;
         let (spec, memory, device) = (decoder.spec().clone(), decoder.memory(), decoder.describe_device());
         let statistics = Arc::new(Mutex::new(Statistics { pages, ..Statistics::default() }));
         let shared = Arc::clone(&statistics);

@@ -1,7 +1,7 @@
 //! The likeliest next token after each of a prompt: `cargo run --release --example logits -- MODEL 12,34,56`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "examples print")]
 
-use glimmer::{Compute, DeviceOptions, Error, Model, ModelFiles, Overrides};
+use glimmer::{Compute, DeviceOptions, Error, Model, ModelFiles, Overrides, Session};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -10,7 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ids = ids.split(',').map(str::parse).collect::<Result<Vec<u32>, _>>()?;
 
     let device = DeviceOptions::default().open(Compute::F32, &mut |_| {})?;
-    let mut sequence = Model::load(&files, device, &mut |_| {})?.session(ids.len(), 64, 64)?;
+    let placement = device.place(&files, Session::capacity(ids.len(), 64, 64), &mut |_| {})?;
+    let mut sequence = Model::load(&files, placement, &mut |_| {})?.session(ids.len(), 64, 64)?;
     let vocab = files.spec()?.vocab;
     sequence.logits(&ids, &mut |rows| -> Result<(), Error> {
         for logits in rows.chunks(vocab) {

@@ -3,7 +3,7 @@
 use glimmer_cpu::{CpuDevice, CpuOptions};
 use glimmer_tensor::{Compute, Device, KvType, ReferenceDevice};
 
-use crate::{Error, Progress};
+use crate::{Error, GpuLayers, Progress};
 
 /// What computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +36,15 @@ pub struct DeviceOptions {
     pub compute: Option<Compute>,
     /// Precision of the cache; f32 beside [`Compute::F32`], else f16.
     pub kv_type: Option<KvType>,
+    /// The last layers are on cards and the others on the processor; where nothing is said one device has all.
+    pub gpu_layers: Option<GpuLayers>,
 }
 
-/// A device that is ready to take weights.
+/// A device that is ready to take weights, or several that share a model.
 pub struct OpenDevice {
-    pub(crate) device: Box<dyn Device>,
+    /// Where layers are shared the cards and, behind them, the processor.
+    pub(crate) devices: Vec<Box<dyn Device>>,
+    pub(crate) gpu_layers: Option<GpuLayers>,
     /// What was opened; never [`DeviceKind::Auto`].
     pub kind: DeviceKind,
     /// Precision of the cache.
@@ -50,7 +54,7 @@ pub struct OpenDevice {
 impl OpenDevice {
     /// What it is, for people: "CPU, AVX-512 VNNI, 2 threads".
     pub fn describe(&self) -> String {
-        self.device.describe()
+        self.devices.iter().map(|device| device.describe()).collect::<Vec<_>>().join(" + ")
     }
 }
 
@@ -79,24 +83,44 @@ impl DeviceOptions {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<OpenDevice, Error> {
         let compute = self.compute_or(default);
-        let mut kind = self.kind;
-        let device = match kind {
-            DeviceKind::Auto => match cuda(compute) {
-                Ok(device) => {
-                    kind = DeviceKind::Cuda;
-                    device
-                }
-                Err(why) => {
-                    progress(Progress::Note(&format!("computing on the CPU: {why}")));
-                    kind = DeviceKind::Cpu;
-                    self.cpu(compute)?
-                }
-            },
-            DeviceKind::Cpu => self.cpu(compute)?,
-            DeviceKind::Cuda => cuda(compute)?,
-            DeviceKind::Reference => Box::new(ReferenceDevice::new()),
+        let kind = match self.kind {
+            DeviceKind::Auto | DeviceKind::Cuda if self.gpu_layers == Some(GpuLayers::Last(0)) => {
+                DeviceKind::Cpu
+            }
+            kind => kind,
         };
-        Ok(OpenDevice { device, kind, kv_type: self.kv_type_with(compute) })
+        let (devices, kind) = match (kind, self.devices(kind, compute)) {
+            (DeviceKind::Auto, Ok(devices)) => (devices, DeviceKind::Cuda),
+            (DeviceKind::Auto, Err(why)) => {
+                progress(Progress::Note(&format!("computing on the CPU: {why}")));
+                (vec![self.cpu(compute)?], DeviceKind::Cpu)
+            }
+            (kind, devices) => (devices?, kind),
+        };
+        let gpu_layers = self.gpu_layers.filter(|_| kind == DeviceKind::Cuda);
+        Ok(OpenDevice { devices, gpu_layers, kind, kv_type: self.kv_type_with(compute) })
+    }
+
+    /// Those of a kind as [`OpenDevice`] has them; for [`DeviceKind::Auto`] cards.
+    fn devices(&self, kind: DeviceKind, compute: Compute) -> Result<Vec<Box<dyn Device>>, Error> {
+        let is_shared = self.gpu_layers.is_some_and(|layers| layers != GpuLayers::Last(0));
+        Ok(match kind {
+            DeviceKind::Cpu | DeviceKind::Reference if is_shared => {
+                // A program without cards says that first.
+                cards(compute)?;
+                let message =
+                    "layers are shared with a card by `--device cuda` or `auto`, not by another device";
+                return Err(Error::NoDevice(message.to_owned()));
+            }
+            DeviceKind::Cpu => vec![self.cpu(compute)?],
+            DeviceKind::Reference => vec![Box::new(ReferenceDevice::new())],
+            DeviceKind::Auto | DeviceKind::Cuda if is_shared => {
+                let mut devices = cards(compute)?;
+                devices.push(self.cpu(compute)?);
+                devices
+            }
+            DeviceKind::Auto | DeviceKind::Cuda => vec![card(0, compute)?],
+        })
     }
 
     fn cpu(&self, compute: Compute) -> Result<Box<dyn Device>, Error> {
@@ -105,16 +129,25 @@ impl DeviceOptions {
     }
 }
 
-/// The driver's first card; `CUDA_VISIBLE_DEVICES` says which one that is.
+/// A card by the driver's number; `CUDA_VISIBLE_DEVICES` says which one that is.
 #[cfg(any(feature = "cuda", feature = "emulate"))]
-fn cuda(compute: Compute) -> Result<Box<dyn Device>, Error> {
-    let options = glimmer_cuda::CudaOptions { card: 0, compute };
-    let device = glimmer_cuda::CudaDevice::new(options);
+fn card(card: usize, compute: Compute) -> Result<Box<dyn Device>, Error> {
+    let device = glimmer_cuda::CudaDevice::new(glimmer_cuda::CudaOptions { card, compute });
     Ok(Box::new(device.map_err(|error| Error::NoDevice(error.to_string()))?))
 }
 
+/// All cards that the driver shows.
+fn cards(compute: Compute) -> Result<Vec<Box<dyn Device>>, Error> {
+    #[cfg(any(feature = "cuda", feature = "emulate"))]
+    let count = glimmer_cuda::cards().map_err(|error| Error::NoDevice(error.to_string()))?;
+    #[cfg(not(any(feature = "cuda", feature = "emulate")))]
+    let count = 0;
+    // Where there is none, opening the first says so.
+    (0..count.max(1)).map(|number| card(number, compute)).collect()
+}
+
 #[cfg(not(any(feature = "cuda", feature = "emulate")))]
-fn cuda(_: Compute) -> Result<Box<dyn Device>, Error> {
+fn card(_: usize, _: Compute) -> Result<Box<dyn Device>, Error> {
     Err(Error::NoDevice(
         "this program was built without CUDA: build it with `cargo build --release --features cuda`, which needs \
          nvcc 13.0"

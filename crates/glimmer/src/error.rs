@@ -43,6 +43,17 @@ pub enum Error {
     /// The device that was asked for is not to be had.
     #[error("{0}")]
     NoDevice(String),
+    /// More layers were asked for than the cards have room for.
+    #[error(
+        "{wanted} layers do not fit beside their cache: the card's free memory has room for {fit}; \
+             --gpu-layers auto takes as many as fit, a shorter --ctx or a smaller --kv-type makes room"
+    )]
+    LayersDoNotFit {
+        /// Layers that were to be on cards.
+        wanted: usize,
+        /// Those that fit.
+        fit: usize,
+    },
     /// A small file beside the weights.
     #[error(transparent)]
     File(#[from] FileError),

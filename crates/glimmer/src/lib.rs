@@ -19,7 +19,7 @@
 //! |---|---|
 //! | A name becomes the place of files. | [`Resolver`], [`Local`], [`Source`] |
 //! | What the files say is read when it is asked for: configuration, tokenizer, chat template, stop ids. | [`ModelFiles`] |
-//! | Weights are brought to a device. | [`Model`], [`DeviceOptions`] |
+//! | Layers are given to devices, and weights brought there. | [`DeviceOptions`], [`Placement`], [`Model`] |
 //! | Memory is planned and a thread started; nothing is allocated afterwards. | [`Limits`], [`Engine`] |
 //! | A conversation or a text becomes ids. | [`ModelText`], [`Prompt`] |
 //! | Ids come back and become text, reasoning, tool calls and scores. | [`Generation`], [`DeltaReader`], [`Delta`] |
@@ -44,6 +44,7 @@ mod gguf_vocabulary;
 mod limits;
 mod model;
 mod params;
+mod placement;
 mod registry;
 mod sampling;
 mod session;
@@ -62,6 +63,7 @@ pub use glimmer_models::EncodedText;
 pub use limits::{ContextLength, Limits, STEP_TOKENS, indivisible, step_tokens};
 pub use model::{Model, OpenOptions, Progress};
 pub use params::GenerationParams;
+pub use placement::{DevicePlan, GpuLayers, Placement};
 pub use registry::{Loaded, LoadedModel, Registry};
 pub use session::{Session, check_ids};
 pub use source::{Local, Resolver, Source};
@@ -76,5 +78,5 @@ pub use glimmer_engine::{
     Token, room_for_answer,
 };
 pub use glimmer_models::{Decoder, DecoderSpec, ModelError};
-pub use glimmer_tensor::{Compute, KvType};
+pub use glimmer_tensor::{Capacity, Compute, DeviceMemory, FreeMemory, KvType};
 pub use glimmer_tokenizer::{DecodeStream, Encoding, Tokenizer};

@@ -2,7 +2,7 @@
 
 use glimmer_engine::EngineOptions;
 use glimmer_models::{DecoderSpec, ModelError, PositionLayout, Positions};
-use glimmer_tensor::KvType;
+use glimmer_tensor::{Capacity, KvType};
 
 /// The context that is planned for when nobody says how long it shall be, in tokens.
 const DEFAULT_CONTEXT: usize = 8192;
@@ -81,6 +81,11 @@ impl Limits {
             indivisible: Some(indivisible(spec, prompt)?),
             ..Limits::default()
         })
+    }
+
+    /// What an engine with these limits is planned for.
+    pub fn capacity(&self, spec: &DecoderSpec) -> Capacity {
+        self.engine_options(spec, KvType::F16).capacity()
     }
 
     pub(crate) fn engine_options(&self, spec: &DecoderSpec, kv_type: KvType) -> EngineOptions {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use glimmer_models::{Decoder, DecoderSpec, load};
+use glimmer_models::{Decoder, DecoderSpec, load_split};
 use glimmer_tensor::{Compute, KvType};
 
 use crate::{
-    DeviceOptions, Engine, Error, Limits, ModelFiles, ModelText, OpenDevice, Overrides, Session, Source,
+    DeviceOptions, DevicePlan, Engine, Error, Limits, ModelFiles, ModelText, Overrides, Placement, Session,
+    Source,
 };
 
 /// What [`Model::open`] tells while it works.
@@ -16,6 +17,8 @@ pub enum Progress<'a> {
     Warning(&'a str),
     /// Something good to know.
     Note(&'a str),
+    /// What each of several devices is going to hold.
+    Placed(&'a [DevicePlan]),
     /// Bytes of weights read, and all of them.
     Loading {
         /// Read.
@@ -42,7 +45,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens a model: reads what its files say, and brings its weights to the device.
+    /// Opens a model: reads what its files say, and brings its weights to the device. Where as many layers as fit go to a
+    /// card, that is beside the cache of [`Limits::default`]; [`crate::OpenDevice::place`] is for others.
     ///
     /// ```
     /// use glimmer::{Conversation, Limits, Model, OpenOptions};
@@ -68,22 +72,23 @@ impl Model {
             progress(Progress::Warning(warning));
         }
         let device = options.device.open(Compute::Auto, progress)?;
-        Model::load(&files, device, progress)
+        let placement = device.place(&files, Limits::default().capacity(files.spec()?), progress)?;
+        Model::load(&files, placement, progress)
     }
 
-    /// Brings the weights of files that are known already to a device.
+    /// Brings the weights of files that are known already to their devices.
     ///
     /// # Errors
     /// When a tensor is missing, has another shape or type than the configuration says, or memory runs out.
     pub fn load(
         files: &ModelFiles,
-        device: OpenDevice,
+        placement: Placement,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self, Error> {
         let text = Arc::new(ModelText::read(files)?);
-        let OpenDevice { device, kv_type, .. } = device;
+        let Placement { devices, kv_type } = placement;
         let mut each = |done, total| progress(Progress::Loading { done, total });
-        let decoder = load(files.checkpoint()?, files.understood()?, device, &mut each)?;
+        let decoder = load_split(files.checkpoint()?, files.understood()?, devices, &mut each)?;
         Ok(Model { text, decoder, kv_type })
     }
 

@@ -16,6 +16,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// What a session is planned for: see [`crate::Model::session`].
+    pub fn capacity(slots: usize, rows: usize, logits_rows: usize) -> Capacity {
+        Capacity { rows, logits_rows, pages: slots.div_ceil(PAGE_SLOTS) }
+    }
+
     /// Plans for a sequence of `slots` tokens in steps of at most `rows`, `logits_rows` of which have logits.
     pub(crate) fn plan(
         mut decoder: Decoder,
@@ -24,9 +29,9 @@ impl Session {
         logits_rows: usize,
         kv_type: KvType,
     ) -> Result<Self, Error> {
-        let pages = slots.div_ceil(PAGE_SLOTS);
-        decoder.plan(Capacity { rows, logits_rows, pages }, kv_type)?;
-        Ok(Session { decoder, pages: (0..pages as u32).collect(), rows, layout: None, len: 0 })
+        let capacity = Session::capacity(slots, rows, logits_rows);
+        decoder.plan(capacity, kv_type)?;
+        Ok(Session { decoder, pages: (0..capacity.pages as u32).collect(), rows, layout: None, len: 0 })
     }
 
     /// Forgets what was computed. `prompt` says which positions the next tokens have.

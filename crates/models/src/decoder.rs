@@ -1,12 +1,13 @@
 //! The decoder: executes a [`DecoderSpec`] on a [`Device`].
 //!
 //! [`Decoder::forward`] reads as the papers do; everything a generation does differently is a field of the spec. It
-//! holds no cache and no request: those are the batch's.
+//! holds no cache and no request: those are the batch's. Its layers may lie on several devices, one range after the other.
 
 use glimmer_tensor::{
     Batch, BufferId, Capacity, Device, DeviceBatch, DeviceMemory, Epilogue, Heads, KvType, MatrixId, Norm,
-    Place, Plan, Role, RopeId,
+    Place, Role, RopeId,
 };
+use std::ops::Range;
 
 use crate::{
     Activation, Attention, DecoderSpec, FeedForward, LayerSpec, ModelError, Part, Residual, WeightRole,
@@ -33,10 +34,12 @@ struct Loaded {
     matrices: ByRole<WeightRole, MatrixId>,
 }
 
-/// The decoder's weights on the device: those of its spec's list of parts.
+/// A device's weights: those of its layers in the spec's list of parts.
 #[derive(Clone, Debug)]
 pub(crate) struct Weights {
     outside: Loaded,
+    /// Its first layer, and the weights of each from there on.
+    first: usize,
     layers: Vec<Loaded>,
     /// Which matrix outside the layers serves as the head.
     head: WeightRole,
@@ -44,11 +47,11 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// None yet, for so many layers.
-    pub(crate) fn new(layers: usize, own_head: bool, rope: RopeId) -> Self {
+    /// None yet, for these layers.
+    pub(crate) fn new(layers: Range<usize>, own_head: bool, rope: RopeId) -> Self {
         let head = if own_head { WeightRole::Head } else { WeightRole::Embedding };
         let none = Loaded { norms: ByRole(Vec::new()), matrices: ByRole(Vec::new()) };
-        Weights { outside: none.clone(), layers: vec![none; layers], head, rope }
+        Weights { outside: none.clone(), first: layers.start, layers: vec![none; layers.len()], head, rope }
     }
 
     pub(crate) fn add_norm(&mut self, part: &Part, norm: Norm) {
@@ -60,7 +63,7 @@ impl Weights {
     }
 
     fn of(&mut self, layer: Option<usize>) -> &mut Loaded {
-        layer.map_or(&mut self.outside, |layer| &mut self.layers[layer])
+        layer.map_or(&mut self.outside, |layer| &mut self.layers[layer - self.first])
     }
 }
 
@@ -87,20 +90,119 @@ pub enum Stage {
 /// What looks at the buffers of a step as they are filled.
 type Observer<'a> = dyn FnMut(&mut dyn Device, DeviceBatch, Stage, BufferId) -> Result<(), ModelError> + 'a;
 
+/// A device with the layers that it holds.
+pub(crate) struct Share {
+    device: Box<dyn Device>,
+    layers: Range<usize>,
+    weights: Weights,
+    /// Those of each of its layers.
+    buffers: Vec<Buffers>,
+    /// What was uploaded last.
+    batch: Option<DeviceBatch>,
+}
+
+impl Share {
+    pub(crate) fn new(device: Box<dyn Device>, layers: Range<usize>, weights: Weights) -> Self {
+        Share { device, layers, weights, buffers: Vec::new(), batch: None }
+    }
+
+    /// The step under way.
+    fn batch(&self) -> DeviceBatch {
+        self.batch.expect("a step comes before what it computes")
+    }
+
+    /// Where the residual stream is before the first of its layers.
+    fn entry(&self) -> BufferId {
+        self.buffers[0].of(Role::Hidden)
+    }
+
+    /// Where it is after the last.
+    fn exit(&self) -> BufferId {
+        self.buffers[self.buffers.len() - 1].of(Role::Hidden)
+    }
+
+    /// The embedding of the step's tokens, where the first layer reads it.
+    fn embed(&mut self) {
+        let table = self.weights.outside.matrices.of(WeightRole::Embedding);
+        self.device.embed(self.batch(), table, self.entry());
+    }
+
+    /// Takes over `rows` rows of the residual stream from the device with the layers before.
+    fn take_over(
+        &mut self,
+        before: &mut Share,
+        rows: usize,
+        passed: &mut Vec<f32>,
+    ) -> Result<(), ModelError> {
+        passed.clear();
+        before.device.read(before.batch(), before.exit(), rows, passed)?;
+        self.device.write(self.batch(), self.entry(), passed);
+        Ok(())
+    }
+
+    fn layers(&mut self, spec: &DecoderSpec, observer: &mut Observer<'_>) -> Result<(), ModelError> {
+        let batch = self.batch();
+        for layer in self.layers.clone() {
+            let step = LayerStep::new(spec, batch, &self.weights, &self.buffers, layer);
+            let device = self.device.as_mut();
+            match step.spec.attention {
+                Attention::Heads { heads, .. } => step.attention(device, heads),
+            }
+            match step.spec.feed_forward {
+                FeedForward::Dense { activation, .. } => step.feed_forward(device, activation),
+            }
+            observer(device, batch, Stage::Hidden(layer + 1), step.buffers.of(Role::Hidden))?;
+        }
+        Ok(())
+    }
+
+    /// Gives its layers keys and values: those of the first of them.
+    fn fill(&mut self, spec: &DecoderSpec) {
+        let (batch, device) = (self.batch(), self.device.as_mut());
+        let first = LayerStep::new(spec, batch, &self.weights, &self.buffers, self.layers.start);
+        let Attention::Heads { heads, .. } = first.spec.attention;
+        let qkv = first.project(device, heads);
+        (0..self.layers.len()).for_each(|layer| device.kv_write(batch, layer, qkv, heads));
+    }
+
+    fn logits(&mut self, head: HeadBuffers, observer: &mut Observer<'_>) -> Result<(), ModelError> {
+        let (batch, hidden) = (self.batch(), self.exit());
+        let (device, outside) = (self.device.as_mut(), &self.weights.outside);
+        device.gather(batch, hidden, head.last);
+        device.norm(batch, head.last, &outside.norms.of(WeightRole::FinalNorm), head.last_normed);
+        observer(device, batch, Stage::Final, head.last_normed)?;
+        let matrix = outside.matrices.of(self.weights.head);
+        device.linear(batch, head.last_normed, matrix, Epilogue::None, head.logits);
+        device.check_finite(batch, head.logits, Place::Logits);
+        Ok(())
+    }
+}
+
+/// What one of a decoder's devices holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceHolds {
+    /// The device, for people.
+    pub device: String,
+    /// Its layers.
+    pub layers: Range<usize>,
+    /// Bytes.
+    pub memory: DeviceMemory,
+}
+
 /// A loaded model.
 pub struct Decoder {
     spec: DecoderSpec,
-    device: Box<dyn Device>,
-    weights: Weights,
-    buffers: Vec<Buffers>,
+    /// The devices in the order of their layers; at least one.
+    shares: Vec<Share>,
+    /// On the last device.
     head_buffers: Option<HeadBuffers>,
-    /// The step whose logits are there.
-    last: Option<DeviceBatch>,
+    /// The residual stream on its way from one device to the next.
+    passed: Vec<f32>,
 }
 
 impl Decoder {
-    pub(crate) fn new(spec: DecoderSpec, device: Box<dyn Device>, weights: Weights) -> Self {
-        Decoder { spec, device, weights, buffers: Vec::new(), head_buffers: None, last: None }
+    pub(crate) fn new(spec: DecoderSpec, shares: Vec<Share>) -> Self {
+        Decoder { spec, shares, head_buffers: None, passed: Vec::new() }
     }
 
     /// The model's facts.
@@ -110,12 +212,30 @@ impl Decoder {
 
     /// What it runs on, for people.
     pub fn describe_device(&self) -> String {
-        self.device.describe()
+        match self.shares.as_slice() {
+            [all] => all.device.describe(),
+            shares => {
+                let layers = |share: &Share| {
+                    format!("{} of the layers on {}", share.layers.len(), share.device.describe())
+                };
+                shares.iter().map(layers).collect::<Vec<_>>().join("; ")
+            }
+        }
     }
 
-    /// Bytes held on the device.
+    /// What each of its devices holds, in the order of their layers.
+    pub fn devices(&self) -> Vec<DeviceHolds> {
+        let holds = |share: &Share| DeviceHolds {
+            device: share.device.describe(),
+            layers: share.layers.clone(),
+            memory: share.device.memory(),
+        };
+        self.shares.iter().map(holds).collect()
+    }
+
+    /// Bytes held on all devices.
     pub fn memory(&self) -> DeviceMemory {
-        self.device.memory()
+        self.shares.iter().map(|share| share.device.memory()).sum()
     }
 
     /// Sizes the cache and all buffers. Called once, before the first step.
@@ -124,56 +244,47 @@ impl Decoder {
     /// When the memory cannot be had.
     pub fn plan(&mut self, capacity: Capacity, kv_type: KvType) -> Result<(), ModelError> {
         let spec = &self.spec;
-        let heads = spec.layers.iter().map(|layer| match layer.attention {
-            Attention::Heads { heads, .. } => heads,
-        });
-        self.device.plan(&Plan {
-            capacity,
-            vocab: spec.vocab,
-            layers: heads.collect(),
-            kv_type,
-            axes: spec.rope.axes(),
-        })?;
-        for (layer, layer_spec) in spec.layers.iter().enumerate() {
-            let mut buffers = ByRole(Vec::new());
-            for (role, width) in layer_spec.buffers(spec.hidden) {
-                buffers.0.push((role, self.device.buffer(layer, role, width)?));
+        for share in &mut self.shares {
+            share.device.plan(&spec.plan(share.layers.clone(), capacity, kv_type))?;
+            for (index, layer) in spec.layers[share.layers.clone()].iter().enumerate() {
+                let mut buffers = ByRole(Vec::new());
+                for (role, width) in layer.buffers(spec.hidden) {
+                    buffers.0.push((role, share.device.buffer(index, role, width)?));
+                }
+                share.buffers.push(buffers);
             }
-            self.buffers.push(buffers);
         }
-        let mut buffer = |role, width| self.device.buffer(spec.layers.len(), role, width);
-        self.head_buffers = Some(HeadBuffers {
-            last: buffer(Role::Last, spec.hidden)?,
-            last_normed: buffer(Role::LastNormed, spec.hidden)?,
-            logits: buffer(Role::Logits, spec.vocab)?,
-        });
+        let last = self.shares.last_mut().expect("a decoder has a device");
+        let mut buffer = |(role, width)| last.device.buffer(last.layers.len(), role, width);
+        let [last, last_normed, logits] = spec.head_buffers();
+        let (last, last_normed, logits) = (buffer(last)?, buffer(last_normed)?, buffer(logits)?);
+        self.head_buffers = Some(HeadBuffers { last, last_normed, logits });
         Ok(())
     }
 
     /// Computes a batch: queues its operations and leaves the logits on the device.
     ///
     /// # Errors
-    /// When the batch does not fit the plan.
+    /// When the batch does not fit the plan; with several devices when a value on the way to the last was not finite.
     pub fn forward(&mut self, batch: &Batch) -> Result<(), ModelError> {
         self.observe(batch, &mut |_, _, _, _| Ok(()))
     }
 
-    /// Gives the batch's rows keys and values in every layer without computing the layers: all get those of the first
-    /// one. They mean nothing, but they are as large as real ones and turned as they are, so that steps at a depth can be
-    /// measured without computing what comes before.
+    /// Gives the batch's rows keys and values in every layer without computing the layers: all of a device get those of
+    /// its first one. They mean nothing, but they are as large as real ones and turned as they are, so that steps at a depth
+    /// can be measured without computing what comes before.
     ///
     /// # Errors
     /// When the batch does not fit the plan.
     pub fn fill(&mut self, batch: &Batch) -> Result<(), ModelError> {
-        let Decoder { spec, device, weights, buffers, .. } = self;
-        let device = device.as_mut();
-        let batch = device.upload(batch)?;
-        device.embed(batch, weights.outside.matrices.of(WeightRole::Embedding), buffers[0].of(Role::Hidden));
-        let first = LayerStep::new(spec, batch, weights, buffers, 0);
-        let Attention::Heads { heads, .. } = first.spec.attention;
-        let qkv = first.project(device, heads);
-        (0..spec.layers.len()).for_each(|layer| device.kv_write(batch, layer, qkv, heads));
-        Ok(())
+        self.upload(batch)?;
+        self.each_share(batch.rows(), |share, spec, is_first| {
+            if is_first {
+                share.embed();
+            }
+            share.fill(spec);
+            Ok(())
+        })
     }
 
     /// The logits of the last batch's `logits_rows`: `[logits_rows, vocab]`, appended to `out`.
@@ -182,8 +293,8 @@ impl Decoder {
     /// When a value on the way was not finite; the message names the layer.
     pub fn logits(&mut self, logits_rows: usize, out: &mut Vec<f32>) -> Result<(), ModelError> {
         let logits = self.head_buffers.expect("plan() comes before any step").logits;
-        let last = self.last.expect("a step comes before its logits");
-        Ok(self.device.read(last, logits, logits_rows, out)?)
+        let last = self.shares.last_mut().expect("a decoder has a device");
+        Ok(last.device.read(last.batch(), logits, logits_rows, out)?)
     }
 
     /// [`Decoder::forward`] that also hands over every hidden state: stage, values `[rows, hidden]`.
@@ -207,33 +318,42 @@ impl Decoder {
 
     fn observe(&mut self, batch: &Batch, observer: &mut Observer<'_>) -> Result<(), ModelError> {
         let head = self.head_buffers.expect("plan() comes before any step");
-        let wants_logits = !batch.logits_rows.is_empty();
-        let Decoder { spec, device, weights, buffers, last, .. } = self;
-        let device = device.as_mut();
-        let batch = device.upload(batch)?;
-        *last = Some(batch);
-        let mut hidden = buffers[0].of(Role::Hidden);
-        device.embed(batch, weights.outside.matrices.of(WeightRole::Embedding), hidden);
-        device.check_finite(batch, hidden, Place::Embedding);
-        observer(device, batch, Stage::Hidden(0), hidden)?;
-        for layer in 0..spec.layers.len() {
-            let step = LayerStep::new(spec, batch, weights, buffers, layer);
-            match step.spec.attention {
-                Attention::Heads { heads, .. } => step.attention(device, heads),
+        self.upload(batch)?;
+        self.each_share(batch.rows(), |share, spec, is_first| {
+            if is_first {
+                share.embed();
+                let (step, hidden) = (share.batch(), share.entry());
+                share.device.check_finite(step, hidden, Place::Embedding);
+                observer(share.device.as_mut(), step, Stage::Hidden(0), hidden)?;
             }
-            match step.spec.feed_forward {
-                FeedForward::Dense { activation, .. } => step.feed_forward(device, activation),
-            }
-            hidden = step.buffers.of(Role::Hidden);
-            observer(device, batch, Stage::Hidden(layer + 1), hidden)?;
+            share.layers(spec, observer)
+        })?;
+        if !batch.logits_rows.is_empty() {
+            let last = self.shares.last_mut().expect("a decoder has a device");
+            last.logits(head, observer)?;
         }
-        if wants_logits {
-            device.gather(batch, hidden, head.last);
-            device.norm(batch, head.last, &weights.outside.norms.of(WeightRole::FinalNorm), head.last_normed);
-            observer(device, batch, Stage::Final, head.last_normed)?;
-            let matrix = weights.outside.matrices.of(weights.head);
-            device.linear(batch, head.last_normed, matrix, Epilogue::None, head.logits);
-            device.check_finite(batch, head.logits, Place::Logits);
+        Ok(())
+    }
+
+    fn upload(&mut self, batch: &Batch) -> Result<(), ModelError> {
+        for share in &mut self.shares {
+            share.batch = Some(share.device.upload(batch)?);
+        }
+        Ok(())
+    }
+
+    /// Has each device do `work`, after the residual stream has come to it from the one before; says which is the first.
+    fn each_share(
+        &mut self,
+        rows: usize,
+        mut work: impl FnMut(&mut Share, &DecoderSpec, bool) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
+        for at in 0..self.shares.len() {
+            let (before, rest) = self.shares.split_at_mut(at);
+            if let Some(before) = before.last_mut() {
+                rest[0].take_over(before, rows, &mut self.passed)?;
+            }
+            work(&mut rest[0], &self.spec, at == 0)?;
         }
         Ok(())
     }
@@ -243,7 +363,9 @@ impl Decoder {
 struct LayerStep<'a> {
     spec: &'a LayerSpec,
     batch: DeviceBatch,
+    /// Which layer of the model, and which of those on this device.
     layer: usize,
+    cache: usize,
     rope: RopeId,
     weights: &'a Loaded,
     buffers: &'a Buffers,
@@ -257,22 +379,24 @@ impl<'a> LayerStep<'a> {
         buffers: &'a [Buffers],
         layer: usize,
     ) -> Self {
+        let cache = layer - weights.first;
         LayerStep {
             spec: &spec.layers[layer],
             batch,
             layer,
+            cache,
             rope: weights.rope,
-            weights: &weights.layers[layer],
-            buffers: &buffers[layer],
+            weights: &weights.layers[cache],
+            buffers: &buffers[cache],
         }
     }
 
     fn attention(&self, device: &mut dyn Device, heads: Heads) {
-        let &LayerStep { batch, layer, buffers: b, .. } = self;
+        let &LayerStep { batch, layer, cache, buffers: b, .. } = self;
         let qkv = self.project(device, heads);
         let attended = b.get(Role::Attended).unwrap_or(b.of(Role::Normed));
-        device.kv_write(batch, layer, qkv, heads);
-        device.attention(batch, layer, qkv, heads, attended);
+        device.kv_write(batch, cache, qkv, heads);
+        device.attention(batch, cache, qkv, heads, attended);
         self.add(device, attended, WeightRole::AttentionOut, WeightRole::AttentionPostNorm);
         device.check_finite(batch, b.of(Role::Hidden), Place::Attention(layer));
     }

@@ -20,12 +20,12 @@ mod spec;
 
 pub use catalogue::{published_config, published_name, published_names};
 pub use config::{GGUF_CHATGLM_6B, Understood, understand};
-pub use decoder::{Decoder, Stage};
+pub use decoder::{Decoder, DeviceHolds, Stage};
 pub use encoder::{EncodedText, Encoder, Prompts, SentenceModules};
 pub use error::ModelError;
 pub use glimmer_config::Family;
-pub use load::load;
-pub use memory::{Memory, memory};
+pub use load::{DeviceLayers, load, load_split};
+pub use memory::{Memory, memory, needs};
 pub use parts::{MatrixPart, Part, PartKind, WeightRole};
 pub use positions::PositionLayout;
 pub use spec::{Activation, Attention, DecoderSpec, FeedForward, LayerSpec, NormSpec, Positions, Residual};

@@ -1,5 +1,6 @@
 //! Bringing a checkpoint's weights to a device.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use glimmer_checkpoint::Checkpoint;
@@ -7,12 +8,21 @@ use glimmer_tensor::quant::check_matrix;
 use glimmer_tensor::{Device, MatrixId, MatrixUse, MatrixView, Norm};
 
 use crate::config::Understood;
-use crate::decoder::{Decoder, Weights};
+use crate::decoder::{Decoder, Share, Weights};
 use crate::names::NamedRows;
 use crate::parts::{MatrixPart, Part, PartKind};
 use crate::{ModelError, NormSpec};
 
-/// Loads the weights that `understood` names. `progress` is called with bytes done and bytes in all, for people.
+/// A device and how many layers it takes.
+pub struct DeviceLayers {
+    /// The device, which holds nothing yet.
+    pub device: Box<dyn Device>,
+    /// The layers after those of the devices before it; at least one.
+    pub layers: usize,
+}
+
+/// Loads the weights that `understood` names onto one device. `progress` is called with bytes done and bytes in all, for
+/// people.
 ///
 /// Pages of a mapped file are let go of as their rows come to the device, so that memory never holds the weights twice.
 ///
@@ -22,33 +32,127 @@ use crate::{ModelError, NormSpec};
 pub fn load(
     checkpoint: &Checkpoint,
     understood: &Understood,
-    mut device: Box<dyn Device>,
+    device: Box<dyn Device>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Decoder, ModelError> {
+    let layers = understood.spec.layers.len();
+    load_split(checkpoint, understood, vec![DeviceLayers { device, layers }], progress)
+}
+
+/// [`load`] onto several devices, each with the layers after those of the one before. The first one embeds, the last one
+/// makes the logits.
+///
+/// # Errors
+/// Those of [`load`].
+///
+/// # Panics
+/// When the devices' layers are not all layers of the model, or a device has none.
+pub fn load_split(
+    checkpoint: &Checkpoint,
+    understood: &Understood,
+    devices: Vec<DeviceLayers>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Decoder, ModelError> {
+    let spec = &understood.spec;
+    let layers: usize = devices.iter().map(|of| of.layers).sum();
+    assert!(
+        layers == spec.layers.len() && devices.iter().all(|of| of.layers > 0),
+        "every layer has a device"
+    );
     let total = checkpoint.tensors().iter().map(|t| t.bytes as u64).sum();
-    let mut loader = Loader { checkpoint, understood, device: device.as_mut(), done: 0, total, progress };
-    let weights = loader.weights()?;
+    let stored = Stored { checkpoint, understood };
+    let (mut shares, mut next, mut done) = (Vec::new(), 0, 0);
+    for DeviceLayers { mut device, layers } in devices {
+        let range = next..next + layers;
+        next = range.end;
+        let mut loader = Loader { stored, device: device.as_mut(), done, total, progress };
+        let weights = loader.weights(range.clone())?;
+        done = loader.done;
+        shares.push(Share::new(device, range, weights));
+    }
     // The system brings pages in by the dozen: some came back beside others that were read.
     checkpoint.tensors().iter().for_each(|info| checkpoint.release(info));
-    Ok(Decoder::new(understood.spec.clone(), device, weights))
+    Ok(Decoder::new(spec.clone(), shares))
+}
+
+/// A model's weights as they lie in its files.
+#[derive(Clone, Copy)]
+pub(crate) struct Stored<'a> {
+    pub(crate) checkpoint: &'a Checkpoint,
+    pub(crate) understood: &'a Understood,
+}
+
+/// Where the rows of a matrix lie.
+pub(crate) struct StoredMatrix<'a> {
+    /// One tensor, or one for each section.
+    tensors: Vec<NamedRows>,
+    /// Their rows in the decoder's order.
+    pub(crate) views: Vec<MatrixView<'a>>,
+    pub(crate) biased: bool,
+    /// The order of a tensor's rows where its sections are interleaved.
+    order: Option<Vec<Range<usize>>>,
+}
+
+impl<'a> Stored<'a> {
+    /// Finds a matrix.
+    pub(crate) fn matrix(&self, part: &Part, matrix: &MatrixPart) -> Result<StoredMatrix<'a>, ModelError> {
+        let naming = self.understood.naming;
+        let tensors = naming.tensors(part, matrix, |name| self.has(name))?;
+        let biased = naming.has_bias(matrix, &tensors, |name| self.has(name));
+        let mut views = Vec::new();
+        for tensor in &tensors {
+            views.push(self.checkpoint.matrix_of(&tensor.weight(), tensor.rows, matrix.cols)?);
+        }
+        let mut order = None;
+        if let ([whole], true) = (views.as_slice(), naming.interleaves(part.role)) {
+            let whole = *whole;
+            let rows = order.insert(matrix.fused_rows(true).concat());
+            views = rows.iter().map(|rows| whole.slice_rows(rows.clone())).collect();
+        }
+        Ok(StoredMatrix { tensors, views, biased, order })
+    }
+
+    /// The bias of a matrix, in the order of its rows.
+    fn bias(&self, matrix: &StoredMatrix<'_>) -> Result<Option<Vec<f32>>, ModelError> {
+        if !matrix.biased {
+            return Ok(None);
+        }
+        let mut bias = Vec::new();
+        for tensor in &matrix.tensors {
+            bias.extend(self.vector(&tensor.bias(), tensor.rows)?);
+        }
+        Ok(Some(match &matrix.order {
+            Some(order) => order.iter().flat_map(|rows| &bias[rows.clone()]).copied().collect(),
+            None => bias,
+        }))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.checkpoint.holds(name)
+    }
+
+    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, ModelError> {
+        Ok(self.checkpoint.vector_of(name, len)?)
+    }
 }
 
 struct Loader<'a, 'd> {
-    checkpoint: &'a Checkpoint,
-    understood: &'a Understood,
+    stored: Stored<'a>,
     device: &'d mut dyn Device,
     done: u64,
     total: u64,
-    progress: &'a mut dyn FnMut(u64, u64),
+    progress: &'d mut dyn FnMut(u64, u64),
 }
 
-impl<'a> Loader<'a, '_> {
-    fn weights(&mut self) -> Result<Weights, ModelError> {
-        let spec = &self.understood.spec;
-        let own_head = self.understood.has_own_head(Some(self.checkpoint));
+impl Loader<'_, '_> {
+    /// The weights of a device that holds these layers.
+    fn weights(&mut self, layers: Range<usize>) -> Result<Weights, ModelError> {
+        let Stored { checkpoint, understood } = self.stored;
+        let spec = &understood.spec;
+        let own_head = understood.has_own_head(Some(checkpoint));
         let rope = self.device.load_rope(&spec.rope);
-        let mut weights = Weights::new(spec.layers.len(), own_head, rope);
-        for part in spec.parts(own_head) {
+        let mut weights = Weights::new(layers.clone(), own_head, rope);
+        for part in spec.parts_of(own_head, layers) {
             match &part.kind {
                 PartKind::Norm(spec) => weights.add_norm(&part, self.norm(&part, spec)?),
                 PartKind::Matrix(matrix) => weights.add_matrix(&part, self.matrix(&part, matrix)?),
@@ -59,22 +163,9 @@ impl<'a> Loader<'a, '_> {
 
     /// A matrix, from one tensor or one for each of its sections.
     fn matrix(&mut self, part: &Part, matrix: &MatrixPart) -> Result<MatrixId, ModelError> {
-        let naming = self.understood.naming;
-        let tensors = naming.tensors(part, matrix, |name| self.has(name))?;
-        let biased = naming.has_bias(matrix, &tensors, |name| self.has(name));
-        let (mut views, mut bias) = (Vec::new(), Vec::new());
-        for tensor in &tensors {
-            views.push(self.checkpoint.matrix_of(&tensor.weight(), tensor.rows, matrix.cols)?);
-            if biased {
-                bias.extend(self.vector(&tensor.bias(), tensor.rows)?);
-            }
-        }
-        if let ([whole], true) = (views.as_slice(), naming.interleaves(part.role)) {
-            let (whole, order) = (*whole, matrix.fused_rows(true).concat());
-            views = order.iter().map(|rows| whole.slice_rows(rows.clone())).collect();
-            bias = order.into_iter().flat_map(|rows| bias.get(rows).unwrap_or_default()).copied().collect();
-        }
-        self.take(&tensors, &views, biased.then_some(bias.as_slice()), matrix.used_for)
+        let stored = self.stored.matrix(part, matrix)?;
+        let bias = self.stored.bias(&stored)?;
+        self.take(&stored.tensors, &stored.views, bias.as_deref(), matrix.used_for)
     }
 
     /// Brings the rows of some tensors to the device. Block scales are looked at on the way, while they are in the
@@ -86,7 +177,7 @@ impl<'a> Loader<'a, '_> {
         bias: Option<&[f32]>,
         used_for: MatrixUse,
     ) -> Result<MatrixId, ModelError> {
-        let checkpoint = self.checkpoint;
+        let checkpoint = self.stored.checkpoint;
         let sound = AtomicBool::new(true);
         let id = self.device.load_matrix(parts, bias, used_for, &|rows| {
             if rows.dtype.is_quantized() && check_matrix(rows).is_err() {
@@ -102,26 +193,19 @@ impl<'a> Loader<'a, '_> {
             // Rows end within pages, which came back when the next rows were read.
             checkpoint.release(info);
             self.done += info.bytes as u64;
-            (self.progress)(self.done, self.total);
+            (self.progress)(self.done.min(self.total), self.total);
         }
         Ok(id)
     }
 
     fn norm(&mut self, part: &Part, spec: &NormSpec) -> Result<Norm, ModelError> {
-        let name = self.understood.naming.need(part.layer, part.role)?;
+        let understood = self.stored.understood;
+        let name = understood.naming.need(part.layer, part.role)?;
         let mut vectors = Vec::new();
         for vector in spec.vectors() {
-            let values = self.vector(&format!("{name}.{vector}"), self.understood.spec.hidden)?;
+            let values = self.stored.vector(&format!("{name}.{vector}"), understood.spec.hidden)?;
             vectors.push(self.device.load_vector(&values));
         }
         Ok(Norm { kind: spec.kind, weight: vectors[0], bias: vectors.get(1).copied(), eps: spec.eps })
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.checkpoint.holds(name)
-    }
-
-    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, ModelError> {
-        Ok(self.checkpoint.vector_of(name, len)?)
     }
 }

@@ -1,11 +1,15 @@
 //! How much memory a model needs, before anything is loaded.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use glimmer_checkpoint::Checkpoint;
-use glimmer_tensor::{KvType, PAGE_SLOTS, Role};
+use glimmer_tensor::{Capacity, KvType, NeededMatrix, Needs, PAGE_SLOTS, Plan, Role};
 
-use crate::{Attention, DecoderSpec, FeedForward, LayerSpec, Residual};
+use crate::config::Understood;
+use crate::load::Stored;
+use crate::parts::PartKind;
+use crate::{Attention, DecoderSpec, FeedForward, LayerSpec, ModelError, Residual};
 
 /// Bytes by purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,57 @@ pub fn memory(
         weights: checkpoint.tensors().iter().map(|t| t.bytes as u64).sum(),
         kv: slots * spec.kv_bytes(kv_type) as u64,
         activations: 4 * (rows * row + spec.vocab + 2 * spec.hidden) as u64,
+    }
+}
+
+/// What a device is to hold that has these layers of the model. The weights' values are not read.
+///
+/// # Errors
+/// When a tensor is missing or has another shape or type than the configuration says.
+pub fn needs<'a>(
+    checkpoint: &'a Checkpoint,
+    understood: &'a Understood,
+    layers: Range<usize>,
+    capacity: Capacity,
+    kv_type: KvType,
+) -> Result<Needs<'a>, ModelError> {
+    let (spec, stored) = (&understood.spec, Stored { checkpoint, understood });
+    let (mut matrices, mut vectors) = (Vec::new(), Vec::new());
+    for part in spec.parts_of(understood.has_own_head(Some(checkpoint)), layers.clone()) {
+        match &part.kind {
+            PartKind::Norm(norm) => vectors.extend(norm.vectors().iter().map(|_| spec.hidden)),
+            PartKind::Matrix(matrix) => {
+                let (rows, used_for) = (stored.matrix(&part, matrix)?, matrix.used_for);
+                matrices.push(NeededMatrix { parts: rows.views, biased: rows.biased, used_for });
+            }
+        }
+    }
+    let mut buffers: Vec<_> =
+        spec.layers[layers.clone()].iter().flat_map(|layer| layer.buffers(spec.hidden)).collect();
+    if layers.end == spec.layers.len() {
+        buffers.extend(spec.head_buffers());
+    }
+    Ok(Needs {
+        matrices,
+        vectors,
+        rope: spec.rope.clone(),
+        plan: spec.plan(layers, capacity, kv_type),
+        buffers,
+    })
+}
+
+impl DecoderSpec {
+    /// The plan of a device that holds these layers.
+    pub(crate) fn plan(&self, layers: Range<usize>, capacity: Capacity, kv_type: KvType) -> Plan {
+        let heads = self.layers[layers].iter().map(|layer| match layer.attention {
+            Attention::Heads { heads, .. } => heads,
+        });
+        Plan { capacity, vocab: self.vocab, layers: heads.collect(), kv_type, axes: self.rope.axes() }
+    }
+
+    /// The buffers after the last layer, with their widths.
+    pub(crate) fn head_buffers(&self) -> [(Role, usize); 3] {
+        [(Role::Last, self.hidden), (Role::LastNormed, self.hidden), (Role::Logits, self.vocab)]
     }
 }
 

@@ -99,20 +99,40 @@ impl MatrixPart {
 impl DecoderSpec {
     /// All weights in the order of their use. Where the head is no matrix of its own the embedding serves as one.
     pub fn parts(&self, own_head: bool) -> Vec<Part> {
-        let table = |role, used_for| {
-            PartKind::Matrix(MatrixPart { used_for, ..matrix(&[(role, self.vocab)], self.hidden, false) })
-        };
-        let outside = |role, kind| Part { layer: None, role, kind };
-        let looked_up = if own_head { MatrixUse::Rows } else { MatrixUse::Linear };
-        let head = own_head.then(|| outside(WeightRole::Head, table(WeightRole::Head, MatrixUse::Linear)));
+        self.parts_of(own_head, 0..self.layers.len())
+    }
 
-        let mut parts = vec![outside(WeightRole::Embedding, table(WeightRole::Embedding, looked_up))];
-        for (layer, spec) in self.layers.iter().enumerate() {
-            let of_layer = |(role, kind)| Part { layer: Some(layer), role, kind };
-            parts.extend(spec.parts(self.hidden).into_iter().map(of_layer));
+    /// The weights that a device needs that holds these layers: with the first one the embedding, with the last one the
+    /// final norm and the head. Where the embedding serves as the head and these are not together, both have it.
+    pub fn parts_of(&self, own_head: bool, layers: Range<usize>) -> Vec<Part> {
+        let table = |role, used_for| Part {
+            layer: None,
+            role,
+            kind: PartKind::Matrix(MatrixPart {
+                used_for,
+                ..matrix(&[(role, self.vocab)], self.hidden, false)
+            }),
+        };
+        let (is_first, is_last) = (layers.start == 0, layers.end == self.layers.len());
+        let mut parts = Vec::new();
+        if is_first {
+            let is_head = is_last && !own_head;
+            let used_for = if is_head { MatrixUse::Linear } else { MatrixUse::Rows };
+            parts.push(table(WeightRole::Embedding, used_for));
         }
-        parts.push(outside(WeightRole::FinalNorm, PartKind::Norm(self.final_norm)));
-        parts.extend(head);
+        for layer in layers {
+            let of_layer = |(role, kind)| Part { layer: Some(layer), role, kind };
+            parts.extend(self.layers[layer].parts(self.hidden).into_iter().map(of_layer));
+        }
+        if is_last {
+            let kind = PartKind::Norm(self.final_norm);
+            parts.push(Part { layer: None, role: WeightRole::FinalNorm, kind });
+            if own_head {
+                parts.push(table(WeightRole::Head, MatrixUse::Linear));
+            } else if !is_first {
+                parts.push(table(WeightRole::Embedding, MatrixUse::Linear));
+            }
+        }
         parts
     }
 

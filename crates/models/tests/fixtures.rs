@@ -31,6 +31,15 @@ impl Fixture {
         Fixture { name, expected, manifest, runner, device: on, worst: 0.0 }
     }
 
+    /// The processor with the layers before `layer` and a card with the others.
+    #[cfg(any(feature = "emulate", feature = "cuda"))]
+    fn split(name: &'static str, layer: usize) -> Self {
+        let devices = ["cpu-f32-2", "cuda-f32"].map(device).into();
+        let dir = root().join("fixtures").join(name);
+        let runner = Runner::split(&dir, devices, &[layer], KvType::F32, 160, 1024);
+        Fixture { runner, device: "both", ..Self::open(name, "cpu-f32-2") }
+    }
+
     /// max(1e-4, 10 x the reference's own float32-to-float64 distance).
     fn tolerance(&self, tensor: &str) -> f32 {
         let noise = &self.manifest["float32_vs_float64"];
@@ -239,6 +248,15 @@ macro_rules! fixtures {
             #[test]
             fn cuda() {
                 super::Fixture::open($name, "cuda-f32").everything();
+            }
+
+            #[cfg(any(feature = "emulate", feature = "cuda"))]
+            #[test]
+            fn split() {
+                let layers = super::Fixture::open($name, "cpu-f32-2").runner.decoder.spec().layers.len();
+                // ChatGLM-6B's 28 in the middle alone: an emulated card is slow.
+                let cuts = (1..layers).filter(|&cut| layers < 5 || cut == layers / 2);
+                cuts.for_each(|layer| super::Fixture::split($name, layer).everything());
             }
         }
     )*};

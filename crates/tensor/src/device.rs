@@ -126,6 +126,83 @@ pub struct DeviceMemory {
     pub buffers: usize,
 }
 
+impl DeviceMemory {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        self.weights.saturating_add(self.kv).saturating_add(self.buffers)
+    }
+}
+
+impl std::iter::Sum for DeviceMemory {
+    fn sum<I: Iterator<Item = Self>>(each: I) -> Self {
+        each.fold(DeviceMemory::default(), |a, b| DeviceMemory {
+            weights: a.weights + b.weights,
+            kv: a.kv + b.kv,
+            buffers: a.buffers + b.buffers,
+        })
+    }
+}
+
+/// Memory that a device can have, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreeMemory {
+    /// What nobody uses now.
+    pub free: usize,
+    /// What the machine has.
+    pub total: usize,
+}
+
+/// What a device is to be asked for, by shapes: of the weights nothing is read.
+#[derive(Clone, Debug)]
+pub struct Needs<'a> {
+    /// Its matrices.
+    pub matrices: Vec<NeededMatrix<'a>>,
+    /// The lengths of its vectors.
+    pub vectors: Vec<usize>,
+    /// Its rotary table.
+    pub rope: Rope,
+    /// Its plan.
+    pub plan: Plan,
+    /// Its buffers: what for and how wide.
+    pub buffers: Vec<(Role, usize)>,
+}
+
+/// A matrix as [`Device::load_matrix`] gets it.
+#[derive(Clone, Debug)]
+pub struct NeededMatrix<'a> {
+    /// Its rows.
+    pub parts: Vec<MatrixView<'a>>,
+    /// Whether there is a bias.
+    pub biased: bool,
+    /// What it is for.
+    pub used_for: MatrixUse,
+}
+
+impl Needs<'_> {
+    /// Bytes of the weights as they are stored and of all else without padding or scratch.
+    pub fn stored(&self) -> DeviceMemory {
+        let matrix = |matrix: &NeededMatrix<'_>| -> usize {
+            let bias = if matrix.biased { 4 } else { 0 };
+            let part = |p: &MatrixView<'_>| p.data.len() + p.row_scale.map_or(0, <[u8]>::len) + bias * p.rows;
+            matrix.parts.iter().map(part).sum()
+        };
+        let capacity = self.plan.capacity;
+        let mut distinct: Vec<(Role, usize)> = Vec::new();
+        for buffer in &self.buffers {
+            if !distinct.contains(buffer) {
+                distinct.push(*buffer);
+            }
+        }
+        let buffer =
+            |&(role, width): &(Role, usize)| 4 * width * role.pick(capacity.rows, capacity.logits_rows);
+        DeviceMemory {
+            weights: self.matrices.iter().map(matrix).sum::<usize>() + 4 * self.vectors.iter().sum::<usize>(),
+            kv: self.plan.kv_bytes(),
+            buffers: distinct.iter().map(buffer).sum(),
+        }
+    }
+}
+
 /// Where in the model a value was computed, for the message when it is not finite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -195,6 +272,20 @@ pub trait Device: Send {
     /// Bytes held now.
     fn memory(&self) -> DeviceMemory;
 
+    /// What it can still have; `None` where nobody knows.
+    fn free_memory(&mut self) -> Option<FreeMemory> {
+        None
+    }
+
+    /// Bytes that a device like this would hold with all of `needs` and nothing else: exact, or about
+    /// [`Needs::stored`] where the device does not lay out ahead.
+    ///
+    /// # Errors
+    /// Those of loading and planning, [`DeviceError::OutOfMemory`] only where a size overflows.
+    fn needed(&self, needs: &Needs<'_>) -> Result<DeviceMemory, DeviceError> {
+        Ok(needs.stored())
+    }
+
     // ---- before the first step ----
 
     /// Takes a matrix whose rows are those of `parts`, in order; parts may differ in type but not in `cols`.
@@ -238,6 +329,9 @@ pub trait Device: Send {
     /// # Errors
     /// When it does not fit the plan or names a token that does not exist.
     fn upload(&mut self, batch: &Batch) -> Result<DeviceBatch, DeviceError>;
+
+    /// Fills the batch's rows of `x` with `values` `[rows, width]`, as they are: what another device has computed.
+    fn write(&mut self, batch: DeviceBatch, x: BufferId, values: &[f32]);
 
     /// `out[r] = table[token of r]`.
     fn embed(&mut self, batch: DeviceBatch, table: MatrixId, out: BufferId);

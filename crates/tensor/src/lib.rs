@@ -19,7 +19,8 @@ mod steps;
 pub use batch::{Batch, BatchError, CHUNK_SLOTS, Capacity, PAGE_SLOTS, PageId, SequenceRows};
 pub use buffers::{Buffer, Buffers, Role};
 pub use device::{
-    Compute, Device, DeviceError, DeviceMemory, Epilogue, MatrixUse, Norm, NormKind, Place, Plan, Taken,
+    Compute, Device, DeviceError, DeviceMemory, Epilogue, FreeMemory, MatrixUse, NeededMatrix, Needs, Norm,
+    NormKind, Place, Plan, Taken,
 };
 pub use dtype::DType;
 pub use handles::{BufferId, Handle, MatrixId, RopeId, Table, VectorId};

@@ -166,6 +166,12 @@ impl Device for ReferenceDevice {
         })
     }
 
+    fn write(&mut self, batch: DeviceBatch, x: BufferId, values: &[f32]) {
+        let rows = self.rows(batch, x);
+        let x = &mut self.buffers[x];
+        x.values[..rows * x.width].copy_from_slice(values);
+    }
+
     fn embed(&mut self, batch: DeviceBatch, table: MatrixId, out: BufferId) {
         let table = &self.matrices[table];
         let out = &mut self.buffers[out];

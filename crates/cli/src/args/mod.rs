@@ -10,12 +10,13 @@ mod serve;
 mod text;
 pub(crate) mod values;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use glimmer::{Compute, DeviceKind, DeviceOptions, Family, KvType};
+use glimmer::{Compute, DeviceKind, DeviceOptions, Family, GpuLayers, KvType};
 
 pub(crate) use answer::{ChatArgs, OnFull, RunArgs, SamplingArgs};
 pub(crate) use files::{ConvertArgs, InspectArgs, SynthArgs};
@@ -23,7 +24,7 @@ pub(crate) use measure::{BenchArgs, Figures, LogitsArgs, VerifyArgs};
 pub(crate) use serve::{BatchArgs, ServeArgs, ServedArgs};
 pub(crate) use text::{DetokenizeArgs, TemplateArgs, TokenizeArgs};
 pub(crate) use values::{Ids, parse_ids};
-use values::{one_of, positive};
+use values::{gpu_layers, one_of, positive};
 
 /// Run the GLM family of language models.
 #[derive(Debug, Parser)]
@@ -95,6 +96,11 @@ pub(crate) struct DeviceArgs {
     /// Precision of the key/value cache [default: f32 with `--compute f32`, otherwise f16]
     #[arg(long, value_name = "TYPE", value_parser = one_of(KV_TYPES))]
     pub(crate) kv_type: Option<KvType>,
+
+    /// Keep the model's last N layers and its head on NVIDIA cards and the others on the CPU: `auto` as many as fit, `all`.
+    /// Also written -ngl [default: one device has all]
+    #[arg(long, alias = "n-gpu-layers", value_name = "N", value_parser = gpu_layers)]
+    pub(crate) gpu_layers: Option<GpuLayers>,
 }
 
 impl DeviceArgs {
@@ -105,6 +111,7 @@ impl DeviceArgs {
             threads: self.threads,
             compute: self.compute,
             kv_type: self.kv_type,
+            gpu_layers: self.gpu_layers,
         }
     }
 
@@ -124,6 +131,17 @@ impl DeviceArgs {
         let given = optional.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?]));
         given.flatten().chain(["--device".to_owned(), name(&DEVICES, self.device)]).collect()
     }
+}
+
+/// The command line with llama.cpp's `-ngl` as the flag that it stands for: to clap it would be `-n gl`.
+pub(crate) fn spelled_out(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut is_flag = true;
+    typed
+        .map(|word| {
+            is_flag &= word != "--";
+            if is_flag && word == "-ngl" { "--gpu-layers".into() } else { word }
+        })
+        .collect()
 }
 
 /// The definition of the whole command line, with a variable for every flag: `GLIMMER_MAX_TOKENS` for
@@ -181,6 +199,13 @@ pub(crate) struct ManArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn llama_cpp_spells_layers_its_way() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let found = spelled_out(words("glimmer run -ngl 20 m -- -ngl").into_iter());
+        assert_eq!(found, words("glimmer run --gpu-layers 20 m -- -ngl"));
+    }
 
     #[test]
     fn definitions_hold_together() {

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use glimmer::{ContextLength, Family};
+use glimmer::{ContextLength, Family, GpuLayers};
 use glimmer_models::export::WeightTypes;
 use glimmer_models::published_names;
 use glimmer_tensor::DType;
@@ -45,6 +45,18 @@ pub(crate) fn context_length(text: &str) -> Result<ContextLength, String> {
         // 2^30 is more than any position a rotary table has.
         Ok(tokens) if (1..=1 << 30).contains(&tokens) => Ok(ContextLength::Tokens(tokens)),
         _ => Err("a number of tokens from 1 to 1073741824, or `max`".to_owned()),
+    }
+}
+
+/// A number of layers, `all` or `auto`.
+pub(super) fn gpu_layers(text: &str) -> Result<GpuLayers, String> {
+    match text {
+        "auto" => Ok(GpuLayers::Auto),
+        "all" => Ok(GpuLayers::Last(usize::MAX)),
+        _ => {
+            let layers = text.parse().map(GpuLayers::Last);
+            layers.map_err(|_| "a number of layers from 0 up, `all`, or `auto`: as many as fit".to_owned())
+        }
     }
 }
 
@@ -162,6 +174,16 @@ mod tests {
         assert_eq!("-".parse(), Ok(Ids::Stdin));
         for wrong in ["x", "-1", "1,-2", "4294967296", "1.5", "1;2"] {
             assert!(wrong.parse::<Ids>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn layers_on_cards() {
+        assert_eq!(gpu_layers("auto"), Ok(GpuLayers::Auto));
+        assert_eq!(gpu_layers("all"), Ok(GpuLayers::Last(usize::MAX)));
+        assert_eq!(gpu_layers("99"), Ok(GpuLayers::Last(99)));
+        for wrong in ["-1", "", "1.5", "ALL", "1e2"] {
+            assert!(gpu_layers(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::args::{InspectArgs, KV_TYPES};
 use crate::model::{context, files};
-use crate::output::{self, Lines};
+use crate::output::{self, Lines, size};
 use crate::terminal::Terminal;
 
 /// Prints the report, whole or of what can be read; then the run fails by the first part that cannot.
@@ -470,18 +470,6 @@ fn list(stop_ids: &[StopId]) -> String {
     if stop_ids.is_empty() { "none".to_owned() } else { shown.collect::<Vec<_>>().join(", ") }
 }
 
-/// Bytes for people, in units of 1024.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -504,12 +492,5 @@ mod tests {
             [tensor("e", "F16"), tensor("l.0.w", "Q4_K"), tensor("l.1.w", "Q6_K"), tensor("l.2.w", "Q4_K")];
         let names: Vec<String> = fold(&tensors).into_iter().map(|folded| folded.name).collect();
         assert_eq!(names, ["e", "l.{0,2}.w", "l.{1}.w"]);
-    }
-
-    #[test]
-    fn sizes_for_people() {
-        assert_eq!(size(1023), "1023 B");
-        assert_eq!(size(1536), "1.5 KiB");
-        assert_eq!(size(18_874_368_000), "17.6 GiB");
     }
 }

@@ -1,6 +1,6 @@
 //! `glimmer logits`: the logits of every position of a prompt, as a safetensors file.
 
-use glimmer::{Compute, check_ids, indivisible};
+use glimmer::{Compute, Session, check_ids, indivisible};
 use glimmer_checkpoint::NewTensor;
 use glimmer_checkpoint::safetensors::SafetensorsFile;
 use glimmer_tensor::DType;
@@ -30,7 +30,11 @@ pub(crate) fn run(args: &LogitsArgs, terminal: &Terminal) -> anyhow::Result<()> 
     let source = format!("glimmer {}, {}", env!("CARGO_PKG_VERSION"), device.describe());
     let mut file = SafetensorsFile::create(&args.output, &[tensor], &[("source", &source)])?;
 
-    let mut sequence = load(&files, device, terminal)?.session(ids.len(), rows, rows)?;
+    let mut sequence = load(&files, device, Session::capacity(ids.len(), rows, rows), terminal)?.session(
+        ids.len(),
+        rows,
+        rows,
+    )?;
     let mut bytes = Vec::new();
     sequence.logits(&ids, &mut |logits| -> anyhow::Result<()> {
         bytes.clear();

@@ -128,7 +128,8 @@ fn open_one(
         }
         result => drop(result?),
     }
-    let context = context(args.ctx, spec(&files, terminal)?, terminal);
+    let spec = spec(&files, terminal)?;
+    let context = context(args.ctx, spec, terminal);
     let limits = Limits {
         context: ContextLength::Tokens(context),
         cache_tokens: Some(args.cache_tokens.unwrap_or(context * 2)),
@@ -138,7 +139,7 @@ fn open_one(
         ..Limits::default()
     };
     let device = device(device_args, Compute::Auto, terminal)?;
-    let engine = load(&files, device, terminal)?.start(&limits)?;
+    let engine = load(&files, device, limits.capacity(spec), terminal)?.start(&limits)?;
     if files.source().is_demo() {
         terminal.note(DEMO_LABEL);
     }

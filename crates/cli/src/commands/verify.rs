@@ -181,7 +181,8 @@ impl Answerer {
         let slots = prompts.iter().map(|p| p.len()).max().unwrap_or(0) + new;
         ensure!(slots <= MAX_TOKENS, "a prompt of {slots} tokens is too long to verify with");
         let device = device(&args.device, Compute::F32, terminal)?;
-        let sequence = load(files, device, terminal)?.session(slots, most_rows, 1)?;
+        let sequence = load(files, device, Session::capacity(slots, most_rows, 1), terminal)?
+            .session(slots, most_rows, 1)?;
         Ok(Answerer { sequence, rows: most_rows })
     }
 

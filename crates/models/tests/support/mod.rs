@@ -10,7 +10,9 @@ use glimmer_checkpoint::Checkpoint;
 use glimmer_cpu::{CpuDevice, CpuOptions};
 #[cfg(any(feature = "emulate", feature = "cuda"))]
 use glimmer_cuda::{CudaDevice, CudaOptions};
-use glimmer_models::{Decoder, Family, PositionLayout, Stage, Understood, load, understand};
+use glimmer_models::{
+    Decoder, DeviceLayers, Family, PositionLayout, Stage, Understood, load_split, understand,
+};
 use glimmer_tensor::{Batch, Capacity, Compute, Device, KvType, PAGE_SLOTS, PageId, ReferenceDevice};
 use safetensors::{Dtype, SafeTensors};
 
@@ -143,8 +145,24 @@ pub fn open(dir: &Path, family: Option<Family>) -> (Checkpoint, Understood) {
 
 impl Runner {
     pub fn new(dir: &Path, device: Box<dyn Device>, kv: KvType, rows: usize, slots: usize) -> Self {
+        Self::split(dir, vec![device], &[], kv, rows, slots)
+    }
+
+    /// On several devices, the second and later ones of which begin with these layers.
+    pub fn split(
+        dir: &Path,
+        devices: Vec<Box<dyn Device>>,
+        begins: &[usize],
+        kv: KvType,
+        rows: usize,
+        slots: usize,
+    ) -> Self {
         let (checkpoint, understood) = open(dir, None);
-        let mut decoder = load(&checkpoint, &understood, device, &mut |_, _| {}).unwrap();
+        let bounds = [&[0], begins, &[understood.spec.layers.len()]].concat();
+        let layers = bounds.windows(2).map(|range| range[1] - range[0]);
+        let devices =
+            devices.into_iter().zip(layers).map(|(device, layers)| DeviceLayers { device, layers }).collect();
+        let mut decoder = load_split(&checkpoint, &understood, devices, &mut |_, _| {}).unwrap();
         let pages = slots.div_ceil(PAGE_SLOTS) + 16;
         decoder.plan(Capacity { rows, logits_rows: rows, pages }, kv).unwrap();
         // Pages are handed out in a scattered order on purpose.

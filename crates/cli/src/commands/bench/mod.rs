@@ -39,15 +39,21 @@ const STARTS_SECONDS: f64 = 10.0;
 /// Measures and prints.
 pub(crate) fn run(args: &BenchArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let files = files(&args.model, None)?;
-    spec(&files, terminal)?;
+    let spec = spec(&files, terminal)?;
     if args.stress {
         let (input, output) = (one(&args.n_prompt, 100_000, "-p")?, one(&args.n_gen, 128, "-n")?);
         let stress = stress::Stress { input, output, runs: args.repetitions.unwrap_or(3) };
         let device = device(&args.device, Compute::Auto, terminal)?;
-        let (decoder, kv_type) = load(&files, device, terminal)?.into_decoder();
+        let capacity = stress.capacity(spec);
+        let (decoder, kv_type) = load(&files, device, capacity, terminal)?.into_decoder();
         return stress.run(decoder, kv_type, args.output);
     }
     let options = args.device.options();
+    if options.gpu_layers.is_some() {
+        let why =
+            "bench holds speeds against the floor of one device; with --gpu-layers it has --stress alone";
+        bail!(WrongUsage(why.to_owned()));
+    }
     let compute = options.compute_or(Compute::Auto);
     let kv_type = options.kv_type_with(compute);
     let bench = Bench { args, files: &files, understood: files.understood()?, compute, kv_type, terminal };
@@ -93,8 +99,8 @@ impl Bench<'_> {
         let limits = meter.measure()?;
         let sees_peak = process::forget_peak();
 
-        let (mut decoder, _) = load(files, device, terminal)?.into_decoder();
         let capacity = capacity(&cases, spec, args.ubatch_size.unwrap_or(step_tokens(spec)))?;
+        let (mut decoder, _) = load(files, device, capacity, terminal)?.into_decoder();
         decoder.plan(capacity, kv_type)?;
         let steps = Steps { spec, capacity, random: Random::new(&[]) };
         let mut driver = Driver { decoder, steps, filled: None, logits: Vec::new() };

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use glimmer::step_tokens;
-use glimmer_models::{Decoder, PositionLayout};
+use glimmer_models::{Decoder, DecoderSpec, PositionLayout};
 use glimmer_tensor::{Batch, Capacity, KvType, PAGE_SLOTS, PageId};
 use serde::Serialize;
 
@@ -44,6 +44,12 @@ struct Run {
 }
 
 impl Stress {
+    /// What it needs room for.
+    pub(super) fn capacity(&self, spec: &DecoderSpec) -> Capacity {
+        let pages = (self.input + BEGINS.len() + 1 + self.output).div_ceil(PAGE_SLOTS);
+        Capacity { rows: step_tokens(spec), logits_rows: 1, pages }
+    }
+
     /// Prepares, runs and prints.
     pub(super) fn run(&self, mut decoder: Decoder, kv_type: KvType, figures: Figures) -> anyhow::Result<()> {
         let vocab = decoder.spec().vocab;
@@ -52,9 +58,7 @@ impl Stress {
             vocab > ENDS as usize,
             "the stress test is GLM-4's: its ids go up to {ENDS}, this vocabulary has {vocab}"
         );
-        let pages = (self.input + BEGINS.len() + 1 + self.output).div_ceil(PAGE_SLOTS);
-        let rows = step_tokens(decoder.spec());
-        decoder.plan(Capacity { rows, logits_rows: 1, pages }, kv_type)?;
+        decoder.plan(self.capacity(decoder.spec()), kv_type)?;
         let runs =
             (0..self.runs).map(|run| self.once(&mut decoder, run)).collect::<anyhow::Result<Vec<_>>>()?;
         let average = |of: &dyn Fn(&Run) -> f64| mean(&runs.iter().map(of).collect::<Vec<_>>());

@@ -95,10 +95,11 @@ impl<'t> Chat<'t> {
         if args.tools.is_some() {
             dialogue.tools = tools(args.tools.as_deref())?;
         }
-        let context = context(args.ctx, spec(&files, terminal)?, terminal);
+        let spec = spec(&files, terminal)?;
+        let context = context(args.ctx, spec, terminal);
         let limits = Limits { context: ContextLength::Tokens(context), ..Limits::default() };
-        let engine =
-            load(&files, device(&args.device, Compute::Auto, terminal)?, terminal)?.start(&limits)?;
+        let device = device(&args.device, Compute::Auto, terminal)?;
+        let engine = load(&files, device, limits.capacity(spec), terminal)?.start(&limits)?;
         let interrupt = Arc::new(AtomicBool::new(false));
         if is_typed {
             signal_hook::flag::register(SIGINT, Arc::clone(&interrupt)).context("Ctrl-C")?;

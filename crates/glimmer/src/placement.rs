@@ -1,0 +1,149 @@
+//! Which layers of a model go to which device: decided, and told, before anything is read.
+
+use std::ops::Range;
+
+use glimmer_models::{DeviceLayers, needs};
+use glimmer_tensor::{Capacity, Device, DeviceError, DeviceMemory, FreeMemory, KvType};
+
+use crate::{Error, ModelFiles, OpenDevice, Progress};
+
+/// How many of a model's last layers cards take. The head goes with the last layer, the embedding with the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GpuLayers {
+    /// As many as fit beside their cache and buffers.
+    Auto,
+    /// So many; all where the model has fewer.
+    Last(usize),
+}
+
+/// What a device is going to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevicePlan {
+    /// The device, for people.
+    pub device: String,
+    /// Its layers.
+    pub layers: Range<usize>,
+    /// Bytes.
+    pub memory: DeviceMemory,
+    /// What it has free.
+    pub free: Option<FreeMemory>,
+}
+
+/// Devices and how many layers each takes, in their order.
+pub struct Placement {
+    pub(crate) devices: Vec<DeviceLayers>,
+    pub(crate) kv_type: KvType,
+}
+
+/// The part of a card's memory that [`GpuLayers::Auto`] leaves alone: the driver's own, and what else comes.
+const SPARE: usize = 32;
+
+impl OpenDevice {
+    /// Decides which layers go where, for steps and a cache of `capacity`. What several devices are going to hold is told
+    /// through `progress`.
+    ///
+    /// # Errors
+    /// When a tensor is missing or of another shape than the configuration says, or the layers do not fit that were asked
+    /// for.
+    pub fn place(
+        self,
+        files: &ModelFiles,
+        capacity: Capacity,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Placement, Error> {
+        let OpenDevice { mut devices, gpu_layers, kv_type, .. } = self;
+        let layers = files.spec()?.layers.len();
+        let Some(wanted) = gpu_layers else {
+            let device = devices.swap_remove(0);
+            return Ok(Placement { devices: vec![DeviceLayers { device, layers }], kv_type });
+        };
+        let model = Shape { files, capacity, kv_type };
+        let processor = devices.pop().expect("the processor stands behind the cards");
+        let mut shares = model.on_cards(devices, layers, wanted)?;
+        let rest = layers - shares.iter().map(|(_, plan)| plan.layers.len()).sum::<usize>();
+        if rest > 0 {
+            shares.push(model.share(processor, 0..rest)?);
+        }
+        shares.reverse();
+        let plans: Vec<DevicePlan> = shares.iter().map(|(_, plan)| plan.clone()).collect();
+        progress(Progress::Placed(&plans));
+        let share = |(device, plan): Share| DeviceLayers { device, layers: plan.layers.len() };
+        Ok(Placement { devices: shares.into_iter().map(share).collect(), kv_type })
+    }
+}
+
+/// A device and what it is going to hold.
+type Share = (Box<dyn Device>, DevicePlan);
+
+/// A model that runs with so much room.
+struct Shape<'a> {
+    files: &'a ModelFiles,
+    capacity: Capacity,
+    kv_type: KvType,
+}
+
+impl Shape<'_> {
+    /// The last layers, on as few cards as hold them: the first card has the very last.
+    fn on_cards(
+        &self,
+        cards: Vec<Box<dyn Device>>,
+        layers: usize,
+        wanted: GpuLayers,
+    ) -> Result<Vec<Share>, Error> {
+        let most = match wanted {
+            GpuLayers::Auto => layers,
+            GpuLayers::Last(wanted) => wanted.min(layers),
+        };
+        let (first, mut end) = (layers - most, layers);
+        let mut shares = Vec::new();
+        for mut card in cards {
+            let begin = self.first_that_fits(card.as_mut(), first..end, wanted)?;
+            if begin < end {
+                shares.push(self.share(card, begin..end)?);
+                end = begin;
+            }
+        }
+        match wanted {
+            GpuLayers::Last(_) if end > first => {
+                Err(Error::LayersDoNotFit { wanted: most, fit: layers - end })
+            }
+            _ => Ok(shares),
+        }
+    }
+
+    /// The first of `layers` from which on they fit a card together; their end where none does.
+    fn first_that_fits(
+        &self,
+        card: &mut dyn Device,
+        layers: Range<usize>,
+        wanted: GpuLayers,
+    ) -> Result<usize, Error> {
+        let room = match (card.free_memory(), wanted) {
+            (Some(memory), GpuLayers::Auto) => memory.free.saturating_sub(memory.total / SPARE),
+            (Some(memory), GpuLayers::Last(_)) => memory.free,
+            (None, GpuLayers::Last(_)) => usize::MAX,
+            (None, GpuLayers::Auto) => {
+                let message = "the card does not tell how much memory is free; --gpu-layers N goes without";
+                return Err(DeviceError::Failed(message.to_owned()).into());
+            }
+        };
+        for begin in layers.clone() {
+            if self.needed(card, begin..layers.end)?.total() <= room {
+                return Ok(begin);
+            }
+        }
+        Ok(layers.end)
+    }
+
+    fn share(&self, mut device: Box<dyn Device>, layers: Range<usize>) -> Result<Share, Error> {
+        let memory = self.needed(device.as_ref(), layers.clone())?;
+        let plan = DevicePlan { device: device.describe(), layers, memory, free: device.free_memory() };
+        Ok((device, plan))
+    }
+
+    /// What a device holds that has these layers.
+    fn needed(&self, device: &dyn Device, layers: Range<usize>) -> Result<DeviceMemory, Error> {
+        let (checkpoint, understood) = (self.files.checkpoint()?, self.files.understood()?);
+        Ok(device.needed(&needs(checkpoint, understood, layers, self.capacity, self.kv_type)?)?)
+    }
+}
