@@ -21,6 +21,8 @@ mod embed;
 #[cfg(feature = "emulate")]
 mod emulated;
 mod linear;
+#[cfg(any(feature = "cuda", feature = "emulate"))]
+mod nvml;
 mod rates;
 mod step;
 mod watched;
@@ -32,4 +34,6 @@ pub use driver::DriverError;
 pub use driver::cards;
 #[cfg(feature = "emulate")]
 pub use emulated::try_emulation;
+#[cfg(any(feature = "cuda", feature = "emulate"))]
+pub use nvml::{CardUse, card_use};
 pub use rates::Rates;

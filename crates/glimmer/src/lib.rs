@@ -32,6 +32,7 @@
 //! what else is computed, nor on the number of threads.
 #![forbid(unsafe_code)]
 
+mod cards;
 mod delta;
 mod demo;
 mod device;
@@ -51,6 +52,7 @@ mod session;
 mod source;
 mod text;
 
+pub use cards::{CardUse, card_use};
 pub use delta::{Delta, DeltaReader, FinishReason, Timings, Usage};
 pub use demo::DEMO;
 pub use device::{DeviceKind, DeviceOptions, OpenDevice};

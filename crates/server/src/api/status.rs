@@ -40,7 +40,9 @@ pub(crate) async fn version() -> Response {
 /// `GET /metrics`.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let models = app.models().ok().map(Models::figures);
-    let text = app.record.figures(models.as_deref(), app.options.vllm_metrics);
+    // The driver may take its time.
+    let cards = tokio::task::spawn_blocking(glimmer::card_use).await.unwrap_or_default();
+    let text = app.record.figures(models.as_deref(), &cards, app.options.vllm_metrics);
     typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }
 

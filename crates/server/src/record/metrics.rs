@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use glimmer::{Statistics, Usage};
+use glimmer::{CardUse, Statistics, Usage};
 
 /// A number that goes up and down.
 #[derive(Debug, Default)]
@@ -160,6 +160,7 @@ impl Metrics {
     pub(crate) fn text(
         &self,
         models: Option<&[ModelFigures]>,
+        cards: &[CardUse],
         vllm: bool,
         lost_lines: u64,
         lost_spans: Option<u64>,
@@ -177,6 +178,7 @@ impl Metrics {
             page.head("glimmer_spans_lost_total", "counter", "Spans of traces that no collector took.");
             page.line("glimmer_spans_lost_total", "", &lost);
         }
+        page.cards(cards);
         if let Some(models) = models {
             page.models(models);
         }
@@ -303,6 +305,14 @@ const SPREADS: [Spread; 5] = [
     }),
 ];
 
+/// A figure of a card: its name, what it is, where it comes from.
+type CardFigure = (&'static str, &'static str, fn(&CardUse) -> Option<f64>);
+
+/// A label's value.
+fn quoted(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
 impl Page {
     fn head(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -316,8 +326,37 @@ impl Page {
         };
     }
 
+    /// The machine's cards, where there are some; how busy they are, where they tell.
+    fn cards(&mut self, cards: &[CardUse]) {
+        let figures: [CardFigure; 3] = [
+            ("glimmer_card_memory_used_bytes", "Memory of an NVIDIA card that is in use.", |card| {
+                Some(card.memory_used as f64)
+            }),
+            ("glimmer_card_memory_bytes", "Memory of an NVIDIA card.", |card| Some(card.memory_total as f64)),
+            (
+                "glimmer_card_busy_ratio",
+                "The share of the last second in which an NVIDIA card computed.",
+                |card| Some(f64::from(card.busy?) / 100.0),
+            ),
+        ];
+        for (name, help, value) in figures {
+            let told: Vec<_> = cards.iter().filter_map(|card| Some((card, value(card)?))).collect();
+            if told.is_empty() {
+                continue;
+            }
+            self.head(name, "gauge", help);
+            for (card, value) in told {
+                self.line(
+                    name,
+                    &format!("name=\"{}\",uuid=\"{}\"", quoted(&card.name), quoted(&card.uuid)),
+                    &value,
+                );
+            }
+        }
+    }
+
     fn label(&self, name: &str) -> String {
-        let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let name = quoted(name);
         if self.vllm { format!("model_name=\"{name}\",engine=\"0\"") } else { format!("model=\"{name}\"") }
     }
 
@@ -361,5 +400,37 @@ impl Page {
         self.line(&format!("{name}_bucket"), &format!("{label},le=\"+Inf\""), &held.count);
         self.line(&format!("{name}_sum"), label, &held.sum);
         self.line(&format!("{name}_count"), label, &held.count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cards_are_told_of_where_there_are_some() {
+        let metrics = Metrics::default();
+        let without = metrics.text(None, &[], false, 0, None);
+        assert!(!without.contains("card"), "{without}");
+        let card = |uuid: &str, busy| CardUse {
+            name: "NVIDIA \"X\"".to_owned(),
+            uuid: uuid.to_owned(),
+            memory_used: 3 << 30,
+            memory_total: 24 << 30,
+            busy,
+        };
+        let text = metrics.text(None, &[card("GPU-1", Some(37)), card("GPU-2", None)], true, 0, None);
+        for line in [
+            "# TYPE glimmer_card_memory_used_bytes gauge",
+            r#"glimmer_card_memory_used_bytes{name="NVIDIA \"X\"",uuid="GPU-1"} 3221225472"#,
+            r#"glimmer_card_memory_bytes{name="NVIDIA \"X\"",uuid="GPU-2"} 25769803776"#,
+            r#"glimmer_card_busy_ratio{name="NVIDIA \"X\"",uuid="GPU-1"} 0.37"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+        assert!(
+            !text.contains(r#"busy_ratio{name="NVIDIA \"X\"",uuid="GPU-2""#),
+            "what is not told is not shown"
+        );
     }
 }

@@ -28,9 +28,14 @@ impl Record {
     }
 
     /// The page of figures; no `models` while they are loaded.
-    pub(crate) fn figures(&self, models: Option<&[metrics::ModelFigures]>, vllm: bool) -> String {
+    pub(crate) fn figures(
+        &self,
+        models: Option<&[metrics::ModelFigures]>,
+        cards: &[glimmer::CardUse],
+        vllm: bool,
+    ) -> String {
         let lost_spans = self.traces.as_ref().map(traces::Traces::lost);
-        self.metrics.text(models, vllm, self.log.lost(), lost_spans)
+        self.metrics.text(models, cards, vllm, self.log.lost(), lost_spans)
     }
 
     /// Writes and sends what waits. Must not be called within a runtime.
