@@ -15,7 +15,7 @@ use crate::topology::Topology;
 use glimmer_tensor::{
     Batch, BufferId, Buffers, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, FreeMemory,
     Handle, Heads, MatrixId, MatrixUse, MatrixView, Norm, Place, Plan, Planned, Role, Rope, RopeId, Steps,
-    Table, Taken, VectorId,
+    Table, Taken, VectorId, first_largest,
 };
 
 /// Below this many elements an operation is done before the other threads have heard of it.
@@ -345,6 +345,19 @@ impl Device for CpuDevice {
         self.work.steps.report(batch)?;
         let x = &self.buffers[x];
         out.extend_from_slice(&x.values[..rows * x.width]);
+        Ok(())
+    }
+
+    fn read_largest(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        rows: usize,
+        out: &mut Vec<u32>,
+    ) -> Result<(), DeviceError> {
+        self.work.steps.report(batch)?;
+        let x = &self.buffers[x];
+        out.extend(x.values.chunks_exact(x.width).take(rows).map(first_largest));
         Ok(())
     }
 }

@@ -113,6 +113,17 @@ struct GatherArgs {
     uint32_t unused;
 };
 
+// kernels/largest.cu
+struct LargestArgs {
+    const uint32_t* rows;
+    // [rows, width]
+    const float* x;
+    // [rows]
+    uint32_t* out;
+    uint32_t width;
+    uint32_t unused;
+};
+
 // kernels/finite.cu
 struct FiniteArgs {
     const uint32_t* rows;

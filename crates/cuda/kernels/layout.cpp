@@ -26,6 +26,8 @@ const Field FIELDS[] = {
     FIELD(RopeArgs, row_width), FIELD(RopeArgs, heads), FIELD(RopeArgs, head_dim), FIELD(RopeArgs, pair_count),
     SIZE(GatherArgs), FIELD(GatherArgs, count), FIELD(GatherArgs, from), FIELD(GatherArgs, x), FIELD(GatherArgs, out),
     FIELD(GatherArgs, width), FIELD(GatherArgs, unused),
+    SIZE(LargestArgs), FIELD(LargestArgs, rows), FIELD(LargestArgs, x), FIELD(LargestArgs, out),
+    FIELD(LargestArgs, width), FIELD(LargestArgs, unused),
     SIZE(FiniteArgs), FIELD(FiniteArgs, rows), FIELD(FiniteArgs, x), FIELD(FiniteArgs, first), FIELD(FiniteArgs, width),
     FIELD(FiniteArgs, place),
 };

@@ -60,6 +60,17 @@ pub(crate) struct GatherArgs {
     pub(crate) unused: u32,
 }
 
+/// `largest`
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct LargestArgs {
+    pub(crate) rows: Memory,
+    pub(crate) x: Memory,
+    pub(crate) out: Memory,
+    pub(crate) width: u32,
+    pub(crate) unused: u32,
+}
+
 /// `check_finite`
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -108,6 +119,7 @@ mod tests {
         same!(NormArgs is "NormArgs": rows, x, out, weight, bias, width, eps, centred, add);
         same!(RopeArgs is "RopeArgs": rows, qkv, cos_sin, pairs, row_width, heads, head_dim, pair_count);
         same!(GatherArgs is "GatherArgs": count, from, x, out, width, unused);
+        same!(LargestArgs is "LargestArgs": rows, x, out, width, unused);
         same!(FiniteArgs is "FiniteArgs": rows, x, first, width, place);
     }
 }

@@ -1,6 +1,6 @@
 //! [`CudaDevice`]: the seam's operations as launches of kernels over planned buffers.
 
-use crate::args::{FiniteArgs, GatherArgs, NormArgs, RopeArgs};
+use crate::args::{FiniteArgs, GatherArgs, LargestArgs, NormArgs, RopeArgs};
 use crate::attention::Attention;
 use crate::counted::Counted;
 use crate::driver::{Driver, Memory, launch};
@@ -42,6 +42,9 @@ struct Workspace {
     attention: Attention,
     products: Products,
     steps: Steps<Step>,
+    /// Where in each row the largest value is: `[rows]`.
+    largest: Memory,
+    rows: usize,
 }
 
 /// A [`Device`] that computes on a card, or on an emulated one.
@@ -156,6 +159,39 @@ impl CudaDevice {
         launch(self.driver.as_mut(), "norm_rows", rows.grid(), 256, 0, &args);
     }
 
+    /// Waits for the step and reports its first value that is not finite.
+    fn report(&mut self, batch: DeviceBatch) -> Result<(), DeviceError> {
+        self.driver.end_step();
+        let noted = self.work.steps[batch].not_finite();
+        let mut first = ALL_FINITE.to_ne_bytes();
+        self.driver.copy_out(noted, 0, &mut first);
+        self.driver.synchronize().map_err(|e| e.of("a step"))?;
+        let first = u64::from_ne_bytes(first);
+        if first == ALL_FINITE {
+            return Ok(());
+        }
+        self.driver.copy_in(noted, 0, &ALL_FINITE.to_ne_bytes());
+        let (place, value) = (place_of((first >> 32) as u32), f32::from_bits(first as u32));
+        Err(DeviceError::NotFinite { place, value: value.to_string() })
+    }
+
+    /// Appends `count` values that a step has computed.
+    fn copy_out<T: bytemuck::Pod>(
+        &mut self,
+        from: Memory,
+        count: usize,
+        out: &mut Vec<T>,
+    ) -> Result<(), DeviceError> {
+        let len = out.len();
+        out.resize(len + count, T::zeroed());
+        self.driver.copy_out(from, 0, bytemuck::cast_slice_mut(&mut out[len..]));
+        let copied = self.driver.synchronize().map_err(|e| e.of("what a step computed"));
+        if copied.is_err() {
+            out.truncate(len);
+        }
+        copied
+    }
+
     /// Two different buffers.
     fn two(&self, x: BufferId, out: BufferId) -> [Buffer<Memory>; 2] {
         assert!(x != out, "an operation's buffers differ");
@@ -214,6 +250,7 @@ impl Device for CudaDevice {
                 + work.map_or(0, |work| {
                     work.attention.scratch_bytes()
                         + work.products.bytes()
+                        + 4 * work.rows
                         + work.steps.both().iter().map(Step::bytes).sum::<usize>()
                 }),
         }
@@ -276,7 +313,8 @@ impl Device for CudaDevice {
             step.map_err(|e| e.of("uploaded batches"))
         };
         let steps = Steps::new([step()?, step()?]);
-        self.work.set(Workspace { plan: plan.clone(), attention, products, steps });
+        let largest = driver.alloc(rows.saturating_mul(4)).map_err(|e| e.of("the likeliest tokens"))?;
+        self.work.set(Workspace { plan: plan.clone(), attention, products, steps, largest, rows });
         Ok(())
     }
 
@@ -429,26 +467,27 @@ impl Device for CudaDevice {
         rows: usize,
         out: &mut Vec<f32>,
     ) -> Result<(), DeviceError> {
-        self.driver.end_step();
-        let noted = self.work.steps[batch].not_finite();
-        let mut first = ALL_FINITE.to_ne_bytes();
-        self.driver.copy_out(noted, 0, &mut first);
-        self.driver.synchronize().map_err(|e| e.of("a step"))?;
-        let first = u64::from_ne_bytes(first);
-        if first != ALL_FINITE {
-            self.driver.copy_in(noted, 0, &ALL_FINITE.to_ne_bytes());
-            let (place, value) = (place_of((first >> 32) as u32), f32::from_bits(first as u32));
-            return Err(DeviceError::NotFinite { place, value: value.to_string() });
-        }
+        self.report(batch)?;
         let x = self.buffers[x];
-        let len = out.len();
-        out.resize(len + rows * x.width, 0.0);
-        self.driver.copy_out(x.values, 0, bytemuck::cast_slice_mut(&mut out[len..]));
-        let copied = self.driver.synchronize().map_err(|e| e.of("what a step computed"));
-        if copied.is_err() {
-            out.truncate(len);
+        self.copy_out(x.values, rows * x.width, out)
+    }
+
+    fn read_largest(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        rows: usize,
+        out: &mut Vec<u32>,
+    ) -> Result<(), DeviceError> {
+        self.driver.end_step();
+        let Rows { count, bucket } = self.rows(batch, x);
+        let (x, to) = (self.buffers[x], self.work.largest);
+        if rows > 0 {
+            let args = LargestArgs { rows: count, x: x.values, out: to, width: x.width as u32, unused: 0 };
+            launch(self.driver.as_mut(), "largest", [bucket as u32, 1, 1], 256, 0, &args);
         }
-        copied
+        self.report(batch)?;
+        self.copy_out(to, rows, out)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{Candidate, Make};
 use glimmer_tensor::{
     Batch, BufferId, Capacity, Compute, DType, Device, DeviceBatch, DeviceError, Epilogue, Heads, KvType,
     MatrixId, MatrixUse, NormKind, Place, Plan, ReferenceDevice, Role, Rope, RopePairs, RopeSection,
+    first_largest,
 };
 
 fn reference() -> Box<dyn Device> {
@@ -268,6 +269,43 @@ pub fn gather(candidate: &Candidate) {
         rig.read(out, 4)
     });
     assert_eq!(bits(&found[0]), bits(&found[1]));
+}
+
+/// The first of the largest values of each row that the batch has, whatever stands beside it.
+pub fn read_largest(candidate: &Candidate) {
+    let make = candidate.make();
+    let mut rng = Random(9);
+    for width in [1, 31, 300, 5000] {
+        let mut values = rng.normals(9 * width);
+        let mut rows: Vec<&mut [f32]> = values.chunks_exact_mut(width).collect();
+        rows[1].fill(f32::NEG_INFINITY);
+        rows[2].fill(-3.5);
+        let last = width - 1;
+        [0, width / 2, last].into_iter().for_each(|at| rows[3][at] = 100.0);
+        rows[4][last] = f32::MAX;
+        rows[5].fill(-1.0);
+        rows[5][width / 3..].fill(0.0);
+        rows[5][width / 3] = -0.0;
+        rows[6].iter_mut().for_each(|v| *v -= 1000.0);
+        rows[7][width / 4] = f32::INFINITY;
+        let (mut rig, input) =
+            Rig::new(make, 9, 1, &[NO_HEADS], KvType::F32, 1, |device| Rig::input(device, 9, width, &values));
+        let (x, logits) = (rig.buffer(Role::Hidden, width), rig.buffer(Role::Logits, width));
+        rig.poison(input, logits);
+        let mut batch = Batch::default();
+        batch.push(&[0, 1, 2, 3, 4, 5, 6, 7, 8], 0..9, &[0.0; 9], 0, vec![0], 0..8);
+        let batch = rig.upload(&batch);
+        rig.device.embed(batch, input, x);
+        rig.device.gather(batch, x, logits);
+        let mut found = vec![77];
+        rig.device.read_largest(batch, logits, 8, &mut found).expect("no check was made");
+        let expected = values.chunks_exact(width).take(8).map(first_largest);
+        assert_eq!(found, [77].into_iter().chain(expected).collect::<Vec<u32>>(), "{width} wide");
+
+        rig.device.check_finite(batch, logits, Place::Logits);
+        assert!(rig.device.read_largest(batch, logits, 8, &mut found).is_err(), "a failed check is reported");
+        assert_eq!(found.len(), 9, "nothing comes of it");
+    }
 }
 
 /// Values that come from elsewhere are those of the batch's rows, bit for bit, and operations go on from them.

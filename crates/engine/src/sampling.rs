@@ -5,6 +5,7 @@
 //! that transformers and vLLM share. The random number of a choice is a function of the request's seed and the token's
 //! index alone, so that an answer does not depend on what else is being computed.
 
+use glimmer_tensor::{first_largest, largest};
 use rustc_hash::FxHashMap;
 
 use crate::EngineError;
@@ -50,6 +51,10 @@ impl Default for Sampling {
 }
 
 impl Sampling {
+    fn has_penalties(&self) -> bool {
+        self.repetition_penalty != 1.0 || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
+    }
+
     /// Refuses numbers that no choice can be made with.
     ///
     /// # Errors
@@ -108,8 +113,7 @@ impl Sampler {
     /// As [`Sampler::next`], and none of the `forbidden` ids where there is another.
     pub fn next_but(&mut self, logits: &[f32], forbidden: &[u32]) -> u32 {
         let s = &self.sampling;
-        let penalties =
-            s.repetition_penalty != 1.0 || s.presence_penalty != 0.0 || s.frequency_penalty != 0.0;
+        let penalties = s.has_penalties();
         let logits = if penalties || !s.logit_bias.is_empty() || !forbidden.is_empty() {
             adjust(s, penalties.then_some(&self.seen), logits, &mut self.adjusted);
             for &id in forbidden {
@@ -124,8 +128,19 @@ impl Sampler {
         let id = if s.temperature > 0.0 {
             self.lottery.draw(s, logits, uniform(s.seed, self.index))
         } else {
-            argmax(logits)
+            first_largest(logits)
         };
+        self.take(id)
+    }
+
+    /// Whether it chooses the likeliest token of the logits as they are, so that it need not see them.
+    pub fn takes_likeliest(&self) -> bool {
+        let s = &self.sampling;
+        s.temperature <= 0.0 && !s.has_penalties() && s.logit_bias.is_empty()
+    }
+
+    /// Remembers a token that was chosen for it.
+    pub fn take(&mut self, id: u32) -> u32 {
         self.index += 1;
         *self.seen.entry(id).or_default() += 1;
         id
@@ -178,7 +193,7 @@ impl Limit {
 impl Lottery {
     /// Draws with a number in `[0, 1)`.
     fn draw(&mut self, s: &Sampling, logits: &[f32], number: f64) -> u32 {
-        let best = max(logits);
+        let best = largest(logits);
         self.weights.clear();
         self.weights.extend(logits.iter().map(|&logit| exp((logit - best) / s.temperature)));
         let mut limit = Limit { weight: s.min_p.max(f32::MIN_POSITIVE), id: u32::MAX };
@@ -201,7 +216,7 @@ impl Lottery {
             }
         }
         // What rounding left over is the last one's; where bias has forbidden everything, the first is as good as any.
-        last.unwrap_or_else(|| argmax(logits))
+        last.unwrap_or_else(|| first_largest(logits))
     }
 
     /// The weight of all that are kept.
@@ -247,24 +262,6 @@ fn by_weight(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
-/// The largest logit.
-fn max(logits: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let larger = |a: f32, b: f32| if b > a { b } else { a };
-    let (chunks, rest) = logits.as_chunks::<LANES>();
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    for chunk in chunks {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, &logit)| *lane = larger(*lane, logit));
-    }
-    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
-}
-
-/// The first of the largest logits.
-fn argmax(logits: &[f32]) -> u32 {
-    let best = max(logits);
-    logits.iter().position(|&logit| logit == best).unwrap_or(0) as u32
-}
-
 /// `e^x` for `x <= 0`, at most 1, to two units in the last place: the reduction and polynomial of Cephes' `expf`
 /// (Moshier, 1992), written so that a compiler makes vector code of it. The same on every machine.
 fn exp(x: f32) -> f32 {
@@ -304,7 +301,7 @@ fn uniform(seed: u64, index: u64) -> f64 {
 /// The log-probability of `id`, and the `n` most probable ids with theirs, best first.
 pub fn log_probabilities(logits: &[f32], id: u32, n: usize) -> (f32, Vec<(u32, f32)>) {
     const LANES: usize = 16;
-    let best = max(logits);
+    let best = largest(logits);
     let (chunks, rest) = logits.as_chunks::<LANES>();
     let mut lanes = [0.0f64; LANES];
     for chunk in chunks {
@@ -474,7 +471,7 @@ mod tests {
             assert_eq!(best_of(&logits, n), sorted[..n.min(5_000)]);
         }
         assert_eq!(best_of(&[1.0; 9], 3), [(1.0, 0), (1.0, 1), (1.0, 2)]);
-        assert_eq!(argmax(&logits), sorted[0].1);
+        assert_eq!(first_largest(&logits), sorted[0].1);
     }
 
     #[test]

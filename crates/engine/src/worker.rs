@@ -53,6 +53,63 @@ struct Way {
     prompt_len: usize,
 }
 
+/// What came of rows that want logits.
+#[derive(Clone, Copy)]
+enum Computed<'a> {
+    /// `[rows, vocab]`
+    Logits(&'a [f32], usize),
+    /// The likeliest token of each, where nobody wants more.
+    Likeliest(&'a [u32]),
+}
+
+/// One of these rows.
+#[derive(Clone, Copy)]
+enum Row<'a> {
+    Logits(&'a [f32]),
+    Likeliest(u32),
+}
+
+impl<'a> Computed<'a> {
+    /// The first `rows` rows, and the others.
+    fn split_at(self, rows: usize) -> (Self, Self) {
+        match self {
+            Computed::Logits(logits, vocab) => {
+                let (first, rest) = logits.split_at(rows * vocab);
+                (Computed::Logits(first, vocab), Computed::Logits(rest, vocab))
+            }
+            Computed::Likeliest(ids) => {
+                let (first, rest) = ids.split_at(rows);
+                (Computed::Likeliest(first), Computed::Likeliest(rest))
+            }
+        }
+    }
+
+    fn rows(self) -> usize {
+        match self {
+            Computed::Logits(logits, vocab) => logits.len() / vocab,
+            Computed::Likeliest(ids) => ids.len(),
+        }
+    }
+
+    fn row(self, row: usize) -> Row<'a> {
+        match self {
+            Computed::Logits(logits, vocab) => Row::Logits(&logits[row * vocab..(row + 1) * vocab]),
+            Computed::Likeliest(ids) => Row::Likeliest(ids[row]),
+        }
+    }
+}
+
+impl ActiveRequest {
+    /// Whether the likeliest tokens are all that it wants of its logits.
+    fn wants_likeliest(&self) -> bool {
+        let way = &self.way;
+        way.sampler.takes_likeliest()
+            && way.logprobs.is_none()
+            && way.prompt_logprobs.is_none()
+            && self.chosen >= way.min_tokens
+    }
+}
+
 pub(crate) struct Worker {
     decoder: Decoder,
     scheduler: Scheduler,
@@ -60,7 +117,9 @@ pub(crate) struct Worker {
     inbox: Receiver<Submission>,
     active: HashMap<SequenceId, ActiveRequest>,
     next_id: SequenceId,
+    /// What the last step computed.
     logits: Vec<f32>,
+    likeliest: Vec<u32>,
     costs: StepCosts,
     statistics: Statistics,
     shared: Arc<Mutex<Statistics>>,
@@ -104,6 +163,7 @@ impl Worker {
             active: HashMap::new(),
             next_id: 0,
             logits: Vec::new(),
+            likeliest: Vec::new(),
             costs: StepCosts::default(),
             statistics: Statistics { pages, ..Statistics::default() },
             shared,
@@ -309,48 +369,59 @@ impl Worker {
             batch.push(&ids, piece.slots.clone(), &rope_pos, s.prefix_len, s.pages.clone(), wanted);
         }
         self.logits.clear();
+        self.likeliest.clear();
         if batch.rows() == 0 {
             return Ok(());
         }
         self.decoder.forward(&batch)?;
-        Ok(self.decoder.logits(batch.logits_rows.len(), &mut self.logits)?)
+        let rows = batch.logits_rows.len();
+        if self.wants_likeliest(plan) {
+            return Ok(self.decoder.likeliest(rows, &mut self.likeliest)?);
+        }
+        Ok(self.decoder.logits(rows, &mut self.logits)?)
+    }
+
+    /// Whether nobody in a plan wants more of its logits.
+    fn wants_likeliest(&self, plan: &[Piece]) -> bool {
+        plan.iter().filter_map(|piece| self.active.get(&piece.id)).all(ActiveRequest::wants_likeliest)
     }
 
     /// Chooses tokens and tells everybody what happened to them.
     fn publish(&mut self, plan: &[Piece]) {
-        let logits = std::mem::take(&mut self.logits);
-        let vocab = self.decoder.spec().vocab;
-        let mut rest = logits.as_slice();
+        let (logits, likeliest) = (std::mem::take(&mut self.logits), std::mem::take(&mut self.likeliest));
+        let mut rest = match logits.as_slice() {
+            [] => Computed::Likeliest(&likeliest),
+            logits => Computed::Logits(logits, self.decoder.spec().vocab),
+        };
         // Who went away before the step has no rows in it.
         for piece in plan {
             if !self.active.contains_key(&piece.id) {
                 continue;
             }
-            let (own, others) = rest.split_at(piece.logits.len() * vocab);
+            let (own, others) = rest.split_at(piece.logits.len());
             rest = others;
-            if let Err(fault) = guarded(|| self.advance(piece, own, vocab)) {
+            if let Err(fault) = guarded(|| self.advance(piece, own)) {
                 let _ = self.end(piece.id, Event::Failed(fault));
             }
         }
-        self.logits = logits;
+        (self.logits, self.likeliest) = (logits, likeliest);
     }
 
     /// Records a computed piece: progress of a prompt, the next token, or several that had been guessed.
-    fn advance(&mut self, piece: &Piece, logits: &[f32], vocab: usize) {
+    fn advance(&mut self, piece: &Piece, computed: Computed<'_>) {
         self.scheduler.computed(piece);
         let Some(answer) = self.active.get(&piece.id) else { return };
         if answer.chosen == 0 {
-            let scores = self.scores(piece, logits, vocab);
+            let scores = self.scores(piece, computed);
             if self.report_progress(piece.id, piece.slots.end, scores).is_break() {
                 return;
             }
         }
         if piece.chooses {
             self.statistics.drafted_tokens += piece.drafts as u64;
-            let rows = logits.chunks_exact(vocab);
-            let skipped = rows.len() - 1 - piece.drafts;
-            for (index, row) in rows.skip(skipped).enumerate() {
-                if self.choose(piece.id, row, index).is_break() {
+            let skipped = computed.rows() - 1 - piece.drafts;
+            for index in 0..=piece.drafts {
+                if self.choose(piece.id, computed.row(skipped + index), index).is_break() {
                     break;
                 }
             }
@@ -367,7 +438,8 @@ impl Worker {
     }
 
     /// The log-probabilities of the prompt's tokens that a piece's logits are about.
-    fn scores(&self, piece: &Piece, logits: &[f32], vocab: usize) -> Vec<Score> {
+    fn scores(&self, piece: &Piece, computed: Computed<'_>) -> Vec<Score> {
+        let Computed::Logits(logits, vocab) = computed else { return Vec::new() };
         let (Some(s), Some(answer)) = (self.scheduler.sequence(piece.id), self.active.get(&piece.id)) else {
             return Vec::new();
         };
@@ -383,24 +455,27 @@ impl Worker {
     }
 
     /// Chooses a token. Goes on when the logits of the one after it are there already.
-    fn choose(&mut self, id: SequenceId, logits: &[f32], index: usize) -> ControlFlow<()> {
+    fn choose(&mut self, id: SequenceId, row: Row<'_>, index: usize) -> ControlFlow<()> {
         let Some(answer) = self.active.get_mut(&id) else { return ControlFlow::Break(()) };
         let way = &mut answer.way;
         if way.max_tokens == 0 {
             return self.end(id, Event::Finished(Finish::Length));
         }
         let forbidden = if answer.chosen < way.min_tokens { way.stop_ids.as_slice() } else { &[] };
-        let token = way.sampler.next_but(logits, forbidden);
+        let token = match row {
+            Row::Logits(logits) => way.sampler.next_but(logits, forbidden),
+            Row::Likeliest(id) => way.sampler.take(id),
+        };
         if let Some(drafter) = &mut way.drafter {
             drafter.learn(index, token);
         }
         let is_stop = way.stop_ids.contains(&token);
-        let (logprob, top) = match way.logprobs {
-            Some(n) => {
+        let (logprob, top) = match (way.logprobs, row) {
+            (Some(n), Row::Logits(logits)) => {
                 let (own, top) = log_probabilities(logits, token, n);
                 (Some(own), top)
             }
-            None => (None, Vec::new()),
+            _ => (None, Vec::new()),
         };
         if is_stop {
             if logprob.is_some() {

@@ -297,6 +297,17 @@ impl Decoder {
         Ok(last.device.read(last.batch(), logits, logits_rows, out)?)
     }
 
+    /// The likeliest token of each of the last batch's `logits_rows`, the first of equal ones, appended to `out`: what
+    /// their logits say, of which none leaves the device.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::logits`].
+    pub fn likeliest(&mut self, logits_rows: usize, out: &mut Vec<u32>) -> Result<(), ModelError> {
+        let logits = self.head_buffers.expect("plan() comes before any step").logits;
+        let last = self.shares.last_mut().expect("a decoder has a device");
+        Ok(last.device.read_largest(last.batch(), logits, logits_rows, out)?)
+    }
+
     /// [`Decoder::forward`] that also hands over every hidden state: stage, values `[rows, hidden]`.
     ///
     /// # Errors

@@ -374,4 +374,17 @@ pub trait Device: Send {
         rows: usize,
         out: &mut Vec<f32>,
     ) -> Result<(), DeviceError>;
+
+    /// Waits as [`Device::read`] does, and appends where in each of the first `rows` rows of `x` the largest value is: the
+    /// first of equal ones, as [`crate::first_largest`].
+    ///
+    /// # Errors
+    /// Those of [`Device::read`].
+    fn read_largest(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        rows: usize,
+        out: &mut Vec<u32>,
+    ) -> Result<(), DeviceError>;
 }

@@ -10,6 +10,7 @@ mod device;
 mod dtype;
 mod handles;
 mod kv;
+mod largest;
 mod matrix;
 pub mod quant;
 mod reference;
@@ -25,6 +26,7 @@ pub use device::{
 pub use dtype::DType;
 pub use handles::{BufferId, Handle, MatrixId, RopeId, Table, VectorId};
 pub use kv::{Heads, KV_BLOCK, KvType, q8_scale};
+pub use largest::{first_largest, largest};
 pub use matrix::{MatrixError, MatrixView};
 pub use reference::ReferenceDevice;
 pub use rope::{Rope, RopePairs, RopeSection};

@@ -4,7 +4,7 @@ use crate::quant;
 use crate::{
     Batch, BufferId, Buffers, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Handle, Heads,
     MatrixId, MatrixUse, MatrixView, Norm, NormKind, PAGE_SLOTS, Place, Plan, Planned, Role, Rope, RopeId,
-    Steps, Table, Taken, VectorId,
+    Steps, Table, Taken, VectorId, first_largest,
 };
 
 /// A decoded matrix `[rows, cols]` with its bias `[rows]`.
@@ -335,6 +335,19 @@ impl Device for ReferenceDevice {
         self.work.steps.report(batch)?;
         let x = &self.buffers[x];
         out.extend_from_slice(&x.values[..rows * x.width]);
+        Ok(())
+    }
+
+    fn read_largest(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        rows: usize,
+        out: &mut Vec<u32>,
+    ) -> Result<(), DeviceError> {
+        self.work.steps.report(batch)?;
+        let x = &self.buffers[x];
+        out.extend(x.values.chunks_exact(x.width).take(rows).map(first_largest));
         Ok(())
     }
 }
