@@ -20,6 +20,9 @@ pub(crate) const TILE: usize = 16;
 /// Bytes that are packed before they are handed over and the file's pages are let go of.
 const PIECE: usize = 4 << 20;
 
+/// Threads that pack, at most: the bus to a card carries no more than a few of them make.
+const MOST_THREADS: usize = 8;
+
 /// What every segment, and the bias, begins at a multiple of.
 const ALIGNMENT: usize = 256;
 
@@ -43,7 +46,11 @@ impl CardMatrix {
     ) -> Result<CardMatrix, DeviceError> {
         let matrix = Self::reserve(driver, parts, bias, used_for)?;
         let memory = matrix.memory;
-        matrix.layout.pack(parts, bias, taken, &mut |offset, bytes| driver.copy_in(memory, offset, bytes));
+        // What was packed goes from the driver's buffers to the card while the next is packed.
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_THREADS));
+        matrix.layout.pack(parts, bias, taken, threads, &mut |offset, bytes| {
+            driver.copy_in(memory, offset, bytes);
+        });
         Ok(matrix)
     }
 
@@ -250,13 +257,14 @@ impl Layout {
         Some(())
     }
 
-    /// Packs the parts that the layout was made for. `write` gets bytes and where they belong, a few MiB at a time;
-    /// `taken` hears of the rows behind them.
+    /// Packs the parts that the layout was made for, a few MiB at a time on each of some threads. `write` gets bytes and
+    /// where they belong, in order, `taken` the rows behind them.
     pub(crate) fn pack(
         &self,
         parts: &[MatrixView<'_>],
         bias: Option<&[f32]>,
         taken: Taken<'_>,
+        threads: usize,
         write: &mut dyn FnMut(usize, &[u8]),
     ) {
         if self.used_for == MatrixUse::Rows {
@@ -276,18 +284,13 @@ impl Layout {
         let mut buffer = Vec::new();
         for (segment, piece) in self.segments.iter().zip(pieces(parts, self.used_for)) {
             let step = (PIECE / segment.tile_bytes.max(1)).max(1);
-            let per_tile = TILE / piece.len();
-            for from in (0..segment.tiles).step_by(step) {
-                let to = segment.tiles.min(from + step);
+            for from in (0..segment.tiles).step_by(step * threads) {
+                let to = segment.tiles.min(from + step * threads);
                 buffer.clear();
                 buffer.resize((to - from) * segment.tile_bytes, 0);
-                for (tile, out) in (from..to).zip(buffer.chunks_exact_mut(segment.tile_bytes.max(1))) {
-                    for (side, part) in piece.iter().enumerate() {
-                        let rows = tile * per_tile..part.rows.min((tile + 1) * per_tile);
-                        pack_rows(&part.slice_rows(rows), side * per_tile, out);
-                    }
-                }
+                segment.pack(from, step, &piece, &mut buffer);
                 write(segment.offset + from * segment.tile_bytes, &buffer);
+                let per_tile = TILE / piece.len();
                 let rows = from * per_tile..segment.outputs.min(to * per_tile);
                 piece.iter().for_each(|part| taken(&part.slice_rows(rows.clone())));
             }
@@ -314,6 +317,29 @@ impl Layout {
 
 /// Rows of one type that become a segment: the rows, or those of the gate and those of the value.
 type Piece<'a> = Vec<MatrixView<'a>>;
+
+impl Segment {
+    /// Packs the tiles from `from` on into `out`, each thread `step` of them.
+    fn pack(&self, from: usize, step: usize, piece: &Piece<'_>, out: &mut [u8]) {
+        let per_tile = TILE / piece.len();
+        let tiles = |first: usize, out: &mut [u8]| {
+            for (tile, out) in (first..).zip(out.chunks_exact_mut(self.tile_bytes.max(1))) {
+                for (side, part) in piece.iter().enumerate() {
+                    let rows = tile * per_tile..part.rows.min((tile + 1) * per_tile);
+                    pack_rows(&part.slice_rows(rows), side * per_tile, out);
+                }
+            }
+        };
+        let mut shares = (from..).step_by(step).zip(out.chunks_mut((step * self.tile_bytes).max(1)));
+        let own = shares.next();
+        std::thread::scope(|scope| {
+            shares.for_each(|(first, out)| {
+                scope.spawn(move || tiles(first, out));
+            });
+            own.into_iter().for_each(|(first, out)| tiles(first, out));
+        });
+    }
+}
 
 /// Cuts the parts into segments.
 fn pieces<'a>(parts: &[MatrixView<'a>], used_for: MatrixUse) -> Vec<Piece<'a>> {

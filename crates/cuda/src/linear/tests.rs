@@ -335,9 +335,32 @@ fn every_row_is_taken_once() {
     for used_for in [MatrixUse::Linear, MatrixUse::Gated, MatrixUse::Rows] {
         let layout = Layout::new(&views, None, used_for).unwrap();
         let taken = std::sync::Mutex::new(0);
-        layout.pack(&views, None, &|rows| *taken.lock().unwrap() += rows.rows, &mut |at, bytes| {
+        layout.pack(&views, None, &|rows| *taken.lock().unwrap() += rows.rows, 2, &mut |at, bytes| {
             assert!(at + bytes.len() <= layout.bytes)
         });
         assert_eq!(taken.into_inner().unwrap(), 100);
+    }
+}
+
+/// A matrix of many pieces is the same bytes however many threads pack it, and each row is let go of once.
+#[test]
+fn several_threads_pack_the_same_bytes() {
+    let mut rng = Random(10);
+    let parts = [(DType::Q8_0, 4000), (DType::BF16, 4000)];
+    let parts = parts.map(|(dtype, rows)| Matrix::random(&mut rng, dtype, rows, 1056));
+    let views = [parts[0].view(), parts[1].view()];
+    let bias = rng.normals(8000);
+    for used_for in [MatrixUse::Linear, MatrixUse::Gated] {
+        let layout = Layout::new(&views, Some(&bias), used_for).unwrap();
+        let packed = [1, 2, 3, 7].map(|threads| {
+            let (mut out, taken) = (vec![0u8; layout.bytes], std::sync::Mutex::new(0));
+            let take = |rows: &MatrixView<'_>| *taken.lock().unwrap() += rows.rows;
+            layout.pack(&views, Some(&bias), &take, threads, &mut |at, bytes| {
+                out[at..at + bytes.len()].copy_from_slice(bytes);
+            });
+            assert_eq!(taken.into_inner().unwrap(), 8000);
+            out
+        });
+        assert!(packed.iter().all(|bytes| *bytes == packed[0]), "{used_for:?}");
     }
 }
