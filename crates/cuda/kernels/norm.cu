@@ -5,6 +5,14 @@
 // "Accurate sum and dot product", 2005), which hold about 45 bits.
 
 #include "args.cuh"
+#include "quantize.cuh"
+
+// Mirrored in src/linear.rs.
+struct NormBytesArgs {
+    NormArgs norm;
+    // Of what the norm writes.
+    PrepareArgs bytes;
+};
 
 namespace {
 
@@ -54,11 +62,8 @@ DEVICE Pair centred(float x, Pair mean) {
     return two_sum(difference.high, difference.low - mean.low);
 }
 
-}  // namespace
-
-KERNEL(norm_rows, NormArgs, 256) {
-    if (block_x() >= *a.rows) return;
-    SHARED(Pair, warps, THREADS / 32);
+// Norms this block's row.
+DEVICE void norm_row(const NormArgs& a, Pair* warps) {
     const float* x = a.x + uint64_t(block_x()) * a.width;
     float* out = a.out + uint64_t(block_x()) * a.width;
     Pair mean = {0.0f, 0.0f};
@@ -96,4 +101,22 @@ KERNEL(norm_rows, NormArgs, 256) {
         }
         out[i] = a.add ? out[i] + y : y;
     }
+}
+
+}  // namespace
+
+KERNEL(norm_rows, NormArgs, THREADS) {
+    if (block_x() >= *a.rows) return;
+    SHARED(Pair, warps, THREADS / 32);
+    norm_row(a, warps);
+}
+
+// The same, and the row as the next product takes it: the block quantizes what it has just written.
+KERNEL(norm_bytes, NormBytesArgs, THREADS) {
+    if (block_x() >= *a.norm.rows) return;
+    SHARED(Pair, warps, THREADS / 32);
+    norm_row(a.norm, warps);
+    sync();
+    for (unsigned first = 0; first < a.bytes.blocks; first += THREADS / 8)
+        quantize_block(a.bytes, block_x(), first + thread_x() / 8);
 }

@@ -4,7 +4,7 @@ use crate::args::{FiniteArgs, GatherArgs, LargestArgs, NormArgs, RopeArgs};
 use crate::attention::Attention;
 use crate::counted::Counted;
 use crate::driver::{Driver, Memory, launch};
-use crate::linear::{Finish, Products};
+use crate::linear::{Finish, Input, PrepareArgs, Products};
 use crate::step::{ALL_FINITE, Count, Step, bucket};
 use crate::weights::CardMatrix;
 use glimmer_tensor::{
@@ -20,6 +20,14 @@ pub struct CudaOptions {
     pub card: usize,
     /// Numeric mode.
     pub compute: Compute,
+}
+
+/// `norm_bytes`
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct NormBytesArgs {
+    norm: NormArgs,
+    bytes: PrepareArgs,
 }
 
 /// A vector of weights.
@@ -59,6 +67,8 @@ pub struct CudaDevice {
     /// Bytes of all buffers.
     buffer_bytes: usize,
     work: Planned<Workspace>,
+    /// The rows that a norm has prepared for the product after it: the step and the buffer.
+    prepared: Option<(DeviceBatch, BufferId)>,
     /// What went wrong where there was no way to say so.
     failed: Option<DeviceError>,
 }
@@ -91,6 +101,7 @@ impl CudaDevice {
             buffers: Buffers::default(),
             buffer_bytes: 0,
             work: Planned::default(),
+            prepared: None,
             failed: None,
         }
     }
@@ -141,6 +152,8 @@ impl CudaDevice {
         let rows = self.rows(batch, x);
         let weight = self.vectors[norm.weight];
         let bias = norm.bias.map(|bias| self.vectors[bias]);
+        self.overwrites(out);
+        let to = out;
         let [x, out] = self.two(x, out);
         let width = weight.len;
         assert!(x.width == width && out.width == width, "a norm is as wide as its buffers");
@@ -156,7 +169,20 @@ impl CudaDevice {
             centred: u32::from(norm.kind == NormKind::Layer),
             add: u32::from(add),
         };
-        launch(self.driver.as_mut(), "norm_rows", rows.grid(), 256, 0, &args);
+        let bytes = self.work.products.bytes_of(rows.count, out.values, width).filter(|_| !add);
+        match bytes {
+            Some(bytes) => {
+                let args = NormBytesArgs { norm: args, bytes };
+                launch(self.driver.as_mut(), "norm_bytes", rows.grid(), 256, 0, &args);
+                self.prepared = Some((batch, to));
+            }
+            None => launch(self.driver.as_mut(), "norm_rows", rows.grid(), 256, 0, &args),
+        }
+    }
+
+    /// Says that a buffer is written: what was prepared of it is of no use any more.
+    fn overwrites(&mut self, buffer: BufferId) {
+        self.prepared = self.prepared.filter(|(_, prepared)| *prepared != buffer);
     }
 
     /// Waits for the step and reports its first value that is not finite.
@@ -344,6 +370,7 @@ impl Device for CudaDevice {
     }
 
     fn write(&mut self, batch: DeviceBatch, x: BufferId, values: &[f32]) {
+        self.overwrites(x);
         let step = &self.work.steps[batch];
         let x = self.buffers[x];
         let rows = x.role.pick(step.rows(), step.logits_rows());
@@ -354,6 +381,7 @@ impl Device for CudaDevice {
     }
 
     fn embed(&mut self, batch: DeviceBatch, table: MatrixId, out: BufferId) {
+        self.overwrites(out);
         let step = &self.work.steps[batch];
         let (tokens, rows) = (step.args().tokens, self.rows(batch, out));
         let table = &self.matrices[table];
@@ -371,6 +399,8 @@ impl Device for CudaDevice {
     }
 
     fn linear(&mut self, batch: DeviceBatch, x: BufferId, w: MatrixId, epilogue: Epilogue, out: BufferId) {
+        // Whatever this product prepares lies where that did.
+        let is_prepared = self.prepared.take() == Some((batch, x));
         let rows = self.rows(batch, x);
         let w = &self.matrices[w];
         let [x, out] = self.two(x, out);
@@ -386,10 +416,12 @@ impl Device for CudaDevice {
             Epilogue::SwiGlu => Finish::SwiGlu,
             Epilogue::Gelu => Finish::Gelu,
         };
-        self.work.products.linear(self.driver.as_mut(), rows, x.values, w, finish, out.values);
+        let x = Input { x: x.values, is_prepared };
+        self.work.products.linear(self.driver.as_mut(), rows, x, w, finish, out.values);
     }
 
     fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId) {
+        self.overwrites(qkv);
         let (step, rows) = (&self.work.steps[batch], self.rows(batch, qkv));
         let turned = &self.turned[rope];
         let qkv = self.buffers[qkv];
@@ -418,6 +450,7 @@ impl Device for CudaDevice {
     }
 
     fn attention(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads, out: BufferId) {
+        self.overwrites(out);
         let [qkv, out] = self.two(qkv, out);
         let Workspace { attention, steps, .. } = &*self.work;
         let widths = [heads.qkv_width(), heads.attended_width()];
@@ -427,6 +460,7 @@ impl Device for CudaDevice {
     }
 
     fn gather(&mut self, batch: DeviceBatch, x: BufferId, out: BufferId) {
+        self.overwrites(out);
         let step = &self.work.steps[batch];
         let rows = Rows { count: step.count(Count::LogitsRows), bucket: bucket(step.logits_rows()) };
         let from = step.args().logits_rows;
@@ -502,5 +536,52 @@ mod tests {
         places.push(Place::Logits);
         assert!(places.windows(2).all(|pair| code_of(pair[0]) < code_of(pair[1])));
         assert!(places.iter().all(|&place| place_of(code_of(place)) == place));
+    }
+
+    /// A norm that prepares its rows for the product after it gives the bits of the two by themselves.
+    #[cfg(feature = "emulate")]
+    #[test]
+    fn what_a_norm_prepares_is_what_a_product_would() {
+        use glimmer_device_suite::rig::{NO_HEADS, Random, Weights, bits, norm};
+        use glimmer_tensor::{Capacity, DType, KvType};
+
+        let (width, outputs) = (512, 33);
+        let mut rng = Random(12);
+        for (dtype, rows) in DType::WEIGHTS.into_iter().flat_map(|dtype| [1, 9, 70].map(|rows| (dtype, rows)))
+        {
+            let kind = if rows == 9 { NormKind::Layer } else { NormKind::Rms };
+            let weights = Weights::random(&mut rng, dtype, outputs, width);
+            let mut device = CudaDevice::emulated(CudaOptions::default());
+            let w = device.load_matrix(&[weights.view()], None, MatrixUse::Linear, &|_| ()).expect("weights");
+            let norm = norm(&mut rng, &mut device, kind, width);
+            let capacity = Capacity { rows, logits_rows: 1, pages: 3 };
+            let plan = Plan { capacity, vocab: 1, layers: vec![NO_HEADS], kv_type: KvType::F32, axes: 1 };
+            device.plan(&plan).expect("a plan");
+            let mut buffer = |role, width| device.buffer(0, role, width).expect("a buffer");
+            let (x, normed) = (buffer(Role::Hidden, width), buffer(Role::Normed, width));
+            let [fused, apart] = [Role::Branch, Role::Inner].map(|role| buffer(role, outputs));
+            let mut batch = Batch::default();
+            batch.push(&vec![0; rows], 0..rows, &vec![0.0; rows], 0, vec![0, 1, 2], []);
+            let step = device.upload(&batch).expect("a batch");
+            let mut values = rng.normals(rows * width);
+            values[..32].fill(0.0);
+            device.write(step, x, &values);
+            device.norm(step, x, &norm, normed);
+            let takes_bytes = dtype.is_quantized() && dtype != DType::Q2_K;
+            assert_eq!(device.prepared.is_some(), takes_bytes, "{dtype}");
+            device.linear(step, normed, w, Epilogue::None, fused);
+            let read = |device: &mut CudaDevice, buffer| {
+                let mut out = Vec::new();
+                device.read(step, buffer, rows, &mut out).expect("a step that works");
+                out
+            };
+            let same = read(&mut device, normed);
+            device.norm(step, x, &norm, normed);
+            device.write(step, normed, &same);
+            assert_eq!(device.prepared, None);
+            device.linear(step, normed, w, Epilogue::None, apart);
+            let found = [fused, apart].map(|buffer| bits(&read(&mut device, buffer)));
+            assert_eq!(found[0], found[1], "{dtype}, {rows} rows");
+        }
     }
 }

@@ -29,6 +29,15 @@ pub(crate) enum Finish {
     Gelu,
 }
 
+/// What is multiplied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Input {
+    /// `[rows, columns]`
+    pub(crate) x: Memory,
+    /// Whether the rows lie prepared, too, as [`Products::bytes_of`] says.
+    pub(crate) is_prepared: bool,
+}
+
 /// `kernels/linear.cuh`
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -56,10 +65,10 @@ struct LinearArgs {
     scale: f32,
 }
 
-/// `kernels/quantize.cu`
+/// `kernels/quantize.cuh`
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct PrepareArgs {
+pub(crate) struct PrepareArgs {
     rows: Memory,
     x: Memory,
     out: Memory,
@@ -200,11 +209,30 @@ pub(crate) struct Products {
     /// Sums of sections.
     sections: Memory,
     bytes: usize,
+    /// The numbers of columns with which every product begins by taking signed bytes with sums of 32 columns.
+    bytes_first: Vec<usize>,
 }
+
+/// What a norm prepares.
+const BYTES: Form = Form::Bytes { halves: false };
 
 /// Whether a segment's sections are computed by different blocks for up to [`MANY_ROWS`] rows.
 fn is_cut(segment: &Segment) -> bool {
     segment.tiles.div_ceil(MANY_TILES) < FULL
+}
+
+/// Numbers of columns whose products all begin with [`BYTES`].
+fn bytes_first(matrices: &[CardMatrix], compute: Compute) -> Vec<usize> {
+    let first = |matrix: &CardMatrix| {
+        let segment = matrix.layout().segments.iter().find(|segment| segment.outputs > 0)?;
+        Some((matrix.cols(), Form::of(segment.dtype, compute)))
+    };
+    let all: Vec<(usize, Form)> = matrices.iter().filter_map(first).collect();
+    let mut cols: Vec<usize> = all.iter().map(|(cols, _)| *cols).collect();
+    cols.retain(|cols| all.iter().all(|(other, form)| other != cols || *form == BYTES));
+    cols.sort_unstable();
+    cols.dedup();
+    cols
 }
 
 impl Products {
@@ -246,7 +274,8 @@ impl Products {
         };
         let (prepared, side, wide) = (room(rows, prepared)?, room(rows, side)?, room(rows, wide)?);
         let sections = room(SECTIONS * MANY_ROWS, 4 * TILE * tiles)?;
-        Ok(Products { compute, rows, prepared, side, wide, sections, bytes })
+        let bytes_first = bytes_first(matrices, compute);
+        Ok(Products { compute, rows, prepared, side, wide, sections, bytes, bytes_first })
     }
 
     /// Bytes held.
@@ -254,7 +283,13 @@ impl Products {
         self.bytes
     }
 
-    /// `out = finish(x W^T + b)` for the rows of `x`, `[rows, columns]`.
+    /// How to prepare the rows of `x`, `[rows, columns]`, for any product that may come next, where all such begin with
+    /// signed bytes.
+    pub(crate) fn bytes_of(&self, rows: Memory, x: Memory, cols: usize) -> Option<PrepareArgs> {
+        self.bytes_first.contains(&cols).then(|| self.prepare_args(rows, x, cols, BYTES))
+    }
+
+    /// `out = finish(x W^T + b)`.
     ///
     /// # Panics
     /// When the matrix was not loaded for such a product.
@@ -262,7 +297,7 @@ impl Products {
         &self,
         driver: &mut dyn Driver,
         rows: Rows,
-        x: Memory,
+        Input { x, is_prepared }: Input,
         w: &CardMatrix,
         finish: Finish,
         out: Memory,
@@ -276,7 +311,7 @@ impl Products {
         );
         let afterwards = layout.multiplied_afterwards();
         let to = if afterwards { self.wide } else { out };
-        let mut prepared = Form::Exact;
+        let mut prepared = if is_prepared { BYTES } else { Form::Exact };
         for segment in layout.segments.iter().filter(|segment| segment.outputs > 0) {
             let form = Form::of(segment.dtype, self.compute);
             if form != prepared {
@@ -314,6 +349,19 @@ impl Products {
         }
     }
 
+    fn prepare_args(&self, rows: Memory, x: Memory, cols: usize, form: Form) -> PrepareArgs {
+        PrepareArgs {
+            rows,
+            x,
+            out: self.prepared,
+            side: self.side,
+            columns: cols as u32,
+            blocks: cols.div_ceil(32) as u32,
+            side_stride: self.rows as u32,
+            halves: u32::from(form == Form::Bytes { halves: true }),
+        }
+    }
+
     /// Brings the activations into a form.
     fn prepare(&self, driver: &mut dyn Driver, rows: Rows, x: Memory, cols: usize, form: Form) {
         let blocks = cols.div_ceil(32);
@@ -323,16 +371,7 @@ impl Products {
             Form::Bf16 => ("prepare_bf16", 16 * blocks),
             Form::Tf32 => ("prepare_tf32", 32 * blocks),
         };
-        let args = PrepareArgs {
-            rows: rows.count,
-            x,
-            out: self.prepared,
-            side: self.side,
-            columns: cols as u32,
-            blocks: blocks as u32,
-            side_stride: self.rows as u32,
-            halves: u32::from(form == Form::Bytes { halves: true }),
-        };
+        let args = self.prepare_args(rows.count, x, cols, form);
         let grid = [threads.div_ceil(PREPARE_THREADS) as u32, rows.bucket as u32, 1];
         launch(driver, kernel, grid, PREPARE_THREADS as u32, 0, &args);
     }

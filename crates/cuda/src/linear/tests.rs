@@ -92,7 +92,8 @@ impl Rig {
         let counter = self.driver.alloc(4).unwrap();
         self.driver.copy_in(counter, 0, &(count as u32).to_ne_bytes());
         let rows = Rows { count: counter, bucket: count.next_power_of_two() };
-        self.products.linear(&mut self.driver, rows, x, &self.w, finish(out), out);
+        let input = Input { x, is_prepared: false };
+        self.products.linear(&mut self.driver, rows, input, &self.w, finish(out), out);
         self.driver.copy_out(out, 0, bytemuck::cast_slice_mut(&mut found));
         self.driver.synchronize().unwrap();
         [x, out, counter].into_iter().for_each(|memory| self.driver.free(memory));
