@@ -109,8 +109,9 @@ impl Constrained {
 
     /// Has the mask ready for [`Constrained::choose`], or why there is none.
     pub(crate) fn prepare(&mut self) {
-        let mask = guarded(|| self.constraint.mask().map_err(EngineError::Constraint)).flatten();
-        self.mask = Some(mask);
+        let constraint = &mut self.constraint;
+        self.mask
+            .get_or_insert_with(|| guarded(|| constraint.mask().map_err(EngineError::Constraint)).flatten());
     }
 
     /// The next token, none of the `forbidden` ones where there is another.
@@ -124,9 +125,7 @@ impl Constrained {
             sampler.take(id);
             return Ok(id);
         }
-        if self.mask.is_none() {
-            self.prepare();
-        }
+        self.prepare();
         let id = match self.mask.take().transpose()? {
             Some(TokenMask::Only(words)) => sampler.next_under(logits, forbidden, &words),
             _ => Some(sampler.next_but(logits, forbidden)),

@@ -291,12 +291,9 @@ impl Worker {
     /// Computes a plan and tells everybody what came of it. Returns the time in the model.
     fn step(&mut self, plan: &[Piece]) -> Duration {
         let begin = Instant::now();
-        let ordered = self.order_masks(plan);
+        self.order_masks(plan);
         let result = guarded(|| self.forward(plan)).flatten();
         let mut forward = begin.elapsed();
-        if ordered && let Some(masks) = &self.masks {
-            masks.wait();
-        }
         match result {
             Ok(()) => self.publish(plan),
             Err(EngineError::Model(ModelError::Device(lost @ DeviceError::Lost(_)))) => {
@@ -315,20 +312,20 @@ impl Worker {
         forward
     }
 
-    /// Has the masks that a step's choices need computed meanwhile. Returns whether there are any.
-    fn order_masks(&mut self, plan: &[Piece]) -> bool {
+    /// Has the masks that a step's choices need computed meanwhile.
+    fn order_masks(&mut self, plan: &[Piece]) {
         let mut order = Vec::new();
         for piece in plan.iter().filter(|piece| piece.chooses) {
             let own = self.active.get(&piece.id).and_then(|answer| answer.way.constrained.as_ref());
             order.extend(own.filter(|own| own.lock().needs_mask(piece.drafts)).cloned());
         }
         if order.is_empty() {
-            return false;
+            return;
         }
         if self.masks.is_none() {
             self.masks = Masks::start().ok();
         }
-        self.masks.as_ref().inspect(|masks| masks.order(order)).is_some()
+        self.masks.iter().for_each(|masks| masks.order(std::mem::take(&mut order)));
     }
 
     /// Computes the planned rows and reads the logits that are wanted.

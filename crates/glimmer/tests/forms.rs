@@ -61,7 +61,7 @@ fn every_answer_satisfies_its_schema() {
 #[test]
 fn guesses_and_company_change_no_answer() {
     let model = Model::open("demo", &OpenOptions::default(), &mut |_| {}).unwrap();
-    let engine = model.start(&Limits::default()).unwrap();
+    let engine = model.start(&Limits { running: 3, waiting: 4, ..Limits::default() }).unwrap();
     let prompt = engine.text().prompt(&Conversation::of_user("A list, please.")).unwrap();
     let format = AnswerFormat::JsonSchema { schema: schemas().remove(1), strict: true };
     let ask = |speculation| {
