@@ -50,7 +50,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("glimmer-cuda", &["glimmer-tensor"]),
     ("glimmer-device-suite", &["glimmer-tensor"]),
     ("glimmer-chat", &["glimmer-config", "glimmer-tokenizer"]),
-    ("glimmer-grammar", &["glimmer-tokenizer"]),
+    ("glimmer-grammar", &["glimmer-config", "glimmer-tokenizer"]),
     ("glimmer-tokenizer", &["glimmer-config"]),
     ("glimmer-config", &[]),
     ("glimmer-tensor", &[]),

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use glimmer_config::json;
 use llguidance::TokenParser;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
-use serde_json::Value;
 
 use crate::error::first_line;
 use crate::gbnf;
@@ -56,7 +56,7 @@ impl Compiled {
     /// What it breaks and where, on a line.
     pub fn check(&self, answer: &str) -> Result<(), String> {
         let Some(validator) = &self.validator else { return Ok(()) };
-        let value: Value = serde_json::from_str(answer.trim()).map_err(|error| first_line(&error))?;
+        let value = json::tree(answer.trim(), json::FILE_ROOM).map_err(|error| first_line(&error))?;
         validator.validate(&value).map_err(|error| {
             let keyword = error.kind().keyword();
             let at = error.instance_path().to_string();

@@ -1,5 +1,6 @@
 //! What is asked of an answer.
 
+use glimmer_config::json;
 use serde_json::Value;
 
 use crate::GrammarError;
@@ -66,7 +67,7 @@ impl Grammar {
 
     /// The schema as a value.
     pub(crate) fn parse_schema(schema: &str) -> Result<Value, GrammarError> {
-        serde_json::from_str(schema)
+        json::tree(schema, json::FILE_ROOM)
             .map_err(|error| GrammarError::Schema { at: String::new(), reason: first_line(&error) })
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow, ensure};
 use glimmer::{
     AnswerForm, AnswerFormat, Completion, Compute, ContextLength, Conversation, Encoding, FinishReason,
     Generation, GenerationParams, Limits, Message, ModelFiles, ModelText, Prompt, Reply, ReplyPart, Role,
-    Token, Tokenizer, check_ids, room_for_answer,
+    Token, Tokenizer, check_ids, json, room_for_answer,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -81,7 +81,7 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
 /// What the answer is to look like.
 fn format(args: &RunArgs) -> anyhow::Result<AnswerFormat> {
     if let Some(path) = &args.json_schema {
-        let schema = serde_json::from_str(&input::small_json(path)?);
+        let schema = json::tree(&input::small_json(path)?, json::FILE_ROOM);
         let schema = schema.with_context(|| path.display().to_string())?;
         return Ok(AnswerFormat::JsonSchema { schema, strict: false });
     }

@@ -1,6 +1,7 @@
 //! What an answer must look like, in the words of the OpenAI API, vLLM and llama.cpp.
 
 use glimmer::AnswerFormat;
+use glimmer::json::{room, tree};
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
@@ -88,7 +89,7 @@ fn vllm(params: &mut Params, [json, regex, choice, grammar]: [&str; 4]) -> Vec<A
 /// A schema, or the text of one.
 fn schema(params: &mut Params, name: &str, strict: bool) -> Option<Asked> {
     let schema = match params.value(name)? {
-        Value::String(text) => match serde_json::from_str(&text) {
+        Value::String(text) => match tree(&text, room(&text)) {
             Ok(schema) => schema,
             Err(_) => {
                 params.wrong(name, "a JSON schema");
