@@ -200,3 +200,76 @@ impl Constraint for Held {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use glimmer_grammar::TokenTable;
+
+    use super::*;
+
+    /// A constraint on replies of GLM-4.5, its tokenizer, and the id that ends answers.
+    fn held(think: bool, opened: bool) -> (Held, Tokenizer, u32) {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tokenizer/tests/data/glm45");
+        let tokenizer = Tokenizer::from_dir(&data).unwrap();
+        let end = tokenizer.special_id("<|user|>").unwrap();
+        let compiler = Arc::new(Compiler::new(TokenTable::new(&tokenizer, &[end]).unwrap()));
+        let compiled = compiler.compile(&Grammar::Choice(vec!["yes".into(), "no".into()])).unwrap();
+        let matcher = compiler.matcher(&compiled, Beginning::Trimmed);
+        let form = AnswerForm { compiler, compiled };
+        let state = match tokenizer.special_id("<think>").filter(|_| think) {
+            _ if opened => State::Thinking(Vec::new()),
+            Some(think) => State::Blank { think },
+            None => State::Answer,
+        };
+        (Held { matcher, form, tokenizer: tokenizer.clone(), state }, tokenizer, end)
+    }
+
+    fn allows(held: &mut Held, id: u32) -> bool {
+        let TokenMask::Only(mask) = held.mask().unwrap() else { return true };
+        mask[id as usize / 32] >> (id % 32) & 1 == 1
+    }
+
+    /// Takes all of these ids, which must be allowed.
+    fn take(held: &mut Held, ids: &[u32]) {
+        for &id in ids {
+            assert!(allows(held, id), "{id} of {ids:?}");
+            held.accept(id).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_constraint_sleeps_while_the_model_thinks() {
+        for (opened, close) in [(false, None), (true, None), (true, Some("</think>\n\n"))] {
+            let (mut held, tokenizer, end) = held(true, opened);
+            let special = |spelling: &str| tokenizer.special_id(spelling).unwrap();
+            if !opened {
+                let begun = [tokenizer.encode("\n"), vec![special("<think>")]].concat();
+                take(&mut held, &begun);
+            }
+            take(&mut held, &tokenizer.encode("\nIs it? A <b>no</b> < or </thin> a yes\n"));
+            assert!(!allows(&mut held, end), "thoughts are no answer");
+            assert!(held.forced().unwrap().is_empty());
+            // As a token, or spelt by tokens of text.
+            let close = close.map_or_else(|| vec![special("</think>")], |text| tokenizer.encode(text));
+            take(&mut held, &close);
+            assert!(!allows(&mut held, tokenizer.encode("maybe")[0]) && !allows(&mut held, end));
+            take(&mut held, &tokenizer.encode("\n"));
+            take(&mut held, &tokenizer.encode("no"));
+            assert_eq!(held.forced(), Ok(vec![end]), "it can only end");
+            held.accept(end).unwrap();
+            assert!(held.forced().unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_model_need_not_think_and_cannot_twice() {
+        let (mut may, tokenizer, _) = held(true, false);
+        let think = tokenizer.special_id("<think>").unwrap();
+        take(&mut may, &tokenizer.encode("yes")[..1]);
+        assert!(!allows(&mut may, think));
+        let (mut must_not, _, _) = held(false, false);
+        assert!(!allows(&mut must_not, think));
+    }
+}
