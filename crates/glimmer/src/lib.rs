@@ -32,6 +32,7 @@
 //! what else is computed, nor on the number of threads.
 #![forbid(unsafe_code)]
 
+mod answer_form;
 mod cards;
 mod delta;
 mod demo;
@@ -52,6 +53,7 @@ mod session;
 mod source;
 mod text;
 
+pub use answer_form::{AnswerForm, AnswerFormat};
 pub use cards::{CardUse, card_use};
 pub use delta::{Delta, DeltaReader, FinishReason, Timings, Usage};
 pub use demo::DEMO;
@@ -79,6 +81,7 @@ pub use glimmer_engine::{
     EngineError, Event, PromptProgress, Request, Sampler, Sampling, Score, Sink, Speculation, Statistics,
     Token, room_for_answer,
 };
+pub use glimmer_grammar::{GrammarError, Unmasked};
 pub use glimmer_models::{Decoder, DecoderSpec, ModelError};
 pub use glimmer_tensor::{Capacity, Compute, DeviceMemory, FreeMemory, KvType};
 pub use glimmer_tokenizer::{DecodeStream, Encoding, Tokenizer};

@@ -10,6 +10,7 @@ use axum::response::Response;
 use glimmer::{GenerationParams, Token, Tokenizer};
 use serde_json::{Value, json};
 
+use crate::api::answer_format::show_check;
 use crate::api::conversation;
 use crate::api::generation_request::{GenerationRequest, StreamUsage};
 use crate::api::openai::object::{chunk_usage, fingerprint, usage};
@@ -38,13 +39,14 @@ pub(crate) async fn respond(
     mut params: Params,
     cumulative: bool,
 ) -> Result<Response, ApiError> {
-    let settings = GenerationRequest::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone()))?;
+    let mut settings = GenerationRequest::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone()))?;
     let logprobs = logprobs(&mut params);
     let shows_reasoning = params.boolean("include_reasoning").unwrap_or(true);
     refuse_tools(&mut params);
     let conversation = conversation::take(&mut params);
     params.done()?;
 
+    settings.form(entry).await?;
     let model = &settings.model;
     let prompt = conversation::prompt(entry, model, conversation).await?;
     settings.check_length(&prompt)?;
@@ -77,7 +79,7 @@ fn logprobs(params: &mut Params) -> Option<usize> {
     wanted.then_some(top)
 }
 
-/// Tools and forms of answers are not there yet; what asks for none of them is fine.
+/// Tools are not there yet; what asks for none of them is fine.
 fn refuse_tools(params: &mut Params) {
     for name in [
         "tools",
@@ -101,12 +103,6 @@ fn refuse_tools(params: &mut Params) {
     params.boolean("tool_stream");
     // The models know no such setting.
     params.word("verbosity", &["low", "medium", "high"]);
-    if params.value("response_format").is_some_and(|format| format != json!({"type": "text"})) {
-        params.unsupported(
-            "response_format",
-            "`response_format`: only `{\"type\": \"text\"}` is supported yet",
-        );
-    }
     if params.value("modalities").is_some_and(|modalities| modalities != json!(["text"])) {
         params.unsupported("modalities", "`modalities`: only text is supported");
     }
@@ -167,6 +163,7 @@ async fn whole(
         reasoning: String,
         tokens: Vec<Token>,
         finish: &'static str,
+        check: Option<Result<(), String>>,
     }
     let mut answers = vec![Choice::default(); settings.n];
     while let Some(delta) = generations.next().await {
@@ -176,18 +173,21 @@ async fn whole(
         answer.reasoning.push_str(&delta.reasoning);
         answer.tokens.extend(delta.tokens);
         answer.finish = delta.finish.unwrap_or_default();
+        answer.check = delta.check;
     }
     let choice = |(index, answer): (usize, &Choice)| {
         let mut message = json!({"role": "assistant", "content": answer.text, "refusal": null});
         if frame.shows_reasoning && !answer.reasoning.is_empty() {
             message["reasoning_content"] = answer.reasoning.as_str().into();
         }
-        json!({
+        let mut choice = json!({
             "index": index,
             "message": message,
             "logprobs": frame.logprobs(&answer.tokens),
             "finish_reason": answer.finish,
-        })
+        });
+        show_check(&mut choice, answer.check.as_ref());
+        choice
     };
     let value = json!({
         "id": frame.id,
@@ -251,7 +251,9 @@ impl Chunks for Stream {
             ready.push_back(self.chunk(delta.index, &shown, &delta.tokens, None));
         }
         if let Some(finish) = delta.finish {
-            ready.push_back(self.chunk(delta.index, &json!({}), &[], Some(finish)));
+            let mut last = self.chunk(delta.index, &json!({}), &[], Some(finish));
+            show_check(&mut last["choices"][0], delta.check.as_ref());
+            ready.push_back(last);
         }
         Some(Ok(()))
     }
