@@ -56,11 +56,11 @@ impl ToolCall {
         }
     }
 
-    /// The arguments as text: the caller's own, or `json.dumps` of the object.
+    /// The arguments as text: the caller's own, `{}` for empty text, or `json.dumps` of the object.
     pub fn arguments_text(&self) -> String {
         match &self.arguments {
-            Value::String(text) => text.clone(),
-            Value::Null => "{}".to_owned(),
+            Value::String(text) if !python::strip(text).is_empty() => text.clone(),
+            Value::String(_) | Value::Null => "{}".to_owned(),
             other => python::dumps(other),
         }
     }

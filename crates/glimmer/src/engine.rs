@@ -81,7 +81,7 @@ impl Engine {
     /// When the model has no tokenizer to read its answers with.
     pub fn reader(&self, prompt: &Prompt, params: &GenerationParams) -> Result<DeltaReader, Error> {
         let decoding = self.text.decoding(prompt, &params.stop)?;
-        Ok(DeltaReader::new(decoding, prompt.ids.len(), params.prompt_logprobs.is_some(), !params.resumable))
+        Ok(DeltaReader::new(decoding, prompt.ids.len(), params))
     }
 
     /// The request that a prompt and parameters come to.

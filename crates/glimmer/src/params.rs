@@ -25,6 +25,8 @@ pub struct GenerationParams {
     pub priority: i32,
     /// Whether tokens may be guessed ahead. It changes no bit of the answer.
     pub speculation: Speculation,
+    /// Whether the answer ends after its first tool call.
+    pub single_call: bool,
     /// Whether a full context only interrupts the answer, which [`crate::Generation::resume`] goes on with.
     pub resumable: bool,
 }
