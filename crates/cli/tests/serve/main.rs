@@ -14,4 +14,5 @@ mod openai;
 mod operations;
 #[path = "../support/mod.rs"]
 mod support;
+mod tools;
 mod traces;

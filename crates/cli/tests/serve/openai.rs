@@ -522,8 +522,8 @@ fn errors() {
     refused(json!({"messages": [{"role": "user", "content": image}]}), "messages");
     // What is not there yet is refused, not passed over.
     for (name, value) in [
-        ("tools", json!([{"type": "function", "function": {"name": "f"}}])),
-        ("tool_choice", json!("required")),
+        ("tools", json!([{"type": "web_search", "web_search": {}}])),
+        ("documents", json!([{"text": "x"}])),
         ("response_format", json!({"type": "json_object"})),
         ("grammar", json!("root ::= x")),
     ] {
@@ -531,7 +531,7 @@ fn errors() {
     }
     // All at once, the first by its name.
     let several = json!({
-        "tools": [{"type": "function", "function": {"name": "f"}}], "response_format": {"type": "json_object"},
+        "tools": [{"type": "web_search"}], "response_format": {"type": "json_object"},
         "n": 0, "what": 1, "reasoning_effort": "some"
     });
     let error = refused(several, "n");

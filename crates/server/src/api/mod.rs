@@ -6,3 +6,4 @@ pub(crate) mod glm;
 pub(crate) mod openai;
 pub(crate) mod status;
 pub(crate) mod tokens;
+pub(crate) mod tools;
