@@ -17,6 +17,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = "x86_64-unknown-linux-gnu"
@@ -75,6 +76,9 @@ packages it is built with on Linux are under Apache-2.0 OR MIT, and foldhash und
 share/doc/rust/COPYRIGHT-library.html of a toolchain lists every part.
 """
 
+# The terms of MIT, as they stand above.
+MIT = textwrap.dedent(re.search(r"    Permission is hereby.*?SOFTWARE\.\n\n(?=The)", INSIDE, re.DOTALL)[0]).strip()
+
 
 def cargo(*arguments):
     run = subprocess.run(["cargo", *arguments], cwd=ROOT, capture_output=True, text=True)
@@ -101,6 +105,16 @@ def licence_files(package):
         left_out = (package["name"], package["version"], path.name) in LEFT_OUT
         if named and path.is_file() and path.suffix != ".rs" and not left_out:
             yield str(path.relative_to(folder)), path.read_text(encoding="utf-8")
+
+
+def text_of_project(package, found):
+    """The texts of another package of the same project, under the same licence and of the same version."""
+    same = ("repository", "license", "version")
+    for other in found:
+        files = list(licence_files(other))
+        if package["repository"] and files and all(package[key] == other[key] for key in same):
+            return [(f"{other['name']}'s {file}", text) for file, text in files]
+    return []
 
 
 def copyright_lines(package):
@@ -137,9 +151,16 @@ def notice():
         for file, text in files:
             text, holders = apache(text) or (text, [])
             used(text, package, "; ".join([file, *holders]))
-        if not files:
-            if "Apache-2.0" not in (package["license"] or ""):
+        if not files and "Apache-2.0" not in (package["license"] or ""):
+            files = text_of_project(package, found)
+            if not files and package["license"] == "MIT":
+                by = ", ".join(package["authors"]) or package["repository"]
+                files = [(f"MIT by its manifest, by {by}", MIT)]
+            if not files:
                 sys.exit(f"{package['name']} {package['version']} ships no licence text and is not under Apache-2.0")
+            for file, text in files:
+                used(text, package, f"no file; {file}")
+        elif not files:
             used(licence[0], package, "; ".join(["no file, Apache-2.0 by its manifest", *copyright_lines(package)]))
 
     lines = [INSIDE, "## Packages", "", "Of licences to choose from, Glimmer takes one that deny.toml allows.", ""]

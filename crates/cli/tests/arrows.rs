@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate of the workspace may be built upon.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     (
         "glimmer-cli",
         &[
@@ -37,6 +37,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "glimmer-cpu",
             "glimmer-cuda",
             "glimmer-engine",
+            "glimmer-grammar",
             "glimmer-models",
             "glimmer-tensor",
             "glimmer-tokenizer",
@@ -49,6 +50,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("glimmer-cuda", &["glimmer-tensor"]),
     ("glimmer-device-suite", &["glimmer-tensor"]),
     ("glimmer-chat", &["glimmer-config", "glimmer-tokenizer"]),
+    ("glimmer-grammar", &["glimmer-config", "glimmer-tokenizer"]),
     ("glimmer-tokenizer", &["glimmer-config"]),
     ("glimmer-config", &[]),
     ("glimmer-tensor", &[]),
@@ -382,6 +384,7 @@ fn every_safe_crate_forbids_unsafe_code() {
         ("cli/src/main.rs", "#![forbid(unsafe_code)]"),
         ("device-suite/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("glimmer/src/lib.rs", "#![forbid(unsafe_code)]"),
+        ("grammar/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("config/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("engine/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("models/src/lib.rs", "#![forbid(unsafe_code)]"),

@@ -1,7 +1,9 @@
 //! The engine: requests become ragged batches. It knows token ids, not text.
 #![forbid(unsafe_code)]
 
+mod constraint;
 mod engine;
+mod masks;
 pub mod page_key;
 mod pages;
 mod request;
@@ -12,6 +14,7 @@ mod speculation;
 mod statistics;
 mod worker;
 
+pub use constraint::{Constraint, ConstraintMaker, TokenMask};
 pub use engine::{Engine, EngineOptions};
 pub use page_key::{Extra, PageKey};
 pub use pages::{PageEvent, PageListener};

@@ -6,7 +6,7 @@ use std::time::Instant;
 use glimmer_models::ModelError;
 use glimmer_tensor::DeviceError;
 
-use crate::Sampling;
+use crate::{ConstraintMaker, Sampling};
 
 /// Receives a request's events. Breaking off is the only cancellation: the request's pages are free at the next step.
 pub type Sink = Box<dyn FnMut(Event) -> ControlFlow<()> + Send>;
@@ -35,6 +35,8 @@ pub struct Request {
     pub priority: i32,
     /// Whether tokens may be guessed ahead.
     pub speculation: Speculation,
+    /// What the answer must be: each copy of it has its own.
+    pub constraint: Option<ConstraintMaker>,
 }
 
 impl Default for Request {
@@ -51,6 +53,7 @@ impl Default for Request {
             prompt_logprobs: None,
             priority: 0,
             speculation: Speculation::Auto,
+            constraint: None,
         }
     }
 }
@@ -183,6 +186,9 @@ pub enum EngineError {
         /// Its value.
         value: f32,
     },
+    /// What the answer must be cannot be told any more, or be satisfied.
+    #[error("the answer cannot be held to its form: {0}")]
+    Constraint(String),
     /// Too many requests wait already.
     #[error("the queue is full ({waiting} requests wait)")]
     QueueFull {

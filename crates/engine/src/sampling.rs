@@ -107,28 +107,75 @@ impl Sampler {
 
     /// As [`Sampler::next`], and none of the `forbidden` ids where there is another.
     pub fn next_but(&mut self, logits: &[f32], forbidden: &[u32]) -> u32 {
+        let id = self.pick(logits, forbidden, None);
+        self.take(id);
+        id
+    }
+
+    /// As [`Sampler::next_but`], among the ids whose bits are set (`i % 32` of word `i / 32` for id `i`). `None` where no
+    /// bit is.
+    pub fn next_under(&mut self, logits: &[f32], forbidden: &[u32], mask: &[u32]) -> Option<u32> {
+        let id = self.pick(logits, forbidden, Some(mask));
+        let is_allowed = |id: u32| mask.get(id as usize / 32).is_some_and(|word| word >> (id % 32) & 1 == 1);
+        // Where bias and `forbidden` leave nothing, the first is as good as any.
+        let first = || (0..logits.len() as u32).find(|&id| is_allowed(id));
+        let id = Some(id).filter(|&id| is_allowed(id)).or_else(first)?;
+        self.take(id);
+        Some(id)
+    }
+
+    /// Remembers a token of the answer that was not chosen from logits. Its random number is skipped.
+    pub fn take(&mut self, id: u32) {
+        self.index += 1;
+        *self.seen.entry(id).or_default() += 1;
+    }
+
+    fn pick(&mut self, logits: &[f32], forbidden: &[u32], mask: Option<&[u32]>) -> u32 {
         let s = &self.sampling;
         let penalties =
             s.repetition_penalty != 1.0 || s.presence_penalty != 0.0 || s.frequency_penalty != 0.0;
-        let logits = if penalties || !s.logit_bias.is_empty() || !forbidden.is_empty() {
+        let is_plain = !penalties && s.logit_bias.is_empty() && forbidden.is_empty() && mask.is_none();
+        let logits = if is_plain {
+            logits
+        } else {
             adjust(s, penalties.then_some(&self.seen), logits, &mut self.adjusted);
             for &id in forbidden {
                 if let Some(logit) = self.adjusted.get_mut(id as usize) {
                     *logit = f32::NEG_INFINITY;
                 }
             }
+            if let Some(mask) = mask {
+                leave(mask, &mut self.adjusted);
+            }
             &self.adjusted
-        } else {
-            logits
         };
-        let id = if s.temperature > 0.0 {
+        if s.temperature > 0.0 {
             self.lottery.draw(s, logits, uniform(s.seed, self.index))
         } else {
             argmax(logits)
-        };
-        self.index += 1;
-        *self.seen.entry(id).or_default() += 1;
-        id
+        }
+    }
+}
+
+/// Takes all chances from tokens that a mask does not have.
+fn leave(mask: &[u32], logits: &mut [f32]) {
+    let (words, rest) = logits.as_chunks_mut::<32>();
+    let mut mask = mask.iter().copied().chain(std::iter::repeat(0));
+    for (logits, word) in words.iter_mut().zip(&mut mask) {
+        match word {
+            0 => logits.fill(f32::NEG_INFINITY),
+            u32::MAX => {}
+            _ => leave_bits(word, logits),
+        }
+    }
+    leave_bits(mask.next().unwrap_or(0), rest);
+}
+
+fn leave_bits(word: u32, logits: &mut [f32]) {
+    for (bit, logit) in logits.iter_mut().enumerate() {
+        if word >> bit & 1 == 0 {
+            *logit = f32::NEG_INFINITY;
+        }
     }
 }
 
@@ -392,6 +439,32 @@ mod tests {
         }
         // Where everything is, something is chosen all the same.
         assert!(Sampler::new(WARM, &[], 0).next_but(&[0.0, 1.0], &[0, 1]) < 2);
+    }
+
+    #[test]
+    fn only_what_a_mask_has_is_chosen() {
+        let logits: Vec<f32> = (0..75).map(|i| (i as f32 * 0.7).sin()).collect();
+        for temperature in [0.0, 1.0] {
+            for seed in 0..200 {
+                let mut sampler = Sampler::new(Sampling { seed, temperature, ..WARM }, &[], 0);
+                // Ids 1, 33 and 74, and one that the model does not have.
+                let mask = [2, 2, 1 << 10 | 1 << 31];
+                let id = sampler.next_under(&logits, &[74], &mask).unwrap();
+                assert!([1, 33].contains(&id));
+                assert_eq!(sampler.next_under(&logits, &[33], &[0, 2]), Some(33), "there is no other");
+                assert_eq!(sampler.next_under(&logits, &[], &[0, 0, 1 << 20]), None);
+                assert_eq!(sampler.next_under(&logits, &[], &[]), None);
+            }
+        }
+        let all = [u32::MAX; 3];
+        let run = |masked: bool| {
+            let mut sampler = Sampler::new(Sampling { top_p: 0.9, ..WARM }, &[], 0);
+            let mut next = || {
+                if masked { sampler.next_under(&logits, &[], &all).unwrap() } else { sampler.next(&logits) }
+            };
+            (0..200).map(|_| next()).collect::<Vec<_>>()
+        };
+        assert_eq!(run(true), run(false));
     }
 
     #[test]

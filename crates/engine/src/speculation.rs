@@ -52,6 +52,11 @@ impl Drafter {
         &self.guesses
     }
 
+    /// Takes the last guesses back: they were not computed.
+    pub(crate) fn forget(&mut self) {
+        self.guesses.clear();
+    }
+
     /// Learns from the `index`-th token chosen after the guess, as long as all before it had been guessed.
     pub(crate) fn learn(&mut self, index: usize, chosen: u32) {
         if let Some(&guess) = self.guesses.get(index) {

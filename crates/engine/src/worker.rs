@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use glimmer_models::{Decoder, ModelError, PositionLayout};
 use glimmer_tensor::{Batch, DeviceError};
 
+use crate::constraint::{Constrained, Shared};
+use crate::masks::Masks;
 use crate::request::{
     Event, Finish, PromptProgress, Request, Score, Sink, Speculation, Token, room_for_answer,
 };
@@ -42,6 +44,7 @@ struct Way {
     sampler: Sampler,
     drafter: Option<Drafter>,
     speculation: Speculation,
+    constrained: Option<Shared>,
     stop_ids: Vec<u32>,
     /// New tokens before which none of them may be chosen.
     min_tokens: usize,
@@ -62,6 +65,8 @@ pub(crate) struct Worker {
     next_id: SequenceId,
     logits: Vec<f32>,
     costs: StepCosts,
+    /// Once an answer was constrained.
+    masks: Option<Masks>,
     statistics: Statistics,
     shared: Arc<Mutex<Statistics>>,
     listener: Option<PageListener>,
@@ -70,7 +75,7 @@ pub(crate) struct Worker {
 }
 
 /// Turns a panic into an error.
-fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
@@ -105,6 +110,7 @@ impl Worker {
             next_id: 0,
             logits: Vec::new(),
             costs: StepCosts::default(),
+            masks: None,
             statistics: Statistics { pages, ..Statistics::default() },
             shared,
             listener,
@@ -211,11 +217,16 @@ impl Worker {
         let at_most = if max_tokens < request.max_tokens { Finish::ContextFull } else { Finish::Length };
         let mut sampling = request.sampling.clone();
         sampling.seed = sampling.seed.wrapping_add(copy as u64);
+        let answered = prompt.len().saturating_sub(request.continued);
+        let constrained = request.constraint.as_ref();
+        let constrained =
+            constrained.map(|maker| Constrained::new(maker, &prompt[answered..])).transpose()?;
         let way = Way {
             layout,
             sampler: Sampler::new(sampling, prompt, request.continued),
             drafter: (request.speculation != Speculation::Off).then(Drafter::new),
             speculation: request.speculation,
+            constrained: constrained.map(Shared::new),
             stop_ids: request.stop_ids.clone(),
             min_tokens: request.min_tokens.saturating_sub(request.continued),
             logprobs: request.logprobs,
@@ -235,7 +246,7 @@ impl Worker {
         Ok((self.next_id, way))
     }
 
-    /// Guesses how answers go on, as far as it pays.
+    /// Guesses how answers go on, as far as it pays. What an answer must go on with is no guess and always pays.
     fn guess(&mut self) {
         let answering: Vec<SequenceId> =
             self.scheduler.running().iter().filter(|s| s.is_answering()).map(|s| s.id).collect();
@@ -244,7 +255,15 @@ impl Worker {
             let (Some(s), Some(answer)) = (self.scheduler.sequence(id), self.active.get_mut(&id)) else {
                 continue;
             };
-            let most = MOST.min((answer.way.max_tokens - answer.chosen).saturating_sub(1));
+            let room = (answer.way.max_tokens - answer.chosen).saturating_sub(1);
+            let constrained = answer.way.constrained.as_ref();
+            let forced = constrained.map(|own| own.lock().forced().iter().copied().take(room).collect());
+            if let Some(forced) = forced.filter(|forced: &Vec<u32>| !forced.is_empty()) {
+                answer.way.drafter.iter_mut().for_each(Drafter::forget);
+                self.scheduler.draft(id, &forced);
+                continue;
+            }
+            let most = MOST.min(room);
             let Some(drafter) = &mut answer.way.drafter else { continue };
             let worthwhile = match answer.way.speculation {
                 Speculation::Always => MOST,
@@ -272,6 +291,7 @@ impl Worker {
     /// Computes a plan and tells everybody what came of it. Returns the time in the model.
     fn step(&mut self, plan: &[Piece]) -> Duration {
         let begin = Instant::now();
+        self.order_masks(plan);
         let result = guarded(|| self.forward(plan)).flatten();
         let mut forward = begin.elapsed();
         match result {
@@ -290,6 +310,22 @@ impl Worker {
             },
         }
         forward
+    }
+
+    /// Has the masks that a step's choices need computed meanwhile.
+    fn order_masks(&mut self, plan: &[Piece]) {
+        let mut order = Vec::new();
+        for piece in plan.iter().filter(|piece| piece.chooses) {
+            let own = self.active.get(&piece.id).and_then(|answer| answer.way.constrained.as_ref());
+            order.extend(own.filter(|own| own.lock().needs_mask(piece.drafts)).cloned());
+        }
+        if order.is_empty() {
+            return;
+        }
+        if self.masks.is_none() {
+            self.masks = Masks::start().ok();
+        }
+        self.masks.iter().for_each(|masks| masks.order(std::mem::take(&mut order)));
     }
 
     /// Computes the planned rows and reads the logits that are wanted.
@@ -390,7 +426,16 @@ impl Worker {
             return self.end(id, Event::Finished(Finish::Length));
         }
         let forbidden = if answer.chosen < way.min_tokens { way.stop_ids.as_slice() } else { &[] };
-        let token = way.sampler.next_but(logits, forbidden);
+        let token = match &mut way.constrained {
+            None => way.sampler.next_but(logits, forbidden),
+            Some(own) => {
+                let chosen = own.lock().choose(&mut way.sampler, logits, forbidden);
+                match chosen {
+                    Ok(token) => token,
+                    Err(error) => return self.end(id, Event::Failed(error)),
+                }
+            }
+        };
         if let Some(drafter) = &mut way.drafter {
             drafter.learn(index, token);
         }
@@ -410,6 +455,10 @@ impl Worker {
         }
         answer.chosen += 1;
         let complete = (answer.chosen == way.max_tokens).then_some(way.at_most);
+        // An answer that can only end needs no more logits, unless they are to be told.
+        let last = way.constrained.as_ref().and_then(|own| own.lock().forced().front().copied());
+        let last = last.filter(|id| logprob.is_none() && way.stop_ids.contains(id));
+        let complete = complete.or(last.map(Finish::Stop));
         self.statistics.generated_tokens += 1;
         self.tell(id, Event::Token(Token { id: token, at: Instant::now(), logprob, top }))?;
         if let Some(finish) = complete {

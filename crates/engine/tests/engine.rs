@@ -3,98 +3,19 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on has failed")]
 
+mod support;
+
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use glimmer_checkpoint::Checkpoint;
-use glimmer_cpu::{CpuDevice, CpuOptions};
 use glimmer_engine::{
     Engine, EngineError, EngineOptions, Event, Finish, PageEvent, PageKey, Request, Sampling, Score,
-    Speculation, Statistics,
+    Speculation,
 };
-use glimmer_models::{Decoder, load, understand};
 use glimmer_tensor::{Compute, KvType};
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
-}
-
-/// An integer tensor of a fixture's `expected.safetensors`, read by the checkpoint crate.
-fn ids(name: &str, tensor: &str) -> Vec<u32> {
-    let file = Checkpoint::open(&fixture(name).join("expected.safetensors")).unwrap();
-    let view = file.tensor(tensor).unwrap();
-    view.data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect()
-}
-
-fn engine(name: &str, options: EngineOptions) -> Engine {
-    engine_of(&fixture(name), Compute::F32, options)
-}
-
-fn engine_of(directory: &Path, compute: Compute, options: EngineOptions) -> Engine {
-    Engine::start(decoder(directory, compute), options).unwrap()
-}
-
-fn decoder(directory: &Path, compute: Compute) -> Decoder {
-    let checkpoint = Checkpoint::open(directory).unwrap();
-    let understood = understand(&checkpoint, None).unwrap();
-    let device = CpuDevice::new(CpuOptions { threads: Some(1), compute, isa: None }).unwrap();
-    load(&checkpoint, &understood, Box::new(device), &mut |_, _| {}).unwrap()
-}
-
-const OPTIONS: EngineOptions =
-    EngineOptions { context: 256, slots: 1024, rows: 64, running: 8, waiting: 64, kv_type: KvType::F32 };
-
-fn greedy(prompt: Vec<u32>, max_tokens: usize) -> Request {
-    Request { prompt, max_tokens, ..Request::default() }
-}
-
-struct Heard {
-    tokens: Vec<u32>,
-    /// Bits of their log-probabilities, where asked for.
-    logprobs: Vec<u32>,
-    cached: usize,
-    scores: Vec<Score>,
-    end: Result<Finish, String>,
-}
-
-fn hear(events: &Receiver<Event>) -> Heard {
-    let (tokens, logprobs, scores) = (Vec::new(), Vec::new(), Vec::new());
-    let mut heard =
-        Heard { tokens, logprobs, cached: 0, scores, end: Err("the engine fell silent".to_owned()) };
-    for event in events {
-        match event {
-            Event::Prompt(prompt) => {
-                heard.cached = prompt.cached;
-                heard.scores.extend(prompt.scores);
-            }
-            Event::Token(token) => {
-                heard.tokens.push(token.id);
-                heard.logprobs.extend(token.logprob.map(f32::to_bits));
-            }
-            Event::Stop(token) => heard.logprobs.extend(token.logprob.map(f32::to_bits)),
-            Event::Finished(finish) => heard.end = Ok(finish),
-            Event::Failed(error) => heard.end = Err(error.to_string()),
-        }
-    }
-    heard
-}
-
-/// The statistics once nothing is left to do.
-fn at_rest(engine: &Engine) -> Statistics {
-    let begin = Instant::now();
-    loop {
-        let statistics = engine.statistics();
-        if statistics.running + statistics.waiting == 0 {
-            assert_eq!(statistics.pages_used, 0, "{statistics:?}");
-            return statistics;
-        }
-        assert!(begin.elapsed() < Duration::from_secs(20), "{statistics:?}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
+use support::{OPTIONS, at_rest, decoder, engine, engine_of, fixture, greedy, hear, ids};
 
 #[test]
 fn answers_are_the_references_alone_and_in_a_crowd() {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use glimmer_chat::reply::{Decoding, ReplyPart};
 use glimmer_engine::{EngineError, Event, PromptProgress, Score, Token};
 
-use crate::GenerationParams;
+use crate::{AnswerForm, GenerationParams};
 
 /// More of an answer.
 #[derive(Debug, Default)]
@@ -23,6 +23,9 @@ pub struct Delta {
     pub stop: Option<Token>,
     /// Why the answer ends here.
     pub finish: Option<FinishReason>,
+    /// With `finish`, where the answer was not held to all of its form while it was made: whether it has it all the same, or
+    /// what it breaks.
+    pub check: Option<Result<(), String>>,
 }
 
 impl Delta {
@@ -94,6 +97,8 @@ pub struct DeltaReader {
     /// What ended it, until that is told.
     stop: Option<Token>,
     has_text: bool,
+    /// The text so far, and what it is checked for at the end.
+    checked: Option<(String, AnswerForm)>,
     /// Whether the last call is complete; `None` without one.
     call: Option<bool>,
     finish: Option<FinishReason>,
@@ -115,6 +120,7 @@ impl DeltaReader {
             scores: params.prompt_logprobs.is_some().then(|| vec![None; prompt_tokens]),
             stop: None,
             has_text: false,
+            checked: None,
             call: None,
             finish: None,
             is_full: false,
@@ -123,6 +129,13 @@ impl DeltaReader {
             last: None,
             end: None,
         }
+    }
+
+    /// The same for an answer in a form, which is checked where it could not be held to all of it.
+    pub(crate) fn checking(mut self, form: Option<&AnswerForm>) -> Self {
+        let form = form.filter(|form| !form.unmasked().is_empty());
+        self.checked = form.map(|form| (String::new(), form.clone()));
+        self
     }
 
     /// Takes the next event. `None` when it brings nothing new to tell; after a delta with a `finish`, always.
@@ -221,6 +234,7 @@ impl DeltaReader {
         self.finish = Some(finish.clone());
         delta.finish = Some(finish);
         delta.stop = self.stop.take();
+        delta.check = self.checked.take().map(|(text, form)| form.compiled.check(&text));
     }
 
     fn tell(&mut self, parts: Vec<ReplyPart>, delta: &mut Delta) {
@@ -230,11 +244,12 @@ impl DeltaReader {
             }
             match &part {
                 ReplyPart::Text(text) if text.is_empty() => continue,
+                ReplyPart::Text(text) => self.checked.iter_mut().for_each(|(all, _)| all.push_str(text)),
                 ReplyPart::Reasoning(_) if !self.has_text => self.usage.reasoning = self.usage.completion,
                 ReplyPart::Reasoning(_) => {}
                 ReplyPart::ToolCallStart { .. } => self.call = Some(false),
                 ReplyPart::ToolCallEnd => self.call = Some(true),
-                ReplyPart::Text(_) | ReplyPart::ToolCallArguments(_) => {}
+                ReplyPart::ToolCallArguments(_) => {}
             }
             self.has_text |= !matches!(part, ReplyPart::Reasoning(_));
             delta.parts.push(part);

@@ -8,7 +8,7 @@ use glimmer_engine::{Event, Request, Sink, Statistics};
 use glimmer_models::DecoderSpec;
 use glimmer_tensor::DeviceMemory;
 
-use crate::{DeltaReader, Error, Generation, GenerationParams, ModelText, Prompt};
+use crate::{AnswerForm, DeltaReader, Error, Generation, GenerationParams, ModelText, Prompt};
 
 /// A model that runs. Shared freely between threads; dropping it ends its thread once what was submitted is done.
 pub struct Engine {
@@ -81,23 +81,27 @@ impl Engine {
     /// When the model has no tokenizer to read its answers with.
     pub fn reader(&self, prompt: &Prompt, params: &GenerationParams) -> Result<DeltaReader, Error> {
         let decoding = self.text.decoding(prompt, &params.stop)?;
-        Ok(DeltaReader::new(decoding, prompt.ids.len(), params))
+        let reader = DeltaReader::new(decoding, prompt.ids.len(), params);
+        Ok(reader.checking(params.form.as_ref()))
     }
 
     /// The request that a prompt and parameters come to.
     pub fn request(&self, prompt: &Prompt, params: &GenerationParams) -> Request {
         let own = if params.ignore_eos { &[][..] } else { self.text.stop_ids(prompt) };
+        let form = params.form.as_ref();
+        let ends = form.map_or(&[][..], AnswerForm::ends);
         Request {
             prompt: prompt.ids.clone(),
             continued: 0,
             max_tokens: params.max_tokens.unwrap_or(usize::MAX),
             min_tokens: params.min_tokens,
-            stop_ids: [own, &params.stop_ids].concat(),
+            stop_ids: [own, ends, &params.stop_ids].concat(),
             sampling: params.sampling.clone(),
             logprobs: params.logprobs,
             prompt_logprobs: params.prompt_logprobs,
             priority: params.priority,
             speculation: params.speculation,
+            constraint: form.and_then(|form| self.text.constraint(prompt, form)),
         }
     }
 

@@ -7,6 +7,7 @@ use glimmer_chat::ChatError;
 use glimmer_checkpoint::CheckpointError;
 use glimmer_config::FileError;
 use glimmer_engine::EngineError;
+use glimmer_grammar::GrammarError;
 use glimmer_models::ModelError;
 use glimmer_tensor::DeviceError;
 use glimmer_tokenizer::TokenizerError;
@@ -37,6 +38,9 @@ pub enum Error {
     /// A request that cannot be served.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// What an answer must look like.
+    #[error(transparent)]
+    Grammar(#[from] GrammarError),
     /// The device.
     #[error(transparent)]
     Device(#[from] DeviceError),

@@ -29,6 +29,8 @@ pub struct Completion {
     pub tokens: Vec<Token>,
     /// Why it ended.
     pub finish: FinishReason,
+    /// Where it was not held to all of its form while it was made: whether it has it all the same, or what it breaks.
+    pub check: Option<Result<(), String>>,
     /// Tokens that were read and written.
     pub usage: Usage,
     /// How long it took.
@@ -120,14 +122,15 @@ impl Generation {
     /// # Errors
     /// When the request is refused, or the answer cannot be completed.
     pub fn complete(mut self) -> Result<Completion, Error> {
-        let (mut reply, mut tokens) = (Reply::default(), Vec::new());
+        let (mut reply, mut tokens, mut check) = (Reply::default(), Vec::new(), None);
         for delta in &mut self {
             let delta = delta?;
             delta.parts.into_iter().for_each(|part| reply.push(part));
             tokens.extend(delta.tokens);
+            check = check.or(delta.check);
         }
         let finish = self.finish().cloned().unwrap_or(FinishReason::Cancelled);
-        Ok(Completion { reply, tokens, finish, usage: self.usage(), timings: self.timings() })
+        Ok(Completion { reply, tokens, finish, check, usage: self.usage(), timings: self.timings() })
     }
 }
 

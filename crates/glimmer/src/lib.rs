@@ -32,6 +32,7 @@
 //! what else is computed, nor on the number of threads.
 #![forbid(unsafe_code)]
 
+mod answer_form;
 mod delta;
 mod demo;
 mod device;
@@ -50,6 +51,7 @@ mod session;
 mod source;
 mod text;
 
+pub use answer_form::{AnswerForm, AnswerFormat};
 pub use delta::{Delta, DeltaReader, FinishReason, Timings, Usage};
 pub use demo::DEMO;
 pub use device::{DeviceKind, DeviceOptions, OpenDevice};
@@ -75,6 +77,7 @@ pub use glimmer_engine::{
     EngineError, Event, PromptProgress, Request, Sampler, Sampling, Score, Sink, Speculation, Statistics,
     Token, room_for_answer,
 };
+pub use glimmer_grammar::{GrammarError, Unmasked};
 pub use glimmer_models::{Decoder, DecoderSpec, ModelError};
 pub use glimmer_tensor::{Compute, KvType};
 pub use glimmer_tokenizer::{DecodeStream, Encoding, Tokenizer};

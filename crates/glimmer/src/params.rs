@@ -2,6 +2,8 @@
 
 use glimmer_engine::{Sampling, Speculation};
 
+use crate::AnswerForm;
+
 /// How an answer is to be made. [`crate::Engine::defaults`] makes those of the model, to be changed as wanted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerationParams {
@@ -27,6 +29,9 @@ pub struct GenerationParams {
     pub speculation: Speculation,
     /// Whether the answer ends after its first tool call.
     pub single_call: bool,
+    /// What the answer must look like: what [`crate::ModelText::form`] makes of a format. It ends at the model's own ids even
+    /// with `ignore_eos`.
+    pub form: Option<AnswerForm>,
     /// Whether a full context only interrupts the answer, which [`crate::Generation::resume`] goes on with.
     pub resumable: bool,
 }

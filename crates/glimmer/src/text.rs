@@ -1,16 +1,18 @@
 //! How a model turns text into ids and ids into text: its tokenizer, its chat format, what ends its answers, how its
 //! tokens are chosen.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use glimmer_chat::reply::{Decoding, ReplyOptions, ReplyParser};
 use glimmer_chat::{ChatTemplate, Conversation, Rendered};
 use glimmer_config::Configuration;
-use glimmer_engine::Sampling;
+use glimmer_engine::{ConstraintMaker, Sampling};
+use glimmer_grammar::{Compiler, GrammarError, TokenTable};
 use glimmer_tokenizer::{Encoding, Tokenizer};
 use serde_json::Value;
 
-use crate::{Error, ModelFiles, sampling};
+use crate::answer_form::Opening;
+use crate::{AnswerForm, AnswerFormat, Error, ModelFiles, sampling};
 
 /// The part of a model that knows text.
 pub struct ModelText {
@@ -19,6 +21,8 @@ pub struct ModelText {
     tokenizer: Result<Tokenizer, Arc<Error>>,
     chat: Result<Chat, Arc<Error>>,
     continuation: Continuation,
+    /// What compiles formats of answers, once one was asked for.
+    compiler: OnceLock<Result<Arc<Compiler>, GrammarError>>,
 }
 
 /// How a model converses.
@@ -107,6 +111,7 @@ impl ModelText {
             tokenizer,
             chat,
             continuation: Continuation { stop_ids, sampling },
+            compiler: OnceLock::new(),
         })
     }
 
@@ -194,6 +199,42 @@ impl ModelText {
                 Decoding::plain(stream, stop.to_vec())
             }
         }))
+    }
+
+    /// A format of answers, ready for [`crate::GenerationParams`]; none where anything will do. A large schema takes some
+    /// 100 ms, and the first of a model as long: not for a thread that must not wait.
+    ///
+    /// # Errors
+    /// When it is not valid, cannot be satisfied, is beyond the limits, or there is no tokenizer.
+    pub fn form(&self, format: &AnswerFormat) -> Result<Option<AnswerForm>, Error> {
+        let Some(grammar) = format.grammar() else { return Ok(None) };
+        let tokenizer = self.tokenizer()?;
+        let compiler = self.compiler.get_or_init(|| {
+            let chat = self.chat.as_ref().map_or(&[][..], |chat| &chat.stop_ids);
+            let ends = [chat, &self.continuation.stop_ids].concat();
+            Ok(Arc::new(Compiler::new(TokenTable::new(tokenizer, &ends)?)))
+        });
+        let compiler = Arc::clone(compiler.as_ref().map_err(GrammarError::clone)?);
+        let compiled = compiler.compile(&grammar)?;
+        Ok(Some(AnswerForm { compiler, compiled }))
+    }
+
+    /// Holds answers to a prompt to a form.
+    pub(crate) fn constraint(&self, prompt: &Prompt, form: &AnswerForm) -> Option<ConstraintMaker> {
+        // Where the last tokens close the reasoning, it is over.
+        const LAST: usize = 8;
+        let tokenizer = self.tokenizer.as_ref().ok()?;
+        let opening = match prompt.reading {
+            Reading::Reply { opens_reasoning: true, .. } => Opening::Thinking,
+            Reading::Reply { .. } => {
+                let closed = tokenizer.special_id("</think>");
+                let last = &prompt.ids[prompt.ids.len().saturating_sub(LAST)..];
+                let is_over = closed.is_some_and(|id| last.contains(&id));
+                Opening::Reply { think: tokenizer.special_id("<think>").filter(|_| !is_over) }
+            }
+            Reading::Text { .. } | Reading::Ids => Opening::Text,
+        };
+        Some(form.constraint(opening, tokenizer))
     }
 
     /// The ids that end an answer to a prompt.

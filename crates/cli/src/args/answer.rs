@@ -151,6 +151,7 @@ Examples:
   glimmer run glm-4-9b-chat.Q4_K_M.gguf --system 'Answer like a sailor.' < question.txt
   glimmer run glm-4-9b --raw 'Once upon a time' --max-tokens 100 --temperature 0.8
   glimmer run demo 'What can you do?' --json | jq .usage
+  glimmer run glm-4-9b-chat 'Who wrote Hamlet, and when?' --json-schema play.json
   glimmer run glm-4-9b-chat --ids 151331,151333,151336,198,109377,151337 --print-ids")]
 pub(crate) struct RunArgs {
     /// A directory in Hugging Face layout, a .gguf file, or `demo` [default: demo, also where the only argument is no
@@ -174,6 +175,14 @@ pub(crate) struct RunArgs {
     /// A file with a list of tools that the model may call
     #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "ids"])]
     pub(crate) tools: Option<PathBuf>,
+
+    /// A file with a JSON schema that the answer is to fit
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["grammar", "print_ids"])]
+    pub(crate) json_schema: Option<PathBuf>,
+
+    /// A file with a grammar of the answer: llama.cpp's notation (rules with `::=`, the first is `root`) or Lark's (`start`)
+    #[arg(long, value_name = "FILE", conflicts_with = "print_ids")]
+    pub(crate) grammar: Option<PathBuf>,
 
     /// Continue the text as it is, without a chat format; what the tokenizer puts around text is added
     #[arg(long)]

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use anyhow::{anyhow, ensure};
+use anyhow::{Context, anyhow, ensure};
 use glimmer::{
-    Completion, Compute, ContextLength, Conversation, Encoding, FinishReason, Generation, GenerationParams,
-    Limits, Message, ModelFiles, ModelText, Prompt, Reply, ReplyPart, Role, Token, Tokenizer, check_ids,
-    room_for_answer,
+    AnswerForm, AnswerFormat, Completion, Compute, ContextLength, Conversation, Encoding, FinishReason,
+    Generation, GenerationParams, Limits, Message, ModelFiles, ModelText, Prompt, Reply, ReplyPart, Role,
+    Token, Tokenizer, check_ids, json, room_for_answer,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -24,7 +24,8 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let (model, typed) = args.meant();
     let is_lone_prompt = typed.is_some() && args.prompt.is_none();
     let files = files(&model, args.chat_format)?;
-    // Whatever is wrong with the prompt is known before any weight is read.
+    // Whatever is wrong with the prompt and the format is known before any weight is read.
+    let format = format(args)?;
     let prompt = prompt(args, typed, &files)?;
     let spec = spec(&files, terminal)?;
     check_ids(&prompt.ids, spec)?;
@@ -43,7 +44,13 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
         let advice = if is_lone_prompt { "; `glimmer run MODEL PROMPT` asks another" } else { "" };
         terminal.note(&format!("{DEMO_LABEL}{advice}"));
     }
+    let form = engine.text().form(&format)?;
+    for unmasked in form.iter().flat_map(AnswerForm::unmasked) {
+        let (keyword, at) = (&unmasked.keyword, &unmasked.at);
+        terminal.note(&format!("`{keyword}` at {at:?} of the schema is checked when the answer is finished"));
+    }
     let mut params = GenerationParams {
+        form,
         max_tokens: args.sampling.max_tokens,
         stop: args.sampling.stop.clone(),
         ignore_eos: args.ignore_eos,
@@ -61,10 +68,27 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
         let record = Record::of(generation, engine.text(), load_seconds, sampling, args.logprobs.is_some())?;
         return output::json(&record);
     }
-    if print(generation, args.print_ids, terminal)? == FinishReason::ContextFull {
+    let (finish, check) = print(generation, args.print_ids, terminal)?;
+    if finish == FinishReason::ContextFull {
         terminal.note(&format!("the context of {context} tokens is full"));
     }
+    if let Some(Err(error)) = check {
+        terminal.warn(&format!("the answer does not fit the schema: {error}"));
+    }
     Ok(())
+}
+
+/// What the answer is to look like.
+fn format(args: &RunArgs) -> anyhow::Result<AnswerFormat> {
+    if let Some(path) = &args.json_schema {
+        let schema = json::tree(&input::small_json(path)?, json::FILE_ROOM);
+        let schema = schema.with_context(|| path.display().to_string())?;
+        return Ok(AnswerFormat::JsonSchema { schema, strict: false });
+    }
+    let Some(path) = &args.grammar else { return Ok(AnswerFormat::Text) };
+    let source = input::small_json(path)?;
+    let is_gbnf = source.contains("::=");
+    Ok(if is_gbnf { AnswerFormat::Gbnf(source) } else { AnswerFormat::Lark(source) })
 }
 
 /// What is to be continued.
@@ -112,7 +136,12 @@ fn prompt_text(typed: Option<&str>) -> anyhow::Result<String> {
 }
 
 /// Prints an answer as it is made, or its ids.
-fn print(mut generation: Generation, prints_ids: bool, terminal: &Terminal) -> anyhow::Result<FinishReason> {
+fn print(
+    mut generation: Generation,
+    prints_ids: bool,
+    terminal: &Terminal,
+) -> anyhow::Result<(FinishReason, Option<Result<(), String>>)> {
+    let mut check = None;
     let mut printer = Printer::new(terminal);
     let mut separator = "";
     for delta in &mut generation {
@@ -128,9 +157,10 @@ fn print(mut generation: Generation, prints_ids: bool, terminal: &Terminal) -> a
             separator = ",";
         }
         delta.parts.iter().try_for_each(|part| printer.show(part))?;
+        check = check.or(delta.check);
     }
     printer.end()?;
-    Ok(generation.finish().cloned().unwrap_or(FinishReason::Cancelled))
+    Ok((generation.finish().cloned().unwrap_or(FinishReason::Cancelled), check))
 }
 
 /// What `--json` prints.
@@ -146,6 +176,9 @@ struct Record {
     finish_reason: &'static str,
     /// The stop string that was met.
     stop: Option<String>,
+    /// What the answer breaks of the schema; nothing where it fits, or was held to all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema_error: Option<String>,
     usage: Usage,
     /// From the start of the program to the request.
     load_seconds: f64,
@@ -196,7 +229,7 @@ impl Record {
         sampling: Shown,
         has_logprobs: bool,
     ) -> anyhow::Result<Self> {
-        let Completion { reply, tokens, finish, usage, timings } = generation.complete()?;
+        let Completion { reply, tokens, finish, check, usage, timings } = generation.complete()?;
         let tokenizer = text.tokenizer().ok();
         Ok(Record {
             model: text.name().to_owned(),
@@ -209,6 +242,7 @@ impl Record {
                 .map(|call| Call { name: call.name, arguments: call.arguments })
                 .collect(),
             stop: if let FinishReason::StopString(text) = finish { Some(text) } else { None },
+            schema_error: check.and_then(Result::err),
             usage: Usage {
                 prompt_tokens: usage.prompt,
                 cached_tokens: usage.cached,

@@ -8,6 +8,7 @@ mod client;
 mod connections;
 mod embeddings;
 mod faults;
+mod forms;
 mod glm;
 mod load;
 mod openai;

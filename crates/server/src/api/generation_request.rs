@@ -3,10 +3,12 @@
 use glimmer::{GenerationParams, Prompt, Sampling, room_for_answer};
 use serde_json::Value;
 
+use crate::api::answer_format::{self, Asked};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::http::params::Params;
 use crate::models::served::{Model, Models};
+use crate::record::entry::Entry;
 
 /// Stop strings of one request, and bytes of one of them.
 const STOPS: usize = 16;
@@ -25,6 +27,8 @@ pub(crate) struct GenerationRequest {
     pub(crate) stream_usage: StreamUsage,
     /// Whether the client said how long the answer may be.
     pub(crate) has_length: bool,
+    /// What the answer is to look like, until [`GenerationRequest::form`] has made it ready.
+    format: Option<Asked>,
 }
 
 impl GenerationRequest {
@@ -65,8 +69,15 @@ impl GenerationRequest {
             ..GenerationParams::default()
         };
         let has_length = max_tokens.is_some();
+        let format = answer_format::take(params);
         take_the_rest(params);
-        Ok(GenerationRequest { model, name, params: generation, n, stream, stream_usage, has_length })
+        Ok(GenerationRequest { model, name, params: generation, n, stream, stream_usage, has_length, format })
+    }
+
+    /// Makes what the answer is to look like ready.
+    pub(crate) async fn form(&mut self, entry: &Entry) -> Result<(), ApiError> {
+        self.params.form = answer_format::form(entry, &self.model, self.format.take()).await?;
+        Ok(())
     }
 
     /// Refuses a prompt that leaves no room for an answer.
@@ -182,19 +193,7 @@ fn stop_strings(params: &mut Params) -> Vec<String> {
 
 /// Parameters of the API, or of other servers of it, that are not there yet, have but one position here, or no effect.
 fn take_the_rest(params: &mut Params) {
-    for name in [
-        "grammar",
-        "guided_choice",
-        "guided_grammar",
-        "guided_json",
-        "guided_regex",
-        "json_schema",
-        "logits_processors",
-        "return_token_ids",
-        "return_tokens_as_token_ids",
-        "structured_outputs",
-        "use_beam_search",
-    ] {
+    for name in ["logits_processors", "return_token_ids", "return_tokens_as_token_ids", "use_beam_search"] {
         params.not_yet(name);
     }
     params.only("cache_prompt", true);

@@ -48,6 +48,8 @@ pub(crate) struct ChoiceDelta {
     pub(crate) scores: Option<Vec<Option<Score>>>,
     /// Why the answer ends here: `stop`, `tool_calls` or `length`.
     pub(crate) finish: Option<&'static str>,
+    /// With `finish`, where the answer was not held to all of its form: whether it has it all the same, or what it breaks.
+    pub(crate) check: Option<Result<(), String>>,
 }
 
 impl ChoiceDelta {
@@ -59,6 +61,7 @@ impl ChoiceDelta {
             stop: delta.stop,
             scores: delta.scores,
             finish: delta.finish.as_ref().map(reason),
+            check: delta.check,
         }
     }
 

@@ -10,6 +10,7 @@ use axum::response::Response;
 use glimmer::{GenerationParams, Reply, ReplyPart, Token, Tokenizer};
 use serde_json::{Value, json};
 
+use crate::api::answer_format::show_check;
 use crate::api::conversation;
 use crate::api::generation_request::{GenerationRequest, StreamUsage};
 use crate::api::openai::object::{chunk_usage, fingerprint, usage};
@@ -39,14 +40,21 @@ pub(crate) async fn respond(
     mut params: Params,
     cumulative: bool,
 ) -> Result<Response, ApiError> {
-    let settings = GenerationRequest::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone()))?;
+    let mut settings = GenerationRequest::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone()))?;
     let logprobs = logprobs(&mut params);
     let shows_reasoning = params.boolean("include_reasoning").unwrap_or(true);
     refuse_the_rest(&mut params);
     let tools = tools::take(&mut params);
+    let has_tools = !tools.shown.is_empty();
     let conversation = conversation::take(&mut params, tools.shown);
     params.done()?;
 
+    settings.form(entry).await?;
+    if has_tools && settings.params.form.is_some() {
+        let message =
+            "`response_format` and the like: an answer that may call tools cannot be held to a form yet";
+        return Err(ApiError::unsupported("response_format", message));
+    }
     let model = &settings.model;
     let prompt = conversation::prompt(entry, model, conversation).await?;
     settings.check_length(&prompt)?;
@@ -81,19 +89,13 @@ fn logprobs(params: &mut Params) -> Option<usize> {
     wanted.then_some(top)
 }
 
-/// Forms of answers are not there yet; what asks for none of them is fine.
+/// What is not there yet; what asks for none of it is fine.
 fn refuse_the_rest(params: &mut Params) {
     for name in ["documents", "web_search_options", "prediction", "audio", "continue_final_message"] {
         params.not_yet(name);
     }
     // The models know no such setting.
     params.word("verbosity", &["low", "medium", "high"]);
-    if params.value("response_format").is_some_and(|format| format != json!({"type": "text"})) {
-        params.unsupported(
-            "response_format",
-            "`response_format`: only `{\"type\": \"text\"}` is supported yet",
-        );
-    }
     if params.value("modalities").is_some_and(|modalities| modalities != json!(["text"])) {
         params.unsupported("modalities", "`modalities`: only text is supported");
     }
@@ -204,6 +206,7 @@ async fn whole(
         reply: Reply,
         tokens: Vec<Token>,
         finish: &'static str,
+        check: Option<Result<(), String>>,
     }
     let mut answers = vec![Choice::default(); settings.n];
     while let Some(delta) = generations.next().await {
@@ -212,14 +215,17 @@ async fn whole(
         delta.parts.into_iter().for_each(|part| answer.reply.push(part));
         answer.tokens.extend(delta.tokens);
         answer.finish = delta.finish.unwrap_or_default();
+        answer.check = delta.check;
     }
     let choice = |(index, answer): (usize, &Choice)| {
-        json!({
+        let mut choice = json!({
             "index": index,
             "message": frame.message(index, &answer.reply),
             "logprobs": frame.logprobs(&answer.tokens),
             "finish_reason": frame.finish(answer.finish),
-        })
+        });
+        show_check(&mut choice, answer.check.as_ref());
+        choice
     };
     let value = json!({
         "id": frame.id(),
@@ -312,7 +318,9 @@ impl Chunks for Stream {
         }
         if let Some(finish) = delta.finish {
             let finish = self.frame.finish(finish);
-            ready.push_back(self.chunk(delta.index, &json!({}), &[], Some(finish)));
+            let mut last = self.chunk(delta.index, &json!({}), &[], Some(finish));
+            show_check(&mut last["choices"][0], delta.check.as_ref());
+            ready.push_back(last);
         }
         Some(Ok(()))
     }

@@ -10,6 +10,7 @@ use axum::response::Response;
 use glimmer::{DecodeStream, Encoding, GenerationParams, Prompt, Score, Token, Tokenizer};
 use serde_json::{Map, Value, json};
 
+use crate::api::answer_format::show_check;
 use crate::api::generation_request::{GenerationRequest, StreamUsage};
 use crate::api::openai::object::{chunk_usage, fingerprint, usage};
 use crate::app::App;
@@ -46,6 +47,7 @@ pub(crate) async fn complete(
     }
     params.done()?;
 
+    settings.form(&entry).await?;
     let model = settings.model.clone();
     let encoding = only.encoding;
     let prompts = blocking(&entry, move || read(prompts, &model, encoding)).await?;
@@ -113,7 +115,6 @@ impl CompletionParams {
             params.unsupported("best_of", "`best_of` can only be as large as `n`");
         }
         params.not_yet("prompt_logprobs");
-        params.not_yet("response_format");
         CompletionParams {
             echo,
             logprobs,
@@ -295,6 +296,7 @@ async fn whole(mut generations: Generations, mut frame: Frame) -> Result<Respons
         text: String,
         tokens: Vec<Token>,
         finish: &'static str,
+        check: Option<Result<(), String>>,
     }
     let mut answers: Vec<Choice> = frame.writers.iter().map(|_| Choice::default()).collect();
     let mut scores = vec![Vec::new(); frame.writers.len() / frame.copies];
@@ -308,18 +310,21 @@ async fn whole(mut generations: Generations, mut frame: Frame) -> Result<Respons
         // An answer of no text still had its end to be chosen: evaluators need its log-probability, too.
         answer.tokens.extend(delta.tokens.into_iter().chain(delta.stop));
         answer.finish = delta.finish.unwrap_or_default();
+        answer.check = delta.check;
     }
     let mut choices = Vec::new();
     for (index, answer) in answers.into_iter().enumerate() {
         let mut lists = Lists::default();
         let echo = frame.echo(index, &scores[index / frame.copies], &mut lists);
         frame.logprobs(index, &answer.text, &answer.tokens, &mut lists);
-        choices.push(json!({
+        let mut choice = json!({
             "index": index,
             "text": echo + &answer.text,
             "logprobs": frame.shown(lists),
             "finish_reason": answer.finish,
-        }));
+        });
+        show_check(&mut choice, answer.check.as_ref());
+        choices.push(choice);
     }
     let mut value = frame.object(&choices.into());
     value["usage"] = usage(generations.usage());
@@ -392,7 +397,9 @@ impl Chunks for Stream {
         let (text, mut lists) = (delta.text(), Lists::default());
         self.frame.logprobs(delta.index, &text, &delta.tokens, &mut lists);
         let logprobs = if delta.tokens.is_empty() { Value::Null } else { self.frame.shown(lists) };
-        ready.push_back(self.chunk(delta.index, &text, logprobs, delta.finish));
+        let mut chunk = self.chunk(delta.index, &text, logprobs, delta.finish);
+        show_check(&mut chunk["choices"][0], delta.check.as_ref());
+        ready.push_back(chunk);
         Some(Ok(()))
     }
 

@@ -1,0 +1,307 @@
+//! JSON schemas, written anew in the keywords that llguidance's compiler keeps to.
+//!
+//! Drafts differ in words, and differences end here: what comes out is 2020-12 whose references all lead to `$defs`.
+//! A keyword that llguidance does not know is rewritten where that is exact (`rewrite`); where it is not, it is left out
+//! and named, so that the finished answer is checked against the schema as it was.
+
+mod disjoint;
+mod references;
+mod rewrite;
+
+use std::collections::BTreeMap;
+
+use llguidance::api::TopLevelGrammar;
+use llguidance::derivre::{RegexAst, RegexBuilder};
+use serde_json::{Map, Value, json};
+
+use crate::GrammarError;
+use crate::error::first_line;
+use references::References;
+
+/// Schemas within a schema, as they are written anew.
+const NODES: usize = 20_000;
+/// Schemas within each other.
+const DEPTH: usize = 64;
+/// White space between two tokens of JSON: a blank, or a new line and its indent. An answer is not to go on with nothing else.
+const WHITE_SPACE: &str = r"\x20|\r?\n(?:\x20{0,32}|\t{0,8})";
+/// Digits of a number that others are to be multiples of.
+const DIGITS: usize = 9;
+/// Whole numbers up to this are exact in a double.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// A keyword that masks do not hold an answer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmasked {
+    /// The keyword, or why some of them together are too much.
+    pub keyword: String,
+    /// Where the schema that has it stands, as a JSON pointer.
+    pub at: String,
+}
+
+/// A schema written anew.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    schema: Value,
+    pub(crate) unmasked: Vec<Unmasked>,
+}
+
+impl Prepared {
+    /// For llguidance; if it is `lenient`, it leaves out what it finds it cannot do.
+    pub(crate) fn grammar(&self, lenient: bool) -> TopLevelGrammar {
+        let mut schema = match &self.schema {
+            Value::Object(_) => self.schema.clone(),
+            Value::Bool(false) => json!({"enum": []}),
+            _ => json!({}),
+        };
+        schema["x-guidance"] = json!({"whitespace_pattern": WHITE_SPACE, "lenient": lenient});
+        TopLevelGrammar::from_json_schema(schema)
+    }
+}
+
+/// Any JSON object.
+pub(crate) fn any_object() -> TopLevelGrammar {
+    Prepared { schema: json!({"type": "object"}), unmasked: Vec::new() }.grammar(false)
+}
+
+/// Checks finished answers.
+pub(crate) fn validator(schema: &Value) -> Result<jsonschema::Validator, GrammarError> {
+    jsonschema::validator_for(schema).map_err(|error| invalid(&error))
+}
+
+fn invalid(error: &jsonschema::ValidationError<'_>) -> GrammarError {
+    GrammarError::Schema { at: error.instance_path().to_string(), reason: first_line(&error.masked()) }
+}
+
+/// Writes a schema anew.
+///
+/// # Errors
+/// When it is no schema (with the place), refers to what is not in it, or is too large.
+pub(crate) fn prepare(schema: &Value) -> Result<Prepared, GrammarError> {
+    jsonschema::meta::validate(schema).map_err(|error| invalid(&error))?;
+    let mut preparer = Preparer {
+        references: References::new(schema),
+        definitions: BTreeMap::new(),
+        unmasked: Vec::new(),
+        nodes: 0,
+    };
+    let mut root = preparer.schema(schema, "", 0)?;
+    while let Some((name, pointer)) = preparer.references.next() {
+        let target = preparer.references.target(&pointer);
+        let target = target.ok_or_else(|| missing(&pointer, "nothing stands there"))?;
+        let definition = preparer.schema(target, &pointer, 0)?;
+        preparer.definitions.insert(name, definition);
+    }
+    if !preparer.definitions.is_empty()
+        && let Value::Object(root) = &mut root
+    {
+        root.insert("$defs".to_owned(), preparer.definitions.into_iter().collect());
+    }
+    // A definition may be reached in two ways.
+    let mut unmasked = preparer.unmasked;
+    unmasked.sort_by(|a, b| (&a.at, &a.keyword).cmp(&(&b.at, &b.keyword)));
+    unmasked.dedup();
+    Ok(Prepared { schema: root, unmasked })
+}
+
+fn missing(pointer: &str, reason: &str) -> GrammarError {
+    GrammarError::Schema { at: pointer.to_owned(), reason: reason.to_owned() }
+}
+
+struct Preparer<'s> {
+    references: References<'s>,
+    definitions: BTreeMap<String, Value>,
+    unmasked: Vec<Unmasked>,
+    nodes: usize,
+}
+
+/// A schema that is being written anew.
+struct Draft<'a> {
+    schema: &'a Map<String, Value>,
+    /// Its JSON pointer.
+    at: &'a str,
+    depth: usize,
+    out: Map<String, Value>,
+    /// What holds as well.
+    all: Vec<Value>,
+}
+
+impl<'s> Preparer<'s> {
+    /// A schema, which stands at a JSON pointer, written anew.
+    fn schema(&mut self, schema: &Value, at: &str, depth: usize) -> Result<Value, GrammarError> {
+        self.nodes += 1;
+        if self.nodes > NODES {
+            let limit = format!("{NODES} schemas within it");
+            return Err(GrammarError::TooLarge { what: "schema", limit });
+        }
+        if depth > DEPTH {
+            let limit = format!("{DEPTH} schemas within each other");
+            return Err(GrammarError::TooLarge { what: "schema", limit });
+        }
+        let Value::Object(schema) = schema else { return Ok(schema.clone()) };
+        let mut draft = Draft { schema, at, depth: depth + 1, out: Map::new(), all: Vec::new() };
+        let is_lone = self.references.ignores_siblings() && schema.contains_key("$ref");
+        for (keyword, value) in schema.iter().filter(|(keyword, _)| !is_lone || *keyword == "$ref") {
+            self.keyword(&mut draft, keyword, value)?;
+        }
+        let Draft { mut out, mut all, .. } = draft;
+        if !all.is_empty() {
+            if let Some(Value::Array(own)) = out.remove("allOf") {
+                all.splice(..0, own);
+            }
+            out.insert("allOf".to_owned(), all.into());
+        }
+        Ok(Value::Object(out))
+    }
+
+    fn keyword(&mut self, draft: &mut Draft<'_>, keyword: &str, value: &Value) -> Result<(), GrammarError> {
+        match keyword {
+            "items" if value.is_array() => {
+                draft.out.insert("prefixItems".to_owned(), self.list(draft, keyword, value)?);
+                let Some(rest) = draft.schema.get("additionalItems") else { return Ok(()) };
+                let rest = self.within(draft, "additionalItems", rest)?;
+                draft.out.insert("items".to_owned(), rest);
+                Ok(())
+            }
+            "minProperties" | "maxProperties" => self.count(draft, keyword, value),
+            "oneOf" => self.one_of(draft, value),
+            "not" => self.not(draft, value),
+            "if" => self.condition(draft, value),
+            "dependentRequired" | "dependentSchemas" | "dependencies" => {
+                self.dependencies(draft, keyword, value)
+            }
+            "propertyNames" => self.property_names(draft, value),
+            "unevaluatedItems" | "unevaluatedProperties" => self.unevaluated(draft, keyword, value),
+            _ => {
+                let kept = self.kept(draft, keyword, value)?;
+                draft.out.extend(kept.map(|kept| (keyword.to_owned(), kept)));
+                Ok(())
+            }
+        }
+    }
+
+    /// The value of a keyword that stays itself. Notes do not, nor words that are read with another, nor formats and keywords
+    /// that no draft knows, which are notes.
+    fn kept(
+        &mut self,
+        draft: &Draft<'_>,
+        keyword: &str,
+        value: &Value,
+    ) -> Result<Option<Value>, GrammarError> {
+        let is_kept = match keyword {
+            "multipleOf" => digits(value) <= DIGITS,
+            "patternProperties" => are_apart(value),
+            // What it is about depends on the patterns.
+            "additionalProperties"
+                if draft.schema.get("patternProperties").is_some_and(|p| !are_apart(p)) =>
+            {
+                return Ok(None);
+            }
+            "pattern" => is_understood(value),
+            "enum" | "const" => is_exact(value),
+            "uniqueItems" => *value == Value::Bool(false) || at_most_one(draft.schema.get("maxItems")),
+            "contains" | "$dynamicRef" | "$recursiveRef" => false,
+            _ => true,
+        };
+        if !is_kept {
+            self.mark(draft, keyword);
+            return Ok(None);
+        }
+        Ok(Some(match keyword {
+            "enum" | "const" | "type" | "required" | "minimum" | "maximum" | "exclusiveMinimum"
+            | "exclusiveMaximum" | "multipleOf" | "pattern" => value.clone(),
+            "format" if has_format(value) => value.clone(),
+            "minLength" | "maxLength" | "minItems" | "maxItems" => whole(value),
+            "$ref" => {
+                let target = value.as_str().unwrap_or_default();
+                self.references.name(target, draft.at).map_err(|reason| missing(draft.at, reason))?.into()
+            }
+            "properties" | "patternProperties" => self.map(draft, keyword, value)?,
+            "additionalProperties" | "items" => self.within(draft, keyword, value)?,
+            "prefixItems" | "allOf" | "anyOf" => self.list(draft, keyword, value)?,
+            _ => return Ok(None),
+        }))
+    }
+
+    fn mark(&mut self, draft: &Draft<'_>, keyword: &str) {
+        self.unmasked.push(Unmasked { keyword: keyword.to_owned(), at: draft.at.to_owned() });
+    }
+
+    /// A schema under a keyword.
+    fn within(&mut self, draft: &Draft<'_>, keyword: &str, schema: &Value) -> Result<Value, GrammarError> {
+        self.schema(schema, &format!("{}/{keyword}", draft.at), draft.depth)
+    }
+
+    fn map(&mut self, draft: &Draft<'_>, keyword: &str, value: &Value) -> Result<Value, GrammarError> {
+        let entries = value.as_object().into_iter().flatten();
+        let mut map = Map::new();
+        for (name, schema) in entries {
+            let at = format!("{}/{keyword}/{}", draft.at, references::escaped(name));
+            map.insert(name.clone(), self.schema(schema, &at, draft.depth)?);
+        }
+        Ok(map.into())
+    }
+
+    fn list(&mut self, draft: &Draft<'_>, keyword: &str, value: &Value) -> Result<Value, GrammarError> {
+        let schemas = value.as_array().into_iter().flatten().enumerate();
+        let list = schemas
+            .map(|(i, schema)| self.schema(schema, &format!("{}/{keyword}/{i}", draft.at), draft.depth));
+        list.collect()
+    }
+}
+
+/// Whether the numbers in a value are those that a mask can ask for.
+fn is_exact(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_f64().is_some_and(|x| x.abs() <= EXACT),
+        Value::Array(items) => items.iter().all(is_exact),
+        Value::Object(entries) => entries.values().all(is_exact),
+        _ => true,
+    }
+}
+
+/// A count as a whole number: it may be written as 2.0.
+fn whole(count: &Value) -> Value {
+    let number = count.as_f64().filter(|count| count.fract() == 0.0 && (0.0..=EXACT).contains(count));
+    number.map_or_else(|| count.clone(), |count| (count as u64).into())
+}
+
+/// Digits of a number.
+fn digits(number: &Value) -> usize {
+    number.to_string().trim_start_matches(['0', '.']).bytes().filter(u8::is_ascii_digit).count()
+}
+
+/// Whether no name fits two patterns, as far as can be told soon.
+fn are_apart(patterns: &Value) -> bool {
+    const STATES: u64 = 10_000;
+    let mut builder = RegexBuilder::new();
+    let mut expression =
+        |pattern: &String| builder.mk_regex_for_serach(&llguidance::regex_to_lark(pattern, "dw")).ok();
+    let patterns = patterns.as_object().into_iter().flatten().map(|(pattern, _)| expression(pattern));
+    let Some(patterns) = patterns.collect::<Option<Vec<_>>>() else { return false };
+    patterns.iter().enumerate().all(|(i, &a)| {
+        patterns[..i].iter().all(|&b| {
+            let both = RegexAst::And(vec![RegexAst::ExprRef(a), RegexAst::ExprRef(b)]);
+            let both = builder.mk(&both).and_then(|both| builder.to_regex_limited(both, STATES));
+            both.is_ok_and(|mut both| both.always_empty())
+        })
+    })
+}
+
+/// Whether the automata know a pattern.
+fn is_understood(pattern: &Value) -> bool {
+    pattern.as_str().is_some_and(|pattern| {
+        let lark = llguidance::regex_to_lark(pattern, "dw");
+        RegexBuilder::new().mk_regex_for_serach(&lark).is_ok()
+    })
+}
+
+/// The formats that llguidance holds a string to. Any other is a note, as JSON Schema has it.
+fn has_format(format: &Value) -> bool {
+    const KNOWN: [&str; 10] =
+        ["date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid"];
+    format.as_str().is_some_and(|format| KNOWN.contains(&format))
+}
+
+fn at_most_one(limit: Option<&Value>) -> bool {
+    limit.and_then(Value::as_f64).is_some_and(|limit| limit <= 1.0)
+}
