@@ -102,7 +102,7 @@ assert refused(openai.NotFoundError, ask, model="gpt-4o", messages=hello).code =
 error = refused(openai.BadRequestError, ask, model="demo", messages=[{"role": "user", "content": "word " * 20000}])
 assert error.code == "context_length_exceeded"
 assert refused(openai.BadRequestError, ask, model="demo", messages=hello, temperature=-1).param == "temperature"
-tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+tools = [{"type": "web_search"}]
 assert refused(openai.BadRequestError, ask, model="demo", messages=hello, tools=tools).param == "tools"
 refused(openai.BadRequestError, client.embeddings.create, model="demo", input="x")
 print(f"openai {openai.__version__} for Python: good; embeddings within {distance:.1e} of transformers'")

@@ -43,6 +43,7 @@ if command -v python3 >/dev/null; then
   start
   "$place/python/bin/python" "$here/openai_client.py"
   "$place/python/bin/python" "$here/langchain_client.py"
+  "$place/python/bin/python" "$here/tools_client.py"
   # It needs PyTorch, which is too large to install for this: name a Python that has both.
   "${SENTENCE_TRANSFORMERS_PYTHON:-$place/python/bin/python}" "$here/sentence_transformers_client.py"
   stop

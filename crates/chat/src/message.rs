@@ -4,6 +4,8 @@
 use crate::python;
 use glimmer_config::json;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,11 +58,11 @@ impl ToolCall {
         }
     }
 
-    /// The arguments as text: the caller's own, or `json.dumps` of the object.
+    /// The arguments as text: the caller's own, `{}` for empty text, or `json.dumps` of the object.
     pub fn arguments_text(&self) -> String {
         match &self.arguments {
-            Value::String(text) => text.clone(),
-            Value::Null => "{}".to_owned(),
+            Value::String(text) if !python::strip(text).is_empty() => text.clone(),
+            Value::String(_) | Value::Null => "{}".to_owned(),
             other => python::dumps(other),
         }
     }
@@ -151,6 +153,27 @@ impl Conversation {
             language: None,
             extra: Map::new(),
         }
+    }
+
+    /// The same with the results of calls in the order of the calls, where ids tell it: no format shows more of a result's
+    /// call than its place.
+    pub(crate) fn in_call_order(&self) -> Cow<'_, Conversation> {
+        let mut ordered = Cow::Borrowed(self);
+        let mut at = 0;
+        while let Some(message) = self.messages.get(at) {
+            at += 1;
+            let rest = &self.messages[at..];
+            let results = &rest[..rest.iter().take_while(|m| m.role == Role::Observation).count()];
+            let numbered = message.tool_calls.iter().enumerate();
+            let places: HashMap<&str, usize> =
+                numbered.filter_map(|(place, call)| Some((call.id.as_deref()?, place))).collect();
+            let place = |result: &Message| places.get(result.tool_call_id.as_deref()?).copied();
+            if !results.is_sorted_by_key(place) && results.iter().all(|result| place(result).is_some()) {
+                ordered.to_mut().messages[at..at + results.len()].sort_by_key(place);
+            }
+            at += results.len();
+        }
+        ordered
     }
 
     /// A conversation that begins with a person's message.

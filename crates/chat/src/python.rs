@@ -101,6 +101,12 @@ pub(crate) fn repr(value: &Value) -> String {
     }
 }
 
+/// Whether a keyword argument can have this name: letters, digits and `_`, no digit first.
+pub(crate) fn is_identifier(text: &str) -> bool {
+    let part = |c: char| c == '_' || c.is_alphanumeric();
+    text.chars().all(part) && text.chars().next().is_some_and(|first| !first.is_numeric())
+}
+
 /// `repr(text)`: single quotes unless the text holds those and no double ones; unprintable characters escaped.
 pub(crate) fn repr_str(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };

@@ -116,6 +116,8 @@ impl ChatTemplate {
     /// # Errors
     /// What the format or the template cannot say of it.
     pub fn render(&self, conversation: &Conversation) -> Result<Rendered, ChatError> {
+        let conversation = conversation.in_call_order();
+        let conversation = conversation.as_ref();
         if let Some(tool_use) = self.tool_use.as_ref().filter(|_| !conversation.tools.is_empty()) {
             return tool_use.render(conversation);
         }

@@ -133,6 +133,31 @@ fn glm4_takes_openai_calls_and_tools() {
     assert!(prompt(Family::Glm4, named).contains("你是一个名为 ChatGLM 的"));
 }
 
+/// Whose a result is can be seen by its place alone.
+#[test]
+fn results_stand_in_the_order_of_their_calls() {
+    let call = |id: &str| json!({"id": id, "function": {"name": format!("f{id}"), "arguments": "{}"}});
+    let result = |id: Value, text: &str| json!({"role": "tool", "tool_call_id": id, "content": text});
+    let with = |results: Vec<Value>| {
+        let asked = json!({"role": "assistant", "tool_calls": [call("1"), call("2"), call("3")]});
+        let mut messages = vec![json!({"role": "user", "content": "q"}), asked];
+        messages.extend(results);
+        messages.push(json!({"role": "assistant", "content": "a"}));
+        messages
+    };
+    let of = |ids: [&str; 3]| with(ids.iter().map(|id| result(json!(id), id)).collect());
+    for format in [Family::ChatGlm3, Family::Glm4, Family::Glm40414, Family::Glm45, Family::Glm47] {
+        let ordered = prompt(format, json!(of(["1", "2", "3"])));
+        assert_eq!(prompt(format, json!(of(["3", "1", "2"]))), ordered, "{format}");
+        assert_eq!(prompt(format, json!(of(["2", "3", "1"]))), ordered, "{format}");
+        // Where an id is missing or nobody's, they stay as they came.
+        for odd in [Value::Null, json!("9")] {
+            let as_given = prompt(format, json!(with(vec![result(json!("3"), "three"), result(odd, "odd")])));
+            assert!(as_given.find("three") < as_given.find("odd"), "{as_given}");
+        }
+    }
+}
+
 #[test]
 fn glm4v() {
     let image = json!([{"role": "user", "content": [

@@ -85,6 +85,40 @@ fn conversations_with_tools() {
 }
 
 #[test]
+fn tools_are_programs_of_this_machine() {
+    let items = items("acceptance_tools.jsonl");
+    let directory = tempfile::tempdir().unwrap();
+    let tools = directory.path().join("tools.json");
+    std::fs::write(&tools, items[8]["tools"].to_string()).unwrap();
+    let oslo = "And what's the weather like in Oslo today?";
+    let flags = ["--tools", tools.to_str().unwrap(), "--tool-command", "get_weather=cat"];
+    let results = |lines: &[&str]| -> Vec<String> {
+        let messages = converse(lines, &flags, directory.path());
+        let results = messages.iter().filter(|message| message["role"] == "tool");
+        results.map(|message| message["content"].as_str().unwrap().to_owned()).collect()
+    };
+    let arguments = "{\"city\": \"Oslo\"}";
+    // What the program prints, here its input, is the result; whoever says no types it.
+    assert_eq!(results(&[oslo, "y", "What is 2 + 3?"]), [arguments]);
+    assert_eq!(results(&[oslo, "n", "snow"]), ["snow"]);
+    assert_eq!(results(&[oslo, "always", oslo, oslo]), [arguments; 3]);
+    assert_eq!(results(&[oslo, "/undo", "2 + 3"]), [""; 0]);
+    // A tool without a program, an answer that is none, a program that is not there.
+    assert_eq!(
+        results(&["Hi! Could you tell me what time it is in Reykjavik right now?", "09:41"]),
+        ["09:41"]
+    );
+    let chat = |command: &str, lines: &str| {
+        run_with_input(args!["chat", "--tools", tools, "--tool-command", command], lines.as_bytes())
+    };
+    let ran = chat("get_weather=cat", &format!("{oslo}\nperhaps\ny\n"));
+    assert!(ran.stderr.contains("y runs the program") && ran.stderr.contains(arguments), "{}", ran.stderr);
+    let ran = chat("get_weather=./no-such-program", &format!("{oslo}\ny\nsnow\n"));
+    assert!(ran.status == 0 && ran.stderr.contains("./no-such-program"), "{}", ran.stderr);
+    run(args!["chat", "--tool-command", "get_weather"]).refuses_usage(&["--tool-command", "NAME=PROGRAM"]);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_answer_on_one_thread_and_two() {
     let answer = |threads: &str, seed: &str| {
         let flags = ["--temperature", "1.5", "-n", "60", "--ignore-eos", "--json", "--quiet"];

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use glimmer_chat::reply::{Decoding, ReplyPart};
 use glimmer_engine::{EngineError, Event, PromptProgress, Score, Token};
 
-use crate::AnswerForm;
+use crate::{AnswerForm, GenerationParams};
 
 /// More of an answer.
 #[derive(Debug, Default)]
@@ -87,6 +87,8 @@ pub struct DeltaReader {
     decoding: Option<Decoding>,
     /// Whether a full context ends the answer; otherwise somebody makes room and goes on.
     ends_when_full: bool,
+    /// Whether the first call ends it.
+    single_call: bool,
     usage: Usage,
     /// Tokens whose text is held back.
     held: Vec<Token>,
@@ -108,18 +110,14 @@ pub struct DeltaReader {
 }
 
 impl DeltaReader {
-    pub(crate) fn new(
-        decoding: Option<Decoding>,
-        prompt_tokens: usize,
-        is_scored: bool,
-        ends_when_full: bool,
-    ) -> Self {
+    pub(crate) fn new(decoding: Option<Decoding>, prompt_tokens: usize, params: &GenerationParams) -> Self {
         DeltaReader {
             decoding,
-            ends_when_full,
+            ends_when_full: !params.resumable,
+            single_call: params.single_call,
             usage: Usage { prompt: prompt_tokens, ..Usage::default() },
             held: Vec::new(),
-            scores: is_scored.then(|| vec![None; prompt_tokens]),
+            scores: params.prompt_logprobs.is_some().then(|| vec![None; prompt_tokens]),
             stop: None,
             has_text: false,
             checked: None,
@@ -215,14 +213,19 @@ impl DeltaReader {
         let parts = decoding.push(id);
         let stopped = decoding.stopped().map(|text| FinishReason::StopString(text.to_owned()));
         self.tell(parts, delta);
+        if self.has_its_call() {
+            return Some(FinishReason::ToolCalls);
+        }
         stopped
     }
 
     fn end(&mut self, finish: FinishReason, delta: &mut Delta) {
-        let (rest, stopped) = self.decoding.take().map(Decoding::finish).unwrap_or_default();
+        let is_whole = finish == FinishReason::Stop;
+        let rest = self.decoding.take().map(|decoding| decoding.finish(is_whole));
+        let (rest, stopped) = rest.unwrap_or_default();
         self.tell(rest, delta);
         let finish = match (finish, stopped) {
-            (FinishReason::Cancelled, _) => FinishReason::Cancelled,
+            (finish @ (FinishReason::Cancelled | FinishReason::ToolCalls), _) => finish,
             (_, Some(text)) => FinishReason::StopString(text),
             (FinishReason::Stop, None) if self.call == Some(true) => FinishReason::ToolCalls,
             (finish, None) => finish,
@@ -236,6 +239,9 @@ impl DeltaReader {
 
     fn tell(&mut self, parts: Vec<ReplyPart>, delta: &mut Delta) {
         for part in parts {
+            if self.has_its_call() {
+                return;
+            }
             match &part {
                 ReplyPart::Text(text) if text.is_empty() => continue,
                 ReplyPart::Text(text) => self.checked.iter_mut().for_each(|(all, _)| all.push_str(text)),
@@ -248,6 +254,11 @@ impl DeltaReader {
             self.has_text |= !matches!(part, ReplyPart::Reasoning(_));
             delta.parts.push(part);
         }
+    }
+
+    /// Whether the one call that was wanted is complete.
+    fn has_its_call(&self) -> bool {
+        self.single_call && self.call == Some(true)
     }
 
     /// The tokens so far.

@@ -81,8 +81,7 @@ impl Engine {
     /// When the model has no tokenizer to read its answers with.
     pub fn reader(&self, prompt: &Prompt, params: &GenerationParams) -> Result<DeltaReader, Error> {
         let decoding = self.text.decoding(prompt, &params.stop)?;
-        let is_scored = params.prompt_logprobs.is_some();
-        let reader = DeltaReader::new(decoding, prompt.ids.len(), is_scored, !params.resumable);
+        let reader = DeltaReader::new(decoding, prompt.ids.len(), params);
         Ok(reader.checking(params.form.as_ref()))
     }
 

@@ -27,6 +27,8 @@ pub struct GenerationParams {
     pub priority: i32,
     /// Whether tokens may be guessed ahead. It changes no bit of the answer.
     pub speculation: Speculation,
+    /// Whether the answer ends after its first tool call.
+    pub single_call: bool,
     /// What the answer must look like: what [`crate::ModelText::form`] makes of a format. It ends at the model's own ids even
     /// with `ignore_eos`.
     pub form: Option<AnswerForm>,

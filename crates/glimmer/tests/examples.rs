@@ -48,6 +48,14 @@ fn answers_to_several_questions_at_once() {
 }
 
 #[test]
+fn a_tool_that_the_model_calls() {
+    let printed = run("tools", &["demo"]);
+    let (call, answer) = printed.split_once('\n').unwrap();
+    assert_eq!(call, r#"get_weather {"city": "Oslo"}"#);
+    assert!(answer.contains("-4") && answer.contains("snow"), "{printed}");
+}
+
+#[test]
 fn how_alike_texts_are() {
     let encoder = fixture("text2vec-bert");
     assert_eq!(run("embed", &[&encoder, "hello", "hello"]).trim(), "1.0000");

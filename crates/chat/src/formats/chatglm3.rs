@@ -62,14 +62,19 @@ fn list_tools(prompt: &mut Prompt, tools: Vec<Value>) {
     prompt.user(&python::dumps_indented(&Value::Array(tools), 4));
 }
 
+/// A call as the model writes it. What Python cannot have as a keyword is passed by `**{…}`.
 fn python_call(call: &ToolCall) -> String {
-    let arguments = match call.arguments_object() {
-        Some(map) => map
-            .iter()
-            .map(|(key, value)| format!("{key}={}", python::repr(value)))
-            .collect::<Vec<_>>()
-            .join(", "),
-        None => call.arguments_text(),
+    let Some(map) = call.arguments_object() else {
+        return format!("```python\ntool_call({})\n```", call.arguments_text());
     };
-    format!("```python\ntool_call({arguments})\n```")
+    if let (true, Some(Value::String(code))) = (call.name == "interpreter" && map.len() == 1, map.get("code"))
+    {
+        return format!("```python\n{code}\n```");
+    }
+    let argument = |(key, value): (&String, &Value)| match python::repr(value) {
+        value if python::is_identifier(key) => format!("{key}={value}"),
+        value => format!("**{{{}: {value}}}", python::repr_str(key)),
+    };
+    let arguments: Vec<String> = map.iter().map(argument).collect();
+    format!("```python\ntool_call({})\n```", arguments.join(", "))
 }

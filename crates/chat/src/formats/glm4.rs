@@ -1,8 +1,9 @@
 //! GLM-4-9B-Chat (also -1M and -hf) and the text part of GLM-4V-9B.
 //!
 //! Source: the models' chat template and, for GLM-4V, `tokenization_chatglm.py`. A message without content leaves
-//! no trace, not even its role. OpenAI's ways are put into the format's own: tools for the whole conversation
-//! become a leading tools block, a tool call a message with the tool's name on the role's line.
+//! no trace, not even its role, unless it is the result of a call in OpenAI's form. OpenAI's ways are put into the
+//! format's own: tools for the whole conversation become a leading tools block, a tool call a message with the tool's
+//! name on the role's line.
 
 use super::tools;
 use crate::error::ChatError;
@@ -17,16 +18,18 @@ pub(super) fn chat(prompt: &mut Prompt, conversation: &Conversation, name: &str)
     if !conversation.tools.is_empty() {
         tools_block(prompt, &conversation.tools, name)?;
     }
+    let mut results = Results::default();
     for message in &conversation.messages {
         if !message.images.is_empty() {
             return Err(ChatError::Unsupported { format: "glm-4", what: "takes no images".to_owned() });
         }
+        let is_result = results.holds(message);
         if let Some(tools) = &message.tools {
             tools_block(prompt, tools, name)?;
         }
         for message in tools::assistant_messages(message, ToolCall::arguments_text) {
             let content = text(&message);
-            if !content.is_empty() {
+            if !content.is_empty() || is_result {
                 prompt.special(tools::role_token(message.role));
                 prompt.user(message.metadata.as_deref().unwrap_or(""));
                 prompt.trusted("\n");
@@ -49,10 +52,12 @@ pub(super) fn vision(prompt: &mut Prompt, conversation: &Conversation, name: &st
         vision_tools_block(prompt, &conversation.tools, name)?;
     }
     let mut images = 0;
+    let mut results = Results::default();
     for (index, message) in conversation.messages.iter().enumerate() {
         if let Some(tools) = message.tools.as_ref().filter(|tools| !tools.is_empty()) {
             vision_tools_block(prompt, tools, name)?;
         }
+        let is_result = results.holds(message);
         images += message.images.len();
         if images > 1 {
             let what = "glm-4v takes at most one image in a conversation".to_owned();
@@ -60,7 +65,7 @@ pub(super) fn vision(prompt: &mut Prompt, conversation: &Conversation, name: &st
         }
         for message in tools::assistant_messages(message, ToolCall::arguments_text) {
             let content = text(&message);
-            if content.is_empty() && message.images.is_empty() {
+            if content.is_empty() && message.images.is_empty() && !is_result {
                 continue;
             }
             prompt.special(tools::role_token(message.role));
@@ -79,6 +84,23 @@ pub(super) fn vision(prompt: &mut Prompt, conversation: &Conversation, name: &st
         prompt.special("<|assistant|>");
     }
     Ok(())
+}
+
+/// Tells the results of calls in OpenAI's form, which the template does not know: they have their place though they be
+/// empty.
+#[derive(Default)]
+struct Results {
+    follow: bool,
+}
+
+impl Results {
+    /// Whether the next message is one.
+    fn holds(&mut self, message: &Message) -> bool {
+        if message.role != Role::Observation {
+            self.follow = !message.tool_calls.is_empty();
+        }
+        self.follow && message.role == Role::Observation
+    }
 }
 
 fn text(message: &Message) -> String {

@@ -15,15 +15,23 @@ pub(super) enum Kind {
     Unknown,
 }
 
-/// The names of the tools and the kinds of their arguments.
+/// An argument as its schema has it.
+#[derive(Clone, Copy, Debug)]
+struct Argument {
+    kind: Kind,
+    /// Whether it may be `null`.
+    is_nullable: bool,
+}
+
+/// The names of the tools and what their arguments are.
 #[derive(Debug, Default)]
 pub(super) struct Tools {
-    kinds: HashMap<String, HashMap<String, Kind>>,
+    arguments: HashMap<String, HashMap<String, Argument>>,
 }
 
 impl Tools {
     pub(super) fn new(tools: &[Value]) -> Tools {
-        let mut kinds = HashMap::new();
+        let mut arguments = HashMap::new();
         for tool in tools {
             let function = tool.get("function").unwrap_or(tool);
             let builtin = tool.get("type").and_then(Value::as_str).filter(|kind| *kind != "function");
@@ -33,35 +41,58 @@ impl Tools {
             let of_tool = properties
                 .into_iter()
                 .flatten()
-                .map(|(key, schema)| (key.clone(), kind_of(schema, 0)))
+                .map(|(key, schema)| {
+                    let argument = Argument { kind: kind_of(schema, 0), is_nullable: is_nullable(schema) };
+                    (key.clone(), argument)
+                })
                 .collect();
-            kinds.insert(name.to_owned(), of_tool);
+            arguments.insert(name.to_owned(), of_tool);
         }
-        Tools { kinds }
+        Tools { arguments }
     }
 
     pub(super) fn add_names(&mut self, names: &[&str]) {
         for name in names {
-            self.kinds.entry((*name).to_owned()).or_default();
+            self.arguments.entry((*name).to_owned()).or_default();
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.kinds.is_empty()
+        self.arguments.is_empty()
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
-        self.kinds.contains_key(name)
+        self.arguments.contains_key(name)
     }
 
     /// Whether some tool's name begins like this.
     pub(super) fn any_starts_with(&self, beginning: &str) -> bool {
-        self.kinds.keys().any(|name| name.starts_with(beginning))
+        self.arguments.keys().any(|name| name.starts_with(beginning))
     }
 
     pub(super) fn kind(&self, tool: &str, argument: &str) -> Kind {
-        self.kinds.get(tool).and_then(|of_tool| of_tool.get(argument)).copied().unwrap_or(Kind::Unknown)
+        self.argument(tool, argument).map_or(Kind::Unknown, |argument| argument.kind)
     }
+
+    /// Whether `null` is not the text, but the absence of one.
+    pub(super) fn is_nullable(&self, tool: &str, argument: &str) -> bool {
+        self.argument(tool, argument).is_some_and(|argument| argument.is_nullable)
+    }
+
+    fn argument(&self, tool: &str, argument: &str) -> Option<&Argument> {
+        self.arguments.get(tool)?.get(argument)
+    }
+}
+
+/// Whether a schema lists `null` among its types or its alternatives.
+fn is_nullable(schema: &Value) -> bool {
+    let has = |list: &str, is_null: fn(&Value) -> bool| {
+        schema.get(list).and_then(Value::as_array).is_some_and(|list| list.iter().any(is_null))
+    };
+    has("type", |name| name == "null")
+        || has("anyOf", |option| option["type"] == "null")
+        || has("oneOf", |option| option["type"] == "null")
+        || has("enum", Value::is_null)
 }
 
 /// The kind that a JSON schema asks for.
@@ -89,7 +120,8 @@ fn kind_of(schema: &Value, depth: usize) -> Kind {
         (_, Some(value)) => std::slice::from_ref(value),
         _ => &[],
     };
-    agreed(values.iter().map(|value| if value.is_string() { Kind::Text } else { Kind::Json }))
+    let not_null = values.iter().filter(|value| !value.is_null());
+    agreed(not_null.map(|value| if value.is_string() { Kind::Text } else { Kind::Json }))
 }
 
 /// The kind that all of these are.

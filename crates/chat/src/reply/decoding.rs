@@ -42,12 +42,13 @@ impl Decoding {
         }
     }
 
-    /// What was held back, and the stop string that ended the answer, if one did.
-    pub fn finish(self) -> (Vec<ReplyPart>, Option<String>) {
+    /// What was held back, and the stop string that ended the answer, if one did. `is_whole` says that the model ended
+    /// it: see [`ReplyParser::finish_whole`].
+    pub fn finish(self, is_whole: bool) -> (Vec<ReplyPart>, Option<String>) {
         match self {
             Decoding::Reply(parser) => {
                 let stopped = parser.stopped().map(str::to_owned);
-                (parser.finish(), stopped)
+                (if is_whole { parser.finish_whole() } else { parser.finish() }, stopped)
             }
             Decoding::Plain(plain) => {
                 let Plain { stream, mut stop } = *plain;

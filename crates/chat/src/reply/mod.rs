@@ -14,7 +14,7 @@ mod python_call;
 mod tagged;
 mod thinking;
 
-use crate::message::ToolCall;
+use crate::message::{Message, Role, ToolCall};
 use crate::template::ChatTemplate;
 use arguments::Tools;
 pub use decoding::{Decoding, Plain};
@@ -61,6 +61,8 @@ pub struct ReplyParser {
     tokenizer: Tokenizer,
     stream: DecodeStream,
     thinking: Option<Thinking>,
+    /// The reasoning so far, where the prompt opened it: what a model that skips it wrote is an answer.
+    opened: Option<String>,
     body: Body,
     reasoning: Trim,
     text: TextFilters,
@@ -120,6 +122,7 @@ impl ReplyParser {
             stream: tokenizer.stream(),
             tokenizer: tokenizer.clone(),
             thinking: thinks.then(|| Thinking::new(options.in_reasoning)),
+            opened: options.in_reasoning.then(String::new),
             body,
             reasoning: Trim::default(),
             text: TextFilters { trim, chatglm, stop: StopStrings::new(options.stop) },
@@ -151,18 +154,29 @@ impl ReplyParser {
         events
     }
 
-    /// The end of the reply: what was held back.
-    pub fn finish(mut self) -> Vec<ReplyPart> {
+    /// The end of a reply that was cut off: what was held back.
+    pub fn finish(self) -> Vec<ReplyPart> {
+        self.end(false)
+    }
+
+    /// The end of a reply that the model ended: what was held back. A model that never closes the reasoning which the
+    /// prompt opened has skipped it: all that it wrote is read again as its answer.
+    pub fn finish_whole(self) -> Vec<ReplyPart> {
+        self.end(true)
+    }
+
+    fn end(mut self, is_whole: bool) -> Vec<ReplyPart> {
         let mut events = Vec::new();
         self.end_stretch(&mut events);
         if let Some(mut thinking) = self.thinking.take() {
-            let body = &mut self.body;
+            let (body, opened) = (&mut self.body, &mut self.opened);
             let (reasoning, text) = (&mut self.reasoning, &mut self.text);
             let mut emit = |event| filter(event, reasoning, text, &mut events);
-            thinking.finish(&mut |part| match part {
-                thinking::Part::Reasoning(text) => emit(ReplyPart::Reasoning(text)),
-                thinking::Part::Body(text) => body.feed(&text, &mut emit),
-            });
+            let has_skipped = is_whole && !thinking.is_over();
+            thinking.finish(&mut |part| pass(part, opened, body, &mut emit));
+            if let Some(answer) = opened.take().filter(|_| has_skipped) {
+                body.feed(&answer, &mut emit);
+            }
         }
         self.end_segment(&mut events);
         self.text.finish(&mut events);
@@ -185,15 +199,12 @@ impl ReplyParser {
         if text.is_empty() {
             return;
         }
-        let body = &mut self.body;
+        let (body, opened) = (&mut self.body, &mut self.opened);
         let (reasoning, filters) = (&mut self.reasoning, &mut self.text);
         let mut emit = |event| filter(event, reasoning, filters, events);
         match &mut self.thinking {
             None => body.feed(text, &mut emit),
-            Some(thinking) => thinking.feed(text, &mut |part| match part {
-                thinking::Part::Reasoning(text) => emit(ReplyPart::Reasoning(text)),
-                thinking::Part::Body(text) => body.feed(&text, &mut emit),
-            }),
+            Some(thinking) => thinking.feed(text, &mut |part| pass(part, opened, body, &mut emit)),
         }
     }
 
@@ -219,6 +230,22 @@ impl Body {
             Body::Plain => {}
             Body::Lines(lines) => lines.end_segment(sink),
             Body::Tagged(tagged) => tagged.end_segment(sink),
+        }
+    }
+}
+
+/// Passes a stretch of the reply on, and notes reasoning that the prompt opened.
+fn pass(part: thinking::Part, opened: &mut Option<String>, body: &mut Body, emit: &mut Sink<'_>) {
+    match part {
+        thinking::Part::Reasoning(text) => {
+            if let Some(opened) = opened {
+                opened.push_str(&text);
+            }
+            emit(ReplyPart::Reasoning(text));
+        }
+        thinking::Part::Body(text) => {
+            *opened = None;
+            body.feed(&text, emit);
         }
     }
 }
@@ -311,6 +338,19 @@ impl Reply {
             }
             ReplyPart::ToolCallEnd => self.unfinished_call = false,
         }
+    }
+}
+
+impl From<Reply> for Message {
+    /// The reply as a part of the conversation, without a call that was left unfinished: it cannot be answered.
+    fn from(mut reply: Reply) -> Message {
+        if reply.unfinished_call {
+            reply.tool_calls.pop();
+        }
+        let mut message = Message::new(Role::Assistant, reply.text);
+        message.reasoning = Some(reply.reasoning).filter(|text| !text.is_empty());
+        message.tool_calls = reply.tool_calls;
+        message
     }
 }
 

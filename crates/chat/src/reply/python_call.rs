@@ -1,5 +1,6 @@
 //! ChatGLM3's calls, `tool_call(city='北京', days=3)`: keyword arguments of Python literals, read and never run.
 
+use crate::python;
 use serde_json::{Map, Number, Value};
 
 /// Levels of lists and dictionaries within one another.
@@ -12,9 +13,14 @@ pub(super) fn arguments(text: &str) -> Option<Map<String, Value>> {
     reader.expect("(")?;
     let mut arguments = Map::new();
     while !reader.eat(")") {
-        let name = reader.name()?;
-        reader.expect("=")?;
-        arguments.insert(name, reader.value(0)?);
+        if reader.eat("**") {
+            let Value::Object(more) = reader.value(0)? else { return None };
+            arguments.extend(more);
+        } else {
+            let name = reader.name()?;
+            reader.expect("=")?;
+            arguments.insert(name, reader.value(0)?);
+        }
         if !reader.eat(",") {
             reader.expect(")")?;
             break;
@@ -53,7 +59,7 @@ impl Reader<'_> {
         let len = self.rest.find(|c: char| c != '_' && !c.is_alphanumeric()).unwrap_or(self.rest.len());
         let (name, rest) = self.rest.split_at(len);
         self.rest = rest;
-        (!name.is_empty() && !name.starts_with(char::is_numeric)).then(|| name.to_owned())
+        python::is_identifier(name).then(|| name.to_owned())
     }
 
     fn value(&mut self, depth: usize) -> Option<Value> {

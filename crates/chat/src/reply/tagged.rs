@@ -1,7 +1,8 @@
 //! Calls in tags, as GLM-4.5 and later write them:
 //! `<tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value>…</tool_call>`, with or without newlines
 //! between. A value is JSON where the tool's schema asks for something else than a string, and where it asks for
-//! nothing but the value reads as JSON; else it is a string as it stands. Strings are passed on as they come.
+//! nothing but the value reads as JSON; else it is a string as it stands, or `null` where that may stand for it. Strings
+//! are passed on as they come.
 
 use super::arguments::{Kind, Tools, to_json};
 use super::filters::partial_suffix;
@@ -48,6 +49,8 @@ enum State {
     Value {
         key: String,
     },
+    /// A string that may be `null` instead, which its first letters tell.
+    NullableValue,
     /// A string's inside, which is passed on at once.
     StringValue,
 }
@@ -142,6 +145,19 @@ impl Tagged {
                 sink(ReplyPart::ToolCallArguments(value));
                 self.state = State::Between;
             }
+            State::NullableValue => {
+                const NULL: &str = "null</arg_value>";
+                if self.held.starts_with(NULL) {
+                    self.take(NULL.len());
+                    sink(ReplyPart::ToolCallArguments("null".to_owned()));
+                    self.state = State::Between;
+                } else if NULL.starts_with(&self.held) {
+                    return false;
+                } else {
+                    sink(ReplyPart::ToolCallArguments("\"".to_owned()));
+                    self.state = State::StringValue;
+                }
+            }
             State::StringValue => {
                 let Some(at) = self.held.find(VALUE_END) else {
                     let text = self.take_all_but_partial(&[VALUE_END]);
@@ -186,11 +202,13 @@ impl Tagged {
         python::escape_into(&mut opening, &key);
         opening.push_str("\": ");
         self.arguments += 1;
-        if self.tools.kind(&self.name, &key) == Kind::Text {
+        if self.tools.kind(&self.name, &key) != Kind::Text {
+            self.state = State::Value { key };
+        } else if self.tools.is_nullable(&self.name, &key) {
+            self.state = State::NullableValue;
+        } else {
             opening.push('"');
             self.state = State::StringValue;
-        } else {
-            self.state = State::Value { key };
         }
         sink(ReplyPart::ToolCallArguments(opening));
     }

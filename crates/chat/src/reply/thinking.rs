@@ -40,6 +40,11 @@ impl Thinking {
         Thinking { open, state: State::Start, blank: String::new(), held: String::new() }
     }
 
+    /// Whether the answer has begun.
+    pub(super) fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
     pub(super) fn feed(&mut self, text: &str, emit: &mut dyn FnMut(Part)) {
         if self.state == State::Over {
             return emit(Part::Body(text.to_owned()));

@@ -7,7 +7,7 @@ use glimmer::{ContextLength, Family};
 
 use super::values::{
     Ids, above_zero, chat_format, context_length, finite, from_zero, is_like_published, logit_bias, one_of,
-    share, top_p,
+    share, tool_command, top_p,
 };
 use super::{DeviceArgs, ModelArgs};
 
@@ -81,6 +81,7 @@ Examples:
   glimmer chat
   glimmer chat glm-edge-1.5b-chat --system 'Answer in one sentence.'
   glimmer chat glm-4-9b-chat.Q4_K_M.gguf --ctx max --on-full slide
+  glimmer chat glm-4-9b-chat --tools tools.json --tool-command get_weather=./weather.py
   printf '%s\\n' 'Hello!' '3 + 4?' | glimmer chat --quiet")]
 pub(crate) struct ChatArgs {
     /// A directory in Hugging Face layout, a .gguf file, or `demo`
@@ -102,6 +103,11 @@ pub(crate) struct ChatArgs {
     /// A file with a list of tools. A call is shown, and the next line is taken for its result
     #[arg(long, value_name = "FILE")]
     pub(crate) tools: Option<PathBuf>,
+
+    /// A program of this machine that a tool is; may be given several times. For a call it is asked whether to run it; then
+    /// it reads the arguments as JSON from standard input, and what it prints is the result
+    #[arg(long = "tool-command", value_name = "NAME=PROGRAM", value_parser = tool_command)]
+    pub(crate) tool_commands: Vec<(String, PathBuf)>,
 
     /// Go on with a conversation that `/save` stored
     #[arg(long, value_name = "FILE")]

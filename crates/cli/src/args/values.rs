@@ -1,5 +1,6 @@
 //! Values as typed: ids, contexts, numbers within bounds, names out of a list.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -158,6 +159,16 @@ pub(super) fn logit_bias(text: &str) -> Result<(u32, f32), String> {
     let wrong = || "a token id, `=`, and what is added to its logit, such as 151336=-100".to_owned();
     let (id, bias) = text.split_once('=').ok_or_else(wrong)?;
     Ok((id.trim().parse().map_err(|_| wrong())?, finite(bias.trim()).map_err(|_| wrong())?))
+}
+
+/// `NAME=PROGRAM`
+pub(super) fn tool_command(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, program)) if !name.is_empty() && !program.is_empty() => {
+            Ok((name.to_owned(), program.into()))
+        }
+        _ => Err("a tool's name, `=`, and a program, such as get_weather=./weather.py".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -15,4 +15,5 @@ mod openai;
 mod operations;
 #[path = "../support/mod.rs"]
 mod support;
+mod tools;
 mod traces;

@@ -521,15 +521,14 @@ fn errors() {
     let image = json!([{"type": "image_url", "image_url": {"url": "data:"}}]);
     refused(json!({"messages": [{"role": "user", "content": image}]}), "messages");
     // What is not there yet is refused, not passed over.
-    for (name, value) in [
-        ("tools", json!([{"type": "function", "function": {"name": "f"}}])),
-        ("tool_choice", json!("required")),
-    ] {
+    for (name, value) in
+        [("tools", json!([{"type": "web_search", "web_search": {}}])), ("documents", json!([{"text": "x"}]))]
+    {
         assert_eq!(refused(json!({name: value}), name)["code"], "unsupported_parameter");
     }
     // All at once, the first by its name.
     let several = json!({
-        "tools": [{"type": "function", "function": {"name": "f"}}], "response_format": 5,
+        "tools": [{"type": "web_search"}], "response_format": 5,
         "n": 0, "what": 1, "reasoning_effort": "some"
     });
     let error = refused(several, "n");

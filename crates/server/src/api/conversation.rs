@@ -31,8 +31,8 @@ const FIELDS: [&str; 14] = [
 /// `reasoning_effort` as the OpenAI API and Z.ai's have it.
 const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
-/// Takes the messages and the switches of the chat template.
-pub(crate) fn take(params: &mut Params) -> Conversation {
+/// Takes the messages and the switches of the chat template, for a conversation with these tools.
+pub(crate) fn take(params: &mut Params, tools: Vec<Value>) -> Conversation {
     params.need("messages");
     let messages = params.list("messages", message);
     if messages.as_ref().is_some_and(Vec::is_empty) {
@@ -57,6 +57,7 @@ pub(crate) fn take(params: &mut Params) -> Conversation {
         Conversation::new(Vec::new())
     });
     conversation.messages = messages.unwrap_or_default();
+    conversation.tools = tools;
     conversation
 }
 
@@ -82,7 +83,7 @@ fn message(index: usize, text: &str) -> Result<Message, ApiError> {
         return Err(unsupported("images are not supported yet"));
     }
     if message.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
-        return Err(unsupported("tools are not supported yet"));
+        return Err(unsupported("`tools` belong to the request, not to a message"));
     }
     Ok(message)
 }

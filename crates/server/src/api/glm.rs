@@ -43,7 +43,7 @@ pub(crate) async fn chat(
     let (mut generations, shown) = question.ask(&app, &entry, false).await?;
     let mut content = String::new();
     while let Some(delta) = generations.next().await {
-        content.push_str(&delta?.text);
+        content.push_str(&delta?.text());
     }
     Ok(response::json(StatusCode::OK, &shown.reply(&content, generations.usage().completion)))
 }
@@ -85,7 +85,7 @@ pub(crate) async fn root(
     let (mut generations, _) = question.ask(&app, &entry, false).await?;
     let mut response = String::new();
     while let Some(delta) = generations.next().await {
-        response.push_str(&delta?.text);
+        response.push_str(&delta?.text());
     }
     history.push(json!([asked, response]));
     let (date, time) = date_and_time(now());
@@ -231,10 +231,13 @@ impl Script for Stream {
     async fn next(&mut self) -> Option<String> {
         while !self.is_over {
             match self.generations.next().await? {
-                Ok(delta) if delta.text.is_empty() => {}
                 Ok(delta) => {
-                    self.content.push_str(&delta.text);
-                    let content = if self.deltas { &delta.text } else { &self.content };
+                    let text = delta.text();
+                    if text.is_empty() {
+                        continue;
+                    }
+                    self.content.push_str(&text);
+                    let content = if self.deltas { &text } else { &self.content };
                     return Some(self.shown.reply(content, self.generations.usage().completion).to_string());
                 }
                 Err(error) => {

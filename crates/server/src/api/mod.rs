@@ -7,3 +7,4 @@ pub(crate) mod glm;
 pub(crate) mod openai;
 pub(crate) mod status;
 pub(crate) mod tokens;
+pub(crate) mod tools;

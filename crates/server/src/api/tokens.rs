@@ -13,7 +13,7 @@ use glimmer::Encoding;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::api::{conversation, generation_request};
+use crate::api::{conversation, generation_request, tools};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::http::params::Params;
@@ -106,9 +106,9 @@ async fn as_vllm(entry: &Entry, model: Model, mut params: Params) -> Result<Resp
     let with_strings = params.boolean("return_token_strs").unwrap_or(false);
     let ids: Arc<[u32]> = if params.has("messages") {
         params.only("add_special_tokens", false);
-        params.not_yet("tools");
         params.not_yet("continue_final_message");
-        let conversation = conversation::take(&mut params);
+        let tools = tools::take(&mut params).shown;
+        let conversation = conversation::take(&mut params, tools);
         params.done()?;
         conversation::prompt(entry, &model, conversation).await?.ids.into()
     } else {
@@ -176,8 +176,8 @@ pub(crate) async fn apply_template(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let (model, _) = generation_request::model(app.models()?, &mut params)?;
-    params.not_yet("tools");
-    let conversation = conversation::take(&mut params);
+    let tools = tools::take(&mut params).shown;
+    let conversation = conversation::take(&mut params, tools);
     params.done()?;
     let prompt = blocking(&entry, move || conversation::render(&model, &conversation)).await?;
     Ok(response::json(StatusCode::OK, &json!({"prompt": prompt})))

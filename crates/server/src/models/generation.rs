@@ -37,16 +37,16 @@ pub(crate) struct Ask {
 pub(crate) struct ChoiceDelta {
     /// Which answer.
     pub(crate) index: usize,
-    pub(crate) text: String,
-    pub(crate) reasoning: String,
-    /// The tokens this is made of; a token whose text is still held back comes with what follows.
+    /// Text, reasoning and tool calls, in order.
+    pub(crate) parts: Vec<ReplyPart>,
+    /// The tokens that these are made of; a token whose text is still held back comes with what follows.
     pub(crate) tokens: Vec<Token>,
     /// With `finish`, the stop id that ended the answer, where log-probabilities were asked for.
     pub(crate) stop: Option<Token>,
     /// The log-probabilities of the prompt's tokens by their places, where they were asked for: once, with the first answer
     /// to the prompt. The first token has none.
     pub(crate) scores: Option<Vec<Option<Score>>>,
-    /// Why the answer ends here: `stop` or `length`.
+    /// Why the answer ends here: `stop`, `tool_calls` or `length`.
     pub(crate) finish: Option<&'static str>,
     /// With `finish`, where the answer was not held to all of its form: whether it has it all the same, or what it breaks.
     pub(crate) check: Option<Result<(), String>>,
@@ -54,28 +54,31 @@ pub(crate) struct ChoiceDelta {
 
 impl ChoiceDelta {
     fn of(index: usize, delta: glimmer::Delta) -> Self {
-        let mut own = ChoiceDelta {
+        ChoiceDelta {
             index,
+            parts: delta.parts,
             tokens: delta.tokens.into_iter().filter(|token| token.logprob.is_some()).collect(),
             stop: delta.stop,
             scores: delta.scores,
             finish: delta.finish.as_ref().map(reason),
             check: delta.check,
-            ..ChoiceDelta::default()
-        };
-        for part in delta.parts {
+        }
+    }
+
+    /// The answer's text in it, for APIs that know neither reasoning nor calls: a call is what the model wrote.
+    pub(crate) fn text(&self) -> String {
+        let mut all = String::new();
+        for part in &self.parts {
             match part {
-                ReplyPart::Reasoning(text) => own.reasoning.push_str(&text),
-                ReplyPart::Text(text) | ReplyPart::ToolCallArguments(text) => own.text.push_str(&text),
-                // Nobody has given the model tools; what looks like a call is what it wrote.
+                ReplyPart::Text(text) | ReplyPart::ToolCallArguments(text) => all.push_str(text),
                 ReplyPart::ToolCallStart { name } => {
-                    own.text.push_str(&name);
-                    own.text.push('\n');
+                    all.push_str(name);
+                    all.push('\n');
                 }
-                ReplyPart::ToolCallEnd => {}
+                ReplyPart::ToolCallEnd | ReplyPart::Reasoning(_) => {}
             }
         }
-        own
+        all
     }
 }
 
@@ -83,10 +86,8 @@ impl ChoiceDelta {
 fn reason(finish: &FinishReason) -> &'static str {
     match finish {
         FinishReason::MaxTokens | FinishReason::ContextFull => "length",
-        FinishReason::Stop
-        | FinishReason::StopString(_)
-        | FinishReason::ToolCalls
-        | FinishReason::Cancelled => "stop",
+        FinishReason::ToolCalls => "tool_calls",
+        FinishReason::Stop | FinishReason::StopString(_) | FinishReason::Cancelled => "stop",
     }
 }
 
@@ -242,11 +243,10 @@ impl Generations {
         if let Some(reason) = delta.finish {
             choice.cancelled.store(true, Ordering::Relaxed);
             self.open -= 1;
-            let ended = if reason == "stop" { Ended::Stop } else { Ended::Length };
+            let ended = if reason == "length" { Ended::Length } else { Ended::Stop };
             metrics.ended(ended, self.start.elapsed().as_secs_f64());
         }
-        let is_silent = delta.text.is_empty()
-            && delta.reasoning.is_empty()
+        let is_silent = delta.parts.is_empty()
             && delta.tokens.is_empty()
             && delta.scores.is_none()
             && delta.finish.is_none();

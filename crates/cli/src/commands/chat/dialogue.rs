@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use glimmer::{Conversation, Message, Reply, Role};
+use glimmer::{Conversation, Message, Reply, Role, ToolCall};
 use serde_json::{Map, Value, json};
 
 /// A conversation. Between two questions it ends with an answer; while one is being answered with a question, or with
@@ -46,10 +46,7 @@ impl Dialogue {
     }
 
     pub(crate) fn answer(&mut self, reply: Reply) {
-        let mut message = Message::new(Role::Assistant, reply.text);
-        message.reasoning = Some(reply.reasoning).filter(|text| !text.is_empty());
-        message.tool_calls = reply.tool_calls;
-        self.messages.push(message);
+        self.messages.push(reply.into());
     }
 
     /// What a tool came to.
@@ -57,11 +54,11 @@ impl Dialogue {
         self.messages.push(Message::new(Role::Observation, result));
     }
 
-    /// The names of the called tools whose results are still to come, first call first.
-    pub(crate) fn awaited(&self) -> Vec<&str> {
+    /// The calls whose results are still to come, first call first.
+    pub(crate) fn awaited(&self) -> &[ToolCall] {
         let results = self.messages.iter().rev().take_while(|m| m.role == Role::Observation).count();
-        let Some(last) = self.messages.iter().rev().nth(results) else { return Vec::new() };
-        last.tool_calls.iter().skip(results).map(|call| call.name.as_str()).collect()
+        let last = self.messages.iter().rev().nth(results);
+        last.and_then(|last| last.tool_calls.get(results..)).unwrap_or_default()
     }
 
     /// Takes the last question and everything after it back, and answers it. None when nothing was asked.
@@ -125,8 +122,6 @@ impl Dialogue {
 
 #[cfg(test)]
 mod tests {
-    use glimmer::ToolCall;
-
     use super::*;
 
     fn said(text: &str) -> Reply {
@@ -168,9 +163,9 @@ mod tests {
         dialogue.ask("three".to_owned());
         let call = |name: &str| ToolCall { id: None, name: name.to_owned(), arguments: "{}".into() };
         dialogue.answer(Reply { tool_calls: vec![call("a"), call("b")], ..Reply::default() });
-        assert_eq!(dialogue.awaited(), ["a", "b"]);
+        assert_eq!(dialogue.awaited(), [call("a"), call("b")]);
         dialogue.observe("A".to_owned());
-        assert_eq!(dialogue.awaited(), ["b"]);
+        assert_eq!(dialogue.awaited(), [call("b")]);
         dialogue.observe("B".to_owned());
         assert!(dialogue.awaited().is_empty());
         dialogue.answer(said("3"));

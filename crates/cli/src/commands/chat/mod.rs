@@ -3,6 +3,7 @@
 mod command;
 mod dialogue;
 mod lines;
+mod tool_command;
 
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -27,6 +28,7 @@ use crate::{input, output};
 use command::{Command, HELP, Settings};
 use dialogue::Dialogue;
 use lines::{Line, Lines};
+use tool_command::{NextResult, TIME, ToolCommands};
 
 /// How often it is looked whether somebody has stopped the answer.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -37,11 +39,18 @@ pub(crate) fn run(args: &ChatArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let mut chat = Chat::open(args, lines.are_typed(), terminal)?;
     let mut interrupted = false;
     loop {
-        let prompt = chat
-            .dialogue
-            .awaited()
-            .first()
-            .map_or(String::new(), |tool| format!("{} returns ", Escaped(tool)));
+        let prompt = match chat.next_result() {
+            NextResult::None => String::new(),
+            NextResult::Typed(name) => format!("{} returns ", Escaped(name)),
+            NextResult::Asked(program) => {
+                format!("run {}? y, n or always ", Escaped(&program.display().to_string()))
+            }
+            NextResult::Run(program) => {
+                let program = program.to_owned();
+                chat.run_tool(&program)?;
+                continue;
+            }
+        };
         match lines.next(&prompt)? {
             Line::Text(line) => {
                 if chat.hear(&line)?.is_break() {
@@ -69,6 +78,7 @@ struct Chat<'t> {
     stop: Vec<String>,
     on_full: OnFull,
     dialogue: Dialogue,
+    tools: ToolCommands,
     /// Answers made since the seed was set: each has a seed of its own.
     answers: u64,
     /// Files that this conversation was stored in or read from, which may be written again.
@@ -112,6 +122,7 @@ impl<'t> Chat<'t> {
             stop: args.sampling.stop.clone(),
             on_full: args.on_full,
             dialogue,
+            tools: ToolCommands::new(args.tool_commands.clone()),
             answers: 0,
             files: args.load.iter().cloned().collect(),
             interrupt,
@@ -163,20 +174,57 @@ impl<'t> Chat<'t> {
         self.terminal.warn(text);
     }
 
+    /// Where the result of the first call that waits for one comes from.
+    fn next_result(&self) -> NextResult<'_> {
+        match self.dialogue.awaited().first() {
+            Some(call) => self.tools.of(call),
+            None => NextResult::None,
+        }
+    }
+
+    /// Has a program make the result of the first call that waits for one.
+    fn run_tool(&mut self, program: &Path) -> anyhow::Result<()> {
+        let Some(call) = self.dialogue.awaited().first() else { return Ok(()) };
+        match tool_command::run(program, &call.arguments_text(), TIME, &self.interrupt) {
+            Ok(result) => {
+                self.terminal.aside(&format!("{result}\n"));
+                self.observe(result)
+            }
+            Err(why) => {
+                self.tools.decline();
+                self.complain(&format!(
+                    "{}: {why}; type the result",
+                    Escaped(&program.display().to_string())
+                ));
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the result of the first call that waits for one. After the last, the model goes on.
+    fn observe(&mut self, result: String) -> anyhow::Result<()> {
+        self.dialogue.observe(result);
+        self.tools.begin();
+        if self.dialogue.awaited().is_empty() { self.respond() } else { Ok(()) }
+    }
+
     /// Does what a line asks for.
     fn hear(&mut self, line: &str) -> anyhow::Result<ControlFlow<()>> {
         match Command::parse(line) {
+            Command::Message(text) if matches!(self.next_result(), NextResult::Asked(_)) => {
+                let call = self.dialogue.awaited()[0].clone();
+                if !self.tools.decide(&call, &text) {
+                    self.complain(
+                        "y runs the program, n has you type the result, always asks no more for this tool",
+                    );
+                }
+            }
             Command::Message(text) if text.trim().is_empty() => {}
             Command::Message(text) if self.dialogue.awaited().is_empty() => {
                 self.dialogue.ask(text);
                 self.respond()?;
             }
-            Command::Message(result) => {
-                self.dialogue.observe(result);
-                if self.dialogue.awaited().is_empty() {
-                    self.respond()?;
-                }
-            }
+            Command::Message(result) => self.observe(result)?,
             Command::Clear => self.clear()?,
             Command::Stop => return Ok(ControlFlow::Break(())),
             Command::Help => output::print(HELP)?,
@@ -282,6 +330,11 @@ impl<'t> Chat<'t> {
         match result {
             Ok((reply, outcome)) => {
                 self.dialogue.answer(reply);
+                self.tools.begin();
+                // Nobody wanted more of an answer that was stopped.
+                if outcome.finish != FinishReason::ToolCalls {
+                    self.tools.decline();
+                }
                 self.sum_up(&outcome);
                 Ok(())
             }

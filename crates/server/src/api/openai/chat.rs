@@ -7,13 +7,14 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use glimmer::{GenerationParams, Token, Tokenizer};
+use glimmer::{GenerationParams, Reply, ReplyPart, Token, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::api::answer_format::show_check;
 use crate::api::conversation;
 use crate::api::generation_request::{GenerationRequest, StreamUsage};
 use crate::api::openai::object::{chunk_usage, fingerprint, usage};
+use crate::api::tools;
 use crate::app::App;
 use crate::clock::now;
 use crate::error::ApiError;
@@ -42,29 +43,38 @@ pub(crate) async fn respond(
     let mut settings = GenerationRequest::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone()))?;
     let logprobs = logprobs(&mut params);
     let shows_reasoning = params.boolean("include_reasoning").unwrap_or(true);
-    refuse_tools(&mut params);
-    let conversation = conversation::take(&mut params);
+    refuse_the_rest(&mut params);
+    let tools = tools::take(&mut params);
+    let has_tools = !tools.shown.is_empty();
+    let conversation = conversation::take(&mut params, tools.shown);
     params.done()?;
 
     settings.form(entry).await?;
+    if has_tools && settings.params.form.is_some() {
+        let message =
+            "`response_format` and the like: an answer that may call tools cannot be held to a form yet";
+        return Err(ApiError::unsupported("response_format", message));
+    }
     let model = &settings.model;
     let prompt = conversation::prompt(entry, model, conversation).await?;
     settings.check_length(&prompt)?;
-    let params = GenerationParams { logprobs, ..settings.params.clone() };
+    let params = GenerationParams { logprobs, single_call: tools.single, ..settings.params.clone() };
     let asks = vec![Ask { prompt, params, copies: settings.n }];
     let mut generations = Generations::start(&app.options.limits, model, entry, asks, settings.stream)?;
     let frame = Frame {
-        id: format!("chatcmpl-{:016x}", app.random()),
+        id: app.random(),
         created: now(),
         name: settings.name.clone(),
         tokenizer: model.tokenizer()?.clone(),
         has_logprobs: logprobs.is_some(),
         shows_reasoning,
+        is_legacy: tools.is_legacy,
     };
     if settings.stream {
         generations.admitted().await?;
         let whole = cumulative.then(|| vec![String::new(); settings.n]);
-        let answers = Stream { generations, settings, frame, has_begun: false, whole };
+        let calls = vec![0; settings.n];
+        let answers = Stream { generations, settings, frame, has_begun: false, calls, whole };
         return Ok(sse::respond(ChunkStream::new(answers)));
     }
     whole(generations, &settings, &frame).await
@@ -79,28 +89,11 @@ fn logprobs(params: &mut Params) -> Option<usize> {
     wanted.then_some(top)
 }
 
-/// Tools are not there yet; what asks for none of them is fine.
-fn refuse_tools(params: &mut Params) {
-    for name in [
-        "tools",
-        "functions",
-        "documents",
-        "web_search_options",
-        "prediction",
-        "audio",
-        "continue_final_message",
-    ] {
+/// What is not there yet; what asks for none of it is fine.
+fn refuse_the_rest(params: &mut Params) {
+    for name in ["documents", "web_search_options", "prediction", "audio", "continue_final_message"] {
         params.not_yet(name);
     }
-    for name in ["tool_choice", "function_call"] {
-        let choice = params.value(name);
-        if choice.is_some_and(|choice| choice != "none" && choice != "auto") {
-            params.unsupported(name, format!("`{name}`: tools are not supported yet"));
-        }
-    }
-    // Without tools there are no calls to make one after the other, or to send in pieces.
-    params.boolean("parallel_tool_calls");
-    params.boolean("tool_stream");
     // The models know no such setting.
     params.word("verbosity", &["low", "medium", "high"]);
     if params.value("modalities").is_some_and(|modalities| modalities != json!(["text"])) {
@@ -111,18 +104,69 @@ fn refuse_tools(params: &mut Params) {
 
 /// What all parts of one answer have in common.
 struct Frame {
-    id: String,
+    /// What its id and those of its calls are made of.
+    id: u64,
     created: u64,
     name: String,
     tokenizer: Tokenizer,
     has_logprobs: bool,
     shows_reasoning: bool,
+    /// Whether a call is a `function_call`.
+    is_legacy: bool,
 }
 
 impl Frame {
+    fn id(&self) -> String {
+        format!("chatcmpl-{:016x}", self.id)
+    }
+
+    /// The object of a whole answer's message.
+    fn message(&self, index: usize, reply: &Reply) -> Value {
+        let mut message = json!({"role": "assistant", "content": reply.text, "refusal": null});
+        // A model that skipped its reasoning has answered in its place.
+        let is_reasoning = !reply.reasoning.is_empty() && reply.reasoning != reply.text;
+        if self.shows_reasoning && is_reasoning {
+            message["reasoning_content"] = reply.reasoning.as_str().into();
+            message["reasoning"] = reply.reasoning.as_str().into();
+        }
+        if reply.tool_calls.is_empty() {
+            return message;
+        }
+        if reply.text.is_empty() {
+            message["content"] = Value::Null;
+        }
+        let calls = reply.tool_calls.iter().enumerate();
+        let calls = calls.map(|(at, call)| self.call(index, at, &call.name, &call.arguments));
+        self.put_calls(&mut message, calls.collect());
+        message
+    }
+
+    /// One call of one answer.
+    fn call(&self, index: usize, at: usize, name: &str, arguments: &Value) -> Value {
+        json!({
+            "id": format!("call_{:016x}{index:02x}{at:02x}", self.id),
+            "type": "function",
+            "function": {"name": name, "arguments": arguments},
+        })
+    }
+
+    /// Puts calls into a message or a delta: as a list, or the only one as the API had it first.
+    fn put_calls(&self, message: &mut Value, mut calls: Vec<Value>) {
+        if self.is_legacy {
+            message["function_call"] = calls.swap_remove(0)["function"].take();
+        } else {
+            message["tool_calls"] = calls.into();
+        }
+    }
+
+    /// Why an answer ended.
+    fn finish(&self, reason: &'static str) -> &'static str {
+        if self.is_legacy && reason == "tool_calls" { "function_call" } else { reason }
+    }
+
     fn chunk(&self, choices: &Value) -> Value {
         json!({
-            "id": self.id,
+            "id": self.id(),
             "object": "chat.completion.chunk",
             "created": self.created,
             "model": self.name,
@@ -159,8 +203,7 @@ async fn whole(
 ) -> Result<Response, ApiError> {
     #[derive(Clone, Default)]
     struct Choice {
-        text: String,
-        reasoning: String,
+        reply: Reply,
         tokens: Vec<Token>,
         finish: &'static str,
         check: Option<Result<(), String>>,
@@ -169,28 +212,23 @@ async fn whole(
     while let Some(delta) = generations.next().await {
         let delta = delta?;
         let answer = &mut answers[delta.index];
-        answer.text.push_str(&delta.text);
-        answer.reasoning.push_str(&delta.reasoning);
+        delta.parts.into_iter().for_each(|part| answer.reply.push(part));
         answer.tokens.extend(delta.tokens);
         answer.finish = delta.finish.unwrap_or_default();
         answer.check = delta.check;
     }
     let choice = |(index, answer): (usize, &Choice)| {
-        let mut message = json!({"role": "assistant", "content": answer.text, "refusal": null});
-        if frame.shows_reasoning && !answer.reasoning.is_empty() {
-            message["reasoning_content"] = answer.reasoning.as_str().into();
-        }
         let mut choice = json!({
             "index": index,
-            "message": message,
+            "message": frame.message(index, &answer.reply),
             "logprobs": frame.logprobs(&answer.tokens),
-            "finish_reason": answer.finish,
+            "finish_reason": frame.finish(answer.finish),
         });
         show_check(&mut choice, answer.check.as_ref());
         choice
     };
     let value = json!({
-        "id": frame.id,
+        "id": frame.id(),
         "object": "chat.completion",
         "created": frame.created,
         "model": frame.name,
@@ -208,6 +246,8 @@ struct Stream {
     frame: Frame,
     /// Whether it was told who speaks, of each answer.
     has_begun: bool,
+    /// Calls that were begun, of each answer.
+    calls: Vec<usize>,
     /// The texts so far, where each chunk has them whole.
     whole: Option<Vec<String>>,
 }
@@ -219,6 +259,40 @@ impl Stream {
         let mut chunk = self.frame.chunk(&json!([choice]));
         chunk_usage(&mut chunk, self.settings.stream_usage, &self.generations);
         chunk
+    }
+
+    /// What a part adds to its answer's message. A call's id and name come once, its arguments after them in pieces.
+    fn delta(&mut self, index: usize, part: ReplyPart) -> Option<Value> {
+        let mut delta = json!({});
+        match part {
+            ReplyPart::Text(text) => {
+                delta["content"] = match &mut self.whole {
+                    Some(texts) => {
+                        texts[index].push_str(&text);
+                        texts[index].as_str().into()
+                    }
+                    None => text.into(),
+                };
+            }
+            ReplyPart::Reasoning(text) if self.frame.shows_reasoning => {
+                delta["reasoning_content"] = text.as_str().into();
+                delta["reasoning"] = text.into();
+            }
+            ReplyPart::ToolCallStart { name } => {
+                let at = self.calls[index];
+                self.calls[index] += 1;
+                let mut call = self.frame.call(index, at, &name, &"".into());
+                call["index"] = at.into();
+                self.frame.put_calls(&mut delta, vec![call]);
+            }
+            ReplyPart::ToolCallArguments(text) => {
+                let at = self.calls[index].saturating_sub(1);
+                let call = json!({"index": at, "function": {"arguments": text}});
+                self.frame.put_calls(&mut delta, vec![call]);
+            }
+            ReplyPart::Reasoning(_) | ReplyPart::ToolCallEnd => return None,
+        }
+        Some(delta)
     }
 }
 
@@ -233,24 +307,17 @@ impl Chunks for Stream {
             Ok(delta) => delta,
             Err(error) => return Some(Err(error)),
         };
-        let mut shown = json!({});
-        if self.frame.shows_reasoning && !delta.reasoning.is_empty() {
-            shown["reasoning_content"] = delta.reasoning.into();
+        let mut tokens = delta.tokens;
+        for part in delta.parts {
+            if let Some(shown) = self.delta(delta.index, part) {
+                ready.push_back(self.chunk(delta.index, &shown, &std::mem::take(&mut tokens), None));
+            }
         }
-        if !delta.text.is_empty() {
-            shown["content"] = match &mut self.whole {
-                Some(texts) => {
-                    texts[delta.index].push_str(&delta.text);
-                    texts[delta.index].as_str().into()
-                }
-                None => delta.text.into(),
-            };
-        }
-        let is_empty = shown.as_object().is_some_and(serde_json::Map::is_empty);
-        if !is_empty || !delta.tokens.is_empty() {
-            ready.push_back(self.chunk(delta.index, &shown, &delta.tokens, None));
+        if !tokens.is_empty() {
+            ready.push_back(self.chunk(delta.index, &json!({}), &tokens, None));
         }
         if let Some(finish) = delta.finish {
+            let finish = self.frame.finish(finish);
             let mut last = self.chunk(delta.index, &json!({}), &[], Some(finish));
             show_check(&mut last["choices"][0], delta.check.as_ref());
             ready.push_back(last);

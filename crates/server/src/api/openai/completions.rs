@@ -301,12 +301,12 @@ async fn whole(mut generations: Generations, mut frame: Frame) -> Result<Respons
     let mut answers: Vec<Choice> = frame.writers.iter().map(|_| Choice::default()).collect();
     let mut scores = vec![Vec::new(); frame.writers.len() / frame.copies];
     while let Some(delta) = generations.next().await {
-        let delta = delta?;
-        if let Some(told) = delta.scores {
+        let mut delta = delta?;
+        if let Some(told) = delta.scores.take() {
             scores[delta.index / frame.copies] = told;
         }
         let answer = &mut answers[delta.index];
-        answer.text.push_str(&delta.text);
+        answer.text.push_str(&delta.text());
         // An answer of no text still had its end to be chosen: evaluators need its log-probability, too.
         answer.tokens.extend(delta.tokens.into_iter().chain(delta.stop));
         answer.finish = delta.finish.unwrap_or_default();
@@ -394,10 +394,10 @@ impl Chunks for Stream {
             Err(error) => return Some(Err(error)),
         };
         delta.tokens.extend(delta.stop.take());
-        let mut lists = Lists::default();
-        self.frame.logprobs(delta.index, &delta.text, &delta.tokens, &mut lists);
+        let (text, mut lists) = (delta.text(), Lists::default());
+        self.frame.logprobs(delta.index, &text, &delta.tokens, &mut lists);
         let logprobs = if delta.tokens.is_empty() { Value::Null } else { self.frame.shown(lists) };
-        let mut chunk = self.chunk(delta.index, &delta.text, logprobs, delta.finish);
+        let mut chunk = self.chunk(delta.index, &text, logprobs, delta.finish);
         show_check(&mut chunk["choices"][0], delta.check.as_ref());
         ready.push_back(chunk);
         Some(Ok(()))

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code outside a #[test] function")]
 
+mod calls;
+mod rendered_again;
+
 use glimmer_chat::reply::{Reply, ReplyOptions, ReplyParser, ReplyPart};
 use glimmer_chat::{ChatTemplate, Family};
 use glimmer_tokenizer::{CHATGLM3_SPECIAL_TOKENS, Tokenizer};
@@ -35,7 +38,8 @@ fn tokenizer(format: Family) -> &'static Tokenizer {
 fn tools() -> Vec<Value> {
     vec![
         json!({"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {
-            "city": {"type": "string"}, "days": {"type": "integer"}, "units": {"enum": ["C", "F"]}}}}}),
+            "city": {"type": "string"}, "days": {"type": "integer"}, "units": {"enum": ["C", "F"]},
+            "region": {"anyOf": [{"type": "string"}, {"type": "null"}]}}}}}),
         json!({"type": "function", "function": {"name": "add"}}),
         json!({"name": "bare"}),
         json!({"type": "simple_browser"}),
@@ -273,6 +277,15 @@ fn tagged_calls() {
         ] {
             assert_eq!(parts(&read(format, text)).2, [("add".into(), json!({}))], "{text:?}");
         }
+        // A string that may be left out is null where it says so, and is passed on in pieces where it does not.
+        for (text, value) in
+            [("null", json!(null)), ("nul", json!("nul")), ("null and void", json!("null and void"))]
+        {
+            let call = format!(
+                "<tool_call>get_weather<arg_key>region</arg_key><arg_value>{text}</arg_value></tool_call>"
+            );
+            assert_eq!(parts(&read(format, &call)).2[0].1, json!({"region": value}), "{text:?}");
+        }
         // A string stays one, whatever it looks like; a schema's enum counts.
         let reply = read(
             format,
@@ -365,6 +378,31 @@ fn a_call_cut_off_by_another_is_none() {
     let reply: Reply = events(Family::Glm45, options, &ids(Family::Glm45, text, true)).into_iter().collect();
     let names: Vec<&str> = reply.tool_calls.iter().map(|call| call.name.as_str()).collect();
     assert_eq!((names.as_slice(), reply.unfinished_call), (&["get_weather"][..], true));
+}
+
+/// A model that answers at once, in place of the reasoning that the prompt opened, has answered, or called.
+#[test]
+fn skipped_reasoning_is_the_answer() {
+    let read = |format, text: &str| {
+        let options = ReplyOptions { in_reasoning: true, tools: tools(), ..ReplyOptions::default() };
+        let mut parser = parser(format, options);
+        let mut events: Vec<ReplyPart> =
+            ids(format, text, true).into_iter().flat_map(|id| parser.push(id)).collect();
+        events.extend(parser.finish_whole());
+        events.into_iter().collect::<Reply>()
+    };
+    for format in [Family::Glm45, Family::Glm47, Family::GlmZ1] {
+        let reply = read(format, "\nThe answer.\n");
+        assert_eq!((reply.text.as_str(), reply.reasoning.as_str()), ("The answer.", "The answer."));
+        // Closed, and nothing after it.
+        let reply = read(format, "Hm.</think>");
+        assert_eq!((reply.text.as_str(), reply.reasoning.as_str()), ("", "Hm."));
+    }
+    let reply =
+        read(Family::Glm47, "I call.<tool_call>add<arg_key>a</arg_key><arg_value>1</arg_value></tool_call>");
+    assert_eq!((reply.text.as_str(), reply.tool_calls.len(), reply.unfinished_call), ("I call.", 1, false));
+    let reply = read(Family::GlmZ1, "add\n{\"a\": 1}");
+    assert_eq!((reply.text.as_str(), reply.tool_calls.len()), ("", 1));
 }
 
 /// Megabytes, and nesting without bound: no failure, no more time than reading takes.
