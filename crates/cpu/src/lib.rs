@@ -22,4 +22,5 @@ mod topology;
 
 pub use device::{CpuDevice, CpuError, CpuOptions};
 pub use isa::{Isa, IsaError};
+pub use os::give_back_freed;
 pub use rates::Rates;

@@ -10,7 +10,7 @@ pub(crate) use linux::{advise_huge, allowed_cpus, pin_to};
 pub(crate) use portable::{advise_huge, allowed_cpus, pin_to};
 
 /// Gives memory that was freed back to the system: glibc keeps what small objects leave behind.
-pub(crate) fn give_back_freed() {
+pub fn give_back_freed() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: it moves nothing that is in use, and may be called at any time from any thread.
     unsafe {

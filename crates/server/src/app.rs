@@ -21,7 +21,7 @@ pub(crate) struct App {
     pub(crate) options: Options,
     pub(crate) keys: Keys,
     pub(crate) hosts: Hosts,
-    bodies: Bodies,
+    pub(crate) bodies: Bodies,
     pub(crate) record: Arc<Record>,
     models: OnceLock<Models>,
     pub(crate) engine_end: EngineEnd,

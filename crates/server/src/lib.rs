@@ -51,7 +51,7 @@
 //! | head, body, answer, a write that nobody takes | `RequestLimits::{head_time, body_time, answer_time, stall_time}` |
 //! | body's bytes, answers of a request, tokens of an answer | `RequestLimits::{body, choices, answer_tokens}` |
 //! | events that a stream's client may be behind | `RequestLimits::behind` per answer; then the answer ends with an error event |
-//! | all larger bodies that are held | `RequestLimits::bodies`; beyond, 429. Something is made of one of the largest at a time |
+//! | all larger bodies that are held | `RequestLimits::bodies`; beyond, 429. Something is made of one of the largest at a time, and what they leave is given back to the system |
 //! | what is made of a body before it is ids | a few times its bytes (`glimmer::json::room`); beyond, 413 |
 //! | connections | `RequestLimits::connections`; idle ones make room, then others wait in the system's queue |
 //! | the log | lines that wait to be written; beyond, they are lost and counted |

@@ -1,6 +1,8 @@
 //! A request's body: JSON that came in time, is not too large, and for which there is room beside all the others.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRef, FromRequest, Request};
@@ -16,6 +18,8 @@ use crate::record::entry::Entry;
 
 /// Bytes of a body for which there is always room: connections bound how many there are of these.
 const SMALL: usize = 64 << 10;
+/// What large bodies leave behind is given back so often.
+const GIVE_BACK: Duration = Duration::from_secs(5);
 
 /// All bodies in flight. What larger ones take is bounded over all of them: while they arrive by what
 /// [`RequestLimits::bodies`] holds, and while something is made of them by one of the largest at a time.
@@ -26,6 +30,8 @@ pub(crate) struct Bodies {
     held: Arc<Semaphore>,
     /// Kibibytes of bodies of which something may be made.
     worked_on: Arc<Semaphore>,
+    /// Whether there was a larger one since memory was given back.
+    left_behind: Arc<AtomicBool>,
 }
 
 impl Bodies {
@@ -35,6 +41,19 @@ impl Bodies {
             limits: *limits,
             held: semaphore(limits.bodies.max(limits.body)),
             worked_on: semaphore(limits.body),
+            left_behind: Arc::default(),
+        }
+    }
+
+    /// Gives back to the system, now and then, what larger bodies have left: the allocator keeps what a tree of small
+    /// values was made of, in pieces that every thread has of its own.
+    pub(crate) async fn give_back(self) {
+        loop {
+            tokio::time::sleep(GIVE_BACK).await;
+            if self.left_behind.swap(false, Ordering::Relaxed) {
+                // It may take a while; should it fail, the next one does more.
+                let _ = tokio::task::spawn_blocking(glimmer::give_back_freed).await;
+            }
         }
     }
 
@@ -60,6 +79,7 @@ impl Bodies {
                 let permit = self.held.clone().try_acquire_many_owned(kib(more));
                 entry.hold(permit.map_err(|_| ApiError::no_room())?);
                 held += more;
+                self.left_behind.store(true, Ordering::Relaxed);
             }
             bytes.extend_from_slice(&data);
         }

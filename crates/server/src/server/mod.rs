@@ -111,6 +111,7 @@ async fn serve(
 ) -> Result<(), ServerError> {
     let listener = TcpListener::from_std(listener)?;
     let places = Places::new(app.options.limits.connections);
+    tokio::spawn(app.bodies.clone().give_back());
     let mut newcomer = None;
     loop {
         tokio::select! {
