@@ -8,8 +8,10 @@ use glimmer_grammar::{Beginning, Compiled, Compiler, Grammar, Matcher, Unmasked}
 use glimmer_tokenizer::Tokenizer;
 use serde_json::Value;
 
+use crate::calls::{HeldCalls, Sign};
+
 /// The end of the reasoning at the beginning of a reply.
-const CLOSE: &[u8] = b"</think>";
+pub(crate) const CLOSE: &[u8] = b"</think>";
 
 /// What an answer must look like.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,12 +37,24 @@ pub enum AnswerFormat {
     Gbnf(String),
     /// A text of a grammar in llguidance's dialect of Lark.
     Lark(String),
+    /// Calls of tools, as the model writes them. A call that is finished is one of these tools with arguments that its schema
+    /// allows.
+    Calls {
+        /// The tools; `strict` in a function's definition makes a keyword that calls cannot be held to an error.
+        tools: Vec<Value>,
+        /// Whether the answer is calls and nothing else; otherwise it may be anything, and calls that the model begins are held
+        /// to their form.
+        required: bool,
+        /// Whether such an answer is one call.
+        single: bool,
+    },
 }
 
 impl AnswerFormat {
     pub(crate) fn grammar(&self) -> Option<Grammar> {
         Some(match self {
-            AnswerFormat::Text => return None,
+            // What calls look like is the model's affair.
+            AnswerFormat::Text | AnswerFormat::Calls { .. } => return None,
             AnswerFormat::Json => Grammar::JsonObject,
             AnswerFormat::JsonSchema { schema, strict } => Grammar::json_schema(schema, *strict),
             AnswerFormat::Regex(source) => Grammar::Regex(source.clone()),
@@ -56,11 +70,24 @@ impl AnswerFormat {
 pub struct AnswerForm {
     pub(crate) compiler: Arc<Compiler>,
     pub(crate) compiled: Arc<Compiled>,
+    /// What the answer is made of.
+    pub(crate) of: AnswerOf,
+    /// What wakes the form, where it sleeps until a call begins.
+    pub(crate) sign: Option<Arc<Sign>>,
+}
+
+/// What an answer in a form is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AnswerOf {
+    Text,
+    Calls,
+    /// Calls that must begin on the first line.
+    CallsAtOnce,
 }
 
 impl PartialEq for AnswerForm {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.compiled, &other.compiled)
+        Arc::ptr_eq(&self.compiled, &other.compiled) && self.sign.is_some() == other.sign.is_some()
     }
 }
 
@@ -78,14 +105,26 @@ impl AnswerForm {
 
     /// The ids that end an answer in this form.
     pub(crate) fn ends(&self) -> &[u32] {
-        self.compiler.table().ends()
+        if self.sign.is_some() { &[] } else { self.compiler.table().ends() }
+    }
+
+    /// Whether a finished answer's text is to be checked.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.of == AnswerOf::Text && !self.unmasked().is_empty()
     }
 
     /// Holds each answer to a request to it.
     pub(crate) fn constraint(&self, opening: Opening, tokenizer: &Tokenizer) -> ConstraintMaker {
         let (form, tokenizer) = (self.clone(), tokenizer.clone());
         ConstraintMaker::new(move || {
-            let beginning = if opening == Opening::Text { Beginning::Exact } else { Beginning::Trimmed };
+            if form.sign.is_some() {
+                return Box::new(HeldCalls::new(form.clone(), tokenizer.clone(), opening));
+            }
+            let beginning = match form.of {
+                _ if opening == Opening::Text => Beginning::Exact,
+                AnswerOf::CallsAtOnce => Beginning::OnLine,
+                AnswerOf::Text | AnswerOf::Calls => Beginning::Trimmed,
+            };
             let state = match opening {
                 Opening::Thinking => State::Thinking(Vec::new()),
                 Opening::Reply { think: Some(id) } => State::Blank { think: id },
@@ -217,7 +256,7 @@ mod tests {
         let compiler = Arc::new(Compiler::new(TokenTable::new(&tokenizer, &[end]).unwrap()));
         let compiled = compiler.compile(&Grammar::Choice(vec!["yes".into(), "no".into()])).unwrap();
         let matcher = compiler.matcher(&compiled, Beginning::Trimmed);
-        let form = AnswerForm { compiler, compiled };
+        let form = AnswerForm { compiler, compiled, of: AnswerOf::Text, sign: None };
         let state = match tokenizer.special_id("<think>").filter(|_| think) {
             _ if opened => State::Thinking(Vec::new()),
             Some(think) => State::Blank { think },

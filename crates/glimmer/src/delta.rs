@@ -133,7 +133,7 @@ impl DeltaReader {
 
     /// The same for an answer in a form, which is checked where it could not be held to all of it.
     pub(crate) fn checking(mut self, form: Option<&AnswerForm>) -> Self {
-        let form = form.filter(|form| !form.unmasked().is_empty());
+        let form = form.filter(|form| form.is_checked());
         self.checked = form.map(|form| (String::new(), form.clone()));
         self
     }

@@ -65,11 +65,13 @@ impl Engine {
         GenerationParams { sampling: self.text.sampling(prompt), ..GenerationParams::default() }
     }
 
-    /// Has a prompt answered. What is wrong with the request itself comes as the first part.
+    /// Has a prompt answered; calls of its tools are held to their form. What is wrong with the request itself comes as the
+    /// first part.
     ///
     /// # Errors
     /// When the model has no tokenizer to read its answers with.
     pub fn generate(&self, prompt: &Prompt, params: GenerationParams) -> Result<Generation, Error> {
+        let params = self.text.with_calls(prompt, params);
         let reader = self.reader(prompt, &params)?;
         let events = self.answer(self.request(prompt, &params));
         Ok(Generation::new(reader, events, params))

@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 mod answer_form;
+mod calls;
 mod cards;
 mod delta;
 mod demo;

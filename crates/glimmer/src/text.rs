@@ -3,16 +3,17 @@
 
 use std::sync::{Arc, OnceLock};
 
-use glimmer_chat::reply::{Decoding, ReplyOptions, ReplyParser};
+use glimmer_chat::reply::{CallStyle, Decoding, ReplyOptions, ReplyParser};
 use glimmer_chat::{ChatTemplate, Conversation, Rendered};
 use glimmer_config::Configuration;
 use glimmer_engine::{ConstraintMaker, Sampling};
-use glimmer_grammar::{Compiler, GrammarError, TokenTable};
+use glimmer_grammar::{Compiled, Compiler, Grammar, GrammarError, TokenTable};
 use glimmer_tokenizer::{Encoding, Tokenizer};
 use serde_json::Value;
 
-use crate::answer_form::Opening;
-use crate::{AnswerForm, AnswerFormat, Error, ModelFiles, sampling};
+use crate::answer_form::{AnswerOf, Opening};
+use crate::calls::{self, Sign};
+use crate::{AnswerForm, AnswerFormat, Error, GenerationParams, ModelFiles, sampling};
 
 /// The part of a model that knows text.
 pub struct ModelText {
@@ -207,7 +208,39 @@ impl ModelText {
     /// # Errors
     /// When it is not valid, cannot be satisfied, is beyond the limits, or there is no tokenizer.
     pub fn form(&self, format: &AnswerFormat) -> Result<Option<AnswerForm>, Error> {
+        if let AnswerFormat::Calls { tools, required, single } = format {
+            return self.calls(tools, *required, *single);
+        }
         let Some(grammar) = format.grammar() else { return Ok(None) };
+        let (compiler, compiled) = self.compiled(&grammar)?;
+        Ok(Some(AnswerForm { compiler, compiled, of: AnswerOf::Text, sign: None }))
+    }
+
+    /// The form of calls. Where they are not required, tools of which no grammar can be made are left to the model, unless one
+    /// is strict.
+    fn calls(&self, tools: &[Value], required: bool, single: bool) -> Result<Option<AnswerForm>, Error> {
+        let (template, tokenizer) = (&self.chat()?.template, self.tokenizer()?);
+        let Some(style) = CallStyle::of(template, tokenizer).filter(|_| !tools.is_empty()) else {
+            return Ok(None);
+        };
+        let (compiler, compiled) = match self.compiled(&calls::grammar(tools, style, single || !required)) {
+            Err(_) if !required && !tools.iter().any(calls::is_strict) => return Ok(None),
+            compiled => compiled?,
+        };
+        let of = if style == CallStyle::Python { AnswerOf::CallsAtOnce } else { AnswerOf::Calls };
+        let sign = (!required).then(|| Arc::new(Sign::new(tools, style, tokenizer)));
+        Ok(Some(AnswerForm { compiler, compiled, of, sign }))
+    }
+
+    /// Holds the calls that answers to a prompt may make, where nothing else is asked of them.
+    pub(crate) fn with_calls(&self, prompt: &Prompt, mut params: GenerationParams) -> GenerationParams {
+        if let (None, Reading::Reply { tools, .. }) = (&params.form, &prompt.reading) {
+            params.form = self.calls(tools, false, false).unwrap_or_default();
+        }
+        params
+    }
+
+    fn compiled(&self, grammar: &Grammar) -> Result<(Arc<Compiler>, Arc<Compiled>), Error> {
         let tokenizer = self.tokenizer()?;
         let compiler = self.compiler.get_or_init(|| {
             let chat = self.chat.as_ref().map_or(&[][..], |chat| &chat.stop_ids);
@@ -215,8 +248,8 @@ impl ModelText {
             Ok(Arc::new(Compiler::new(TokenTable::new(tokenizer, &ends)?)))
         });
         let compiler = Arc::clone(compiler.as_ref().map_err(GrammarError::clone)?);
-        let compiled = compiler.compile(&grammar)?;
-        Ok(Some(AnswerForm { compiler, compiled }))
+        let compiled = compiler.compile(grammar)?;
+        Ok((compiler, compiled))
     }
 
     /// Holds answers to a prompt to a form.

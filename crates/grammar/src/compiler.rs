@@ -8,9 +8,8 @@ use llguidance::TokenParser;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 
 use crate::error::first_line;
-use crate::gbnf;
 use crate::schema::{self, Unmasked};
-use crate::{Beginning, Grammar, GrammarError, Matcher, TokenTable};
+use crate::{Beginning, Calls, Grammar, GrammarError, Matcher, TokenTable, calls, gbnf};
 
 /// Bytes that remembered grammars may hold.
 const CACHE_BYTES: usize = 128 << 20;
@@ -156,6 +155,7 @@ impl Compiler {
             Grammar::Lark(source) => {
                 self.plain("Lark grammar", TopLevelGrammar::from_lark(source.clone()), source.len())
             }
+            Grammar::Calls(calls) => self.calls(calls),
         }
     }
 
@@ -171,6 +171,30 @@ impl Compiler {
             parser: Mutex::new(parser),
             source_bytes,
             unmasked: Vec::new(),
+            validator: None,
+            is_spoiled: AtomicBool::new(false),
+        })
+    }
+
+    /// Calls of tools. Where their schemas are too much, each is tried by itself, to be held to as far as possible.
+    fn calls(&self, calls: &Calls) -> Result<Compiled, GrammarError> {
+        let tokenizer = self.table.tokenizer();
+        let mut written = calls::write(calls, tokenizer, &|_| true)?;
+        let mut parser = self.parser(written.grammar);
+        if parser.is_err() {
+            written = calls::write(calls, tokenizer, &|schema| self.parser(schema.grammar(false)).is_ok())?;
+            parser = self.parser(written.grammar);
+        }
+        let parser = parser.map_err(|reason| GrammarError::Syntax { language: "list of tools", reason })?;
+        Ok(Compiled {
+            parser: Mutex::new(parser),
+            source_bytes: calls
+                .tools
+                .iter()
+                .filter_map(|tool| tool.parameters.as_ref())
+                .map(String::len)
+                .sum(),
+            unmasked: written.unmasked,
             validator: None,
             is_spoiled: AtomicBool::new(false),
         })

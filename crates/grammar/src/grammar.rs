@@ -3,8 +3,8 @@
 use glimmer_config::json;
 use serde_json::Value;
 
-use crate::GrammarError;
 use crate::error::first_line;
+use crate::{Calls, GrammarError};
 
 /// Bytes of a source.
 const SOURCE_BYTES: usize = 256 << 10;
@@ -34,6 +34,8 @@ pub enum Grammar {
     Gbnf(String),
     /// A grammar in llguidance's dialect of Lark, which begins at the rule `start`.
     Lark(String),
+    /// Calls of tools.
+    Calls(Calls),
 }
 
 impl Grammar {
@@ -44,8 +46,15 @@ impl Grammar {
 
     /// Refuses a source whose size or depth no parser should meet.
     pub(crate) fn check_size(&self) -> Result<(), GrammarError> {
+        let mut own = Vec::new();
         let (what, sources) = match self {
             Grammar::JsonObject => return Ok(()),
+            Grammar::Calls(calls) => {
+                for tool in &calls.tools {
+                    own.extend([tool.name.clone()].into_iter().chain(tool.parameters.clone()));
+                }
+                ("list of tools", own.as_slice())
+            }
             Grammar::JsonSchema { schema, .. } => ("schema", std::slice::from_ref(schema)),
             Grammar::Regex(source) => ("regular expression", std::slice::from_ref(source)),
             Grammar::Choice(texts) => ("list of choices", texts.as_slice()),

@@ -1,7 +1,7 @@
 //! What an answer must be, as masks over token ids.
 //!
 //! A [`TokenTable`] holds the bytes of every id of a tokenizer, a [`Compiler`] makes a [`Compiled`] of a [`Grammar`]
-//! (any JSON, a JSON schema, a regular expression, one of some texts, GBNF, Lark), and a [`Matcher`] is one answer's
+//! (any JSON, a JSON schema, a regular expression, one of some texts, GBNF, Lark, calls of tools), and a [`Matcher`] is one answer's
 //! way through it. The automata are llguidance's; what it does not know of JSON schemas is rewritten into what it knows
 //! where that is exact (`schema`), and is otherwise named by [`Compiled::unmasked`] and checked when an answer is
 //! finished. Every source is hostile: sizes, depths, states and steps are bounded.
@@ -9,6 +9,7 @@
 //! This crate knows a tokenizer, no model and no engine.
 #![forbid(unsafe_code)]
 
+mod calls;
 mod compiler;
 mod error;
 #[doc(hidden)]
@@ -19,6 +20,7 @@ mod matcher;
 mod schema;
 mod token_table;
 
+pub use calls::{CallForm, CallTool, Calls};
 pub use compiler::{Compiled, Compiler};
 pub use error::GrammarError;
 pub use grammar::Grammar;

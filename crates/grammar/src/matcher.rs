@@ -18,6 +18,8 @@ pub enum Beginning {
     /// White space around it is left out when it is read: a blank or a line break may come first, as chat models have
     /// it, and SentencePiece begins with a blank.
     Trimmed,
+    /// The same on its line: a blank may come first, and no line break.
+    OnLine,
 }
 
 /// Tokens of white space that may stand before an answer.
@@ -35,6 +37,8 @@ pub struct Matcher {
     compiled: Arc<Compiled>,
     /// Tokens of white space that may still come before the answer.
     blanks: usize,
+    /// Whether line breaks are among them.
+    may_break: bool,
     /// Whether the answer has not begun and may do so with a token whose blank is left out.
     at_start: bool,
 }
@@ -46,8 +50,9 @@ impl Matcher {
         compiled: Arc<Compiled>,
         beginning: Beginning,
     ) -> Self {
-        let at_start = beginning == Beginning::Trimmed;
-        Matcher { inner, table, compiled, blanks: if at_start { BLANKS } else { 0 }, at_start }
+        let at_start = beginning != Beginning::Exact;
+        let may_break = beginning == Beginning::Trimmed;
+        Matcher { inner, table, compiled, blanks: if at_start { BLANKS } else { 0 }, may_break, at_start }
     }
 
     /// What it matches.
@@ -78,7 +83,7 @@ impl Matcher {
                 allowed.push(*id);
             }
         }
-        let blanks = table.blanks.iter().filter(|_| self.blanks > 0);
+        let blanks = table.blanks.iter().filter(|id| self.is_blank(**id));
         allowed.iter().chain(blanks).for_each(|&id| mask.allow_token(id));
     }
 
@@ -95,7 +100,7 @@ impl Matcher {
             return Ok(());
         }
         if self.at_start {
-            if self.blanks > 0 && self.table.blanks.contains(&id) {
+            if self.is_blank(id) {
                 self.blanks -= 1;
                 return Ok(());
             }
@@ -110,6 +115,12 @@ impl Matcher {
             }
         }
         Err(GrammarError::Token(id))
+    }
+
+    /// Whether a token is white space that may stand before the answer.
+    fn is_blank(&self, id: TokenId) -> bool {
+        let has_line = || self.table.bytes(id).contains(&b'\n');
+        self.blanks > 0 && self.table.blanks.contains(&id) && (self.may_break || !has_line())
     }
 
     fn consume(&mut self, id: TokenId) -> Result<bool, GrammarError> {

@@ -93,6 +93,16 @@ impl TokenTable {
         self.tokens.trie.vocab_size()
     }
 
+    pub(crate) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokens.tokenizer
+    }
+
+    /// Tokens that together are these bytes, if there are such.
+    pub fn spell(&self, bytes: &[u8]) -> Option<Vec<TokenId>> {
+        let tokens = self.tokens.trie.greedy_tokenize(bytes);
+        (self.tokens.trie.decode_raw(&tokens) == bytes).then_some(tokens)
+    }
+
     /// The text of an id; nothing where it is special or no text.
     pub fn bytes(&self, id: TokenId) -> &[u8] {
         let has = (id as usize) < self.len() && !self.tokens.trie.is_special_token(id);

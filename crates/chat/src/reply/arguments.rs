@@ -95,6 +95,11 @@ fn is_nullable(schema: &Value) -> bool {
         || has("enum", Value::is_null)
 }
 
+/// Whether an argument of this schema is a text as it stands where calls are in tags; otherwise it is JSON.
+pub fn stands_raw(schema: &Value) -> bool {
+    kind_of(schema, 0) == Kind::Text
+}
+
 /// The kind that a JSON schema asks for.
 fn kind_of(schema: &Value, depth: usize) -> Kind {
     if depth > 8 {

@@ -17,6 +17,7 @@ mod thinking;
 use crate::message::{Message, Role, ToolCall};
 use crate::template::ChatTemplate;
 use arguments::Tools;
+pub use arguments::stands_raw;
 pub use decoding::{Decoding, Plain};
 use filters::{ChatGlmText, StopStrings, Trim};
 use glimmer_config::Family;
@@ -68,6 +69,34 @@ pub struct ReplyParser {
     text: TextFilters,
 }
 
+/// How a generation writes calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallStyle {
+    /// A line that is the name, then the arguments as JSON.
+    Lines,
+    /// A line that is the name, then a call in Python.
+    Python,
+    /// Tags, with this between them.
+    Tagged {
+        /// A line break, or nothing.
+        gap: &'static str,
+    },
+}
+
+impl CallStyle {
+    /// That of the replies to prompts of a template; none where there are no calls.
+    pub fn of(template: &ChatTemplate, tokenizer: &Tokenizer) -> Option<CallStyle> {
+        Some(match template.format() {
+            Some(Family::ChatGlm6b | Family::ChatGlm2 | Family::CodeGeex2) => return None,
+            Some(Family::ChatGlm3) => CallStyle::Python,
+            Some(Family::Glm45) => CallStyle::Tagged { gap: "\n" },
+            Some(Family::Glm47) => CallStyle::Tagged { gap: "" },
+            None if tokenizer.special_id("<arg_key>").is_some() => CallStyle::Tagged { gap: "" },
+            _ => CallStyle::Lines,
+        })
+    }
+}
+
 /// How calls look in the body of a reply.
 #[derive(Debug)]
 enum Body {
@@ -92,24 +121,19 @@ impl ReplyParser {
     /// A parser of one reply to a prompt of `template`.
     pub fn new(template: &ChatTemplate, tokenizer: &Tokenizer, options: ReplyOptions) -> ReplyParser {
         let format = template.format();
-        let tagged = match format {
-            Some(format) => matches!(format, Family::Glm45 | Family::Glm47),
-            None => tokenizer.special_id("<arg_key>").is_some(),
-        };
-        let thinks = match format {
-            Some(format) => tagged || matches!(format, Family::GlmZ1 | Family::GlmZ1Rumination),
-            None => true,
-        };
+        let style = CallStyle::of(template, tokenizer);
+        let thinks = format.is_none_or(|format| {
+            matches!(format, Family::Glm45 | Family::Glm47 | Family::GlmZ1 | Family::GlmZ1Rumination)
+        });
         let mut tools = Tools::new(&options.tools);
         if format == Some(Family::GlmZ1Rumination) {
             tools.add_names(&["search", "click", "open", "finish"]);
         }
-        let body = match format {
-            Some(Family::ChatGlm6b | Family::ChatGlm2 | Family::CodeGeex2) => Body::Plain,
-            _ if tools.is_empty() => Body::Plain,
-            _ if tagged => Body::Tagged(Tagged::new(tools)),
-            Some(Family::ChatGlm3) => Body::Lines(Lines::new(Dialect::ChatGlm3, tools)),
-            _ => Body::Lines(Lines::new(Dialect::Glm4, tools)),
+        let body = match style.filter(|_| !tools.is_empty()) {
+            None => Body::Plain,
+            Some(CallStyle::Tagged { .. }) => Body::Tagged(Tagged::new(tools)),
+            Some(CallStyle::Python) => Body::Lines(Lines::new(Dialect::ChatGlm3, tools)),
+            Some(CallStyle::Lines) => Body::Lines(Lines::new(Dialect::Glm4, tools)),
         };
         let chatglm = match format {
             Some(Family::ChatGlm6b) => Some(ChatGlmText::with_full_width_punctuation()),

@@ -194,11 +194,8 @@ fn which_tools_may_be_called() {
     let prompt = |tools: &Value| prompt(&server, std::slice::from_ref(&question), tools);
     assert_eq!(prompt(&plain), prompt(&tools()));
     assert!(prompt(&plain).contains("\"title\": \"City\""));
-    // A call cannot be forced yet, and what is not there cannot be called.
+    // What is not there cannot be called.
     for (choice, code) in [
-        (json!("required"), "unsupported_parameter"),
-        (json!({"type": "function", "function": {"name": "get_time"}}), "unsupported_parameter"),
-        (allow("get_time", "required")["tool_choice"].clone(), "unsupported_parameter"),
         (json!({"type": "function", "function": {"name": "get_tide"}}), "invalid_value"),
         (allow("get_tide", "auto")["tool_choice"].clone(), "invalid_value"),
         (json!({"type": "custom", "custom": {"name": "get_time"}}), "invalid_value"),
@@ -209,6 +206,98 @@ fn which_tools_may_be_called() {
             server.refused(PATH, &body(std::slice::from_ref(&question), json!({"tool_choice": choice})), 400);
         assert_eq!((&error["param"], &error["code"]), (&json!("tool_choice"), &json!(code)), "{error}");
     }
+}
+
+/// A question that needs no tool, and calls all the same: valid ones, whoever writes them.
+#[test]
+fn calls_that_are_required() {
+    let server = Server::start(&[]);
+    let question = user("Hello! How are you?");
+    let asked = |more: Value| body(std::slice::from_ref(&question), more);
+    let named = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let allowed =
+        json!({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [named("get_time")]}});
+    assert!(ask(&server, &asked(json!({})))["choices"][0]["message"]["tool_calls"].is_null());
+    for (choice, name) in [
+        (json!("required"), None),
+        (named("get_time"), Some("get_time")),
+        (named("get_weather"), Some("get_weather")),
+        (allowed, Some("get_time")),
+    ] {
+        for (temperature, seed) in [(0.0, 1), (2.0, 2), (2.0, 3)] {
+            let more = json!({"tool_choice": choice, "parallel_tool_calls": false, "temperature": temperature, "seed": seed, "max_tokens": 400});
+            let answer = ask(&server, &asked(more));
+            let choice = &answer["choices"][0];
+            if choice["finish_reason"] == "length" {
+                continue;
+            }
+            assert_eq!(
+                (&choice["finish_reason"], &choice["message"]["content"]),
+                (&json!("tool_calls"), &Value::Null)
+            );
+            let (called, arguments) = call(&answer);
+            assert!(
+                name.is_none_or(|name| name == called)
+                    && ["get_time", "get_weather"].contains(&called.as_str())
+            );
+            let arguments = arguments.as_object().unwrap();
+            assert!(arguments.len() == 1 && arguments["city"].is_string(), "{arguments:?}");
+        }
+    }
+    // What is too long for its limit is cut off.
+    let cut = server.ask(PATH, &asked(json!({"tool_choice": "required", "max_tokens": 2})));
+    assert_eq!(cut["choices"][0]["finish_reason"], "length");
+    // The API's first form.
+    let function = tools()[0]["function"].clone();
+    let first = json!({"messages": [question], "functions": [function], "function_call": {"name": "get_time"}, "temperature": 0});
+    let choice = &server.ask(PATH, &first)["choices"][0];
+    assert_eq!(
+        (&choice["finish_reason"], &choice["message"]["function_call"]["name"]),
+        (&json!("function_call"), &json!("get_time"))
+    );
+}
+
+#[test]
+fn arguments_are_held_to_their_schemas() {
+    let server = Server::start(&[]);
+    let question = user("And what's the weather like in Oslo today?");
+    let tool = |schema: Value, strict: bool| {
+        json!([{"type": "function", "function": {"name": "get_weather", "description": "Get the current weather in a city",
+            "strict": strict, "parameters": {"type": "object", "properties": {"city": schema}, "required": ["city"]}}}])
+    };
+    let ask = |tools: Value, choice: &str| {
+        ask(&server, &body(std::slice::from_ref(&question), json!({"tools": tools, "tool_choice": choice})))
+    };
+    for strict in [false, true] {
+        for choice in ["auto", "required"] {
+            // Not what the model would write by itself.
+            let answer = ask(tool(json!({"enum": ["Bergen", "Moss"]}), strict), choice);
+            let (name, arguments) = call(&answer);
+            let city = arguments["city"].as_str().unwrap();
+            assert!(name == "get_weather" && ["Bergen", "Moss"].contains(&city), "{arguments}");
+        }
+    }
+    let odd = json!({"type": "array", "contains": {"type": "integer"}});
+    assert_eq!(call(&ask(tool(odd.clone(), false), "auto")).0, "get_weather");
+    let refused = |tools: Value, choice: &str| {
+        server.refused(
+            PATH,
+            &body(std::slice::from_ref(&question), json!({"tools": tools, "tool_choice": choice})),
+            400,
+        )
+    };
+    for choice in ["auto", "required"] {
+        let error = refused(tool(odd.clone(), true), choice);
+        let message = error["message"].as_str().unwrap();
+        assert_eq!(error["param"], "tools");
+        assert!(
+            message.contains("contains") && message.contains("/get_weather/properties/city"),
+            "{message}"
+        );
+    }
+    let mut both = body(std::slice::from_ref(&question), json!({}));
+    both["response_format"] = json!({"type": "json_object"});
+    assert_eq!(server.refused(PATH, &both, 400)["param"], "response_format");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::GrammarError;
 use crate::error::first_line;
 use references::References;
+pub(crate) use references::escaped;
 
 /// Schemas within a schema, as they are written anew.
 const NODES: usize = 20_000;
@@ -24,10 +25,37 @@ const NODES: usize = 20_000;
 const DEPTH: usize = 64;
 /// White space between two tokens of JSON: a blank, or a new line and its indent. An answer is not to go on with nothing else.
 const WHITE_SPACE: &str = r"\x20|\r?\n(?:\x20{0,32}|\t{0,8})";
+/// What may follow a backslash in a string: all that JSON has, and all but a character's number.
+const ALL_ESCAPES: &str = "nrbtf\\\"u";
+const ESCAPES: &str = "nrbtf\\\"";
 /// Digits of a number that others are to be multiples of.
 const DIGITS: usize = 9;
 /// Whole numbers up to this are exact in a double.
 const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Keywords that ask something of a text, beside its length and lists of texts.
+pub(crate) const ASKS_OF_TEXTS: [&str; 9] =
+    ["pattern", "format", "not", "if", "allOf", "anyOf", "oneOf", "$ref", "$dynamicRef"];
+/// Keywords that ask something of a number.
+pub(crate) const ASKS_OF_NUMBERS: [&str; 5] =
+    ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"];
+/// Keywords that ask something of an object beside what its properties are.
+pub(crate) const ASKS_OF_OBJECTS: [&str; 14] = [
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "if",
+    "minProperties",
+    "maxProperties",
+    "patternProperties",
+    "propertyNames",
+    "dependentRequired",
+    "dependentSchemas",
+    "dependencies",
+    "unevaluatedProperties",
+    "$dynamicRef",
+];
 
 /// A keyword that masks do not hold an answer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,13 +76,36 @@ pub(crate) struct Prepared {
 impl Prepared {
     /// For llguidance; if it is `lenient`, it leaves out what it finds it cannot do.
     pub(crate) fn grammar(&self, lenient: bool) -> TopLevelGrammar {
+        TopLevelGrammar::from_json_schema(self.written(lenient))
+    }
+
+    /// The same as a part of another grammar.
+    pub(crate) fn written(&self, lenient: bool) -> Value {
         let mut schema = match &self.schema {
             Value::Object(_) => self.schema.clone(),
             Value::Bool(false) => json!({"enum": []}),
             _ => json!({}),
         };
-        schema["x-guidance"] = json!({"whitespace_pattern": WHITE_SPACE, "lenient": lenient});
-        TopLevelGrammar::from_json_schema(schema)
+        // A name that is spelt with escapes is not known for one of `properties`.
+        let escapes = if has_further_names(&schema) { ESCAPES } else { ALL_ESCAPES };
+        schema["x-guidance"] = json!({
+            "whitespace_pattern": WHITE_SPACE, "lenient": lenient, "json_allowed_escapes": escapes,
+        });
+        schema
+    }
+}
+
+/// Whether an object in a schema has names that it lists, and may have others.
+fn has_further_names(schema: &Value) -> bool {
+    match schema {
+        Value::Object(fields) => {
+            let lists =
+                fields.get("properties").and_then(Value::as_object).is_some_and(|names| !names.is_empty());
+            let is_closed = fields.get("additionalProperties") == Some(&Value::Bool(false));
+            lists && !is_closed || fields.values().any(has_further_names)
+        }
+        Value::Array(items) => items.iter().any(has_further_names),
+        _ => false,
     }
 }
 
@@ -77,6 +128,11 @@ fn invalid(error: &jsonschema::ValidationError<'_>) -> GrammarError {
 /// # Errors
 /// When it is no schema (with the place), refers to what is not in it, or is too large.
 pub(crate) fn prepare(schema: &Value) -> Result<Prepared, GrammarError> {
+    prepare_at(schema, "")
+}
+
+/// Writes that part of a schema anew which stands at a JSON pointer; anything, where nothing stands there.
+pub(crate) fn prepare_at(schema: &Value, at: &str) -> Result<Prepared, GrammarError> {
     jsonschema::meta::validate(schema).map_err(|error| invalid(&error))?;
     let mut preparer = Preparer {
         references: References::new(schema),
@@ -84,7 +140,8 @@ pub(crate) fn prepare(schema: &Value) -> Result<Prepared, GrammarError> {
         unmasked: Vec::new(),
         nodes: 0,
     };
-    let mut root = preparer.schema(schema, "", 0)?;
+    let part = schema.pointer(at).unwrap_or(&Value::Bool(true));
+    let mut root = preparer.schema(part, at, 0)?;
     while let Some((name, pointer)) = preparer.references.next() {
         let target = preparer.references.target(&pointer);
         let target = target.ok_or_else(|| missing(&pointer, "nothing stands there"))?;

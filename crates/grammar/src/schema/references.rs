@@ -17,7 +17,7 @@ pub(super) struct References<'s> {
 }
 
 /// A key as a JSON pointer has it (RFC 6901).
-pub(super) fn escaped(key: &str) -> String {
+pub(crate) fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 

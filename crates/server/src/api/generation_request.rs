@@ -74,6 +74,16 @@ impl GenerationRequest {
         Ok(GenerationRequest { model, name, params: generation, n, stream, stream_usage, has_length, format })
     }
 
+    /// Has calls held to their form.
+    pub(crate) fn hold_calls(&mut self, calls: Option<Asked>) -> Result<(), ApiError> {
+        if let (Some(_), Some((name, _))) = (&calls, &self.format) {
+            let message = format!("`{name}`: an answer that may call tools cannot be held to a form yet");
+            return Err(ApiError::unsupported(name, message));
+        }
+        self.format = self.format.take().or(calls);
+        Ok(())
+    }
+
     /// Makes what the answer is to look like ready.
     pub(crate) async fn form(&mut self, entry: &Entry) -> Result<(), ApiError> {
         self.params.form = answer_format::form(entry, &self.model, self.format.take()).await?;

@@ -1,8 +1,10 @@
 //! The tools of a request, and which of them the model may call.
 
+use glimmer::AnswerFormat;
 use glimmer::json::{room, tree};
 use serde_json::{Map, Value};
 
+use crate::api::answer_format::Asked;
 use crate::error::ApiError;
 use crate::http::params::{Params, not_a_tree, wrong};
 
@@ -15,8 +17,12 @@ const TOOLS: usize = 1024;
 /// What a request says of tools.
 #[derive(Debug, Default)]
 pub(crate) struct Tools {
-    /// What the model is shown, as `{"type": "function", "function": {…}}`: the tools that it may call.
-    pub(crate) shown: Vec<Value>,
+    /// The tools that the model may call, as `{"type": "function", "function": {…}}`.
+    pub(crate) callable: Vec<Value>,
+    /// Whether the answer is to be calls.
+    required: bool,
+    /// Whether it is to be one call of the only tool.
+    is_named: bool,
     /// Whether the answer ends after its first call.
     pub(crate) single: bool,
     /// Whether they came as `functions`, the API's first form, which has one call in an answer.
@@ -56,10 +62,36 @@ pub(crate) fn take(params: &mut Params) -> Tools {
             break;
         }
     }
+    let mut asked = Tools { single: is_legacy || !parallel, is_legacy, ..Tools::default() };
     for name in ["tool_choice", "function_call"] {
-        choose(params, name, &mut shown);
+        match choose(params, name, &mut shown) {
+            Choice::Required => asked.required = true,
+            Choice::Named(_) => (asked.required, asked.is_named) = (true, true),
+            Choice::None | Choice::Auto => {}
+        }
     }
-    Tools { shown, single: is_legacy || !parallel, is_legacy }
+    asked.callable = shown;
+    asked
+}
+
+impl Tools {
+    /// What the model is shown: all but `strict`, which is for servers.
+    pub(crate) fn shown(&self) -> Vec<Value> {
+        let mut shown = self.callable.clone();
+        for tool in &mut shown {
+            tool["function"].as_object_mut().map(|function| function.shift_remove("strict"));
+        }
+        shown
+    }
+
+    /// What calls are held to, and the field of the tools.
+    pub(crate) fn format(&self) -> Option<Asked> {
+        let list = if self.is_legacy { "functions" } else { "tools" };
+        let tools = self.callable.clone();
+        let single = self.single || self.is_named;
+        let format = AnswerFormat::Calls { tools, required: self.required, single };
+        (!self.callable.is_empty()).then(|| (list.to_owned(), format))
+    }
 }
 
 /// Reads a tool: `{"type": "function", "function": {…}}`, or where the API had functions alone, the function.
@@ -92,11 +124,10 @@ fn tool(list: &'static str, at: usize, text: &str) -> Result<Value, ApiError> {
     }
 }
 
-/// The function as the model is shown it: all that its definition says, less what is left open and `strict`, which is for
-/// servers.
+/// The function: all that its definition says, less what is left open.
 fn function(mut fields: Map<String, Value>) -> Result<Value, String> {
     fields.retain(|_, value| !value.is_null());
-    if fields.remove("strict").is_some_and(|strict| !strict.is_boolean()) {
+    if fields.get("strict").is_some_and(|strict| !strict.is_boolean()) {
         return Err("`strict` is to be true or false".to_owned());
     }
     let name = fields.get("name").and_then(Value::as_str).unwrap_or_default();
@@ -122,11 +153,12 @@ fn name_of(tool: &Value) -> &str {
     tool["function"]["name"].as_str().unwrap_or_default()
 }
 
-/// Leaves of the tools those that the model may call.
-fn choose(params: &mut Params, name: &str, shown: &mut Vec<Value>) {
-    let Some(value) = params.value(name) else { return };
+/// Leaves of the tools those that the model may call, and returns what it is to do with them.
+fn choose(params: &mut Params, name: &str, shown: &mut Vec<Value>) -> Choice {
+    let Some(value) = params.value(name) else { return Choice::Auto };
     let Some((choice, allowed)) = read(name, &value) else {
-        return params.refuse(wrong(name, "none, auto, required, or an object that names tools"));
+        params.refuse(wrong(name, "none, auto, required, or an object that names tools"));
+        return Choice::Auto;
     };
     let named = match &choice {
         Choice::Named(tool) => Some(std::slice::from_ref(tool)),
@@ -135,23 +167,16 @@ fn choose(params: &mut Params, name: &str, shown: &mut Vec<Value>) {
     let unknown =
         named.into_iter().flatten().find(|tool| shown.iter().all(|known| name_of(known) != tool.as_str()));
     if let Some(unknown) = unknown {
-        return params.refuse(ApiError::parameter(name, format!("`{name}`: there is no tool {unknown:?}")));
+        params.refuse(ApiError::parameter(name, format!("`{name}`: there is no tool {unknown:?}")));
+        return Choice::Auto;
     }
     if let Some(named) = named {
         shown.retain(|tool| named.iter().any(|name| name == name_of(tool)));
     }
-    match choice {
-        Choice::Auto => {}
-        Choice::None => shown.clear(),
-        // Without tools it means nothing: clients send it all the same.
-        Choice::Required if shown.is_empty() => {}
-        Choice::Required | Choice::Named(_) => {
-            params.unsupported(
-                name,
-                format!("`{name}`: a call cannot be forced yet; \"auto\" leaves it to the model"),
-            );
-        }
+    if choice == Choice::None {
+        shown.clear();
     }
+    choice
 }
 
 /// What `tool_choice` or `function_call` says, and which tools it allows, where it says that.

@@ -45,16 +45,11 @@ pub(crate) async fn respond(
     let shows_reasoning = params.boolean("include_reasoning").unwrap_or(true);
     refuse_the_rest(&mut params);
     let tools = tools::take(&mut params);
-    let has_tools = !tools.shown.is_empty();
-    let conversation = conversation::take(&mut params, tools.shown);
+    let conversation = conversation::take(&mut params, tools.shown());
     params.done()?;
 
+    settings.hold_calls(tools.format())?;
     settings.form(entry).await?;
-    if has_tools && settings.params.form.is_some() {
-        let message =
-            "`response_format` and the like: an answer that may call tools cannot be held to a form yet";
-        return Err(ApiError::unsupported("response_format", message));
-    }
     let model = &settings.model;
     let prompt = conversation::prompt(entry, model, conversation).await?;
     settings.check_length(&prompt)?;
