@@ -51,6 +51,11 @@ impl ConstraintMaker {
     pub fn new(make: impl Fn() -> Box<dyn Constraint> + Send + Sync + 'static) -> Self {
         ConstraintMaker(Arc::new(make))
     }
+
+    /// The constraint of another answer.
+    pub fn make(&self) -> Box<dyn Constraint> {
+        (self.0)()
+    }
 }
 
 impl PartialEq for ConstraintMaker {
@@ -91,7 +96,7 @@ impl Shared {
 impl Constrained {
     /// The constraint of an answer that begins with the tokens `continued`.
     pub(crate) fn new(maker: &ConstraintMaker, continued: &[u32]) -> Result<Self, EngineError> {
-        let mut own = Constrained { constraint: (maker.0)(), forced: VecDeque::new(), mask: None };
+        let mut own = Constrained { constraint: maker.make(), forced: VecDeque::new(), mask: None };
         continued.iter().try_for_each(|&id| own.constraint.accept(id)).map_err(EngineError::Constraint)?;
         own.force()?;
         Ok(own)

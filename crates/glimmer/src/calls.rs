@@ -33,7 +33,7 @@ pub(crate) fn grammar(tools: &[Value], style: CallStyle, single: bool) -> Gramma
 fn tool(tool: &Value) -> Option<CallTool> {
     let function = tool.get("function").unwrap_or(tool);
     let is_function = tool.get("type").is_none_or(|kind| kind == "function");
-    let name = function.get("name").and_then(Value::as_str).filter(|_| is_function)?;
+    let name = function.get("name").and_then(Value::as_str).filter(|name| is_function && !name.is_empty())?;
     let parameters = function.get("parameters").filter(|parameters| !parameters.is_null());
     let properties = function.pointer("/parameters/properties").and_then(Value::as_object);
     let texts = properties.into_iter().flatten().filter(|(_, schema)| stands_raw(schema));
@@ -219,5 +219,251 @@ impl Constraint for HeldCalls {
 
     fn forced(&mut self) -> Result<Vec<u32>, String> {
         Ok(if let Stage::Call(matcher) = &mut self.stage { matcher.forced() } else { Vec::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use glimmer_chat::reply::{Reply, ReplyOptions, ReplyParser};
+    use glimmer_chat::{ChatTemplate, Family};
+    use glimmer_engine::ConstraintMaker;
+    use glimmer_grammar::{Compiler, TokenTable};
+    use glimmer_tokenizer::CHATGLM3_SPECIAL_TOKENS;
+    use serde_json::json;
+
+    use super::*;
+    use crate::answer_form::AnswerOf;
+
+    /// A generation's template, tokenizer and compiler.
+    struct Kit {
+        template: ChatTemplate,
+        tokenizer: Tokenizer,
+        compiler: Arc<Compiler>,
+        ends: Vec<u32>,
+    }
+
+    impl Kit {
+        fn new(family: Family) -> Self {
+            let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tokenizer/tests/data");
+            let tokenizer = match family {
+                Family::ChatGlm3 => {
+                    let file = std::fs::read(data.join("chatglm2-6b/tokenizer.model")).unwrap();
+                    Tokenizer::from_sentencepiece(&file, CHATGLM3_SPECIAL_TOKENS).unwrap()
+                }
+                Family::Glm45 | Family::Glm47 => Tokenizer::from_dir(&data.join("glm45")).unwrap(),
+                _ => Tokenizer::from_dir(&data.join("glm4-hf")).unwrap(),
+            };
+            let ends = glimmer_chat::stop_ids(Some(family), &tokenizer, &[]);
+            let compiler = Arc::new(Compiler::new(TokenTable::new(&tokenizer, &ends).unwrap()));
+            Kit { template: ChatTemplate::native(family), tokenizer, compiler, ends }
+        }
+
+        fn hold(&self, tools: &[Value], required: bool) -> Box<dyn Constraint> {
+            let style = CallStyle::of(&self.template, &self.tokenizer).unwrap();
+            let compiled = self.compiler.compile(&grammar(tools, style, !required)).unwrap();
+            let of = if style == CallStyle::Python { AnswerOf::CallsAtOnce } else { AnswerOf::Calls };
+            let sign = (!required).then(|| Arc::new(Sign::new(tools, style, &self.tokenizer)));
+            let form = AnswerForm { compiler: Arc::clone(&self.compiler), compiled, of, sign };
+            let maker: ConstraintMaker = form.constraint(Opening::Reply { think: None }, &self.tokenizer);
+            maker.make()
+        }
+
+        fn read(&self, tools: &[Value], ids: &[u32]) -> Reply {
+            let options = ReplyOptions { tools: tools.to_vec(), ..ReplyOptions::default() };
+            let mut parser = ReplyParser::new(&self.template, &self.tokenizer, options);
+            let mut parts: Vec<_> = ids.iter().flat_map(|&id| parser.push(id)).collect();
+            parts.extend(parser.finish_whole());
+            parts.into_iter().collect()
+        }
+
+        /// An answer of tokens that are chosen at random; after some of them it is drawn to those that end things.
+        fn random_answer(
+            &self,
+            held: &mut dyn Constraint,
+            dice: &mut Dice,
+            begun: &[u32],
+        ) -> Option<Vec<u32>> {
+            let mut ids = begun.to_vec();
+            begun.iter().for_each(|&id| held.accept(id).unwrap());
+            while ids.len() < 1500 {
+                let forced = held.forced().unwrap();
+                let id = match forced.first() {
+                    Some(&id) => id,
+                    None => {
+                        let TokenMask::Only(mask) = held.mask().unwrap() else { return Some(ids) };
+                        self.choose(&mask, dice, ids.len())
+                    }
+                };
+                held.accept(id).unwrap();
+                if self.ends.contains(&id) {
+                    return Some(ids);
+                }
+                ids.push(id);
+            }
+            None
+        }
+
+        fn choose(&self, mask: &[u32], dice: &mut Dice, written: usize) -> u32 {
+            let allowed: Vec<u32> = (0..mask.len() as u32 * 32)
+                .filter(|id| mask[*id as usize / 32] >> (id % 32) & 1 == 1)
+                .collect();
+            let closes = |id: &&u32| {
+                let bytes = self.compiler.table().bytes(**id);
+                bytes.is_empty() || bytes.iter().any(|byte| b"\"'}])<`\n".contains(byte))
+            };
+            let closing: Vec<&u32> = allowed.iter().filter(closes).collect();
+            if !closing.is_empty() && dice.below(100) < 20 + written.min(70) {
+                return *closing[dice.below(closing.len())];
+            }
+            allowed[dice.below(allowed.len())]
+        }
+    }
+
+    /// Numbers that are random enough.
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, n: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((self.0 >> 33) % n as u64) as usize
+        }
+    }
+
+    /// Tools at random, of scalars alone where the form has no others.
+    fn tools(dice: &mut Dice, scalars: bool) -> Vec<Value> {
+        let schemas = [
+            json!({"type": "string"}),
+            json!({"type": "string", "minLength": 2, "maxLength": 9}),
+            json!({"enum": ["a b", "c\"d", "北京"]}),
+            json!({"type": "integer", "minimum": -3, "maximum": 120}),
+            json!({"type": "number"}),
+            json!({"type": "boolean"}),
+            json!({"const": 7}),
+            json!({"type": ["string", "null"]}),
+            json!({"type": "array", "items": {"type": "integer"}, "maxItems": 3}),
+            json!({"type": "object", "properties": {"x": {"type": "boolean"}, "y": {"type": "string"}}, "required": ["x"]}),
+            json!({"anyOf": [{"type": "string", "maxLength": 4}, {"type": "null"}]}),
+            json!({"$ref": "#/$defs/colour"}),
+        ];
+        let schemas = if scalars { &schemas[..8] } else { &schemas[..] };
+        let names = ["city", "n", "a-b", "天气", "max_tokens", "x.y"];
+        let tool = |name: &str, dice: &mut Dice| {
+            let mut properties = serde_json::Map::new();
+            let mut required = Vec::new();
+            for name in names.iter().take(dice.below(names.len() + 1)) {
+                properties.insert((*name).to_owned(), schemas[dice.below(schemas.len())].clone());
+                if dice.below(2) == 0 {
+                    required.push(*name);
+                }
+            }
+            let parameters = json!({"type": "object", "properties": properties, "required": required,
+                "$defs": {"colour": {"enum": ["red", "blue", 3]}}});
+            json!({"type": "function", "function": {"name": name, "parameters": parameters}})
+        };
+        ["get", "get_time", "list-files", "查询"]
+            .iter()
+            .take(1 + dice.below(4))
+            .map(|name| tool(name, dice))
+            .collect()
+    }
+
+    /// Every call is one of the tools, with arguments that its schema allows.
+    fn check(reply: &Reply, tools: &[Value]) {
+        assert!(reply.text.is_empty() && !reply.unfinished_call && !reply.tool_calls.is_empty(), "{reply:?}");
+        for call in &reply.tool_calls {
+            let tool = tools.iter().find(|tool| tool["function"]["name"] == call.name.as_str());
+            let schema = &tool.unwrap_or_else(|| panic!("{call:?}"))["function"]["parameters"];
+            let arguments: Value = serde_json::from_str(call.arguments.as_str().unwrap()).unwrap();
+            assert!(jsonschema::is_valid(schema, &arguments), "{schema}\n{arguments}");
+        }
+    }
+
+    #[test]
+    fn required_calls_are_valid() {
+        for family in [Family::Glm4, Family::GlmZ1, Family::ChatGlm3, Family::Glm45, Family::Glm47] {
+            let kit = Kit::new(family);
+            let mut whole = 0;
+            for seed in 0..40 {
+                let mut dice = Dice(seed);
+                let tools = tools(&mut dice, family == Family::ChatGlm3);
+                let mut held = kit.hold(&tools, true);
+                let Some(ids) = kit.random_answer(&mut *held, &mut dice, &[]) else { continue };
+                check(&kit.read(&tools, &ids), &tools);
+                whole += 1;
+            }
+            assert!(whole >= 20, "{family}: {whole}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_is_begun_is_held_to_its_end() {
+        for family in [Family::Glm4, Family::GlmZ1, Family::ChatGlm3, Family::Glm45, Family::Glm47] {
+            let kit = Kit::new(family);
+            let is_tagged = matches!(family, Family::Glm45 | Family::Glm47);
+            for seed in 0..30 {
+                let mut dice = Dice(seed);
+                let tools = tools(&mut dice, family == Family::ChatGlm3);
+                let name = tools[0]["function"]["name"].as_str().unwrap();
+                let opening = if is_tagged { "<tool_call>".to_owned() } else { format!("{name}\n") };
+                let begun = kit.tokenizer.encode_parse_special(&opening);
+                let mut held = kit.hold(&tools, false);
+                let Some(ids) = kit.random_answer(&mut *held, &mut dice, &begun) else { continue };
+                check(&kit.read(&tools, &ids), &tools);
+                assert_eq!(held.mask(), Ok(TokenMask::All), "{family}: it sleeps again");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_call_is_left_alone() {
+        let tools = [json!({"name": "get"}), json!({"name": "get_time"})];
+        for (family, texts) in [
+            (Family::Glm4, &["\nHello!\nget\n{}", "get a cat\n", "get_time: 3", "<think>\nget\n"][..]),
+            (Family::GlmZ1, &["<think>get\n{", "<think>so</think>\nWell,\nget\n"]),
+            (Family::ChatGlm3, &["\nget\n", "\n 你好", "got\n"]),
+            (Family::Glm47, &["Hello <tool_cal l> <b>", "<think>a <tool_call>get", "<think>\n</think>get\n"]),
+        ] {
+            let kit = Kit::new(family);
+            for text in texts {
+                let mut held = kit.hold(&tools, false);
+                for id in kit.tokenizer.encode_parse_special(text) {
+                    assert_eq!((held.mask(), held.forced()), (Ok(TokenMask::All), Ok(Vec::new())), "{text}");
+                    held.accept(id).unwrap();
+                }
+                assert_eq!(held.mask(), Ok(TokenMask::All), "{family}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_calls_begin() {
+        let tools = [json!({"name": "get"}), json!({"name": "get_time"})];
+        for (family, texts) in [
+            (
+                Family::Glm4,
+                &["\nget_time\n", "get\n", "Let me see.<|assistant|>get\n", "get\n{}<|assistant|>get_time\n"]
+                    [..],
+            ),
+            (Family::GlmZ1, &["<think>get</think>\nget\n"]),
+            (Family::ChatGlm3, &["get_time\n"]),
+            (
+                Family::Glm47,
+                &[
+                    "Hello <tool_call>",
+                    "<think>a</think><tool_call>get",
+                    "<tool_call>get</tool_call><tool_call>",
+                ],
+            ),
+        ] {
+            let kit = Kit::new(family);
+            for text in texts {
+                let mut held = kit.hold(&tools, false);
+                kit.tokenizer.encode_parse_special(text).into_iter().for_each(|id| held.accept(id).unwrap());
+                assert!(matches!(held.mask(), Ok(TokenMask::Only(_))), "{family}: {text}");
+            }
+        }
     }
 }

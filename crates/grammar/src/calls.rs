@@ -136,6 +136,27 @@ struct Argument<'s> {
     is_required: bool,
 }
 
+impl<'s> Argument<'s> {
+    /// The text that it may be, and whether it may be `null` instead.
+    fn text(&self) -> (Argument<'s>, bool) {
+        let options = ["anyOf", "oneOf"]
+            .into_iter()
+            .find_map(|keyword| Some((keyword, self.schema.get(keyword)?.as_array()?.as_slice())));
+        let (keyword, options) = options.unwrap_or_default();
+        let is_null = |option: &&Value| {
+            option["type"] == "null" && option.as_object().is_some_and(|option| option.len() == 1)
+        };
+        let text = options.iter().enumerate().find(|(_, option)| !is_null(option));
+        match text {
+            Some((at, schema)) if options.len() == 2 && options.iter().any(|option| is_null(&option)) => {
+                let at = format!("{}/{keyword}/{at}", self.at);
+                (Argument { schema, at, ..*self }, true)
+            }
+            _ => (Argument { at: self.at.clone(), ..*self }, false),
+        }
+    }
+}
+
 /// A tool's arguments, one by one.
 struct Arguments<'s> {
     named: Vec<Argument<'s>>,
@@ -261,18 +282,23 @@ impl Writer<'_> {
             let texts: Vec<String> = texts.iter().map(|text| literal(text)).collect();
             return Ok(format!("{open} ({}) {}", texts.join(" | "), self.tag(close)));
         }
-        let (least, most) = self.length(argument);
+        let (argument, or_null) = argument.text();
+        let (least, most) = self.length(&argument);
+        let null = |close: &str| {
+            if or_null { format!(" | {}", literal(&format!("null{close}"))) } else { String::new() }
+        };
         // Where the end is text as well, both are one terminal, so that it is known for the end.
         Ok(match end {
             Some(end) => {
                 let chars = format!("{{{},{most}}}", least.max(1));
                 let text = self.name("T", &without(close, &chars));
-                format!("{open} {text}{} {end}", if least == 0 { "?" } else { "" })
+                let nothing = if least == 0 { " | \"\"" } else { "" };
+                format!("{open} ({text}{}{nothing}) {end}", null(""))
             }
             None => {
                 let text = self.name("T", &without(close, &format!("{{{least},{most}}}")));
                 let text = self.name("T", &format!("{text} {}", literal(close)));
-                format!("{open} {text}")
+                format!("{open} ({text}{})", null(close))
             }
         })
     }
@@ -286,13 +312,6 @@ impl Writer<'_> {
             let is_held = match keyword.as_str() {
                 "minLength" => least.is_some_and(|n| n <= COUNTED),
                 "maxLength" => most.is_some_and(|n| n <= COUNTED && n >= least.unwrap_or(0)),
-                "anyOf" | "oneOf" => argument.schema[keyword].as_array().is_some_and(|options| {
-                    options.iter().all(|option| {
-                        option
-                            .as_object()
-                            .is_some_and(|option| option.len() == 1 && option.contains_key("type"))
-                    })
-                }),
                 keyword => !schema::ASKS_OF_TEXTS.contains(&keyword),
             };
             if !is_held {

@@ -13,6 +13,8 @@ use crate::{Beginning, Calls, Grammar, GrammarError, Matcher, TokenTable, calls,
 
 /// Bytes that remembered grammars may hold.
 const CACHE_BYTES: usize = 128 << 20;
+/// Grammars that were refused and are remembered: at most a source each.
+const REFUSED: usize = 16;
 /// What a grammar holds beside its automaton's states, at least.
 const OWN_BYTES: usize = 64 << 10;
 /// Tokens that all answers begin with.
@@ -74,12 +76,14 @@ pub struct Compiler {
     table: Arc<TokenTable>,
     /// The latest last.
     known: Mutex<Vec<(Grammar, Arc<Compiled>)>>,
+    /// The latest that no automaton can be made of: somebody may ask for one again and again. The latest last.
+    refused: Mutex<Vec<(Grammar, GrammarError)>>,
 }
 
 impl Compiler {
     /// A compiler that remembers nothing yet.
     pub fn new(table: TokenTable) -> Self {
-        Compiler { table: Arc::new(table), known: Mutex::default() }
+        Compiler { table: Arc::new(table), known: Mutex::default(), refused: Mutex::default() }
     }
 
     /// The table.
@@ -96,15 +100,36 @@ impl Compiler {
             return Ok(compiled);
         }
         grammar.check_size()?;
-        let compiled = std::thread::scope(|scope| {
+        let compiled = self.make_apart(grammar).inspect_err(|error| self.refuse(grammar, error))?;
+        let compiled = Arc::new(compiled);
+        self.remember(grammar.clone(), &compiled);
+        Ok(compiled)
+    }
+
+    /// Makes a grammar where the stack is large.
+    fn make_apart(&self, grammar: &Grammar) -> Result<Compiled, GrammarError> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, error)) = refused.iter().find(|(other, _)| other == grammar) {
+            return Err(error.clone());
+        }
+        drop(refused);
+        std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("grammar".to_owned()).stack_size(STACK);
             let work = thread.spawn_scoped(scope, || self.make(grammar));
             let work = work.map_err(|error| GrammarError::Failed(first_line(&error)))?;
             work.join().map_err(|_| GrammarError::Failed("a fault in the program".to_owned()))?
-        })?;
-        let compiled = Arc::new(compiled);
-        self.remember(grammar.clone(), &compiled);
-        Ok(compiled)
+        })
+    }
+
+    fn refuse(&self, grammar: &Grammar, error: &GrammarError) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(error, GrammarError::Failed(_)) || refused.iter().any(|(other, _)| other == grammar) {
+            return;
+        }
+        if refused.len() == REFUSED {
+            refused.remove(0);
+        }
+        refused.push((grammar.clone(), error.clone()));
     }
 
     /// The state of a new answer.
