@@ -83,6 +83,7 @@ impl Emulated {
     }
 
     /// Card `number` of them.
+    #[cfg(not(feature = "cuda"))]
     pub(crate) fn open(number: usize) -> Result<Self, DriverError> {
         let sizes = Self::sizes();
         let memory = sizes.get(number).copied().ok_or_else(|| {
