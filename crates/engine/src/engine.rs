@@ -37,10 +37,21 @@ const SPARE_LOGITS: usize = 32;
 impl EngineOptions {
     /// What the decoder is planned for.
     pub fn capacity(&self) -> Capacity {
+        let SchedulerLimits { rows, logits_rows, .. } = self.limits();
+        Capacity { rows, logits_rows, pages: self.slots.max(self.context).div_ceil(PAGE_SLOTS).max(1) }
+    }
+
+    /// What the scheduler keeps to.
+    fn limits(&self) -> SchedulerLimits {
         let running = self.running.max(1);
         let rows = self.rows.max(running);
-        let pages = self.slots.max(self.context).div_ceil(PAGE_SLOTS).max(1);
-        Capacity { rows, logits_rows: rows.min(running + SPARE_LOGITS), pages }
+        SchedulerLimits {
+            rows,
+            logits_rows: rows.min(running + SPARE_LOGITS),
+            running,
+            waiting: self.waiting.max(1),
+            context: self.context,
+        }
     }
 }
 
@@ -83,15 +94,8 @@ impl Engine {
         options: EngineOptions,
         listener: Option<PageListener>,
     ) -> Result<Self, EngineError> {
-        let capacity = options.capacity();
-        let Capacity { rows, logits_rows, pages } = capacity;
-        let limits = SchedulerLimits {
-            rows,
-            logits_rows,
-            running: options.running.max(1),
-            waiting: options.waiting.max(1),
-            context: options.context,
-        };
+        let (capacity, limits) = (options.capacity(), options.limits());
+        let pages = capacity.pages;
         decoder.plan(capacity, options.kv_type)?;
         let (spec, memory, device) = (decoder.spec().clone(), decoder.memory(), decoder.describe_device());
         let statistics = Arc::new(Mutex::new(Statistics { pages, ..Statistics::default() }));
