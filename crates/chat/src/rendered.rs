@@ -8,6 +8,7 @@
 use crate::error::ChatError;
 use crate::format::Tokenising;
 use crate::python;
+use crate::reply::THINK_TAGS;
 use glimmer_config::Family;
 use glimmer_tokenizer::{TokenId, Tokenizer};
 use std::borrow::Cow;
@@ -84,7 +85,17 @@ impl Rendered {
 
     /// Whether the prompt ends inside the reasoning that it opens: the reply begins there.
     pub fn opens_reasoning(&self) -> bool {
-        matches!(self.segments.last(), Some(Segment::Trusted(text)) if python::strip(text).ends_with("<think>"))
+        self.ends_with(THINK_TAGS[0])
+    }
+
+    /// Whether the prompt ends where reasoning does: the reply has none.
+    pub fn closes_reasoning(&self) -> bool {
+        self.ends_with(THINK_TAGS[1])
+    }
+
+    /// Whether the format's own text ends with a tag, white space aside.
+    fn ends_with(&self, tag: &str) -> bool {
+        matches!(self.segments.last(), Some(Segment::Trusted(text)) if python::strip(text).ends_with(tag))
     }
 
     /// The prompt's ids, with special tokens from the format alone.

@@ -17,7 +17,7 @@ const GLM4_NAME: &str = "GLM-4";
 pub(crate) const SWITCHES: [&str; 3] = ["enable_thinking", "clear_thinking", "add_generation_prompt"];
 
 /// Variables that say how much a model is to think: a wish that loses nothing where no template reads it.
-pub(crate) const WISHES: [&str; 1] = ["reasoning_effort"];
+pub(crate) const WISHES: [&str; 2] = ["reasoning_effort", "thinking_budget"];
 
 /// Turns conversations into prompts. Cheap to clone and shared freely between threads.
 #[derive(Clone, Debug)]

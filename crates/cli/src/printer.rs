@@ -30,7 +30,7 @@ impl<'t> Printer<'t> {
         match part {
             ReplyPart::Text(text) | ReplyPart::ToolCallArguments(text) => output::model_text(text),
             ReplyPart::ToolCallStart { name } => output::model_text(&format!("{}\n", Escaped(name))),
-            ReplyPart::ToolCallEnd | ReplyPart::Reasoning(_) => Ok(()),
+            ReplyPart::ToolCallEnd | ReplyPart::Reasoning(_) | ReplyPart::ReasoningSkipped => Ok(()),
         }
     }
 

@@ -41,6 +41,19 @@ fn an_answer_has_the_form_of_a_file() {
         let (good, answer, _) = run(&["--grammar", &file("grammar", grammar)]);
         assert!(good && ["tides rise", "tides fall"].contains(&answer.trim()), "{answer}");
     }
+    // With tools it may be calls of them instead.
+    let tools = json!([{"type": "function", "function": {"name": "tide", "parameters": schema}}]);
+    let (good, answer, _) =
+        run(&["--json-schema", &path, "--tools", &file("tools.json", &tools.to_string()), "--json"]);
+    let record: Value = serde_json::from_str(&answer).unwrap();
+    let calls = record["tool_calls"].as_array().into_iter().flatten();
+    let texts: Vec<&str> = calls
+        .map(|call| &call["arguments"])
+        .chain([&record["text"]])
+        .map(|text| text.as_str().unwrap())
+        .collect();
+    let value: Value = serde_json::from_str(texts[0]).unwrap();
+    assert!(good && value["n"].is_number() && (texts.len() == 1 || texts.last() == Some(&"")), "{answer}");
     let (good, _, error) = run(&["--json-schema", &file("bad.json", "{\"type\": \"nothing\"}")]);
     assert!(!good && error.contains("/type"), "{error}");
     let (good, _, error) = run(&["--grammar", &file("bad", "root ::= a")]);

@@ -213,8 +213,20 @@ fn reasoning_is_no_part_of_the_answer() {
     let ran = run(command.clone());
     assert_eq!((ran.status, ran.stdout.as_str()), (0, "\n"), "{}", ran.stderr);
     assert!(ran.stderr.len() > 10 && !ran.stderr.contains("\u{1b}[2m"), "{:?}", ran.stderr);
-    let quiet = run(command.into_iter().chain(["--quiet".into()]));
+    let quiet = run(command.clone().into_iter().chain(["--quiet".into()]));
     assert_eq!(quiet.quiet_success(), "\n");
+    // A budget closes it, and the answer goes on.
+    for budget in ["0", "3"] {
+        let budgeted = args!["--thinking-budget", budget, "--json"];
+        let record = run(command.clone().into_iter().chain(budgeted)).quiet_success();
+        let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        let thought = record["usage"]["reasoning_tokens"].as_u64().unwrap();
+        // The tag is a few tokens of text here, as it is to GLM-Z1.
+        assert!(thought <= budget.parse::<u64>().unwrap() + 9, "{record}");
+        assert!(!record["text"].as_str().unwrap().is_empty(), "{record}");
+    }
+    run(args!["run", copy.path(), "Hi", "--raw", "--thinking-budget", "3"]).refuses_usage(&["--raw"]);
+    run(args!["run", copy.path(), "Hi", "--thinking-budget", "-3"]).refuses_usage(&["-3"]);
 }
 
 #[test]

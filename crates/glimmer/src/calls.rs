@@ -1,29 +1,29 @@
 //! Calls of tools that are valid as they are made: all of an answer, or each call that a model begins.
 
-use glimmer_chat::reply::{CallStyle, stands_raw};
-use glimmer_engine::{Constraint, TokenMask};
-use glimmer_grammar::{Beginning, CallForm, CallTool, Calls, Grammar, Matcher};
+use std::sync::Arc;
+
+use glimmer_chat::reply::{CALL_TAGS, CallStyle, NEXT_MESSAGE, stands_raw};
+use glimmer_engine::TokenMask;
+use glimmer_grammar::{Beginning, CallForm, CallTool, Calls, Compiler, Grammar, Matcher};
 use glimmer_tokenizer::Tokenizer;
 use serde_json::Value;
 
-use crate::AnswerForm;
-use crate::answer_form::{CLOSE, Opening};
+use crate::answer_form::CallsForm;
 
-const THINK: &[u8] = b"<think>";
-const CALL: &str = "<tool_call>";
-const NEXT: &str = "<|assistant|>";
+/// The tag that opens a call.
+const CALL: &str = CALL_TAGS.call[0];
 /// A first line that is longer is no tool's name.
 const LINE: usize = 512;
 
 /// Calls of these tools, as a generation writes them. Tools that are no functions have forms of their own and are left out.
 pub(crate) fn grammar(tools: &[Value], style: CallStyle, single: bool) -> Grammar {
-    let next = NEXT.to_owned();
+    let next = NEXT_MESSAGE.to_owned();
     let form = match style {
         CallStyle::Lines => CallForm::Lines { next },
         CallStyle::Python => CallForm::Python { next },
         CallStyle::Tagged { gap } => {
-            let pair = |name: &str| [format!("<{name}>"), format!("</{name}>")];
-            let [call, key, value] = ["tool_call", "arg_key", "arg_value"].map(pair);
+            let [call, key, value] =
+                [CALL_TAGS.call, CALL_TAGS.key, CALL_TAGS.value].map(|pair| pair.map(str::to_owned));
             CallForm::Tagged { call, key, value, gap: gap.to_owned() }
         }
     };
@@ -65,11 +65,11 @@ impl Sign {
             return Sign::Tag(tokenizer.special_id(CALL));
         }
         let names = tools.iter().filter_map(tool).map(|tool| tool.name).collect();
-        Sign::Line { names, next: tokenizer.special_id(NEXT), style }
+        Sign::Line { names, next: tokenizer.special_id(NEXT_MESSAGE), style }
     }
 
     /// Looks for it in the text of an answer so far.
-    fn look(&self, text: &[u8]) -> Seen {
+    pub(crate) fn look(&self, text: &[u8]) -> Seen {
         match self {
             Sign::Tag(_) => {
                 let at = text.windows(CALL.len()).position(|bytes| bytes == CALL.as_bytes());
@@ -98,7 +98,8 @@ impl Sign {
     }
 }
 
-enum Seen {
+/// What the text of an answer tells of calls.
+pub(crate) enum Seen {
     NotYet,
     /// No call comes of this segment.
     Nothing,
@@ -108,74 +109,81 @@ enum Seen {
 
 /// Holds the calls of an answer to their form, and sleeps all the while that there is none.
 pub(crate) struct HeldCalls {
-    form: AnswerForm,
-    tokenizer: Tokenizer,
+    compiler: Arc<Compiler>,
+    calls: Arc<CallsForm>,
     stage: Stage,
     /// What is not decided on, or the last of it.
     text: Vec<u8>,
 }
 
 enum Stage {
-    /// Before the reasoning, if there is any.
-    Start,
-    Thinking,
     /// Where a call may begin.
-    Body,
+    Open,
     Call(Box<Matcher>),
     /// In text that no call comes of.
     Text,
 }
 
 impl HeldCalls {
-    pub(crate) fn new(form: AnswerForm, tokenizer: Tokenizer, opening: Opening) -> Self {
-        let stage = if opening == Opening::Thinking { Stage::Thinking } else { Stage::Start };
-        HeldCalls { form, tokenizer, stage, text: Vec::new() }
+    pub(crate) fn new(compiler: Arc<Compiler>, calls: Arc<CallsForm>) -> Self {
+        HeldCalls { compiler, calls, stage: Stage::Open, text: Vec::new() }
+    }
+
+    pub(crate) fn mask(&mut self) -> Result<TokenMask, String> {
+        let Stage::Call(matcher) = &mut self.stage else { return Ok(TokenMask::All) };
+        matcher.mask().map(TokenMask::Only).map_err(|error| error.to_string())
+    }
+
+    /// Takes a token that is no reasoning, and the text that came of it.
+    pub(crate) fn accept(&mut self, id: u32, text: &[u8]) -> Result<(), String> {
+        if let Stage::Call(matcher) = &mut self.stage {
+            matcher.accept(id).map_err(|error| error.to_string())?;
+            if matcher.may_end() {
+                self.stage = self.after();
+            }
+            return Ok(());
+        }
+        match &self.calls.sign {
+            Sign::Line { next: Some(next), .. } if *next == id => {
+                self.text.clear();
+                self.stage = Stage::Open;
+            }
+            _ if matches!(self.stage, Stage::Text) => {}
+            _ => {
+                self.text.extend(text);
+                self.look();
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn forced(&mut self) -> Vec<u32> {
+        if let Stage::Call(matcher) = &mut self.stage { matcher.forced() } else { Vec::new() }
     }
 
     /// Goes as far as what was written tells.
-    fn read(&mut self, sign: &Sign) {
-        if matches!(self.stage, Stage::Start) {
-            let begun = self.text.trim_ascii_start();
-            if begun.starts_with(THINK) {
-                self.stage = Stage::Thinking;
-            } else if !THINK.starts_with(begun) {
-                self.stage = Stage::Body;
+    fn look(&mut self) {
+        let is_tag = matches!(self.calls.sign, Sign::Tag(_));
+        match self.calls.sign.look(&self.text) {
+            Seen::NotYet if is_tag => {
+                self.text.drain(..self.text.len().saturating_sub(CALL.len() - 1));
             }
+            Seen::NotYet => {}
+            Seen::Nothing => self.stage = Stage::Text,
+            Seen::Call(beginning) => self.begin(&beginning),
         }
-        if matches!(self.stage, Stage::Thinking) {
-            match self.text.windows(CLOSE.len()).position(|bytes| bytes == CLOSE) {
-                Some(at) => {
-                    self.text.drain(..at + CLOSE.len());
-                    self.stage = Stage::Body;
-                }
-                None => self.keep(CLOSE.len() - 1),
-            }
-        }
-        if matches!(self.stage, Stage::Body) {
-            match sign.look(&self.text) {
-                Seen::NotYet if matches!(sign, Sign::Tag(_)) => self.keep(CALL.len() - 1),
-                Seen::NotYet => {}
-                Seen::Nothing => self.stage = Stage::Text,
-                Seen::Call(beginning) => self.begin(&beginning, sign),
-            }
-        }
-    }
-
-    fn keep(&mut self, last: usize) {
-        self.text.drain(..self.text.len().saturating_sub(last));
     }
 
     /// Begins to hold a call; one that has begun as none can is left alone.
-    fn begin(&mut self, beginning: &[u8], sign: &Sign) {
+    fn begin(&mut self, beginning: &[u8]) {
         self.text.clear();
-        self.stage = self.after(sign);
-        let table = self.form.compiler.table();
-        let (first, rest) = match sign {
+        self.stage = self.after();
+        let (first, rest) = match &self.calls.sign {
             Sign::Tag(Some(id)) => (Some(*id), &beginning[CALL.len()..]),
             _ => (None, beginning),
         };
-        let mut matcher = self.form.compiler.matcher(&self.form.compiled, Beginning::Exact);
-        let Some(rest) = table.spell(rest) else { return };
+        let mut matcher = self.compiler.matcher(&self.calls.compiled, Beginning::Exact);
+        let Some(rest) = self.compiler.table().spell(rest) else { return };
         let fits = first.into_iter().chain(rest).all(|id| matcher.accept(id).is_ok());
         if fits && !matcher.may_end() {
             self.stage = Stage::Call(Box::new(matcher));
@@ -183,59 +191,27 @@ impl HeldCalls {
     }
 
     /// What comes after a call.
-    fn after(&self, sign: &Sign) -> Stage {
-        if matches!(sign, Sign::Tag(_)) { Stage::Body } else { Stage::Text }
-    }
-}
-
-impl Constraint for HeldCalls {
-    fn mask(&mut self) -> Result<TokenMask, String> {
-        let Stage::Call(matcher) = &mut self.stage else { return Ok(TokenMask::All) };
-        matcher.mask().map(TokenMask::Only).map_err(|error| error.to_string())
-    }
-
-    fn accept(&mut self, id: u32) -> Result<(), String> {
-        let Some(sign) = self.form.sign.clone() else { return Ok(()) };
-        if let Stage::Call(matcher) = &mut self.stage {
-            matcher.accept(id).map_err(|error| error.to_string())?;
-            if matcher.may_end() {
-                self.stage = self.after(&sign);
-            }
-            return Ok(());
-        }
-        match &*sign {
-            Sign::Line { next: Some(next), .. } if *next == id && !matches!(self.stage, Stage::Thinking) => {
-                self.text.clear();
-                self.stage = Stage::Body;
-            }
-            _ if matches!(self.stage, Stage::Text) => {}
-            sign => {
-                self.text.extend(self.tokenizer.token_bytes(id).unwrap_or_default());
-                self.read(sign);
-            }
-        }
-        Ok(())
-    }
-
-    fn forced(&mut self) -> Result<Vec<u32>, String> {
-        Ok(if let Stage::Call(matcher) = &mut self.stage { matcher.forced() } else { Vec::new() })
+    fn after(&self) -> Stage {
+        if matches!(self.calls.sign, Sign::Tag(_)) { Stage::Open } else { Stage::Text }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::Arc;
 
-    use glimmer_chat::reply::{Reply, ReplyOptions, ReplyParser};
+    use glimmer_chat::reply::{Reply, ReplyOptions, ReplyParser, ThinkingStyle};
     use glimmer_chat::{ChatTemplate, Family};
-    use glimmer_engine::ConstraintMaker;
+    use glimmer_engine::Constraint;
     use glimmer_grammar::{Compiler, TokenTable};
     use glimmer_tokenizer::CHATGLM3_SPECIAL_TOKENS;
     use serde_json::json;
 
     use super::*;
-    use crate::answer_form::AnswerOf;
+    use crate::AnswerForm;
+    use crate::answer_form::TextForm;
+    use crate::held::constraint;
+    use crate::thinking::Thinking;
 
     /// A generation's template, tokenizer and compiler.
     struct Kit {
@@ -264,11 +240,13 @@ mod tests {
         fn hold(&self, tools: &[Value], required: bool) -> Box<dyn Constraint> {
             let style = CallStyle::of(&self.template, &self.tokenizer).unwrap();
             let compiled = self.compiler.compile(&grammar(tools, style, !required)).unwrap();
-            let of = if style == CallStyle::Python { AnswerOf::CallsAtOnce } else { AnswerOf::Calls };
-            let sign = (!required).then(|| Arc::new(Sign::new(tools, style, &self.tokenizer)));
-            let form = AnswerForm { compiler: Arc::clone(&self.compiler), compiled, of, sign };
-            let maker: ConstraintMaker = form.constraint(Opening::Reply { think: None }, &self.tokenizer);
-            maker.make()
+            let sign = Sign::new(tools, style, &self.tokenizer);
+            let calls = Some(Arc::new(CallsForm { compiled, style, sign }));
+            let text = if required { TextForm::Nothing } else { TextForm::Anything };
+            let form = AnswerForm { compiler: Arc::clone(&self.compiler), calls, text };
+            let thinking = ThinkingStyle::of(&self.template)
+                .map_or(Thinking::none(&self.tokenizer), |style| Thinking::closed(style, &self.tokenizer));
+            constraint(Some(form), thinking, true).make()
         }
 
         fn read(&self, tools: &[Value], ids: &[u32]) -> Reply {

@@ -1,16 +1,19 @@
 //! From the engine's events to pieces of one answer: text, reasoning, tool calls, scores, and at last how it ended.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use glimmer_chat::reply::{Decoding, ReplyPart};
 use glimmer_engine::{EngineError, Event, PromptProgress, Score, Token};
+use glimmer_grammar::Compiled;
 
 use crate::{AnswerForm, GenerationParams};
 
 /// More of an answer.
 #[derive(Debug, Default)]
 pub struct Delta {
-    /// Text, reasoning and tool calls, in order.
+    /// Text, reasoning and tool calls, in order. Of a model that skipped the reasoning which its prompt opened,
+    /// [`ReplyPart::ReasoningSkipped`] says at the end that what came as reasoning was the answer, which follows once more.
     pub parts: Vec<ReplyPart>,
     /// The tokens that these parts are made of. One whose text is still held back comes with what follows.
     pub tokens: Vec<Token>,
@@ -98,7 +101,7 @@ pub struct DeltaReader {
     stop: Option<Token>,
     has_text: bool,
     /// The text so far, and what it is checked for at the end.
-    checked: Option<(String, AnswerForm)>,
+    checked: Option<(String, Arc<Compiled>)>,
     /// Whether the last call is complete; `None` without one.
     call: Option<bool>,
     finish: Option<FinishReason>,
@@ -133,8 +136,8 @@ impl DeltaReader {
 
     /// The same for an answer in a form, which is checked where it could not be held to all of it.
     pub(crate) fn checking(mut self, form: Option<&AnswerForm>) -> Self {
-        let form = form.filter(|form| form.is_checked());
-        self.checked = form.map(|form| (String::new(), form.clone()));
+        let checked = form.and_then(AnswerForm::checked);
+        self.checked = checked.map(|compiled| (String::new(), Arc::clone(compiled)));
         self
     }
 
@@ -234,7 +237,9 @@ impl DeltaReader {
         self.finish = Some(finish.clone());
         delta.finish = Some(finish);
         delta.stop = self.stop.take();
-        delta.check = self.checked.take().map(|(text, form)| form.compiled.check(&text));
+        // Calls in the text's place are no text.
+        let checked = self.checked.take().filter(|_| self.call.is_none());
+        delta.check = checked.map(|(text, compiled)| compiled.check(&text));
     }
 
     fn tell(&mut self, parts: Vec<ReplyPart>, delta: &mut Delta) {
@@ -250,6 +255,7 @@ impl DeltaReader {
                 ReplyPart::ToolCallStart { .. } => self.call = Some(false),
                 ReplyPart::ToolCallEnd => self.call = Some(true),
                 ReplyPart::ToolCallArguments(_) => {}
+                ReplyPart::ReasoningSkipped => self.usage.reasoning = 0,
             }
             self.has_text |= !matches!(part, ReplyPart::Reasoning(_));
             delta.parts.push(part);

@@ -82,7 +82,7 @@ impl Engine {
     /// # Errors
     /// When the model has no tokenizer to read its answers with.
     pub fn reader(&self, prompt: &Prompt, params: &GenerationParams) -> Result<DeltaReader, Error> {
-        let decoding = self.text.decoding(prompt, &params.stop)?;
+        let decoding = self.text.decoding(prompt, params)?;
         let reader = DeltaReader::new(decoding, prompt.ids.len(), params);
         Ok(reader.checking(params.form.as_ref()))
     }
@@ -103,7 +103,7 @@ impl Engine {
             prompt_logprobs: params.prompt_logprobs,
             priority: params.priority,
             speculation: params.speculation,
-            constraint: form.and_then(|form| self.text.constraint(prompt, form)),
+            constraint: self.text.constraint(prompt, params),
         }
     }
 

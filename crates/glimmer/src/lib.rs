@@ -44,6 +44,7 @@ mod error;
 mod files;
 mod generation;
 mod gguf_vocabulary;
+mod held;
 mod limits;
 mod model;
 mod params;
@@ -53,6 +54,7 @@ mod sampling;
 mod session;
 mod source;
 mod text;
+mod thinking;
 
 pub use answer_form::{AnswerForm, AnswerFormat};
 pub use cards::{CardUse, card_use};

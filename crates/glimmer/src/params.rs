@@ -32,6 +32,9 @@ pub struct GenerationParams {
     /// What the answer must look like: what [`crate::ModelText::form`] makes of a format. It ends at the model's own ids even
     /// with `ignore_eos`.
     pub form: Option<AnswerForm>,
+    /// Tokens of the answer after which its reasoning is closed, where the model still thinks; 0 closes at once what the prompt
+    /// opened ([`crate::Conversation::enable_thinking`] has the template open none). It means nothing to text that goes on.
+    pub thinking_budget: Option<usize>,
     /// Whether a full context only interrupts the answer, which [`crate::Generation::resume`] goes on with.
     pub resumable: bool,
 }

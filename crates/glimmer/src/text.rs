@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use glimmer_chat::reply::{CallStyle, Decoding, ReplyOptions, ReplyParser};
+use glimmer_chat::reply::{CallStyle, Decoding, ReplyOptions, ReplyParser, ThinkingStyle};
 use glimmer_chat::{ChatTemplate, Conversation, Rendered};
 use glimmer_config::Configuration;
 use glimmer_engine::{ConstraintMaker, Sampling};
@@ -11,9 +11,10 @@ use glimmer_grammar::{Compiled, Compiler, Grammar, GrammarError, TokenTable};
 use glimmer_tokenizer::{Encoding, Tokenizer};
 use serde_json::Value;
 
-use crate::answer_form::{AnswerOf, Opening};
+use crate::answer_form::{CallsForm, TextForm};
 use crate::calls::{self, Sign};
-use crate::{AnswerForm, AnswerFormat, Error, GenerationParams, ModelFiles, sampling};
+use crate::thinking::{Stage, Thinking};
+use crate::{AnswerForm, AnswerFormat, Error, GenerationParams, ModelFiles, held, sampling};
 
 /// The part of a model that knows text.
 pub struct ModelText {
@@ -56,11 +57,19 @@ pub struct Prompt {
 #[derive(Clone, Debug, PartialEq)]
 enum Reading {
     /// As a reply in the model's chat format.
-    Reply { opens_reasoning: bool, tools: Vec<Value> },
+    Reply { reasoning: Reasoning, tools: Vec<Value> },
     /// As text that goes on where the prompt ends.
     Text { shows_special: bool },
     /// Not at all.
     Ids,
+}
+
+/// What a prompt has of its answer's reasoning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reasoning {
+    Nothing,
+    Opened,
+    Closed,
 }
 
 impl Prompt {
@@ -168,8 +177,12 @@ impl ModelText {
     }
 
     fn of_rendered(ids: Vec<u32>, rendered: &Rendered, conversation: &Conversation) -> Prompt {
-        let (opens_reasoning, tools) = (rendered.opens_reasoning(), conversation.tools.clone());
-        Prompt { ids, reading: Reading::Reply { opens_reasoning, tools } }
+        let reasoning = match (rendered.opens_reasoning(), rendered.closes_reasoning()) {
+            (true, _) => Reasoning::Opened,
+            (_, true) => Reasoning::Closed,
+            _ => Reasoning::Nothing,
+        };
+        Prompt { ids, reading: Reading::Reply { reasoning, tools: conversation.tools.clone() } }
     }
 
     /// A text to be continued as it is.
@@ -182,22 +195,30 @@ impl ModelText {
 
     /// How an answer to a prompt is read: up to the first of the strings `stop`, which is no part of it. `None` where only
     /// its ids are wanted.
-    pub(crate) fn decoding(&self, prompt: &Prompt, stop: &[String]) -> Result<Option<Decoding>, Error> {
+    pub(crate) fn decoding(
+        &self,
+        prompt: &Prompt,
+        params: &GenerationParams,
+    ) -> Result<Option<Decoding>, Error> {
+        let stop = params.stop.clone();
+        let form = params.form.as_ref();
         Ok(Some(match &prompt.reading {
             Reading::Ids => return Ok(None),
-            Reading::Reply { opens_reasoning, tools } => {
+            Reading::Reply { reasoning, tools } => {
+                let may_call = form.is_none_or(|form| form.calls.is_some());
                 let options = ReplyOptions {
-                    tools: tools.clone(),
-                    stop: stop.to_vec(),
-                    in_reasoning: *opens_reasoning,
+                    tools: if may_call { tools.clone() } else { Vec::new() },
+                    stop,
+                    in_reasoning: *reasoning == Reasoning::Opened,
                 };
                 let parser = ReplyParser::new(&self.chat()?.template, self.tokenizer()?, options);
-                Decoding::Reply(Box::new(parser))
+                let has_text = form.is_some_and(|form| matches!(form.text, TextForm::Form(_)));
+                Decoding::Reply(Box::new(if has_text { parser.calls_first() } else { parser }))
             }
             Reading::Text { shows_special } => {
                 let tokenizer = self.tokenizer()?;
                 let stream = tokenizer.stream_after(&prompt.ids, !shows_special);
-                Decoding::plain(stream, stop.to_vec())
+                Decoding::plain(stream, stop)
             }
         }))
     }
@@ -213,7 +234,7 @@ impl ModelText {
         }
         let Some(grammar) = format.grammar() else { return Ok(None) };
         let (compiler, compiled) = self.compiled(&grammar)?;
-        Ok(Some(AnswerForm { compiler, compiled, of: AnswerOf::Text, sign: None }))
+        Ok(Some(AnswerForm { compiler, calls: None, text: TextForm::Form(compiled) }))
     }
 
     /// The form of calls. Where they are not required, tools of which no grammar can be made are left to the model, unless one
@@ -227,9 +248,9 @@ impl ModelText {
             Err(_) if !required && !tools.iter().any(calls::is_strict) => return Ok(None),
             compiled => compiled?,
         };
-        let of = if style == CallStyle::Python { AnswerOf::CallsAtOnce } else { AnswerOf::Calls };
-        let sign = (!required).then(|| Arc::new(Sign::new(tools, style, tokenizer)));
-        Ok(Some(AnswerForm { compiler, compiled, of, sign }))
+        let calls = CallsForm { compiled, style, sign: Sign::new(tools, style, tokenizer) };
+        let text = if required { TextForm::Nothing } else { TextForm::Anything };
+        Ok(Some(AnswerForm { compiler, calls: Some(Arc::new(calls)), text }))
     }
 
     /// Holds the calls that answers to a prompt may make, where nothing else is asked of them.
@@ -252,22 +273,26 @@ impl ModelText {
         Ok((compiler, compiled))
     }
 
-    /// Holds answers to a prompt to a form.
-    pub(crate) fn constraint(&self, prompt: &Prompt, form: &AnswerForm) -> Option<ConstraintMaker> {
-        // Where the last tokens close the reasoning, it is over.
-        const LAST: usize = 8;
+    /// Holds answers to a prompt to a form and to a budget of reasoning, where there is one of them.
+    pub(crate) fn constraint(&self, prompt: &Prompt, params: &GenerationParams) -> Option<ConstraintMaker> {
+        let thinking = self.thinking(prompt)?.within(params.thinking_budget);
+        let has_budget = params.thinking_budget.is_some() && thinking.stage() != Stage::Over;
+        let is_held = params.form.is_some() || has_budget;
+        is_held.then(|| held::constraint(params.form.clone(), thinking, prompt.is_chat()))
+    }
+
+    /// What answers to a prompt may think.
+    fn thinking(&self, prompt: &Prompt) -> Option<Thinking> {
         let tokenizer = self.tokenizer.as_ref().ok()?;
-        let opening = match prompt.reading {
-            Reading::Reply { opens_reasoning: true, .. } => Opening::Thinking,
-            Reading::Reply { .. } => {
-                let closed = tokenizer.special_id("</think>");
-                let last = &prompt.ids[prompt.ids.len().saturating_sub(LAST)..];
-                let is_over = closed.is_some_and(|id| last.contains(&id));
-                Opening::Reply { think: tokenizer.special_id("<think>").filter(|_| !is_over) }
-            }
-            Reading::Text { .. } | Reading::Ids => Opening::Text,
-        };
-        Some(form.constraint(opening, tokenizer))
+        let style = self.chat.as_ref().ok().and_then(|chat| ThinkingStyle::of(&chat.template));
+        Some(match (&prompt.reading, style) {
+            (Reading::Reply { reasoning, .. }, Some(style)) => match reasoning {
+                Reasoning::Nothing => Thinking::free(style, tokenizer),
+                Reasoning::Opened => Thinking::opened(style, tokenizer),
+                Reasoning::Closed => Thinking::closed(style, tokenizer),
+            },
+            _ => Thinking::none(tokenizer),
+        })
     }
 
     /// The ids that end an answer to a prompt.

@@ -10,6 +10,7 @@ use crate::error::ChatError;
 use crate::message::{Conversation, Message, Role, ToolCall};
 use crate::python;
 use crate::rendered::Prompt;
+use crate::reply::THINK_TAGS;
 use serde_json::Value;
 
 /// GLM-4-0414.
@@ -104,7 +105,7 @@ fn text(message: &Message) -> String {
 }
 
 fn after_thinking(content: &str) -> &str {
-    python::strip(content.rsplit("</think>").next().unwrap_or(content))
+    python::strip(content.rsplit(THINK_TAGS[1]).next().unwrap_or(content))
 }
 
 const RUMINATION_OPENING: &str =

@@ -8,6 +8,7 @@ use crate::error::ChatError;
 use crate::message::{Conversation, Message, Role};
 use crate::python;
 use crate::rendered::Prompt;
+use crate::reply::{CALL_TAGS, THINK_TAGS};
 use serde_json::Value;
 
 /// What differs between the two generations.
@@ -130,9 +131,9 @@ fn assistant(
     };
     if shows_reasoning && !reasoning.is_empty() {
         prompt.trusted(style.newline);
-        prompt.trusted("<think>");
+        prompt.trusted(THINK_TAGS[0]);
         prompt.user(python::strip(reasoning));
-        prompt.trusted("</think>");
+        prompt.trusted(THINK_TAGS[1]);
     } else {
         prompt.trusted(style.no_reasoning);
     }
@@ -147,23 +148,23 @@ fn assistant(
             what: format!("the arguments of the call of {:?} are not a JSON object", call.name),
         })?;
         prompt.trusted(style.newline);
-        prompt.trusted("<tool_call>");
+        prompt.trusted(CALL_TAGS.call[0]);
         prompt.user(&call.name);
         prompt.trusted(style.newline);
         for (key, value) in &arguments {
-            prompt.trusted("<arg_key>");
+            prompt.trusted(CALL_TAGS.key[0]);
             prompt.user(key);
-            prompt.trusted("</arg_key>");
+            prompt.trusted(CALL_TAGS.key[1]);
             prompt.trusted(style.newline);
-            prompt.trusted("<arg_value>");
+            prompt.trusted(CALL_TAGS.value[0]);
             match value {
                 Value::String(text) => prompt.user(text),
                 other => prompt.user(&python::dumps(other)),
             }
-            prompt.trusted("</arg_value>");
+            prompt.trusted(CALL_TAGS.value[1]);
             prompt.trusted(style.newline);
         }
-        prompt.trusted("</tool_call>");
+        prompt.trusted(CALL_TAGS.call[1]);
     }
     Ok(())
 }
@@ -182,8 +183,9 @@ fn results(prompt: &mut Prompt, message: &Message, style: Style) {
 
 /// The reasoning that an assistant's text carries within it, and the text after it.
 fn split_reasoning(content: &str) -> (&str, &str) {
-    let Some((before, _)) = content.split_once("</think>") else { return ("", content) };
-    let reasoning = before.trim_end_matches('\n').rsplit("<think>").next().unwrap_or(before);
-    let after = content.rsplit("</think>").next().unwrap_or("");
+    let [open, close] = THINK_TAGS;
+    let Some((before, _)) = content.split_once(close) else { return ("", content) };
+    let reasoning = before.trim_end_matches('\n').rsplit(open).next().unwrap_or(before);
+    let after = content.rsplit(close).next().unwrap_or("");
     (reasoning.trim_start_matches('\n'), after.trim_start_matches('\n'))
 }

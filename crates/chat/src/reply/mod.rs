@@ -25,7 +25,9 @@ use glimmer_tokenizer::{DecodeStream, TokenId, Tokenizer};
 use lines::{Dialect, Lines};
 use serde_json::Value;
 use tagged::Tagged;
+pub use tagged::{CALL_TAGS, CallTags};
 use thinking::Thinking;
+pub use thinking::{THINK_TAGS, ThinkingStyle};
 
 /// A part of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +45,13 @@ pub enum ReplyPart {
     ToolCallArguments(String),
     /// The call is complete. A call that the model did not finish has no end.
     ToolCallEnd,
+    /// At the end: all the reasoning so far was none. The model never closed what its prompt had opened and answered there;
+    /// what it wrote follows as text and calls.
+    ReasoningSkipped,
 }
+
+/// The token between the messages of one reply: each may be a call.
+pub const NEXT_MESSAGE: &str = "<|assistant|>";
 
 /// What a reply answers.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +99,7 @@ impl CallStyle {
             Some(Family::ChatGlm3) => CallStyle::Python,
             Some(Family::Glm45) => CallStyle::Tagged { gap: "\n" },
             Some(Family::Glm47) => CallStyle::Tagged { gap: "" },
-            None if tokenizer.special_id("<arg_key>").is_some() => CallStyle::Tagged { gap: "" },
+            None if tokenizer.special_id(CALL_TAGS.key[0]).is_some() => CallStyle::Tagged { gap: "" },
             _ => CallStyle::Lines,
         })
     }
@@ -122,9 +130,6 @@ impl ReplyParser {
     pub fn new(template: &ChatTemplate, tokenizer: &Tokenizer, options: ReplyOptions) -> ReplyParser {
         let format = template.format();
         let style = CallStyle::of(template, tokenizer);
-        let thinks = format.is_none_or(|format| {
-            matches!(format, Family::Glm45 | Family::Glm47 | Family::GlmZ1 | Family::GlmZ1Rumination)
-        });
         let mut tools = Tools::new(&options.tools);
         if format == Some(Family::GlmZ1Rumination) {
             tools.add_names(&["search", "click", "open", "finish"]);
@@ -145,12 +150,23 @@ impl ReplyParser {
         ReplyParser {
             stream: tokenizer.stream(),
             tokenizer: tokenizer.clone(),
-            thinking: thinks.then(|| Thinking::new(options.in_reasoning)),
+            thinking: ThinkingStyle::of(template).map(|_| Thinking::new(options.in_reasoning)),
             opened: options.in_reasoning.then(String::new),
             body,
             reasoning: Trim::default(),
             text: TextFilters { trim, chatglm, stop: StopStrings::new(options.stop) },
         }
+    }
+
+    /// The same for a reply that is calls from its beginning, or a text in which nothing is a call.
+    #[must_use]
+    pub fn calls_first(mut self) -> ReplyParser {
+        self.body = match self.body {
+            Body::Tagged(tagged) => Body::Tagged(tagged.calls_first()),
+            // A first line tells anyway.
+            body => body,
+        };
+        self
     }
 
     /// Takes the next token of the reply. Tokens that end a reply say nothing and may be left out.
@@ -159,12 +175,12 @@ impl ReplyParser {
         if self.tokenizer.is_special(id) {
             let spelling = self.tokenizer.token_bytes(id).and_then(|bytes| String::from_utf8(bytes).ok());
             match spelling.as_deref() {
-                Some("<|assistant|>") => {
+                Some(NEXT_MESSAGE) => {
                     self.end_stretch(&mut events);
                     self.end_segment(&mut events);
                     return events;
                 }
-                Some(tag) if tagged::TAGS.contains(&tag) || thinking::TAGS.contains(&tag) => {
+                Some(tag) if tagged::TAGS.contains(&tag) || THINK_TAGS.contains(&tag) => {
                     self.end_stretch(&mut events);
                     self.feed(tag, &mut events);
                     return events;
@@ -198,7 +214,8 @@ impl ReplyParser {
             let mut emit = |event| filter(event, reasoning, text, &mut events);
             let has_skipped = is_whole && !thinking.is_over();
             thinking.finish(&mut |part| pass(part, opened, body, &mut emit));
-            if let Some(answer) = opened.take().filter(|_| has_skipped) {
+            if let Some(answer) = opened.take().filter(|answer| has_skipped && !answer.is_empty()) {
+                emit(ReplyPart::ReasoningSkipped);
                 body.feed(&answer, &mut emit);
             }
         }
@@ -287,6 +304,7 @@ fn filter(event: ReplyPart, reasoning: &mut Trim, text: &mut TextFilters, events
                 events.push(ReplyPart::Reasoning(more));
             }
         }
+        ReplyPart::ReasoningSkipped => events.push(event),
         call => {
             // A call ends the text before it; nothing of it may come after.
             text.finish(events);
@@ -361,6 +379,7 @@ impl Reply {
                 }
             }
             ReplyPart::ToolCallEnd => self.unfinished_call = false,
+            ReplyPart::ReasoningSkipped => self.reasoning.clear(),
         }
     }
 }

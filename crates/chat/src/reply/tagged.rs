@@ -9,15 +9,33 @@ use super::filters::partial_suffix;
 use super::{ReplyPart, Sink};
 use crate::python;
 
-/// The tags, which the tokenizers of these models have as tokens.
+/// The tags around calls and their parts, which the tokenizers of these models have as tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct CallTags {
+    /// Around a call.
+    pub call: [&'static str; 2],
+    /// Around an argument's name.
+    pub key: [&'static str; 2],
+    /// Around its value.
+    pub value: [&'static str; 2],
+}
+
+/// Those of GLM-4.5 and later.
+pub const CALL_TAGS: CallTags = CallTags {
+    call: ["<tool_call>", "</tool_call>"],
+    key: ["<arg_key>", "</arg_key>"],
+    value: ["<arg_value>", "</arg_value>"],
+};
+
+/// All of them.
 pub(super) const TAGS: [&str; 6] = [CALL, CALL_END, KEY, KEY_END, VALUE, VALUE_END];
 
-const CALL: &str = "<tool_call>";
-const CALL_END: &str = "</tool_call>";
-const KEY: &str = "<arg_key>";
-const KEY_END: &str = "</arg_key>";
-const VALUE: &str = "<arg_value>";
-const VALUE_END: &str = "</arg_value>";
+const CALL: &str = CALL_TAGS.call[0];
+const CALL_END: &str = CALL_TAGS.call[1];
+const KEY: &str = CALL_TAGS.key[0];
+const KEY_END: &str = CALL_TAGS.key[1];
+const VALUE: &str = CALL_TAGS.value[0];
+const VALUE_END: &str = CALL_TAGS.value[1];
 
 /// A tool's name is not longer.
 const MAX_NAME: usize = 256;
@@ -37,6 +55,11 @@ pub(super) struct Tagged {
 
 #[derive(Debug)]
 enum State {
+    /// White space before a reply that is calls from its beginning, or text.
+    Start,
+    /// Text of such a reply.
+    Plain,
+    /// Text, or between calls.
     Text,
     Name,
     /// Between arguments.
@@ -67,6 +90,11 @@ impl Tagged {
         }
     }
 
+    /// The same for a reply that is calls from its beginning, or has none.
+    pub(super) fn calls_first(self) -> Tagged {
+        Tagged { state: State::Start, ..self }
+    }
+
     pub(super) fn feed(&mut self, text: &str, sink: &mut Sink<'_>) {
         self.held.push_str(text);
         while self.step(sink) {}
@@ -76,7 +104,7 @@ impl Tagged {
     pub(super) fn end_segment(&mut self, sink: &mut Sink<'_>) {
         let held = self.take(self.held.len());
         match std::mem::replace(&mut self.state, State::Text) {
-            State::Text if !held.is_empty() => sink(ReplyPart::Text(held)),
+            State::Start | State::Plain | State::Text if !held.is_empty() => sink(ReplyPart::Text(held)),
             State::Name => sink(ReplyPart::Text(format!("{CALL}{held}"))),
             State::StringValue if !held.is_empty() => sink(escaped(&held)),
             _ => {}
@@ -86,6 +114,20 @@ impl Tagged {
     /// Goes as far as the next tag; false if that is not there yet.
     fn step(&mut self, sink: &mut Sink<'_>) -> bool {
         match &self.state {
+            State::Start => {
+                let begun = self.held.trim_start_matches(python::is_space);
+                if !begun.starts_with(CALL) && CALL.starts_with(begun) {
+                    return false;
+                }
+                self.state = if begun.starts_with(CALL) { State::Text } else { State::Plain };
+            }
+            State::Plain => {
+                let text = self.take(self.held.len());
+                if !text.is_empty() {
+                    sink(ReplyPart::Text(text));
+                }
+                return false;
+            }
             State::Text => {
                 let Some(at) = self.held.find(CALL) else {
                     let text = self.take_all_but_partial(&[CALL]);

@@ -2,12 +2,32 @@
 
 use super::filters::partial_suffix;
 use crate::python;
+use crate::template::ChatTemplate;
+use glimmer_config::Family;
 
-/// The tags, which newer tokenizers have as tokens.
-pub(super) const TAGS: [&str; 2] = [OPEN, CLOSE];
+/// The tags around reasoning, which newer tokenizers have as tokens.
+pub const THINK_TAGS: [&str; 2] = ["<think>", "</think>"];
 
-const OPEN: &str = "<think>";
-const CLOSE: &str = "</think>";
+const OPEN: &str = THINK_TAGS[0];
+const CLOSE: &str = THINK_TAGS[1];
+
+/// How a generation thinks before it answers: between [`THINK_TAGS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThinkingStyle {
+    /// What stands between the closing tag and the answer: a line break, or nothing.
+    pub gap: &'static str,
+}
+
+impl ThinkingStyle {
+    /// That of the replies to prompts of a template; none where they have no reasoning.
+    pub fn of(template: &ChatTemplate) -> Option<ThinkingStyle> {
+        Some(match template.format() {
+            Some(Family::Glm45 | Family::GlmZ1 | Family::GlmZ1Rumination) => ThinkingStyle { gap: "\n" },
+            Some(Family::Glm47) | None => ThinkingStyle { gap: "" },
+            Some(_) => return None,
+        })
+    }
+}
 
 /// What a stretch of the reply is.
 #[derive(Debug)]

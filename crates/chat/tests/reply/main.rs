@@ -393,7 +393,7 @@ fn skipped_reasoning_is_the_answer() {
     };
     for format in [Family::Glm45, Family::Glm47, Family::GlmZ1] {
         let reply = read(format, "\nThe answer.\n");
-        assert_eq!((reply.text.as_str(), reply.reasoning.as_str()), ("The answer.", "The answer."));
+        assert_eq!((reply.text.as_str(), reply.reasoning.as_str()), ("The answer.", ""));
         // Closed, and nothing after it.
         let reply = read(format, "Hm.</think>");
         assert_eq!((reply.text.as_str(), reply.reasoning.as_str()), ("", "Hm."));
@@ -403,6 +403,35 @@ fn skipped_reasoning_is_the_answer() {
     assert_eq!((reply.text.as_str(), reply.tool_calls.len(), reply.unfinished_call), ("I call.", 1, false));
     let reply = read(Family::GlmZ1, "add\n{\"a\": 1}");
     assert_eq!((reply.text.as_str(), reply.tool_calls.len()), ("", 1));
+}
+
+/// Where a reply is calls from its beginning or a text, nothing in a text is a call.
+#[test]
+fn calls_at_the_beginning_only() {
+    let read = |format, text: &str, by_character| {
+        let options = ReplyOptions { tools: tools(), ..ReplyOptions::default() };
+        let mut parser = parser(format, options).calls_first();
+        let mut events: Vec<ReplyPart> =
+            ids(format, text, by_character).into_iter().flat_map(|id| parser.push(id)).collect();
+        events.extend(parser.finish_whole());
+        events.into_iter().collect::<Reply>()
+    };
+    for by_character in [true, false] {
+        for format in [Family::Glm45, Family::Glm47] {
+            for text in ["{\"a\": \"<tool_call>add</tool_call>\"}", "<tool_cal", "a <tool_call>add", "<"] {
+                let reply = read(format, &format!("<think>So.</think>\n{text}"), by_character);
+                assert_eq!((reply.text.as_str(), reply.reasoning.as_str()), (text, "So."));
+                assert!(reply.tool_calls.is_empty());
+            }
+            let calls = "\n<tool_call>add</tool_call>\n<tool_call>bare</tool_call>";
+            let reply = read(format, calls, by_character);
+            let names: Vec<&str> = reply.tool_calls.iter().map(|call| call.name.as_str()).collect();
+            assert_eq!((reply.text.as_str(), names.as_slice()), ("", &["add", "bare"][..]));
+        }
+        let reply = read(Family::Glm4, "{\"a\": 1}\nadd\n{}", by_character);
+        assert_eq!((reply.text.as_str(), reply.tool_calls.len()), ("{\"a\": 1}\nadd\n{}", 0));
+        assert_eq!(read(Family::Glm4, "add\n{}", by_character).tool_calls.len(), 1);
+    }
 }
 
 /// Megabytes, and nesting without bound: no failure, no more time than reading takes.

@@ -117,6 +117,10 @@ pub(crate) struct ChatArgs {
     #[arg(long, value_name = "N", value_parser = context_length)]
     pub(crate) ctx: Option<ContextLength>,
 
+    /// Close the reasoning after this many tokens of an answer; 0 has the model not think [default: as long as it likes]
+    #[arg(long, value_name = "N")]
+    pub(crate) thinking_budget: Option<usize>,
+
     /// When the context is full: `stop` the answer, or `slide`: forget the oldest rounds
     #[arg(long, value_name = "WHAT", default_value = "stop", value_parser = one_of(ON_FULL))]
     pub(crate) on_full: OnFull,
@@ -211,6 +215,10 @@ pub(crate) struct RunArgs {
     /// Add each token's log-probability to the JSON object, and those of the N likeliest tokens in its place
     #[arg(long, value_name = "N", requires = "json", value_parser = clap::value_parser!(u32).range(..=1000))]
     pub(crate) logprobs: Option<u32>,
+
+    /// Close the reasoning after this many tokens of the answer; 0 has the model not think [default: as long as it likes]
+    #[arg(long, value_name = "N", conflicts_with_all = ["raw", "ids", "print_ids"])]
+    pub(crate) thinking_budget: Option<usize>,
 
     /// Do not end at an end-of-text token
     #[arg(long)]

@@ -26,7 +26,8 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let files = files(&model, args.chat_format)?;
     // Whatever is wrong with the prompt and the format is known before any weight is read.
     let format = format(args)?;
-    let prompt = prompt(args, typed, &files)?;
+    let tools = tools(args.tools.as_deref())?;
+    let prompt = prompt(args, typed, &tools, &files)?;
     let spec = spec(&files, terminal)?;
     check_ids(&prompt.ids, spec)?;
     let context = context(args.ctx, spec, terminal);
@@ -44,7 +45,7 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
         let advice = if is_lone_prompt { "; `glimmer run MODEL PROMPT` asks another" } else { "" };
         terminal.note(&format!("{DEMO_LABEL}{advice}"));
     }
-    let form = engine.text().form(&format)?;
+    let form = form(engine.text(), &format, tools)?;
     for unmasked in form.iter().flat_map(AnswerForm::unmasked) {
         let (keyword, at) = (&unmasked.keyword, &unmasked.at);
         terminal.note(&format!("`{keyword}` at {at:?} of the schema is checked when the answer is finished"));
@@ -54,6 +55,7 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
         max_tokens: args.sampling.max_tokens,
         stop: args.sampling.stop.clone(),
         ignore_eos: args.ignore_eos,
+        thinking_budget: args.thinking_budget,
         logprobs: args.logprobs.map(|n| n as usize),
         ..engine.defaults(&prompt)
     };
@@ -91,8 +93,26 @@ fn format(args: &RunArgs) -> anyhow::Result<AnswerFormat> {
     Ok(if is_gbnf { AnswerFormat::Gbnf(source) } else { AnswerFormat::Lark(source) })
 }
 
+/// The same made ready. With tools the answer may be calls in its place; without a format they are held to theirs anyway.
+fn form(text: &ModelText, format: &AnswerFormat, tools: Vec<Value>) -> anyhow::Result<Option<AnswerForm>> {
+    let form = text.form(format)?;
+    if form.is_none() || tools.is_empty() {
+        return Ok(form);
+    }
+    let calls = text.form(&AnswerFormat::Calls { tools, required: true, single: false })?;
+    Ok(match (calls, form) {
+        (Some(calls), Some(form)) => Some(calls.or(form)),
+        (_, form) => form,
+    })
+}
+
 /// What is to be continued.
-fn prompt(args: &RunArgs, typed: Option<&str>, files: &ModelFiles) -> anyhow::Result<Prompt> {
+fn prompt(
+    args: &RunArgs,
+    typed: Option<&str>,
+    tools: &[Value],
+    files: &ModelFiles,
+) -> anyhow::Result<Prompt> {
     let prompt = match &args.ids {
         Some(ids) => {
             // Ids in, ids out: the model may well come without a tokenizer.
@@ -113,7 +133,8 @@ fn prompt(args: &RunArgs, typed: Option<&str>, files: &ModelFiles) -> anyhow::Re
                 let system = args.system.iter().map(|text| Message::new(Role::System, text));
                 let mut conversation =
                     Conversation::new(system.chain([Message::new(Role::User, typed)]).collect());
-                conversation.tools = tools(args.tools.as_deref())?;
+                conversation.tools = tools.to_vec();
+                conversation.enable_thinking = (args.thinking_budget == Some(0)).then_some(false);
                 with_advice(if args.parse_special {
                     text.prompt_parse_special(&conversation)
                 } else {
@@ -194,6 +215,7 @@ struct Usage {
     prompt_tokens: usize,
     cached_tokens: usize,
     completion_tokens: usize,
+    reasoning_tokens: usize,
 }
 
 /// Seconds, and tokens per second.
@@ -247,6 +269,7 @@ impl Record {
                 prompt_tokens: usage.prompt,
                 cached_tokens: usage.cached,
                 completion_tokens: usage.completion,
+                reasoning_tokens: usage.reasoning,
             },
             load_seconds,
             timings: Timings {

@@ -15,5 +15,6 @@ mod openai;
 mod operations;
 #[path = "../support/mod.rs"]
 mod support;
+mod thinking;
 mod tools;
 mod traces;

@@ -88,7 +88,7 @@ fn put_together(events: &[String]) -> (Value, String) {
 }
 
 /// Asks, and holds the stream of the same answer to the whole one but for its ids, which are new each time.
-fn ask(server: &Server, body: &Value) -> Value {
+pub fn ask(server: &Server, body: &Value) -> Value {
     let whole = server.ask(PATH, body);
     let mut streamed = body.clone();
     streamed["stream"] = true.into();
@@ -295,9 +295,89 @@ fn arguments_are_held_to_their_schemas() {
             "{message}"
         );
     }
-    let mut both = body(std::slice::from_ref(&question), json!({}));
-    both["response_format"] = json!({"type": "json_object"});
-    assert_eq!(server.refused(PATH, &both, 400)["param"], "response_format");
+}
+
+/// With tools and a form the answer is calls or a text of the form, whichever the model begins; what it is to be can be said.
+#[test]
+fn calls_or_a_form() {
+    let server = Server::start(&[]);
+    let weather = user("And what's the weather like in Oslo today?");
+    let schema = json!({"type": "object", "properties": {"city": {"enum": ["Bergen", "Moss"]}}, "required": ["city"], "additionalProperties": false});
+    let format =
+        json!({"type": "json_schema", "json_schema": {"name": "town", "strict": true, "schema": schema}});
+    let asked = |question: &Value, more: Value| {
+        let mut body =
+            body(std::slice::from_ref(question), json!({"response_format": format, "max_tokens": 300}));
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ask(&server, &body)
+    };
+    let is_town = |answer: &Value| {
+        let choice = &answer["choices"][0];
+        assert_eq!(
+            (&choice["finish_reason"], choice["message"].get("tool_calls")),
+            (&json!("stop"), None),
+            "{answer}"
+        );
+        let value: Value = serde_json::from_str(choice["message"]["content"].as_str().unwrap()).unwrap();
+        assert!(["Bergen", "Moss"].contains(&value["city"].as_str().unwrap()), "{value}");
+    };
+    // What it would do by itself it does: a call as without the form.
+    let oslo = ("get_weather".to_owned(), json!({"city": "Oslo"}));
+    assert_eq!(call(&asked(&weather, json!({}))), oslo);
+    assert_eq!(call(&asked(&weather, json!({"parallel_tool_calls": false}))), oslo);
+    is_town(&asked(&weather, json!({"tool_choice": "none"})));
+    is_town(&asked(&user("Hello! How are you?"), json!({"tool_choice": "none"})));
+    assert_eq!(
+        call(&asked(
+            &user("Hello! How are you?"),
+            json!({"tool_choice": "required", "parallel_tool_calls": false})
+        ))
+        .1
+        .as_object()
+        .unwrap()
+        .len(),
+        1
+    );
+    // Calls are no text that would be checked.
+    let checked = json!({"type": "json_object", "schema": {"type": "array", "uniqueItems": true}});
+    let answer = asked(&weather, json!({"response_format": checked}));
+    assert_eq!((call(&answer), answer["choices"][0].get("schema_check")), (oslo, None));
+    let mut seen = [0; 2];
+    for seed in 0..12 {
+        let answer = asked(
+            &user("Hello! How are you?"),
+            json!({"temperature": 3, "seed": seed, "parallel_tool_calls": false}),
+        );
+        let message = &answer["choices"][0]["message"];
+        if answer["choices"][0]["finish_reason"] == "length" {
+            continue;
+        }
+        if message["tool_calls"].is_array() {
+            assert!(call(&answer).1["city"].is_string());
+        } else {
+            is_town(&answer);
+        }
+        seen[usize::from(message["tool_calls"].is_array())] += 1;
+    }
+    assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
+    // What is wrong with either is said with its field.
+    let mut bad =
+        body(&[weather], json!({"response_format": {"type": "json_object", "schema": {"type": "nothing"}}}));
+    for choice in ["auto", "required"] {
+        bad["tool_choice"] = choice.into();
+        assert_eq!(server.refused(PATH, &bad, 400)["param"], "response_format");
+    }
+}
+
+/// In an answer that is a text of a form nothing is a call, whatever it spells.
+#[test]
+fn a_form_may_speak_of_calls() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = of_one_reply(directory.path(), "</think>It", "glm-4.7");
+    let text = "It is <tool_call>get_time</tool_call>";
+    let more = json!({"guided_choice": [text], "max_tokens": 100});
+    let answer = ask(&server, &body(&[user("?")], more));
+    assert_eq!(answer["choices"][0]["message"]["content"], text);
 }
 
 #[test]
@@ -394,7 +474,7 @@ fn what_is_no_tool() {
 }
 
 /// A server of a model that answers everything with `reply`, in a chat format.
-fn of_one_reply(directory: &Path, reply: &str, format: &str) -> Server {
+pub fn of_one_reply(directory: &Path, reply: &str, format: &str) -> Server {
     let from = root().join("crates/tokenizer/tests/data/glm45");
     let tokenizer = Tokenizer::from_dir(&from).unwrap();
     let mut ids = tokenizer.encode_parse_special(reply);
@@ -442,17 +522,4 @@ fn reasoning_text_and_calls_come_apart() {
         prompt.contains("<|assistant|><think>So.</think>Well:<tool_call>get_time<arg_key>city</arg_key>"),
         "{prompt}"
     );
-}
-
-/// The prompt opens the reasoning; a model that answers at once has skipped it.
-#[test]
-fn a_model_that_skips_its_reasoning_has_answered() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = of_one_reply(directory.path(), "Well, hello", "glm-4.7");
-    let mut asked = body(&[user("Hello!")], json!({}));
-    let whole = server.ask(PATH, &asked);
-    let message = &whole["choices"][0]["message"];
-    assert_eq!((&message["content"], message.get("reasoning")), (&json!("Well, hello"), None));
-    asked["stream"] = true.into();
-    assert_eq!(put_together(&server.stream(PATH, &asked)).0["content"], "Well, hello");
 }

@@ -4,6 +4,7 @@ use glimmer::json::{room, tree};
 use glimmer::{Conversation, Message, Prompt, Role, rounds};
 use serde_json::{Map, Value};
 
+use crate::api::thinking::{self, Thinking};
 use crate::error::ApiError;
 use crate::http::params::{Params, not_a_tree, wrong};
 use crate::models::blocking::blocking;
@@ -28,11 +29,8 @@ const FIELDS: [&str; 14] = [
     "tools",
 ];
 
-/// `reasoning_effort` as the OpenAI API and Z.ai's have it.
-const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
-
-/// Takes the messages and the switches of the chat template, for a conversation with these tools.
-pub(crate) fn take(params: &mut Params, tools: Vec<Value>) -> Conversation {
+/// Takes the messages, the switches of the chat template and what is said of thinking, for a conversation with these tools.
+pub(crate) fn take(params: &mut Params, tools: Vec<Value>) -> (Conversation, Thinking) {
     params.need("messages");
     let messages = params.list("messages", message);
     if messages.as_ref().is_some_and(Vec::is_empty) {
@@ -47,7 +45,12 @@ pub(crate) fn take(params: &mut Params, tools: Vec<Value>) -> Conversation {
             Map::new()
         }
     };
-    for (name, switch) in switches(params, &mut extra) {
+    let thinking = thinking::take(params, &mut extra);
+    for (name, switch) in [
+        ("enable_thinking", thinking.enabled),
+        ("clear_thinking", thinking.clear),
+        ("add_generation_prompt", params.boolean("add_generation_prompt")),
+    ] {
         fields.extend(switch.map(|switch| (name.to_owned(), switch.into())));
     }
     fields.insert("chat_template_kwargs".to_owned(), extra.into());
@@ -58,7 +61,7 @@ pub(crate) fn take(params: &mut Params, tools: Vec<Value>) -> Conversation {
     });
     conversation.messages = messages.unwrap_or_default();
     conversation.tools = tools;
-    conversation
+    (conversation, thinking)
 }
 
 /// Reads a message, with only such fields as it may have.
@@ -86,29 +89,6 @@ fn message(index: usize, text: &str) -> Result<Message, ApiError> {
         return Err(unsupported("`tools` belong to the request, not to a message"));
     }
     Ok(message)
-}
-
-/// The template's switches by their names there, `None` for one that is left open. Whether the model is to reason is said
-/// by `enable_thinking`, GLM's own `thinking`, or `reasoning_effort: "none"`; how much, which GLM-5 and later read, goes to
-/// the template as it is.
-fn switches(params: &mut Params, extra: &mut Map<String, Value>) -> [(&'static str, Option<bool>); 3] {
-    let direct = params.boolean("enable_thinking");
-    let thinking = params.object("thinking", |thinking| {
-        thinking.need("type");
-        let kind = thinking.word("type", &["enabled", "disabled"]);
-        (kind.map(|kind| kind == "enabled"), thinking.boolean("clear_thinking"))
-    });
-    let (kind, clear) = thinking.unwrap_or_default();
-    let effort = params.word("reasoning_effort", &EFFORTS);
-    if let Some(effort) = effort {
-        extra.entry("reasoning_effort").or_insert_with(|| effort.into());
-    }
-    let none = effort.filter(|&effort| effort == "none").map(|_| false);
-    [
-        ("enable_thinking", direct.or(kind).or(none)),
-        ("clear_thinking", clear),
-        ("add_generation_prompt", params.boolean("add_generation_prompt")),
-    ]
 }
 
 /// A conversation from the oldest API: questions and answers before, then a question.

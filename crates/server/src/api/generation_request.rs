@@ -4,6 +4,7 @@ use glimmer::{GenerationParams, Prompt, Sampling, room_for_answer};
 use serde_json::Value;
 
 use crate::api::answer_format::{self, Asked};
+use crate::api::tools::Tools;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::http::params::Params;
@@ -74,19 +75,16 @@ impl GenerationRequest {
         Ok(GenerationRequest { model, name, params: generation, n, stream, stream_usage, has_length, format })
     }
 
-    /// Has calls held to their form.
-    pub(crate) fn hold_calls(&mut self, calls: Option<Asked>) -> Result<(), ApiError> {
-        if let (Some(_), Some((name, _))) = (&calls, &self.format) {
-            let message = format!("`{name}`: an answer that may call tools cannot be held to a form yet");
-            return Err(ApiError::unsupported(name, message));
-        }
-        self.format = self.format.take().or(calls);
-        Ok(())
-    }
-
-    /// Makes what the answer is to look like ready.
-    pub(crate) async fn form(&mut self, entry: &Entry) -> Result<(), ApiError> {
-        self.params.form = answer_format::form(entry, &self.model, self.format.take()).await?;
+    /// Makes what the answer is to look like ready. Where it may call tools it is calls or a text of the form that was asked
+    /// for, where it must it is calls.
+    pub(crate) async fn form(&mut self, entry: &Entry, tools: &Tools) -> Result<(), ApiError> {
+        let calls = tools.format(self.format.is_some());
+        let text = answer_format::form(entry, &self.model, self.format.take()).await?;
+        let calls = answer_format::form(entry, &self.model, calls).await?;
+        self.params.form = match (calls, text) {
+            (Some(calls), Some(text)) if !tools.required => Some(calls.or(text)),
+            (calls, text) => calls.or(text),
+        };
         Ok(())
     }
 

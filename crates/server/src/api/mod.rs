@@ -6,5 +6,6 @@ pub(crate) mod generation_request;
 pub(crate) mod glm;
 pub(crate) mod openai;
 pub(crate) mod status;
+pub(crate) mod thinking;
 pub(crate) mod tokens;
 pub(crate) mod tools;

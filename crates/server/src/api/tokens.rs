@@ -108,7 +108,7 @@ async fn as_vllm(entry: &Entry, model: Model, mut params: Params) -> Result<Resp
         params.only("add_special_tokens", false);
         params.not_yet("continue_final_message");
         let tools = tools::take(&mut params).shown();
-        let conversation = conversation::take(&mut params, tools);
+        let (conversation, _) = conversation::take(&mut params, tools);
         params.done()?;
         conversation::prompt(entry, &model, conversation).await?.ids.into()
     } else {
@@ -177,7 +177,7 @@ pub(crate) async fn apply_template(
 ) -> Result<Response, ApiError> {
     let (model, _) = generation_request::model(app.models()?, &mut params)?;
     let tools = tools::take(&mut params).shown();
-    let conversation = conversation::take(&mut params, tools);
+    let (conversation, _) = conversation::take(&mut params, tools);
     params.done()?;
     let prompt = blocking(&entry, move || conversation::render(&model, &conversation)).await?;
     Ok(response::json(StatusCode::OK, &json!({"prompt": prompt})))

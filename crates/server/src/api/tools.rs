@@ -20,7 +20,7 @@ pub(crate) struct Tools {
     /// The tools that the model may call, as `{"type": "function", "function": {…}}`.
     pub(crate) callable: Vec<Value>,
     /// Whether the answer is to be calls.
-    required: bool,
+    pub(crate) required: bool,
     /// Whether it is to be one call of the only tool.
     is_named: bool,
     /// Whether the answer ends after its first call.
@@ -84,12 +84,14 @@ impl Tools {
         shown
     }
 
-    /// What calls are held to, and the field of the tools.
-    pub(crate) fn format(&self) -> Option<Asked> {
+    /// What calls are held to, and the field of the tools. Calls that come in the place of a text with a form of its own are
+    /// a form, too, as those that are required.
+    pub(crate) fn format(&self, in_place_of_text: bool) -> Option<Asked> {
         let list = if self.is_legacy { "functions" } else { "tools" };
         let tools = self.callable.clone();
         let single = self.single || self.is_named;
-        let format = AnswerFormat::Calls { tools, required: self.required, single };
+        let required = self.required || in_place_of_text;
+        let format = AnswerFormat::Calls { tools, required, single };
         (!self.callable.is_empty()).then(|| (list.to_owned(), format))
     }
 }

@@ -75,7 +75,7 @@ impl ChoiceDelta {
                     all.push_str(name);
                     all.push('\n');
                 }
-                ReplyPart::ToolCallEnd | ReplyPart::Reasoning(_) => {}
+                ReplyPart::ToolCallEnd | ReplyPart::Reasoning(_) | ReplyPart::ReasoningSkipped => {}
             }
         }
         all

@@ -103,6 +103,8 @@ pub(crate) struct Settings {
     pub(crate) sampling: Sampling,
     /// Most tokens of an answer.
     pub(crate) max_tokens: Option<usize>,
+    /// Tokens of it after which the reasoning is closed.
+    pub(crate) thinking_budget: Option<usize>,
 }
 
 impl Settings {
@@ -110,6 +112,7 @@ impl Settings {
     pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let s = &mut self.sampling;
         let whole = |value: &str| value.parse().map_err(|_| "a whole number from 0 up".to_owned());
+        let or_none = |value: &str| if value == "none" { Ok(None) } else { whole(value).map(Some) };
         let result = match name.replace('-', "_").as_str() {
             "temperature" => from_zero(value).map(|x| s.temperature = x),
             "top_k" => whole(value).map(|n| s.top_k = n),
@@ -119,11 +122,8 @@ impl Settings {
             "presence_penalty" => finite(value).map(|x| s.presence_penalty = x),
             "frequency_penalty" => finite(value).map(|x| s.frequency_penalty = x),
             "seed" => value.parse().map(|n| s.seed = n).map_err(|_| "a whole number from 0 up".to_owned()),
-            "max_tokens" if value == "none" => {
-                self.max_tokens = None;
-                Ok(())
-            }
-            "max_tokens" => whole(value).map(|n| self.max_tokens = Some(n)),
+            "max_tokens" => or_none(value).map(|n| self.max_tokens = n),
+            "thinking_budget" => or_none(value).map(|n| self.thinking_budget = n),
             _ => return Err(format!("there is no setting {name}; /set lists them")),
         };
         result.map_err(|wanted| format!("{name} is {wanted}, not {value}"))
@@ -139,10 +139,11 @@ impl Settings {
     /// All of them, a line each.
     pub(crate) fn list(&self) -> String {
         let s = &self.sampling;
-        let max_tokens = self.max_tokens.map_or("none".to_owned(), |n| n.to_string());
+        let or_none = |n: Option<usize>| n.map_or("none".to_owned(), |n| n.to_string());
+        let [max_tokens, thinking_budget] = [self.max_tokens, self.thinking_budget].map(or_none);
         format!(
             "temperature {}\ntop_k {}\ntop_p {}\nmin_p {}\nrepetition_penalty {}\npresence_penalty {}\n\
-             frequency_penalty {}\nseed {}\nmax_tokens {max_tokens}\n",
+             frequency_penalty {}\nseed {}\nmax_tokens {max_tokens}\nthinking_budget {thinking_budget}\n",
             s.temperature,
             s.top_k,
             s.top_p,
@@ -201,7 +202,8 @@ mod tests {
 
     #[test]
     fn settings_take_what_the_flags_take() {
-        let mut settings = Settings { sampling: Sampling::default(), max_tokens: None };
+        let mut settings =
+            Settings { sampling: Sampling::default(), max_tokens: None, thinking_budget: None };
         for (name, value) in [("temperature", "0.7"), ("top-k", "5"), ("seed", "9"), ("max_tokens", "20")] {
             settings.set(name, value).unwrap();
         }

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use glimmer::{
-    Compute, ContextLength, Delta, Engine, Error, Escaped, FinishReason, Generation, GenerationParams,
-    Limits, ModelText, OutputFile, Prompt, Reply, Role, STEP_TOKENS, Timings, Usage, room_for_answer,
+    Compute, ContextLength, Conversation, Delta, Engine, Error, Escaped, FinishReason, Generation,
+    GenerationParams, Limits, ModelText, OutputFile, Prompt, Reply, Role, STEP_TOKENS, Timings, Usage,
+    room_for_answer,
 };
 use signal_hook::consts::SIGINT;
 
@@ -118,7 +119,11 @@ impl<'t> Chat<'t> {
             terminal,
             is_demo: files.source().is_demo(),
             engine,
-            settings: Settings { sampling, max_tokens: args.sampling.max_tokens },
+            settings: Settings {
+                sampling,
+                max_tokens: args.sampling.max_tokens,
+                thinking_budget: args.thinking_budget,
+            },
             stop: args.sampling.stop.clone(),
             on_full: args.on_full,
             dialogue,
@@ -286,7 +291,7 @@ impl<'t> Chat<'t> {
         let used = if self.dialogue.is_empty() && self.dialogue.system.is_none() {
             0
         } else {
-            let mut conversation = self.dialogue.conversation();
+            let mut conversation = self.conversation();
             conversation.add_generation_prompt = false;
             self.engine.text().prompt(&conversation)?.ids.len()
         };
@@ -349,13 +354,20 @@ impl<'t> Chat<'t> {
         }
     }
 
+    /// What the model reads: a budget of nothing has it not think.
+    fn conversation(&self) -> Conversation {
+        let mut conversation = self.dialogue.conversation();
+        conversation.enable_thinking = (self.settings.thinking_budget == Some(0)).then_some(false);
+        conversation
+    }
+
     /// The conversation's prompt, with room for an answer of which `begun` tokens are there. Where it has grown too
     /// long and that is wanted, the oldest rounds go.
     fn fit(&mut self, begun: usize) -> anyhow::Result<Prompt> {
         let context = self.engine.context();
         let mut forgotten = 0;
         loop {
-            let prompt = self.engine.text().prompt(&self.dialogue.conversation())?;
+            let prompt = self.engine.text().prompt(&self.conversation())?;
             let used = prompt.ids.len() + begun;
             // Not to slide again at every token, a quarter is made free.
             let enough = if forgotten > 0 || begun > 0 { context - context / 4 } else { context };
@@ -393,6 +405,7 @@ impl<'t> Chat<'t> {
         let mut params = GenerationParams {
             sampling: self.settings.sampling.clone(),
             max_tokens: self.settings.max_tokens,
+            thinking_budget: self.settings.thinking_budget,
             stop: self.stop.clone(),
             resumable: self.on_full == OnFull::Slide,
             ..GenerationParams::default()

@@ -42,18 +42,21 @@ pub(crate) async fn respond(
 ) -> Result<Response, ApiError> {
     let mut settings = GenerationRequest::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone()))?;
     let logprobs = logprobs(&mut params);
-    let shows_reasoning = params.boolean("include_reasoning").unwrap_or(true);
     refuse_the_rest(&mut params);
     let tools = tools::take(&mut params);
-    let conversation = conversation::take(&mut params, tools.shown());
+    let (conversation, thinking) = conversation::take(&mut params, tools.shown());
     params.done()?;
 
-    settings.hold_calls(tools.format())?;
-    settings.form(entry).await?;
+    settings.form(entry, &tools).await?;
     let model = &settings.model;
     let prompt = conversation::prompt(entry, model, conversation).await?;
     settings.check_length(&prompt)?;
-    let params = GenerationParams { logprobs, single_call: tools.single, ..settings.params.clone() };
+    let params = GenerationParams {
+        logprobs,
+        single_call: tools.single,
+        thinking_budget: thinking.budget,
+        ..settings.params.clone()
+    };
     let asks = vec![Ask { prompt, params, copies: settings.n }];
     let mut generations = Generations::start(&app.options.limits, model, entry, asks, settings.stream)?;
     let frame = Frame {
@@ -62,7 +65,7 @@ pub(crate) async fn respond(
         name: settings.name.clone(),
         tokenizer: model.tokenizer()?.clone(),
         has_logprobs: logprobs.is_some(),
-        shows_reasoning,
+        shows_reasoning: thinking.is_shown,
         is_legacy: tools.is_legacy,
     };
     if settings.stream {
@@ -118,9 +121,7 @@ impl Frame {
     /// The object of a whole answer's message.
     fn message(&self, index: usize, reply: &Reply) -> Value {
         let mut message = json!({"role": "assistant", "content": reply.text, "refusal": null});
-        // A model that skipped its reasoning has answered in its place.
-        let is_reasoning = !reply.reasoning.is_empty() && reply.reasoning != reply.text;
-        if self.shows_reasoning && is_reasoning {
+        if self.shows_reasoning && !reply.reasoning.is_empty() {
             message["reasoning_content"] = reply.reasoning.as_str().into();
             message["reasoning"] = reply.reasoning.as_str().into();
         }
@@ -285,7 +286,8 @@ impl Stream {
                 let call = json!({"index": at, "function": {"arguments": text}});
                 self.frame.put_calls(&mut delta, vec![call]);
             }
-            ReplyPart::Reasoning(_) | ReplyPart::ToolCallEnd => return None,
+            // What was sent as reasoning, and was none, is content from here on.
+            ReplyPart::Reasoning(_) | ReplyPart::ReasoningSkipped | ReplyPart::ToolCallEnd => return None,
         }
         Some(delta)
     }

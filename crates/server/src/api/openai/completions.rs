@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::api::answer_format::show_check;
 use crate::api::generation_request::{GenerationRequest, StreamUsage};
 use crate::api::openai::object::{chunk_usage, fingerprint, usage};
+use crate::api::tools::Tools;
 use crate::app::App;
 use crate::clock::now;
 use crate::error::ApiError;
@@ -47,7 +48,7 @@ pub(crate) async fn complete(
     }
     params.done()?;
 
-    settings.form(&entry).await?;
+    settings.form(&entry, &Tools::default()).await?;
     let model = settings.model.clone();
     let encoding = only.encoding;
     let prompts = blocking(&entry, move || read(prompts, &model, encoding)).await?;
