@@ -1,0 +1,54 @@
+"""The conversation that clients have with the demo model: a question, a call of a tool, its result, and what is said of it."""
+
+import os
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+URL = os.environ["GLIMMER_URL"] + "/v1"
+QUESTION = "And what's the weather like in Oslo today?"
+MESSAGES = [{"role": "user", "content": QUESTION}]
+OBSERVED = '{"temperature": -4, "condition": "snow"}'
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "Get the current weather in a city",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string", "description": "The name of the city"}},
+                "required": ["city"],
+            },
+        },
+    }
+]
+
+called = []
+
+
+def get_weather(city: Annotated[str, "The name of the city"]) -> str:
+    """Get the current weather in a city"""
+    called.append(city)
+    return OBSERVED
+
+
+def check_told(text):
+    """The tool was called once since the last check, for the city of the question, and its result went back to the model."""
+    assert called == ["Oslo"], called
+    called.clear()
+    assert "-4" in text and "snow" in text, text
+
+
+class GetWeather(BaseModel):
+    """Get the current weather in a city"""
+
+    city: Annotated[str, Field(description="The name of the city")]
+
+
+class Weather(BaseModel):
+    """The weather in a city. The demo model knows no such form: that an answer has it is the server's doing."""
+
+    city: Literal["Oslo", "Bergen"]
+    temperature: Annotated[int, Field(ge=-9, le=9)]
+    condition: Literal["snow", "rain"]
