@@ -15,6 +15,7 @@ for mode in (instructor.Mode.TOOLS, instructor.Mode.JSON_SCHEMA):
     by_tool = mode == instructor.Mode.TOOLS
     assert answer.choices[0].finish_reason == ("tool_calls" if by_tool else "stop")
     assert bool(answer.choices[0].message.tool_calls) == by_tool
-    *_, last = typed.create_partial(**asked)
+    # What is not finished it reads from Python's values, where a strict Pydantic takes no text for an Enum.
+    *_, last = typed.create_partial(**asked, strict=False)
     Weather.model_validate(last.model_dump())
 print(f"instructor {version('instructor')} (openai {version('openai')}): good")

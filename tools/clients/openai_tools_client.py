@@ -82,12 +82,12 @@ assert len(one.choices[0].message.tool_calls) == 1
 # An answer of a type.
 answer = client.chat.completions.parse(messages=MESSAGES, response_format=Weather, **asked)
 form = answer.choices[0].message.parsed
-assert isinstance(form, Weather) and json.loads(answer.choices[0].message.content) == form.model_dump()
+assert isinstance(form, Weather) and Weather.model_validate_json(answer.choices[0].message.content) == form
 assert answer.usage.completion_tokens > 0
 usage = {"stream_options": {"include_usage": True}}
 with client.chat.completions.stream(messages=MESSAGES, response_format=Weather, **asked, **usage) as stream:
     seen = [event for event in stream if event.type == "content.delta"]
     final = stream.get_final_completion()
-assert final.choices[0].message.parsed == form and seen[-1].parsed == form.model_dump()
+assert final.choices[0].message.parsed == form and Weather.model_validate(seen[-1].parsed) == form
 assert final.usage.completion_tokens == answer.usage.completion_tokens
 print(f"tools and types of openai {openai.__version__} for Python: good")

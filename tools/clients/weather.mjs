@@ -30,4 +30,5 @@ export const weather = z.object({
   city: z.enum(["Oslo", "Bergen"]),
   temperature: z.number().int().min(-9).max(9),
   condition: z.enum(["snow", "rain"]),
+  wind: z.object({ speed: z.number().int().min(0).max(40), direction: z.enum(["north", "south"]) }).nullable(),
 });

@@ -1,6 +1,7 @@
 """The conversation that clients have with the demo model: a question, a call of a tool, its result, and what is said of it."""
 
 import os
+from enum import Enum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
@@ -46,9 +47,20 @@ class GetWeather(BaseModel):
     city: Annotated[str, Field(description="The name of the city")]
 
 
+class Condition(Enum):
+    SNOW = "snow"
+    RAIN = "rain"
+
+
+class Wind(BaseModel):
+    speed: Annotated[int, Field(ge=0, le=40)]
+    direction: Literal["north", "south"]
+
+
 class Weather(BaseModel):
     """The weather in a city. The demo model knows no such form: that an answer has it is the server's doing."""
 
     city: Literal["Oslo", "Bergen"]
     temperature: Annotated[int, Field(ge=-9, le=9)]
-    condition: Literal["snow", "rain"]
+    condition: Condition
+    wind: Wind | None
