@@ -7,7 +7,8 @@ target=${CARGO_TARGET_DIR:-$root/target}
 glimmer=${1:-$target/release/glimmer}
 place=$target/clients
 mkdir -p "$place"
-export PYTHONDONTWRITEBYTECODE=1
+# What Python compiles is kept, and not in this folder.
+export PYTHONPYCACHEPREFIX=$place/pycache
 
 server=
 trap '[[ -z $server ]] || kill -KILL "$server" 2>/dev/null || true' EXIT
