@@ -1,4 +1,7 @@
-"""Agents with tools and answers of a type against a Glimmer server at GLIMMER_URL: pydantic-ai and OpenAI's agents."""
+"""Agents with tools and answers of a type against a Glimmer server at GLIMMER_URL: pydantic-ai and OpenAI's agents.
+
+Where a tool and a type come at once the tool is there until it was called: the demo model would go on with it.
+"""
 
 import asyncio
 from importlib.metadata import version
@@ -8,7 +11,7 @@ import openai
 import pydantic_ai
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
-from weather import QUESTION, URL, Weather, check_told, get_weather
+from weather import QUESTION, URL, Weather, called, check_called, check_told, get_weather
 
 
 async def with_pydantic_ai():
@@ -29,6 +32,15 @@ async def with_pydantic_ai():
         async with typed.run_stream(QUESTION) as stream:
             assert isinstance(await stream.get_output(), Weather)
 
+    async def until_called(_, definition):
+        return None if called else definition
+
+    tool = pydantic_ai.Tool(get_weather, prepare=until_called)
+    native = pydantic_ai.NativeOutput(Weather)
+    typed = pydantic_ai.Agent(model, output_type=native, tools=[tool], model_settings={"temperature": 0})
+    assert isinstance((await typed.run(QUESTION)).output, Weather)
+    check_called()
+
 
 async def with_openai_agents():
     agents.set_tracing_disabled(True)
@@ -47,6 +59,10 @@ async def with_openai_agents():
     check_told(stream.final_output)
     typed = agents.Agent(output_type=Weather, **common)
     assert isinstance((await agents.Runner.run(typed, QUESTION)).final_output, Weather)
+    tool = agents.function_tool(get_weather, is_enabled=lambda *_: not called)
+    typed = agents.Agent(output_type=Weather, tools=[tool], **common)
+    assert isinstance((await agents.Runner.run(typed, QUESTION)).final_output, Weather)
+    check_called()
 
 
 asyncio.run(with_pydantic_ai())

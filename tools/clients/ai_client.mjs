@@ -5,16 +5,22 @@ import * as compatible7 from "@ai-sdk/openai-compatible";
 import * as compatible6 from "@ai-sdk/openai-compatible-6";
 import * as ai7 from "ai";
 import * as ai6 from "ai-6";
-import { checkTold, getWeather, question, url, weather } from "./weather.mjs";
+import { checkCalled, checkTold, getWeather, question, url, weather } from "./weather.mjs";
 
 // It tells that parts of it are to go.
 globalThis.AI_SDK_LOG_WARNINGS = false;
 process.noDeprecation = true;
 
-async function tools(ai, asked) {
-  const described = { description: getWeather.description, inputSchema: getWeather.parameters };
+const described = { description: getWeather.description, inputSchema: getWeather.parameters };
+
+/** A question, the tool for it, and calls of it until there is an answer. */
+function steps(ai, asked) {
   const get_weather = ai.tool({ ...described, execute: getWeather.run });
-  const loop = { ...asked, prompt: question, tools: { get_weather }, stopWhen: (ai.isStepCount ?? ai.stepCountIs)(4) };
+  return { ...asked, prompt: question, tools: { get_weather }, stopWhen: (ai.isStepCount ?? ai.stepCountIs)(4) };
+}
+
+async function tools(ai, asked) {
+  const loop = steps(ai, asked);
   const whole = await ai.generateText(loop);
   checkTold(whole.text);
   assert.deepEqual(whole.steps.map((step) => step.finishReason), ["tool-calls", "stop"]);
@@ -47,6 +53,15 @@ async function forms(ai, asked) {
   let last;
   for await (const partial of stream.partialOutputStream) last = partial;
   assert.deepEqual(last, object);
+  // A tool and a type at once, the tool in the first step alone: the demo model would go on with it.
+  const prepareStep = ({ stepNumber }) => (stepNumber > 0 ? { activeTools: [] } : {});
+  const both = { ...steps(ai, asked), output, prepareStep };
+  const typed = (await ai.generateText(both)).output;
+  assert.deepEqual(weather.parse(typed), typed);
+  checkCalled();
+  const { output: streamed } = ai.streamText(both);
+  assert.deepEqual(await streamed, typed);
+  checkCalled();
 }
 
 async function reasoning(ai, asked) {

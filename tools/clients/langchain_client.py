@@ -3,11 +3,12 @@
 from importlib.metadata import version
 
 from langchain.agents import create_agent
+from langchain.agents.middleware import wrap_model_call
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
-from weather import MESSAGES, QUESTION, URL, Weather, check_told, get_weather
+from weather import MESSAGES, QUESTION, URL, Weather, called, check_called, check_told, get_weather
 
 chat = ChatOpenAI(model="demo", base_url=URL, api_key="none", temperature=0, max_retries=0, stream_usage=True)
 answer = chat.invoke("Hello!")
@@ -55,4 +56,16 @@ for method, strict in [("json_schema", None), ("json_schema", True), ("function_
 for strategy in (ProviderStrategy, ToolStrategy):
     agent = create_agent(chat, response_format=strategy(Weather))
     assert isinstance(agent.invoke({"messages": MESSAGES})["structured_response"], Weather)
+
+
+@wrap_model_call
+def until_called(request, handler):
+    """Has the tool there until it was called: the demo model would go on with it."""
+    return handler(request.override(tools=[]) if called else request)
+
+
+# A tool and a type at once.
+agent = create_agent(chat, tools, response_format=ProviderStrategy(Weather, strict=True), middleware=[until_called])
+assert isinstance(agent.invoke({"messages": MESSAGES})["structured_response"], Weather)
+check_called()
 print(f"langchain {version('langchain')} with langchain-openai {version('langchain-openai')}: good")

@@ -52,4 +52,15 @@ assert.ok(answer.usage.completion_tokens > 0);
 const final = await client.chat.completions.stream({ ...typed, stream_options: { include_usage: true } }).finalChatCompletion();
 assert.deepEqual(final.choices[0].message.parsed, form);
 assert.equal(final.usage.completion_tokens, answer.usage.completion_tokens);
+
+// A tool and a type at once: a call, and where that is over an answer of the type.
+const both = { ...typed, tools: [tool] };
+const { message } = (await client.chat.completions.parse(both)).choices[0];
+const [call] = message.tool_calls;
+assert.deepEqual([call.function.parsed_arguments, message.parsed], [{ city: "Oslo" }, null]);
+delete message.parsed;
+delete call.function.parsed_arguments;
+const history = [...messages, message, { role: "tool", tool_call_id: call.id, content: JSON.stringify(observed) }];
+const last = await client.chat.completions.parse({ ...both, messages: history, tool_choice: "none" });
+assert.deepEqual(weather.parse(last.choices[0].message.parsed), last.choices[0].message.parsed);
 console.log("tools and types of openai for Node: good");

@@ -90,4 +90,15 @@ with client.chat.completions.stream(messages=MESSAGES, response_format=Weather, 
     final = stream.get_final_completion()
 assert final.choices[0].message.parsed == form and Weather.model_validate(seen[-1].parsed) == form
 assert final.usage.completion_tokens == answer.usage.completion_tokens
+
+# A tool and a type at once: a call, and where that is over an answer of the type.
+both = asked | {"tools": [openai.pydantic_function_tool(GetWeather, name="get_weather")], "response_format": Weather}
+message = client.chat.completions.parse(messages=MESSAGES, **both).choices[0].message
+(call,) = message.tool_calls
+assert call.function.parsed_arguments == GetWeather(city="Oslo") and not message.content
+history = [*MESSAGES, message.model_dump(exclude=UNTYPED), {"role": "tool", "tool_call_id": call.id, "content": OBSERVED}]
+final = client.chat.completions.parse(messages=history, tool_choice="none", **both)
+assert isinstance(final.choices[0].message.parsed, Weather)
+with client.chat.completions.stream(messages=history, tool_choice="none", **both) as stream:
+    assert stream.get_final_completion().choices[0].message.parsed == final.choices[0].message.parsed
 print(f"tools and types of openai {openai.__version__} for Python: good")

@@ -18,10 +18,15 @@ export const getWeather = {
   },
 };
 
-/** The tool was called once since the last check, for the city of the question, and its result went back to the model. */
-export function checkTold(text) {
+/** The tool was called once since the last check, for the city of the question. */
+export function checkCalled() {
   assert.deepEqual(called, ["Oslo"]);
   called = [];
+}
+
+/** It was, and its result went back to the model. */
+export function checkTold(text) {
+  checkCalled();
   assert.match(text, /-4.*snow/);
 }
 

@@ -34,10 +34,15 @@ def get_weather(city: Annotated[str, "The name of the city"]) -> str:
     return OBSERVED
 
 
-def check_told(text):
-    """The tool was called once since the last check, for the city of the question, and its result went back to the model."""
+def check_called():
+    """The tool was called once since the last check, for the city of the question."""
     assert called == ["Oslo"], called
     called.clear()
+
+
+def check_told(text):
+    """It was, and its result went back to the model."""
+    check_called()
     assert "-4" in text and "snow" in text, text
 
 
