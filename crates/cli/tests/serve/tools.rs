@@ -473,6 +473,35 @@ fn what_is_no_tool() {
     server.ask(PATH, &body(&[user("Hello!")], json!({"tools": tools, "max_tokens": 4})));
 }
 
+/// The same tool as published clients write it, and the call's message as they send it back.
+#[test]
+fn tools_as_clients_write_them() {
+    let server = Server::start(&[]);
+    let question = user("And what's the weather like in Oslo today?");
+    let file = std::fs::read_to_string(root().join("crates/cli/tests/data/tools_of_clients.jsonl")).unwrap();
+    for line in file.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        let client = &line["client"];
+        let name = line["body"]["tools"][0]["function"]["name"].as_str().unwrap();
+        let mut asked = body(std::slice::from_ref(&question), line["body"].clone());
+        let answer = ask(&server, &asked);
+        assert_eq!(call(&answer), (name.to_owned(), json!({"city": "Oslo"})), "{client}");
+        let message = answer["choices"][0]["message"].clone();
+        assert_eq!(message["content"], Value::Null);
+        let mut without = message.clone();
+        without.as_object_mut().unwrap().retain(|name, _| name != "content" && name != "refusal");
+        let mut empty = message.clone();
+        empty["content"] = "".into();
+        let result = json!({"role": "tool", "tool_call_id": message["tool_calls"][0]["id"],
+            "content": "{\"temperature\": -4, \"condition\": \"snow\"}"});
+        asked["tool_choice"] = Value::Null;
+        for message in [message, without, empty] {
+            asked["messages"] = json!([question, message, result]);
+            let said = &server.ask(PATH, &asked)["choices"][0]["message"]["content"];
+            assert_eq!(said, "It is -4 degrees in Oslo: snow.", "{client}");
+        }
+    }
+}
+
 /// A server of a model that answers everything with `reply`, in a chat format.
 pub fn of_one_reply(directory: &Path, reply: &str, format: &str) -> Server {
     let from = root().join("crates/tokenizer/tests/data/glm45");

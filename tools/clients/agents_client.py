@@ -1,0 +1,70 @@
+"""Agents with tools and answers of a type against a Glimmer server at GLIMMER_URL: pydantic-ai and OpenAI's agents.
+
+Where a tool and a type come at once the tool is there until it was called: the demo model would go on with it.
+"""
+
+import asyncio
+from importlib.metadata import version
+
+import agents
+import openai
+import pydantic_ai
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.openai import OpenAIProvider
+from weather import QUESTION, URL, Weather, called, check_called, check_told, get_weather
+
+
+async def with_pydantic_ai():
+    model = OpenAIChatModel("demo", provider=OpenAIProvider(base_url=URL, api_key="none"))
+    agent = pydantic_ai.Agent(model, model_settings={"temperature": 0})
+    agent.tool_plain(get_weather)
+    result = await agent.run(QUESTION)
+    check_told(result.output)
+    assert result.usage.tool_calls == 1 and result.usage.output_tokens > 0
+    async with agent.run_stream(QUESTION) as stream:
+        pieces = [piece async for piece in stream.stream_text(delta=True, debounce_by=None)]
+    assert len(pieces) > 1 and stream.usage.tool_calls == 1 and stream.usage.output_tokens == result.usage.output_tokens
+    check_told("".join(pieces))
+    # By a tool of its own, which is required; by one that is strict; by the form of an answer.
+    for output in (Weather, pydantic_ai.ToolOutput(Weather, strict=True), pydantic_ai.NativeOutput(Weather)):
+        typed = pydantic_ai.Agent(model, output_type=output, model_settings={"temperature": 0}, retries=0)
+        assert isinstance((await typed.run(QUESTION)).output, Weather)
+        async with typed.run_stream(QUESTION) as stream:
+            assert isinstance(await stream.get_output(), Weather)
+
+    async def until_called(_, definition):
+        return None if called else definition
+
+    tool = pydantic_ai.Tool(get_weather, prepare=until_called)
+    native = pydantic_ai.NativeOutput(Weather)
+    typed = pydantic_ai.Agent(model, output_type=native, tools=[tool], model_settings={"temperature": 0})
+    assert isinstance((await typed.run(QUESTION)).output, Weather)
+    check_called()
+
+
+async def with_openai_agents():
+    agents.set_tracing_disabled(True)
+    client = openai.AsyncOpenAI(base_url=URL, api_key="none", max_retries=0)
+    settings = agents.ModelSettings(temperature=0, include_usage=True)
+    common = {"name": "demo", "model": agents.OpenAIChatCompletionsModel("demo", client), "model_settings": settings}
+    agent = agents.Agent(tools=[agents.function_tool(get_weather)], **common)
+    result = await agents.Runner.run(agent, QUESTION)
+    check_told(result.final_output)
+    usage = result.context_wrapper.usage
+    assert usage.requests == 2 and usage.output_tokens > 0
+    stream = agents.Runner.run_streamed(agent, QUESTION)
+    kinds = [event.name async for event in stream.stream_events() if event.type == "run_item_stream_event"]
+    assert kinds == ["tool_called", "tool_output", "message_output_created"], kinds
+    assert stream.context_wrapper.usage.output_tokens == usage.output_tokens
+    check_told(stream.final_output)
+    typed = agents.Agent(output_type=Weather, **common)
+    assert isinstance((await agents.Runner.run(typed, QUESTION)).final_output, Weather)
+    tool = agents.function_tool(get_weather, is_enabled=lambda *_: not called)
+    typed = agents.Agent(output_type=Weather, tools=[tool], **common)
+    assert isinstance((await agents.Runner.run(typed, QUESTION)).final_output, Weather)
+    check_called()
+
+
+asyncio.run(with_pydantic_ai())
+asyncio.run(with_openai_agents())
+print(f"pydantic-ai {version('pydantic-ai-slim')} and openai-agents {version('openai-agents')}: good")
