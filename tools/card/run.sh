@@ -263,7 +263,7 @@ for type in "${types[@]}"; do
   step "model-$type" 60 none "${command[@]}"
   mapfile -t command < <(bench "$work/$type.gguf" -p 0 -n "$tokens" --parallel "$parallel" -r "$rounds")
   step "decode-$type" 60 bench "${command[@]}"
-  mapfile -t command < <(bench "$work/$type.gguf" -p "$prompts" -n 0 -r "$rounds" --ubatch-size 512)
+  mapfile -t command < <(bench "$work/$type.gguf" -p "$prompts" -n 0 -r "$rounds")
   step "prompt-$type" 45 bench "${command[@]}"
   if [[ $type == Q4_K_M ]]; then
     [[ -n $quick ]] || step clients 60 load "$here/clients.sh" "$glimmer" "$served" "${load[@]}"

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use glimmer::{
     Capacity, Compute, ContextLength, DecoderSpec, DevicePlan, Error, Family, Local, Model, ModelFiles,
-    OpenDevice, Overrides, Progress, Resolver, Source, json,
+    OpenDevice, Overrides, Placed, Placement, Progress, Resolver, Source, json,
 };
 use indicatif::ProgressBar;
 use serde_json::Value;
@@ -66,6 +66,16 @@ pub(crate) fn device(args: &DeviceArgs, default: Compute, terminal: &Terminal) -
     Ok(args.options().open(default, &mut |progress| terminal.tell(progress, None))?)
 }
 
+/// Which layers of a model go to which device, where steps and cache are planned for `capacity`.
+pub(crate) fn place(
+    files: &ModelFiles,
+    device: OpenDevice,
+    capacity: Capacity,
+    terminal: &Terminal,
+) -> anyhow::Result<Placement> {
+    Ok(device.place(files, capacity, &mut |progress| terminal.tell(progress, None))?)
+}
+
 /// A model's weights on a device, or on several, which will be planned for `capacity`.
 pub(crate) fn load(
     files: &ModelFiles,
@@ -73,7 +83,15 @@ pub(crate) fn load(
     capacity: Capacity,
     terminal: &Terminal,
 ) -> anyhow::Result<Model> {
-    let placement = device.place(files, capacity, &mut |progress| terminal.tell(progress, None))?;
+    load_placed(files, place(files, device, capacity, terminal)?, terminal)
+}
+
+/// A model's weights where they were placed.
+pub(crate) fn load_placed(
+    files: &ModelFiles,
+    placement: Placement,
+    terminal: &Terminal,
+) -> anyhow::Result<Model> {
     let total = files.checkpoint()?.tensors().iter().map(|t| t.bytes as u64).sum();
     let bar = terminal.bytes_bar("loading", total);
     let model = Model::load(files, placement, &mut |progress| terminal.tell(progress, Some(&bar)));
@@ -95,7 +113,7 @@ impl Terminal {
 
 /// What a device is going to hold, in a line.
 fn placed(plan: &DevicePlan) -> String {
-    let DevicePlan { device, layers, memory, free } = plan;
+    let DevicePlan { device, placed: Placed { layers, .. }, memory, free } = plan;
     let free = free.map_or(String::new(), |memory| format!("; {} are free", size(memory.free as u64)));
     format!(
         "layers {} to {} on {device}: weights {} + cache {} + buffers {}{free}",

@@ -107,8 +107,23 @@ mod emulated {
         with_cards("100000", &cuda).fails_saying(&["3 layers do not fit", "room for 0", "--gpu-layers auto"]);
         with_cards(PLENTY, &["--device", "cpu", "-ngl", "2"]).fails_saying(&["--device cuda"]);
         with_cards(PLENTY, &["-ngl", "some"]).refuses_usage(&["--gpu-layers", "auto"]);
-        let bench = glimmer().args(["bench", "-ngl", "2"]).arg(fixture("chatglm3-6b")).output().unwrap();
-        Ran::from(bench).refuses_usage(&["one device"]);
+    }
+
+    /// Each machine is held to its own limits.
+    #[test]
+    fn what_is_shared_is_measured() {
+        let flags =
+            ["-p", "5", "-n", "2", "-r", "1", "-t", "1", "--device", "cuda", "-ngl", "2", "-o", "json"];
+        let ran = Ran::from(glimmer().arg("bench").arg(fixture("chatglm3-6b")).args(flags).output().unwrap());
+        assert_eq!((ran.status, told(&ran)), (0, split(1, 2)), "{}", ran.stderr);
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        let machines = report["machines"].as_array().unwrap();
+        let layers: Vec<_> = machines.iter().map(|m| (&m["first_layer"], &m["layers"])).collect();
+        assert_eq!(serde_json::json!(layers), serde_json::json!([[0, 1], [1, 2]]));
+        assert!(machines[0]["limits"]["f32_gflop_s"].as_f64() > Some(0.0), "{report}");
+        assert!(machines[1]["limits"]["bf16_gflop_s"].as_f64() > Some(0.0), "{report}");
+        assert_eq!(machines[1]["limits"], report["limits"]);
+        assert!(report["results"].as_array().unwrap().iter().all(|row| row["floor_ts"].as_f64() > Some(0.0)));
     }
 
     /// The first layer that differs is found on several devices, too.

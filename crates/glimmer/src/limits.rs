@@ -4,11 +4,17 @@ use glimmer_engine::EngineOptions;
 use glimmer_models::{DecoderSpec, ModelError, PositionLayout, Positions};
 use glimmer_tensor::{Capacity, KvType};
 
+use crate::DeviceKind;
+
 /// The context that is planned for when nobody says how long it shall be, in tokens.
 const DEFAULT_CONTEXT: usize = 8192;
 
-/// Tokens that one step of an engine for many computes: enough to keep the machine busy.
+/// Tokens that one step of an engine for many computes on the processor: enough to keep it busy.
 pub const STEP_TOKENS: usize = 256;
+
+/// Tokens that one step computes with a card, which reads its weights once for all of them and has multiprocessors idle
+/// with fewer.
+const CARD_STEP_TOKENS: usize = 512;
 
 /// How many tokens a prompt and its answer may have together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,14 +89,19 @@ impl Limits {
         })
     }
 
-    /// What an engine with these limits is planned for.
-    pub fn capacity(&self, spec: &DecoderSpec) -> Capacity {
-        self.engine_options(spec, KvType::F16).capacity()
+    /// What an engine with these limits is planned for on a device.
+    pub fn capacity(&self, spec: &DecoderSpec, device: DeviceKind) -> Capacity {
+        self.engine_options(spec, device, KvType::F16).capacity()
     }
 
-    pub(crate) fn engine_options(&self, spec: &DecoderSpec, kv_type: KvType) -> EngineOptions {
+    pub(crate) fn engine_options(
+        &self,
+        spec: &DecoderSpec,
+        device: DeviceKind,
+        kv_type: KvType,
+    ) -> EngineOptions {
         let context = self.context.of(spec);
-        let step = self.step_tokens.unwrap_or_else(|| step_tokens(spec).min(context));
+        let step = self.step_tokens.unwrap_or_else(|| step_tokens(spec, device).min(context));
         let indivisible = match spec.positions {
             Positions::ChatGlm6b { .. } => self.indivisible.unwrap_or(context),
             Positions::Sequential { .. } => 0,
@@ -106,14 +117,20 @@ impl Limits {
     }
 }
 
-/// Tokens of a prompt that one step computes when one person waits for it: few enough for what lies between the layers
-/// to stay small. Wide models keep the machine as busy with fewer of them.
-pub fn step_tokens(spec: &DecoderSpec) -> usize {
-    match spec.hidden {
-        0..3072 => STEP_TOKENS,
-        3072..4096 => STEP_TOKENS / 2,
+/// Tokens of a prompt that one step computes when one person waits for it. On the processor few enough for what lies
+/// between the layers to stay in its caches: wide models keep it as busy with fewer of them.
+pub fn step_tokens(spec: &DecoderSpec, device: DeviceKind) -> usize {
+    match (device, spec.hidden) {
+        (DeviceKind::Cuda, _) => CARD_STEP_TOKENS,
+        (_, 0..3072) => STEP_TOKENS,
+        (_, 3072..4096) => STEP_TOKENS / 2,
         _ => STEP_TOKENS / 4,
     }
+}
+
+/// Tokens that one step computes for many at once.
+pub fn serving_step_tokens(spec: &DecoderSpec, device: DeviceKind) -> usize {
+    step_tokens(spec, device).max(STEP_TOKENS)
 }
 
 /// Tokens at the beginning of a prompt that one step has to compute together: ChatGLM-6B's context, which attends both

@@ -6,8 +6,8 @@ use glimmer_models::{Decoder, DecoderSpec, load_split};
 use glimmer_tensor::{Compute, KvType};
 
 use crate::{
-    DeviceOptions, DevicePlan, Engine, Error, Limits, ModelFiles, ModelText, Overrides, Placement, Session,
-    Source,
+    DeviceKind, DeviceOptions, DevicePlan, Engine, Error, Limits, ModelFiles, ModelText, Overrides,
+    Placement, Session, Source,
 };
 
 /// What [`Model::open`] tells while it works.
@@ -41,6 +41,7 @@ pub struct OpenOptions {
 pub struct Model {
     text: Arc<ModelText>,
     decoder: Decoder,
+    device: DeviceKind,
     kv_type: KvType,
 }
 
@@ -72,7 +73,8 @@ impl Model {
             progress(Progress::Warning(warning));
         }
         let device = options.device.open(Compute::Auto, progress)?;
-        let placement = device.place(&files, Limits::default().capacity(files.spec()?), progress)?;
+        let capacity = Limits::default().capacity(files.spec()?, device.kind);
+        let placement = device.place(&files, capacity, progress)?;
         Model::load(&files, placement, progress)
     }
 
@@ -86,10 +88,10 @@ impl Model {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self, Error> {
         let text = Arc::new(ModelText::read(files)?);
-        let Placement { devices, kv_type } = placement;
+        let Placement { devices, kind, kv_type, .. } = placement;
         let mut each = |done, total| progress(Progress::Loading { done, total });
         let decoder = load_split(files.checkpoint()?, files.understood()?, devices, &mut each)?;
-        Ok(Model { text, decoder, kv_type })
+        Ok(Model { text, decoder, device: kind, kv_type })
     }
 
     /// The part that knows text.
@@ -107,7 +109,7 @@ impl Model {
     /// # Errors
     /// When the memory cannot be had.
     pub fn start(self, limits: &Limits) -> Result<Engine, Error> {
-        let options = limits.engine_options(self.decoder.spec(), self.kv_type);
+        let options = limits.engine_options(self.decoder.spec(), self.device, self.kv_type);
         let engine = glimmer_engine::Engine::start(self.decoder, options)?;
         Ok(Engine::new(self.text, engine))
     }

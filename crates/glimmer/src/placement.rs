@@ -5,7 +5,7 @@ use std::ops::Range;
 use glimmer_models::{DeviceLayers, needs};
 use glimmer_tensor::{Capacity, Device, DeviceError, DeviceMemory, FreeMemory, KvType};
 
-use crate::{Error, ModelFiles, OpenDevice, Progress};
+use crate::{DeviceKind, Error, ModelFiles, OpenDevice, Progress};
 
 /// How many of a model's last layers cards take. The head goes with the last layer, the embedding with the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,13 +16,22 @@ pub enum GpuLayers {
     Last(usize),
 }
 
+/// Layers and the machine that has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Which card; `None` for the processor.
+    pub card: Option<usize>,
+    /// Its layers.
+    pub layers: Range<usize>,
+}
+
 /// What a device is going to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevicePlan {
     /// The device, for people.
     pub device: String,
-    /// Its layers.
-    pub layers: Range<usize>,
+    /// What is on it.
+    pub placed: Placed,
     /// Bytes.
     pub memory: DeviceMemory,
     /// What it has free.
@@ -32,6 +41,9 @@ pub struct DevicePlan {
 /// Devices and how many layers each takes, in their order.
 pub struct Placement {
     pub(crate) devices: Vec<DeviceLayers>,
+    /// What each of them has.
+    pub placed: Vec<Placed>,
+    pub(crate) kind: DeviceKind,
     pub(crate) kv_type: KvType,
 }
 
@@ -51,24 +63,26 @@ impl OpenDevice {
         capacity: Capacity,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Placement, Error> {
-        let OpenDevice { mut devices, gpu_layers, kv_type, .. } = self;
+        let OpenDevice { mut devices, gpu_layers, kind, kv_type } = self;
         let layers = files.spec()?.layers.len();
         let Some(wanted) = gpu_layers else {
             let device = devices.swap_remove(0);
-            return Ok(Placement { devices: vec![DeviceLayers { device, layers }], kv_type });
+            let placed = vec![Placed { card: (kind == DeviceKind::Cuda).then_some(0), layers: 0..layers }];
+            return Ok(Placement { devices: vec![DeviceLayers { device, layers }], placed, kind, kv_type });
         };
         let model = Shape { files, capacity, kv_type };
         let processor = devices.pop().expect("the processor stands behind the cards");
         let mut shares = model.on_cards(devices, layers, wanted)?;
-        let rest = layers - shares.iter().map(|(_, plan)| plan.layers.len()).sum::<usize>();
+        let rest = layers - shares.iter().map(|(_, plan)| plan.placed.layers.len()).sum::<usize>();
         if rest > 0 {
-            shares.push(model.share(processor, 0..rest)?);
+            shares.push(model.share(processor, Placed { card: None, layers: 0..rest })?);
         }
         shares.reverse();
         let plans: Vec<DevicePlan> = shares.iter().map(|(_, plan)| plan.clone()).collect();
         progress(Progress::Placed(&plans));
-        let share = |(device, plan): Share| DeviceLayers { device, layers: plan.layers.len() };
-        Ok(Placement { devices: shares.into_iter().map(share).collect(), kv_type })
+        let placed = plans.into_iter().map(|plan| plan.placed).collect();
+        let share = |(device, plan): Share| DeviceLayers { device, layers: plan.placed.layers.len() };
+        Ok(Placement { devices: shares.into_iter().map(share).collect(), placed, kind, kv_type })
     }
 }
 
@@ -96,10 +110,10 @@ impl Shape<'_> {
         };
         let (first, mut end) = (layers - most, layers);
         let mut shares = Vec::new();
-        for mut card in cards {
+        for (number, mut card) in cards.into_iter().enumerate() {
             let begin = self.first_that_fits(card.as_mut(), first..end, wanted)?;
             if begin < end {
-                shares.push(self.share(card, begin..end)?);
+                shares.push(self.share(card, Placed { card: Some(number), layers: begin..end })?);
                 end = begin;
             }
         }
@@ -135,9 +149,9 @@ impl Shape<'_> {
         Ok(layers.end)
     }
 
-    fn share(&self, mut device: Box<dyn Device>, layers: Range<usize>) -> Result<Share, Error> {
-        let memory = self.needed(device.as_ref(), layers.clone())?;
-        let plan = DevicePlan { device: device.describe(), layers, memory, free: device.free_memory() };
+    fn share(&self, mut device: Box<dyn Device>, placed: Placed) -> Result<Share, Error> {
+        let memory = self.needed(device.as_ref(), placed.layers.clone())?;
+        let plan = DevicePlan { device: device.describe(), placed, memory, free: device.free_memory() };
         Ok((device, plan))
     }
 

@@ -84,6 +84,32 @@ pub fn needs<'a>(
     })
 }
 
+impl Understood {
+    /// Bytes of the weights of these layers, as they are stored.
+    ///
+    /// # Errors
+    /// When the layout has no name for one.
+    pub fn layer_bytes(&self, checkpoint: &Checkpoint, layers: Range<usize>) -> Result<usize, ModelError> {
+        let mut bytes = 0;
+        let mut add = |name: String| bytes += checkpoint.info(&name).map_or(0, |info| info.bytes);
+        for part in self.spec.parts_of(false, layers).iter().filter(|part| part.layer.is_some()) {
+            match &part.kind {
+                PartKind::Norm(norm) => {
+                    let name = self.naming.need(part.layer, part.role)?;
+                    norm.vectors().iter().for_each(|vector| add(format!("{name}.{vector}")));
+                }
+                PartKind::Matrix(matrix) => {
+                    let tensors = self.naming.tensors(part, matrix, |name| checkpoint.holds(name))?;
+                    tensors
+                        .iter()
+                        .for_each(|rows| [rows.weight(), rows.bias()].into_iter().for_each(&mut add));
+                }
+            }
+        }
+        Ok(bytes)
+    }
+}
+
 impl DecoderSpec {
     /// The plan of a device that holds these layers.
     pub(crate) fn plan(&self, layers: Range<usize>, capacity: Capacity, kv_type: KvType) -> Plan {

@@ -105,7 +105,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1", value_parser = sequences())]
     pub(crate) parallel: Vec<usize>,
 
-    /// Tokens of one step while a prompt is read [default: 256, of wide models 128 or 64]
+    /// Tokens of one step while a prompt is read [default: 256, of wide models 128 or 64; 512 on a card]
     #[arg(long, value_name = "N", value_parser = sequences())]
     pub(crate) ubatch_size: Option<usize>,
 

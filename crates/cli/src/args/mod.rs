@@ -127,6 +127,7 @@ impl DeviceArgs {
             ("--threads", self.threads.map(|threads| threads.to_string())),
             ("--compute", self.compute.map(|compute| name(&COMPUTES, compute))),
             ("--kv-type", self.kv_type.map(|kv_type| name(&KV_TYPES, kv_type))),
+            ("--gpu-layers", self.gpu_layers.map(values::gpu_layers_name)),
         ];
         let given = optional.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?]));
         given.flatten().chain(["--device".to_owned(), name(&DEVICES, self.device)]).collect()

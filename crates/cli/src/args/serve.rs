@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use glimmer::{ContextLength, Family, STEP_TOKENS};
+use glimmer::{ContextLength, Family};
 
 use super::values::{chat_format, context_length, one_of, positive};
 use super::{DeviceArgs, ModelArgs};
@@ -44,9 +44,9 @@ pub(crate) struct ServedArgs {
     #[arg(long, value_name = "N", value_parser = positive())]
     pub(crate) cache_tokens: Option<usize>,
 
-    /// Tokens computed in one step; longer prompts are cut
-    #[arg(long, value_name = "N", default_value_t = STEP_TOKENS, value_parser = positive())]
-    pub(crate) step_tokens: usize,
+    /// Tokens computed in one step; longer prompts are cut [default: 256 on a CPU, 512 on a card]
+    #[arg(long, value_name = "N", value_parser = positive())]
+    pub(crate) step_tokens: Option<usize>,
 }
 
 /// Serve models over HTTP: the OpenAI API and the GLM API

@@ -61,6 +61,14 @@ pub(super) fn gpu_layers(text: &str) -> Result<GpuLayers, String> {
     }
 }
 
+/// What [`gpu_layers`] reads as these.
+pub(super) fn gpu_layers_name(layers: GpuLayers) -> String {
+    match layers {
+        GpuLayers::Auto => "auto".to_owned(),
+        GpuLayers::Last(layers) => layers.to_string(),
+    }
+}
+
 /// A parser of the names of chat formats.
 pub(super) fn chat_format() -> impl TypedValueParser<Value = Family> {
     one_of(Family::NAMES)
@@ -193,6 +201,9 @@ mod tests {
         assert_eq!(gpu_layers("auto"), Ok(GpuLayers::Auto));
         assert_eq!(gpu_layers("all"), Ok(GpuLayers::Last(usize::MAX)));
         assert_eq!(gpu_layers("99"), Ok(GpuLayers::Last(99)));
+        for layers in [GpuLayers::Auto, GpuLayers::Last(7), GpuLayers::Last(usize::MAX)] {
+            assert_eq!(gpu_layers(&gpu_layers_name(layers)), Ok(layers));
+        }
         for wrong in ["-1", "", "1.5", "ALL", "1e2"] {
             assert!(gpu_layers(wrong).is_err(), "{wrong}");
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use glimmer::{Error, Family, ModelFiles, step_tokens};
+use glimmer::{DeviceKind, Error, Family, ModelFiles, step_tokens};
 use glimmer_checkpoint::{Checkpoint, CheckpointFormat, Foreign, TensorInfo};
 use glimmer_models::{
     Activation, Attention, DecoderSpec, FeedForward, Positions, Residual, Understood, WeightRole, memory,
@@ -338,7 +338,7 @@ impl Config {
 
 impl Memory {
     fn of(checkpoint: &Checkpoint, spec: &DecoderSpec, context: usize, kv_type: KvType) -> Self {
-        let needed = memory(checkpoint, spec, context, kv_type, step_tokens(spec));
+        let needed = memory(checkpoint, spec, context, kv_type, step_tokens(spec, DeviceKind::Cpu));
         Memory {
             context,
             kv_type: KV_TYPES.iter().find(|(kv, _)| *kv == kv_type).map_or("", |(_, name)| name),

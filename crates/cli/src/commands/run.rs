@@ -40,7 +40,8 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let limits =
         Limits::for_prompt(spec, ContextLength::Tokens(context), &prompt.ids, args.sampling.max_tokens)?;
     let device = device(&args.device, Compute::Auto, terminal)?;
-    let engine = load(&files, device, limits.capacity(spec), terminal)?.start(&limits)?;
+    let capacity = limits.capacity(spec, device.kind);
+    let engine = load(&files, device, capacity, terminal)?.start(&limits)?;
     if files.source().is_demo() {
         let advice = if is_lone_prompt { "; `glimmer run MODEL PROMPT` asks another" } else { "" };
         terminal.note(&format!("{DEMO_LABEL}{advice}"));

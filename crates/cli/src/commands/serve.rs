@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::bail;
-use glimmer::{Compute, ContextLength, Embedder, Engine, Limits, Loaded, ModelText, Registry, Source};
+use glimmer::{
+    Compute, ContextLength, Embedder, Engine, Limits, Loaded, ModelText, Registry, Source,
+    serving_step_tokens,
+};
 use glimmer_server::{Options, RequestLimits, Server};
 
 use crate::WrongUsage;
@@ -130,16 +133,18 @@ fn open_one(
     }
     let spec = spec(&files, terminal)?;
     let context = context(args.ctx, spec, terminal);
+    let device = device(device_args, Compute::Auto, terminal)?;
+    let step_tokens = args.step_tokens.unwrap_or_else(|| serving_step_tokens(spec, device.kind));
     let limits = Limits {
         context: ContextLength::Tokens(context),
         cache_tokens: Some(args.cache_tokens.unwrap_or(context * 2)),
-        step_tokens: Some(args.step_tokens),
+        step_tokens: Some(step_tokens),
         running: args.parallel,
         waiting: args.queue,
         ..Limits::default()
     };
-    let device = device(device_args, Compute::Auto, terminal)?;
-    let engine = load(&files, device, limits.capacity(spec), terminal)?.start(&limits)?;
+    let capacity = limits.capacity(spec, device.kind);
+    let engine = load(&files, device, capacity, terminal)?.start(&limits)?;
     if files.source().is_demo() {
         terminal.note(DEMO_LABEL);
     }

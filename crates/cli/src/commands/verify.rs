@@ -176,11 +176,13 @@ impl Answerer {
         let mut most_rows = 1;
         for prompt in prompts {
             check_ids(prompt, spec)?;
-            most_rows = most_rows.max(indivisible(spec, prompt)?).max(step_tokens(spec).min(prompt.len()));
+            most_rows = most_rows.max(indivisible(spec, prompt)?);
         }
-        let slots = prompts.iter().map(|p| p.len()).max().unwrap_or(0) + new;
+        let longest = prompts.iter().map(|p| p.len()).max().unwrap_or(0);
+        let slots = longest + new;
         ensure!(slots <= MAX_TOKENS, "a prompt of {slots} tokens is too long to verify with");
         let device = device(&args.device, Compute::F32, terminal)?;
+        most_rows = most_rows.max(step_tokens(spec, device.kind).min(longest));
         let sequence = load(files, device, Session::capacity(slots, most_rows, 1), terminal)?
             .session(slots, most_rows, 1)?;
         Ok(Answerer { sequence, rows: most_rows })

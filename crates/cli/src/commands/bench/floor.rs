@@ -3,16 +3,19 @@
 //!
 //! Bytes are every weight once (of the embedding only the rows that are looked up) and the keys and values that are
 //! visible. Operations are two for every weight and row, and four for every visible key, query head and element of a
-//! head; quantized weights count on the int8 unit, everything else on the unit
-//! for floats.
+//! head; quantized weights count on the int8 unit, everything else on the unit for floats. Where several machines share
+//! a model, each does its part of a step when the one before has done its own.
+
+use std::iter::Sum;
+use std::ops::Range;
 
 use glimmer_checkpoint::Checkpoint;
-use glimmer_models::{Attention, Understood, WeightRole};
+use glimmer_models::{Attention, ModelError, Understood, WeightRole};
 use glimmer_tensor::{Batch, Compute, DType, KvType};
 
 use super::rates::MachineRates;
 
-/// What a model costs per step, row, key and slot.
+/// What a model, or a machine's part of it, costs per step, row, key and slot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Costs {
     /// Bytes of the blocks' weights.
@@ -50,6 +53,15 @@ impl Floor {
     /// What binds most of the time.
     pub(super) fn bound(&self) -> &'static str {
         if 2.0 * self.memory > self.seconds { "memory" } else { "arithmetic" }
+    }
+}
+
+impl Sum for Floor {
+    fn sum<I: Iterator<Item = Self>>(each: I) -> Self {
+        each.fold(Floor::default(), |a, b| Floor {
+            seconds: a.seconds + b.seconds,
+            memory: a.memory + b.memory,
+        })
     }
 }
 
@@ -96,15 +108,40 @@ impl Costs {
         }
     }
 
+    /// The part of a machine with some of the layers: their bytes as they are stored, and all else by their number.
+    pub(super) fn part(
+        &self,
+        checkpoint: &Checkpoint,
+        understood: &Understood,
+        layers: &Range<usize>,
+    ) -> Result<Self, ModelError> {
+        let all = understood.spec.layers.len();
+        let bytes = |layers| understood.layer_bytes(checkpoint, layers).map(|bytes| bytes as f64);
+        let of_bytes = bytes(layers.clone())? / bytes(0..all)?;
+        let of_layers = layers.len() as f64 / all as f64;
+        let scaled = |o: Operations, by: f64| Operations { int8: o.int8 * by, float: o.float * by };
+        let [first, last] = [layers.start == 0, layers.end == all].map(|has| if has { 1.0 } else { 0.0 });
+        Ok(Costs {
+            block_bytes: self.block_bytes * of_bytes,
+            head_bytes: self.head_bytes * last,
+            embedding_row: self.embedding_row * first,
+            slot_bytes: self.slot_bytes * of_layers,
+            block: scaled(self.block, of_layers),
+            head: scaled(self.head, last),
+            key: self.key * of_layers,
+        })
+    }
+
     /// The floor of these steps, one after the other.
     pub(super) fn floor(&self, steps: &[Batch], limits: &MachineRates) -> Floor {
-        steps.iter().fold(Floor::default(), |sum, batch| {
+        let floor = |batch| {
             let (bytes, operations) = self.step(batch);
             let memory = bytes / limits.read;
             let arithmetic = operations.int8 / limits.int8 + operations.float / limits.float;
             let waits = if memory > arithmetic { memory } else { 0.0 };
-            Floor { seconds: sum.seconds + memory.max(arithmetic), memory: sum.memory + waits }
-        })
+            Floor { seconds: memory.max(arithmetic), memory: waits }
+        };
+        steps.iter().map(floor).sum()
     }
 
     /// Bytes and operations of one step.
@@ -169,6 +206,32 @@ mod tests {
         let floor = costs.floor(&generation, &MachineRates { float: 1e12, ..limits });
         assert!((floor.seconds * 1e9 / bytes - 1.0).abs() < 1e-9, "{floor:?}");
         assert_eq!(floor.bound(), "memory");
+    }
+
+    /// Machines as fast as one another take together as long as one with all layers where they wait for the same.
+    #[test]
+    fn parts_are_the_whole() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/glm-edge-1.5b-chat");
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let understood = understand(&checkpoint, None).unwrap();
+        let costs = Costs::of(&checkpoint, &understood, Compute::Auto, KvType::F16);
+        let cases = Case::all(&[40], &[2], &[10], &[2]);
+        let capacity = capacity(&cases, &understood.spec, 32).unwrap();
+        let mut steps = Steps { spec: &understood.spec, capacity, random: Random::new(&[]) };
+        let slow =
+            MachineRates { threads: 1, read: 1e3, copy: None, int8: 1e12, float: 1e12, unit: Unit::F32 };
+        let fast = MachineRates { read: 2e3, ..slow };
+        let part = |layers: Range<usize>| costs.part(&checkpoint, &understood, &layers).unwrap();
+        for case in &cases {
+            let steps = case.measured(&mut steps).unwrap();
+            let whole = costs.floor(&steps, &slow).seconds;
+            let [first, last] = [part(0..1), part(1..3)];
+            let both: Floor = [first, last].iter().map(|part| part.floor(&steps, &slow)).sum();
+            assert!((both.seconds / whole - 1.0).abs() < 1e-9, "{both:?} {whole}");
+            let faster: Floor = [first.floor(&steps, &slow), last.floor(&steps, &fast)].into_iter().sum();
+            let expected = whole - last.floor(&steps, &slow).seconds / 2.0;
+            assert!((faster.seconds / expected - 1.0).abs() < 1e-9, "{faster:?} {expected}");
+        }
     }
 
     #[test]

@@ -16,20 +16,20 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{bail, ensure};
-use glimmer::{ContextLength, DeviceKind, ModelFiles, step_tokens};
+use glimmer::{ContextLength, DeviceKind, ModelFiles, Placed, step_tokens};
 use glimmer_models::export::file_type_name;
-use glimmer_models::{Decoder, Positions, Understood, WeightRole};
+use glimmer_models::{Decoder, DeviceHolds, Positions, Understood, WeightRole};
 use glimmer_tensor::{Batch, Compute, DType, KvType};
 
 use crate::WrongUsage;
 use crate::args::{BenchArgs, KV_TYPES};
-use crate::model::{context, device, files, load, spec};
+use crate::model::{context, device, files, load, load_placed, place, spec};
 use crate::random::Random;
 use crate::terminal::Terminal;
 use case::{Case, Steps, capacity};
 use floor::{Costs, Floor};
 use peer::Peer;
-use rates::Meter;
+use rates::{MachineRates, Meter};
 use report::{PeerRow, Report, Row, Seconds, deviation, mean, median};
 
 /// A start takes seconds where weights do: it is repeated no more often than this, and not after so many seconds.
@@ -42,18 +42,13 @@ pub(crate) fn run(args: &BenchArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let spec = spec(&files, terminal)?;
     if args.stress {
         let (input, output) = (one(&args.n_prompt, 100_000, "-p")?, one(&args.n_gen, 128, "-n")?);
-        let stress = stress::Stress { input, output, runs: args.repetitions.unwrap_or(3) };
         let device = device(&args.device, Compute::Auto, terminal)?;
-        let capacity = stress.capacity(spec);
-        let (decoder, kv_type) = load(&files, device, capacity, terminal)?.into_decoder();
+        let (runs, step) = (args.repetitions.unwrap_or(3), step_tokens(spec, device.kind));
+        let stress = stress::Stress { input, output, runs, step };
+        let (decoder, kv_type) = load(&files, device, stress.capacity(), terminal)?.into_decoder();
         return stress.run(decoder, kv_type, args.output);
     }
     let options = args.device.options();
-    if options.gpu_layers.is_some() {
-        let why =
-            "bench holds speeds against the floor of one device; with --gpu-layers it has --stress alone";
-        bail!(WrongUsage(why.to_owned()));
-    }
     let compute = options.compute_or(Compute::Auto);
     let kv_type = options.kv_type_with(compute);
     let bench = Bench { args, files: &files, understood: files.understood()?, compute, kv_type, terminal };
@@ -93,25 +88,25 @@ impl Bench<'_> {
         {
             first_token.push(process::first_token(args, spec)?);
         }
-        let bytes = usize::try_from(size_bytes).unwrap_or(usize::MAX);
         let device = device(&args.device, compute, terminal)?;
-        let meter = Meter::of(&device, compute, args.device.threads, bytes);
-        let limits = meter.measure()?;
+        let step = args.ubatch_size.unwrap_or(step_tokens(spec, device.kind));
+        let capacity = capacity(&cases, spec, step)?;
+        let placement = place(files, device, capacity, terminal)?;
+        let machines = self.machines(&placement.placed, size_bytes)?;
+        let threads = machines.iter().map(|machine| machine.limits.threads).max().unwrap_or(1);
         let sees_peak = process::forget_peak();
 
-        let capacity = capacity(&cases, spec, args.ubatch_size.unwrap_or(step_tokens(spec)))?;
-        let (mut decoder, _) = load(files, device, capacity, terminal)?.into_decoder();
+        let (mut decoder, _) = load_placed(files, placement, terminal)?.into_decoder();
         decoder.plan(capacity, kv_type)?;
         let steps = Steps { spec, capacity, random: Random::new(&[]) };
         let mut driver = Driver { decoder, steps, filled: None, logits: Vec::new() };
         let flags: Vec<String> =
             args.compare_args.iter().flat_map(|flags| flags.split_whitespace()).map(str::to_owned).collect();
         let peer = args.compare.as_deref();
-        let peer = peer.map(|program| Peer { program, flags: &flags, threads: limits.threads });
+        let peer = peer.map(|program| Peer { program, flags: &flags, threads });
 
         let mut ours = vec![Samples::default(); cases.len()];
         let mut theirs = vec![Vec::new(); cases.len()];
-        let costs = Costs::of(checkpoint, understood, compute, kv_type);
         let bar = terminal.steps_bar("measuring", (repetitions * cases.len()) as u64);
         for round in 0..repetitions {
             for (case, samples) in cases.iter().zip(&mut ours) {
@@ -137,22 +132,34 @@ impl Bench<'_> {
         bar.finish_and_clear();
         let peak_memory_bytes = process::peak_memory().filter(|_| sees_peak);
         let (device, memory) = (driver.decoder.describe_device(), driver.decoder.memory());
+        let holds = driver.decoder.devices();
         drop(driver);
-        let limits = limits.best(meter.measure()?);
+        let machines = machines.into_iter().map(Machine::again).collect::<anyhow::Result<Vec<_>>>()?;
 
         let row = |((case, ours), theirs): ((&Case, &Samples), Vec<f64>)| {
-            row(case, ours, &costs.floor(&ours.steps, &limits), theirs)
+            let floor =
+                machines.iter().map(|machine| machine.costs.floor(&ours.steps, &machine.limits)).sum();
+            row(case, ours, &floor, theirs)
         };
+        let shown = |(holds, machine): (DeviceHolds, &Machine)| report::Machine {
+            device: holds.device,
+            first_layer: holds.layers.start,
+            layers: holds.layers.len(),
+            limits: report::ShownRates::from(&machine.limits),
+        };
+        let last = machines.last().expect("a model is on a device");
+        let each = if machines.len() > 1 { holds } else { Vec::new() };
         let report = Report {
             model: self.name(),
             types: self.types()?,
             size_bytes,
             parameters: self.parameters(),
             device,
-            threads: limits.threads,
+            threads,
             compute: if compute == Compute::F32 { "f32" } else { "auto" },
             kv_type: KV_TYPES.iter().find(|(kv, _)| *kv == kv_type).map_or("", |(_, name)| name),
-            limits: report::ShownRates::from(limits),
+            limits: report::ShownRates::from(&last.limits),
+            machines: each.into_iter().zip(&machines).map(shown).collect(),
             first_token: Seconds::of(first_token),
             memory: report::Memory {
                 peak_bytes: peak_memory_bytes,
@@ -163,6 +170,20 @@ impl Bench<'_> {
             results: cases.iter().zip(&ours).zip(theirs).map(row).collect(),
         };
         report.print(args.output)
+    }
+
+    /// The machines that have layers, measured.
+    fn machines(&self, placed: &[Placed], size_bytes: u64) -> anyhow::Result<Vec<Machine>> {
+        let Bench { args, files, understood, compute, kv_type, .. } = *self;
+        let checkpoint = files.checkpoint()?;
+        let costs = Costs::of(checkpoint, understood, compute, kv_type);
+        let bytes = usize::try_from(size_bytes).unwrap_or(usize::MAX);
+        let machine = |placed: &Placed| {
+            let meter = Meter::of(placed.card, compute, args.device.threads, bytes);
+            let costs = costs.part(checkpoint, understood, &placed.layers)?;
+            Ok(Machine { costs, meter, limits: meter.measure()? })
+        };
+        placed.iter().map(machine).collect()
     }
 
     /// What was asked for, as far as it makes sense for the model.
@@ -221,6 +242,20 @@ impl Bench<'_> {
         let stored_head = self.files.checkpoint().is_ok_and(stored);
         let matrices = if stored_head { 2 } else { 1 };
         spec.layer_parameters() + (matrices * spec.vocab * spec.hidden) as u64
+    }
+}
+
+/// One that has layers.
+struct Machine {
+    costs: Costs,
+    meter: Meter,
+    limits: MachineRates,
+}
+
+impl Machine {
+    /// Measures it once more.
+    fn again(self) -> anyhow::Result<Self> {
+        Ok(Machine { limits: self.limits.best(self.meter.measure()?), ..self })
     }
 }
 

@@ -1,6 +1,5 @@
 //! What the machine that computes does at most.
 
-use glimmer::{DeviceKind, OpenDevice};
 use glimmer_cpu::CpuOptions;
 use glimmer_tensor::Compute;
 
@@ -32,7 +31,8 @@ pub(super) enum Unit {
 /// Measures one machine.
 #[derive(Clone, Copy)]
 pub(super) struct Meter {
-    kind: DeviceKind,
+    /// Which card; `None` for the processor.
+    card: Option<usize>,
     #[cfg_attr(not(any(feature = "cuda", feature = "emulate")), allow(dead_code, reason = "of a card"))]
     compute: Compute,
     cpu: CpuOptions,
@@ -41,16 +41,17 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// For the device that was opened.
-    pub(super) fn of(device: &OpenDevice, compute: Compute, threads: Option<usize>, bytes: usize) -> Self {
-        Meter { kind: device.kind, compute, cpu: CpuOptions { threads, ..CpuOptions::default() }, bytes }
+    /// For a machine of a model of so many bytes.
+    pub(super) fn of(card: Option<usize>, compute: Compute, threads: Option<usize>, bytes: usize) -> Self {
+        Meter { card, compute, cpu: CpuOptions { threads, ..CpuOptions::default() }, bytes }
     }
 
     /// Measures for about a second.
     pub(super) fn measure(&self) -> anyhow::Result<MachineRates> {
         #[cfg(any(feature = "cuda", feature = "emulate"))]
-        if self.kind == DeviceKind::Cuda {
-            let rates = glimmer_cuda::Rates::measure(glimmer_cuda::CudaOptions::default(), self.bytes)?;
+        if let Some(card) = self.card {
+            let options = glimmer_cuda::CudaOptions { card, compute: self.compute };
+            let rates = glimmer_cuda::Rates::measure(options, self.bytes)?;
             let (float, unit) = match self.compute {
                 Compute::F32 => (rates.f32, Unit::F32),
                 Compute::Auto => (rates.bf16, Unit::Bf16),
@@ -64,7 +65,7 @@ impl Meter {
                 unit,
             });
         }
-        debug_assert!(self.kind != DeviceKind::Auto, "a device was opened");
+        debug_assert!(self.card.is_none(), "this program opens no cards");
         let limits = glimmer_cpu::Rates::measure(self.cpu, self.bytes)?;
         let glimmer_cpu::Rates { threads, read, int8, f32: float } = limits;
         Ok(MachineRates { threads, read, copy: None, int8, float, unit: Unit::F32 })

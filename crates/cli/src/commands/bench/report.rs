@@ -18,10 +18,24 @@ pub(super) struct Report {
     pub(super) threads: usize,
     pub(super) compute: &'static str,
     pub(super) kv_type: &'static str,
+    /// Of the machine with the last layers.
     pub(super) limits: ShownRates,
+    /// Where several share the layers, each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) machines: Vec<Machine>,
     pub(super) first_token: Seconds,
     pub(super) memory: Memory,
     pub(super) results: Vec<Row>,
+}
+
+/// One of several that share a model.
+#[derive(Debug, Serialize)]
+pub(super) struct Machine {
+    pub(super) device: String,
+    /// The first of its layers, and how many it has.
+    pub(super) first_layer: usize,
+    pub(super) layers: usize,
+    pub(super) limits: ShownRates,
 }
 
 /// What the machine does at most, in the same minutes.
@@ -37,8 +51,8 @@ pub(super) struct ShownRates {
     bf16_gflop_s: Option<f64>,
 }
 
-impl From<rates::MachineRates> for ShownRates {
-    fn from(limits: rates::MachineRates) -> Self {
+impl From<&rates::MachineRates> for ShownRates {
+    fn from(limits: &rates::MachineRates) -> Self {
         let floats = |unit| (limits.unit == unit).then_some(limits.float / 1e9);
         ShownRates {
             read_gb_s: limits.read / 1e9,
@@ -198,7 +212,13 @@ impl Report {
         }
         let Report { device, compute, kv_type, .. } = self;
         out.push_str(&format!("\n{device}; {compute}, cache in {kv_type}\n"));
-        out.push_str(&format!("limits: {}\n", self.limits.words()));
+        for Machine { first_layer, layers, limits, .. } in &self.machines {
+            let last = first_layer + layers - 1;
+            out.push_str(&format!("limits of layers {first_layer} to {last}: {}\n", limits.words()));
+        }
+        if self.machines.is_empty() {
+            out.push_str(&format!("limits: {}\n", self.limits.words()));
+        }
         let Seconds { best_s, avg_s, .. } = self.first_token;
         out.push_str(&format!(
             "start to first token (prompt of 20): {best_s:.2} s, on average {avg_s:.2} s\n"

@@ -5,8 +5,7 @@
 use std::time::Instant;
 
 use anyhow::ensure;
-use glimmer::step_tokens;
-use glimmer_models::{Decoder, DecoderSpec, PositionLayout};
+use glimmer_models::{Decoder, PositionLayout};
 use glimmer_tensor::{Batch, Capacity, KvType, PAGE_SLOTS, PageId};
 use serde::Serialize;
 
@@ -24,6 +23,8 @@ pub(super) struct Stress {
     pub(super) input: usize,
     pub(super) output: usize,
     pub(super) runs: usize,
+    /// Tokens of one step while the prompt is read.
+    pub(super) step: usize,
 }
 
 /// The figures.
@@ -45,9 +46,9 @@ struct Run {
 
 impl Stress {
     /// What it needs room for.
-    pub(super) fn capacity(&self, spec: &DecoderSpec) -> Capacity {
+    pub(super) fn capacity(&self) -> Capacity {
         let pages = (self.input + BEGINS.len() + 1 + self.output).div_ceil(PAGE_SLOTS);
-        Capacity { rows: step_tokens(spec), logits_rows: 1, pages }
+        Capacity { rows: self.step, logits_rows: 1, pages }
     }
 
     /// Prepares, runs and prints.
@@ -58,7 +59,7 @@ impl Stress {
             vocab > ENDS as usize,
             "the stress test is GLM-4's: its ids go up to {ENDS}, this vocabulary has {vocab}"
         );
-        decoder.plan(self.capacity(decoder.spec()), kv_type)?;
+        decoder.plan(self.capacity(), kv_type)?;
         let runs =
             (0..self.runs).map(|run| self.once(&mut decoder, run)).collect::<anyhow::Result<Vec<_>>>()?;
         let average = |of: &dyn Fn(&Run) -> f64| mean(&runs.iter().map(of).collect::<Vec<_>>());
@@ -75,9 +76,9 @@ impl Stress {
         let mut sequence = Sequence { decoder, layout, len: 0, logits: Vec::new() };
 
         let begun = Instant::now();
-        let (mut next, step) = (0, step_tokens(sequence.decoder.spec()));
-        for (at, chunk) in prompt.chunks(step).enumerate() {
-            let is_last = (at + 1) * step >= prompt.len();
+        let mut next = 0;
+        for (at, chunk) in prompt.chunks(self.step).enumerate() {
+            let is_last = (at + 1) * self.step >= prompt.len();
             next = sequence.append(chunk, is_last)?;
         }
         let prefill_s = begun.elapsed().as_secs_f64();

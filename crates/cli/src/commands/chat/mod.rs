@@ -110,7 +110,8 @@ impl<'t> Chat<'t> {
         let context = context(args.ctx, spec, terminal);
         let limits = Limits { context: ContextLength::Tokens(context), ..Limits::default() };
         let device = device(&args.device, Compute::Auto, terminal)?;
-        let engine = load(&files, device, limits.capacity(spec), terminal)?.start(&limits)?;
+        let capacity = limits.capacity(spec, device.kind);
+        let engine = load(&files, device, capacity, terminal)?.start(&limits)?;
         let interrupt = Arc::new(AtomicBool::new(false));
         if is_typed {
             signal_hook::flag::register(SIGINT, Arc::clone(&interrupt)).context("Ctrl-C")?;
