@@ -73,7 +73,7 @@ mod emulated {
         let expected = with_cards(PLENTY, &[]).quiet_success();
         let flags = ["--device", "cuda", "--gpu-layers", "auto"];
         let mut seen = Vec::new();
-        for memory in (0..24).map(|i| 100_000 * i) {
+        for memory in (0..24).map(|i| 50_000 * i) {
             let ran = with_cards(&memory.to_string(), &flags);
             let on_card =
                 told(&ran).into_iter().find(|(device, _)| device == "an").map_or(0, |(_, layers)| layers);
@@ -90,9 +90,8 @@ mod emulated {
         let expected = with_cards(PLENTY, &[]).quiet_success();
         let flags = ["--device", "cuda", "--gpu-layers"];
         // Enough for one layer with the head, and for one without.
-        let one = (0..24)
-            .map(|i| 100_000 * i)
-            .find(|memory| with_cards(&memory.to_string(), &[&flags[..], &["1"]].concat()).status == 0);
+        let auto = |memory: &usize| with_cards(&memory.to_string(), &[&flags[..], &["auto"]].concat());
+        let one = (0..24).map(|i| 50_000 * i).find(|memory| told(&auto(memory)).len() == 2);
         let sizes = format!("{0},{0}", one.unwrap());
         let ran = with_cards(&sizes, &[&flags[..], &["auto"]].concat());
         let cards: Vec<_> = told(&ran).into_iter().filter(|(device, _)| device == "an").collect();

@@ -1,5 +1,7 @@
 //! [`CpuDevice`]: the seam's operations over the pool, the packed weights, the cache and the planned buffers.
 
+use std::ops::Range;
+
 use crate::attention::Attention;
 use crate::finite::first_not_finite;
 use crate::isa::{Isa, IsaError};
@@ -13,9 +15,9 @@ use crate::pool::{MAX_THREADS, Pool};
 use crate::step::Step;
 use crate::topology::Topology;
 use glimmer_tensor::{
-    Batch, BufferId, Buffers, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, FreeMemory,
-    Handle, Heads, MatrixId, MatrixUse, MatrixView, Norm, Place, Plan, Planned, Role, Rope, RopeId, Steps,
-    Table, Taken, VectorId, first_largest,
+    Batch, BufferId, Buffers, Candidates, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue,
+    FreeMemory, Handle, Heads, MatrixId, MatrixUse, MatrixView, Norm, Place, Plan, Planned, Role, Rope,
+    RopeId, Steps, Table, Taken, VectorId, first_largest,
 };
 
 /// Below this many elements an operation is done before the other threads have heard of it.
@@ -339,12 +341,12 @@ impl Device for CpuDevice {
         &mut self,
         batch: DeviceBatch,
         x: BufferId,
-        rows: usize,
+        rows: Range<usize>,
         out: &mut Vec<f32>,
     ) -> Result<(), DeviceError> {
         self.work.steps.report(batch)?;
         let x = &self.buffers[x];
-        out.extend_from_slice(&x.values[..rows * x.width]);
+        out.extend_from_slice(&x.values[rows.start * x.width..rows.end * x.width]);
         Ok(())
     }
 
@@ -358,6 +360,20 @@ impl Device for CpuDevice {
         self.work.steps.report(batch)?;
         let x = &self.buffers[x];
         out.extend(x.values.chunks_exact(x.width).take(rows).map(first_largest));
+        Ok(())
+    }
+
+    fn read_candidates(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        temperatures: &[f32],
+        out: &mut Vec<Candidates>,
+    ) -> Result<(), DeviceError> {
+        self.work.steps.report(batch)?;
+        let x = &self.buffers[x];
+        let rows = x.values.chunks_exact(x.width).zip(temperatures);
+        out.extend(rows.map(|(row, &temperature)| Candidates::of(row, temperature)));
         Ok(())
     }
 }

@@ -96,7 +96,7 @@ impl Layer {
         device.linear(batch, inner, self.out_proj, residual, hidden);
         device.gather(batch, hidden, last);
         device.linear(batch, last, self.embedding, Epilogue::None, out);
-        device.read(batch, out, rows, logits).expect("finite logits");
+        device.read(batch, out, 0..rows, logits).expect("finite logits");
     }
 }
 

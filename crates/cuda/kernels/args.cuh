@@ -124,6 +124,32 @@ struct LargestArgs {
     uint32_t unused;
 };
 
+// kernels/candidates.cu
+struct CandidatesArgs {
+    const uint32_t* rows;
+    // [rows, count], or null where keys are what there is.
+    const float* x;
+    // [rows, count]
+    const uint64_t* keys;
+    // Of each row `stride` numbers apart: of each chunk the largest keys.
+    uint64_t* out;
+    uint32_t count;
+    uint32_t stride;
+};
+
+// kernels/candidates.cu
+struct WeighArgs {
+    const uint32_t* rows;
+    // [rows, width]
+    const float* x;
+    // [rows]
+    const float* temperatures;
+    // [rows, stride]: the largest keys, which are there, and the sum of each chunk.
+    double* row;
+    uint32_t width;
+    uint32_t stride;
+};
+
 // kernels/finite.cu
 struct FiniteArgs {
     const uint32_t* rows;

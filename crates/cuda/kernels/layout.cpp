@@ -28,6 +28,10 @@ const Field FIELDS[] = {
     FIELD(GatherArgs, width), FIELD(GatherArgs, unused),
     SIZE(LargestArgs), FIELD(LargestArgs, rows), FIELD(LargestArgs, x), FIELD(LargestArgs, out),
     FIELD(LargestArgs, width), FIELD(LargestArgs, unused),
+    SIZE(CandidatesArgs), FIELD(CandidatesArgs, rows), FIELD(CandidatesArgs, x), FIELD(CandidatesArgs, keys),
+    FIELD(CandidatesArgs, out), FIELD(CandidatesArgs, count), FIELD(CandidatesArgs, stride),
+    SIZE(WeighArgs), FIELD(WeighArgs, rows), FIELD(WeighArgs, x), FIELD(WeighArgs, temperatures), FIELD(WeighArgs, row),
+    FIELD(WeighArgs, width), FIELD(WeighArgs, stride),
     SIZE(FiniteArgs), FIELD(FiniteArgs, rows), FIELD(FiniteArgs, x), FIELD(FiniteArgs, first), FIELD(FiniteArgs, width),
     FIELD(FiniteArgs, place),
 };

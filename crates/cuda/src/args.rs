@@ -71,6 +71,30 @@ pub(crate) struct LargestArgs {
     pub(crate) unused: u32,
 }
 
+/// `candidates`
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct CandidatesArgs {
+    pub(crate) rows: Memory,
+    pub(crate) x: Memory,
+    pub(crate) keys: Memory,
+    pub(crate) out: Memory,
+    pub(crate) count: u32,
+    pub(crate) stride: u32,
+}
+
+/// `weigh`
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct WeighArgs {
+    pub(crate) rows: Memory,
+    pub(crate) x: Memory,
+    pub(crate) temperatures: Memory,
+    pub(crate) row: Memory,
+    pub(crate) width: u32,
+    pub(crate) stride: u32,
+}
+
 /// `check_finite`
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -120,6 +144,8 @@ mod tests {
         same!(RopeArgs is "RopeArgs": rows, qkv, cos_sin, pairs, row_width, heads, head_dim, pair_count);
         same!(GatherArgs is "GatherArgs": count, from, x, out, width, unused);
         same!(LargestArgs is "LargestArgs": rows, x, out, width, unused);
+        same!(CandidatesArgs is "CandidatesArgs": rows, x, keys, out, count, stride);
+        same!(WeighArgs is "WeighArgs": rows, x, temperatures, row, width, stride);
         same!(FiniteArgs is "FiniteArgs": rows, x, first, width, place);
     }
 }

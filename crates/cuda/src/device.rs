@@ -1,16 +1,19 @@
 //! [`CudaDevice`]: the seam's operations as launches of kernels over planned buffers.
 
+use std::ops::Range;
+
 use crate::args::{FiniteArgs, GatherArgs, LargestArgs, NormArgs, RopeArgs};
 use crate::attention::Attention;
+use crate::candidates::Choices;
 use crate::counted::Counted;
 use crate::driver::{Driver, Memory, launch};
 use crate::linear::{Finish, Input, PrepareArgs, Products};
 use crate::step::{ALL_FINITE, Count, Step, bucket};
 use crate::weights::CardMatrix;
 use glimmer_tensor::{
-    Batch, Buffer, BufferId, Buffers, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue,
-    FreeMemory, Handle, Heads, MatrixId, MatrixUse, MatrixView, NeededMatrix, Needs, Norm, NormKind, Place,
-    Plan, Planned, Role, Rope, RopeId, RopePairs, Steps, Table, Taken, VectorId,
+    Batch, Buffer, BufferId, Buffers, Candidates, Compute, Device, DeviceBatch, DeviceError, DeviceMemory,
+    Epilogue, FreeMemory, Handle, Heads, MatrixId, MatrixUse, MatrixView, NeededMatrix, Needs, Norm,
+    NormKind, Place, Plan, Planned, Role, Rope, RopeId, RopePairs, Steps, Table, Taken, VectorId,
 };
 
 /// How a [`CudaDevice`] is to work.
@@ -53,6 +56,8 @@ struct Workspace {
     /// Where in each row the largest value is: `[rows]`.
     largest: Memory,
     rows: usize,
+    /// For each buffer of logits.
+    choices: Vec<(BufferId, Choices)>,
 }
 
 /// A [`Device`] that computes on a card, or on an emulated one.
@@ -201,16 +206,17 @@ impl CudaDevice {
         Err(DeviceError::NotFinite { place, value: value.to_string() })
     }
 
-    /// Appends `count` values that a step has computed.
+    /// Appends `count` values that a step has computed, `offset` bytes into memory.
     fn copy_out<T: bytemuck::Pod>(
         &mut self,
         from: Memory,
+        offset: usize,
         count: usize,
         out: &mut Vec<T>,
     ) -> Result<(), DeviceError> {
         let len = out.len();
         out.resize(len + count, T::zeroed());
-        self.driver.copy_out(from, 0, bytemuck::cast_slice_mut(&mut out[len..]));
+        self.driver.copy_out(from, offset, bytemuck::cast_slice_mut(&mut out[len..]));
         let copied = self.driver.synchronize().map_err(|e| e.of("what a step computed"));
         if copied.is_err() {
             out.truncate(len);
@@ -264,6 +270,10 @@ impl Device for CudaDevice {
         self.driver.describe()
     }
 
+    fn runs_ahead(&self) -> bool {
+        true
+    }
+
     fn memory(&self) -> DeviceMemory {
         let work = self.work.get();
         let turned: usize = self.ropes.all().iter().map(|rope| 8 * rope.pair_count()).sum();
@@ -277,6 +287,7 @@ impl Device for CudaDevice {
                     work.attention.scratch_bytes()
                         + work.products.bytes()
                         + 4 * work.rows
+                        + work.choices.iter().map(|(_, choices)| choices.bytes()).sum::<usize>()
                         + work.steps.both().iter().map(Step::bytes).sum::<usize>()
                 }),
         }
@@ -340,19 +351,33 @@ impl Device for CudaDevice {
         };
         let steps = Steps::new([step()?, step()?]);
         let largest = driver.alloc(rows.saturating_mul(4)).map_err(|e| e.of("the likeliest tokens"))?;
-        self.work.set(Workspace { plan: plan.clone(), attention, products, steps, largest, rows });
+        self.work.set(Workspace {
+            plan: plan.clone(),
+            attention,
+            products,
+            steps,
+            largest,
+            rows,
+            choices: Vec::new(),
+        });
         Ok(())
     }
 
     fn buffer(&mut self, _layer: usize, role: Role, width: usize) -> Result<BufferId, DeviceError> {
         let capacity = self.work.plan.capacity;
         let rows = role.pick(capacity.rows, capacity.logits_rows);
-        self.buffers.shared(role, width, || {
+        let buffer = self.buffers.shared(role, width, || {
             let bytes = rows.saturating_mul(width).saturating_mul(4);
             let values = self.driver.alloc(bytes).map_err(|e| e.of("an activation buffer"))?;
             self.buffer_bytes += bytes;
-            Ok(values)
-        })
+            Ok::<_, DeviceError>(values)
+        })?;
+        let choices = &mut self.work.choices;
+        if role == Role::Logits && choices.iter().all(|(of, _)| *of != buffer) {
+            let made = Choices::new(self.driver.as_mut(), rows, width).map_err(|e| e.of("candidates"))?;
+            choices.push((buffer, made));
+        }
+        Ok(buffer)
     }
 
     fn upload(&mut self, batch: &Batch) -> Result<DeviceBatch, DeviceError> {
@@ -498,12 +523,12 @@ impl Device for CudaDevice {
         &mut self,
         batch: DeviceBatch,
         x: BufferId,
-        rows: usize,
+        rows: Range<usize>,
         out: &mut Vec<f32>,
     ) -> Result<(), DeviceError> {
         self.report(batch)?;
         let x = self.buffers[x];
-        self.copy_out(x.values, rows * x.width, out)
+        self.copy_out(x.values, 4 * rows.start * x.width, rows.len() * x.width, out)
     }
 
     fn read_largest(
@@ -521,7 +546,30 @@ impl Device for CudaDevice {
             launch(self.driver.as_mut(), "largest", [bucket as u32, 1, 1], 256, 0, &args);
         }
         self.report(batch)?;
-        self.copy_out(to, rows, out)
+        self.copy_out(to, 0, rows, out)
+    }
+
+    fn read_candidates(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        temperatures: &[f32],
+        out: &mut Vec<Candidates>,
+    ) -> Result<(), DeviceError> {
+        self.driver.end_step();
+        let rows = self.rows(batch, x);
+        let choices = self.work.choices.iter().find(|(of, _)| *of == x).map(|(_, choices)| choices);
+        let choices = choices.expect("candidates are those of logits");
+        if temperatures.is_empty() {
+            return self.report(batch);
+        }
+        let (from, words) = choices.find(self.driver.as_mut(), rows, self.buffers[x].values, temperatures);
+        self.report(batch)?;
+        let mut found = Vec::<u64>::new();
+        self.copy_out(from, 0, temperatures.len() * words, &mut found)?;
+        let choices = self.work.choices.iter().find(|(of, _)| *of == x);
+        choices.into_iter().for_each(|(_, choices)| choices.read(&found, out));
+        Ok(())
     }
 }
 
@@ -572,7 +620,7 @@ mod tests {
             device.linear(step, normed, w, Epilogue::None, fused);
             let read = |device: &mut CudaDevice, buffer| {
                 let mut out = Vec::new();
-                device.read(step, buffer, rows, &mut out).expect("a step that works");
+                device.read(step, buffer, 0..rows, &mut out).expect("a step that works");
                 out
             };
             let same = read(&mut device, normed);

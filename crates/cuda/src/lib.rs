@@ -12,6 +12,7 @@
 
 mod args;
 mod attention;
+mod candidates;
 #[cfg(feature = "cuda")]
 mod card;
 mod counted;

@@ -67,8 +67,8 @@ pub fn each(candidates: &[Candidate], test: fn(&Candidate)) {
 macro_rules! suite {
     ($candidates:path) => {
         $crate::suite! { $candidates, each candidate:
-            embed, norms, linear, residual_from_another, rope, gather, write, read_largest, check_finite, checks_belong_to_their_step,
-            refusals, a_row_does_not_depend_on_its_company }
+            embed, norms, linear, residual_from_another, rope, gather, write, read_largest, read_candidates, check_finite,
+            checks_belong_to_their_step, refusals, a_row_does_not_depend_on_its_company }
         $crate::suite! { $candidates, all candidates:
             prompts_and_generation, layers_of_different_heads, attention_does_not_depend_on_company,
             later_rows_leave_no_trace }

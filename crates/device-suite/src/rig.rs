@@ -178,7 +178,7 @@ impl Rig {
     pub fn read(&mut self, buffer: BufferId, rows: usize) -> Vec<f32> {
         let mut out = Vec::new();
         let last = self.last.expect("a step before what it computes is read");
-        self.device.read(last, buffer, rows, &mut out).expect("no check failed");
+        self.device.read(last, buffer, 0..rows, &mut out).expect("no check failed");
         out
     }
 }

@@ -3,8 +3,8 @@
 use crate::rig::{NO_HEADS, Random, Rig, Weights, bits, norm};
 use crate::{Candidate, Make};
 use glimmer_tensor::{
-    Batch, BufferId, Capacity, Compute, DType, Device, DeviceBatch, DeviceError, Epilogue, Heads, KvType,
-    MatrixId, MatrixUse, NormKind, Place, Plan, ReferenceDevice, Role, Rope, RopePairs, RopeSection,
+    Batch, BufferId, Candidates, Capacity, Compute, DType, Device, DeviceBatch, DeviceError, Epilogue, Heads,
+    KvType, MatrixId, MatrixUse, NormKind, Place, Plan, ReferenceDevice, Role, Rope, RopePairs, RopeSection,
     first_largest,
 };
 
@@ -308,6 +308,61 @@ pub fn read_largest(candidate: &Candidate) {
     }
 }
 
+/// What rows are chosen from, to the bit; and one of the rows by itself.
+pub fn read_candidates(candidate: &Candidate) {
+    let make = candidate.make();
+    let mut rng = Random(10);
+    for (width, rows) in [(1, 5), (63, 5), (64, 5), (65, 5), (300, 5), (4097, 5), (9_000, 5), (300_000, 2)] {
+        let mut values = rng.normals((rows + 1) * width);
+        let mut each: Vec<&mut [f32]> = values.chunks_exact_mut(width).collect();
+        each[0].iter_mut().for_each(|v| *v *= 5.0);
+        each[1].iter_mut().for_each(|v| *v = (8.0 * *v).round() / 8.0);
+        if rows > 2 {
+            each[2].fill(-3.5);
+            each[3].iter_mut().for_each(|v| *v = v.trunc().min(0.0));
+            each[4].iter_mut().for_each(|v| *v *= 1e4);
+        }
+        let temperatures = [1.0, 0.8, 0.05, 2.0, 1.5];
+        let (mut rig, input) = Rig::new(make, rows + 1, 1, &[NO_HEADS], KvType::F32, 1, |device| {
+            Rig::input(device, rows + 1, width, &values)
+        });
+        let (x, logits) = (rig.buffer(Role::Hidden, width), rig.buffer(Role::Logits, width));
+        rig.poison(input, logits);
+        let mut batch = Batch::default();
+        let ids: Vec<u32> = (0..=rows as u32).collect();
+        batch.push(&ids, 0..rows + 1, &vec![0.0; rows + 1], 0, vec![0], 0..rows);
+        let batch = rig.upload(&batch);
+        rig.device.embed(batch, input, x);
+        rig.device.gather(batch, x, logits);
+        let mut found = Vec::new();
+        rig.device
+            .read_candidates(batch, logits, &temperatures[..rows], &mut found)
+            .expect("no check was made");
+        let each = values.chunks_exact(width).zip(temperatures).take(rows);
+        let expected: Vec<Candidates> = each.map(|(row, t)| Candidates::of(row, t)).collect();
+        for (row, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert_eq!(found.total.to_bits(), expected.total.to_bits(), "row {row}, {width} wide");
+            assert_eq!(found, expected, "row {row}, {width} wide");
+        }
+        assert_eq!(found.len(), rows);
+        let mut row = Vec::new();
+        rig.device.read(batch, logits, 1..2, &mut row).expect("no check was made");
+        assert_eq!(bits(&row), bits(&values[width..2 * width]));
+
+        let mut batch = Batch::default();
+        batch.push(&[rows as u32], 0..1, &[0.0], 0, vec![0], 0..1);
+        let batch = rig.upload(&batch);
+        rig.device.write(batch, x, &vec![f32::NAN; width]);
+        rig.device.gather(batch, x, logits);
+        rig.device.check_finite(batch, logits, Place::Logits);
+        let failed = rig.device.read_candidates(batch, logits, &[1.0], &mut found);
+        assert!(
+            failed.is_err() && found.len() == rows,
+            "a failed check is reported, and nothing comes of it"
+        );
+    }
+}
+
 /// Values that come from elsewhere are those of the batch's rows, bit for bit, and operations go on from them.
 pub fn write(candidate: &Candidate) {
     let make = candidate.make();
@@ -351,15 +406,15 @@ pub fn check_finite(candidate: &Candidate) {
             rig.device.embed(batch, input, x);
             let fewer = rig.rows(&[0, 1]);
             rig.device.check_finite(fewer, x, Place::Embedding);
-            rig.device.read(fewer, x, 2, &mut out).unwrap();
+            rig.device.read(fewer, x, 0..2, &mut out).unwrap();
             let batch = rig.rows(&[0, 1, 2, 3]);
             rig.device.check_finite(batch, x, Place::FeedForward(3));
             rig.device.check_finite(batch, x, Place::Logits);
-            let error = rig.device.read(batch, x, 4, &mut out).unwrap_err();
+            let error = rig.device.read(batch, x, 0..4, &mut out).unwrap_err();
             let expected = DeviceError::NotFinite { place: Place::FeedForward(3), value: bad.to_string() };
             assert_eq!(error, expected);
             assert_eq!(out.len(), 2 * width, "nothing is appended after a failed check");
-            rig.device.read(batch, x, 4, &mut out).unwrap();
+            rig.device.read(batch, x, 0..4, &mut out).unwrap();
         }
     }
 }
@@ -378,7 +433,7 @@ pub fn checks_belong_to_their_step(candidate: &Candidate) {
     };
     let not_finite = |place| Err(DeviceError::NotFinite { place, value: "NaN".to_owned() });
     let mut out = Vec::new();
-    let mut read = |rig: &mut Rig, batch| rig.device.read(batch, x, 1, &mut out);
+    let mut read = |rig: &mut Rig, batch| rig.device.read(batch, x, 0..1, &mut out);
 
     let bad = rig.rows(&[1]);
     check(&mut rig, bad, Place::Attention(1));

@@ -75,8 +75,8 @@ impl Engine {
         Engine::start_with(decoder, options, None)
     }
 
-    /// [`Engine::start`], telling `listener` which pages the cache remembers: their events since the step before, at the
-    /// end of every step, on the engine's thread, which it must not block for long. A listener that panics is dropped;
+    /// [`Engine::start`], telling `listener` which pages the cache remembers: their events since the step before, after every
+    /// step or while the next one is computed, on the engine's thread, which it must not block for long. A listener that panics is dropped;
     /// requests go on. When the engine ends it remembers nothing, and says nothing of that.
     ///
     /// # Errors

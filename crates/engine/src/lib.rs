@@ -1,8 +1,11 @@
 //! The engine: requests become ragged batches. It knows token ids, not text.
 #![forbid(unsafe_code)]
 
+mod audience;
+mod computed;
 mod constraint;
 mod engine;
+mod lottery;
 mod masks;
 pub mod page_key;
 mod pages;
@@ -21,5 +24,5 @@ pub use pages::{PageEvent, PageListener};
 pub use request::{
     EngineError, Event, Finish, PromptProgress, Request, Score, Sink, Speculation, Token, room_for_answer,
 };
-pub use sampling::{Sampler, Sampling, log_probabilities};
+pub use sampling::{Reads, Sampler, Sampling, log_probabilities};
 pub use statistics::Statistics;

@@ -4,11 +4,14 @@
 //! OpenAI API defines them), temperature, top-k, top-p (Holtzman et al., 2020), min-p (Nguyen et al., 2024): the order
 //! that transformers and vLLM share. The random number of a choice is a function of the request's seed and the token's
 //! index alone, so that an answer does not depend on what else is being computed.
+//!
+//! A choice from a row's candidates is the one that all of its logits lead to, or none is made (`lottery.rs`).
 
-use glimmer_tensor::{first_largest, largest};
+use glimmer_tensor::{CANDIDATES, Candidates, best_of, exp, first_largest, largest};
 use rustc_hash::FxHashMap;
 
 use crate::EngineError;
+use crate::lottery::{Limits, Lottery};
 
 /// How a request's tokens are chosen.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +54,11 @@ impl Default for Sampling {
 }
 
 impl Sampling {
+    fn limits(&self) -> Limits {
+        let Sampling { temperature, top_k, top_p, min_p, .. } = *self;
+        Limits { temperature, top_k, top_p, min_p }
+    }
+
     fn has_penalties(&self) -> bool {
         self.repetition_penalty != 1.0 || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
     }
@@ -154,17 +162,64 @@ impl Sampler {
             &self.adjusted
         };
         if s.temperature > 0.0 {
-            self.lottery.draw(s, logits, uniform(s.seed, self.index))
+            self.lottery.draw(s.limits(), logits, uniform(s.seed, self.index))
         } else {
             first_largest(logits)
         }
     }
 
-    /// Whether it chooses the likeliest token of the logits as they are, so that it need not see them.
-    pub fn takes_likeliest(&self) -> bool {
+    /// As [`Sampler::next`], from the candidates of a row of logits; `None`, and nothing is remembered, where they are too
+    /// few to tell.
+    pub fn next_of(&mut self, candidates: &Candidates) -> Option<u32> {
         let s = &self.sampling;
-        s.temperature <= 0.0 && !s.has_penalties() && s.logit_bias.is_empty()
+        let id = match self.reads() {
+            Reads::Likeliest => candidates.best.first()?.1,
+            Reads::Candidates { .. } => {
+                self.lottery.draw_of(s.limits(), candidates, uniform(s.seed, self.index))?
+            }
+            Reads::Logits => return None,
+        };
+        self.take(id);
+        Some(id)
     }
+
+    /// Whether candidates tell the next token, which depends on nothing that is still to come.
+    pub fn can_choose_of(&mut self, candidates: &Candidates) -> bool {
+        match self.reads() {
+            Reads::Likeliest => true,
+            Reads::Candidates { .. } => self.lottery.suffice(self.sampling.limits(), candidates),
+            Reads::Logits => false,
+        }
+    }
+
+    /// What of a row of logits it needs.
+    pub fn reads(&self) -> Reads {
+        let s = &self.sampling;
+        if s.has_penalties() || !s.logit_bias.is_empty() {
+            return Reads::Logits;
+        }
+        match s.top_k {
+            _ if s.temperature <= 0.0 => Reads::Likeliest,
+            0 if s.top_p >= 1.0 && s.min_p <= 0.0 => Reads::Logits,
+            // The last candidate is there to be seen below them.
+            CANDIDATES.. => Reads::Logits,
+            _ => Reads::Candidates { temperature: s.temperature },
+        }
+    }
+}
+
+/// What of a row of logits a choice needs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reads {
+    /// Which is the largest.
+    Likeliest,
+    /// Its candidates, at this temperature; now and then all.
+    Candidates {
+        /// The temperature.
+        temperature: f32,
+    },
+    /// All.
+    Logits,
 }
 
 /// Takes all chances from tokens that a mask does not have.
@@ -207,128 +262,6 @@ fn adjust(s: &Sampling, seen: Option<&FxHashMap<u32, u32>>, logits: &[f32], adju
     }
 }
 
-/// Draws a token by its weight among those that no limit excludes. Nothing is sorted but a few tokens of nearly equal
-/// weight at each limit.
-#[derive(Clone, Debug, Default)]
-struct Lottery {
-    /// `exp((logit - best) / temperature)` of every token: the best one's is 1.
-    weights: Vec<f32>,
-    /// Sums over tokens whose weights share their upper 16 bits.
-    buckets: Vec<f64>,
-    /// The tokens of one bucket.
-    bucket: Vec<(f32, u32)>,
-}
-
-/// The last token of those that are kept, in order of weight and then of id.
-#[derive(Clone, Copy, Debug)]
-struct Limit {
-    weight: f32,
-    id: u32,
-}
-
-impl Limit {
-    fn keeps(self, weight: f32, id: u32) -> bool {
-        weight > self.weight || (weight == self.weight && id <= self.id)
-    }
-}
-
-impl Lottery {
-    /// Draws with a number in `[0, 1)`.
-    fn draw(&mut self, s: &Sampling, logits: &[f32], number: f64) -> u32 {
-        let best = largest(logits);
-        self.weights.clear();
-        self.weights.extend(logits.iter().map(|&logit| exp((logit - best) / s.temperature)));
-        let mut limit = Limit { weight: s.min_p.max(f32::MIN_POSITIVE), id: u32::MAX };
-        if s.top_k > 0 && s.top_k < logits.len() {
-            limit = self.tightened(limit, s.top_k as f64, |_| 1.0);
-        }
-        if s.top_p < 1.0 {
-            let all = self.total(limit);
-            limit = self.tightened(limit, f64::from(s.top_p) * all, f64::from);
-        }
-        let mut left = number * self.total(limit);
-        let mut last = None;
-        for (&weight, id) in self.weights.iter().zip(0..) {
-            if limit.keeps(weight, id) {
-                left -= f64::from(weight);
-                last = Some(id);
-                if left < 0.0 {
-                    return id;
-                }
-            }
-        }
-        // What rounding left over is the last one's; where bias has forbidden everything, the first is as good as any.
-        last.unwrap_or_else(|| first_largest(logits))
-    }
-
-    /// The weight of all that are kept.
-    fn total(&self, limit: Limit) -> f64 {
-        let kept = |(&weight, id)| if limit.keeps(weight, id) { f64::from(weight) } else { 0.0 };
-        self.weights.iter().zip(0..).map(kept).sum()
-    }
-
-    /// A limit that keeps the heaviest tokens that together measure `enough`, at least one, or all when there is less.
-    fn tightened(&mut self, limit: Limit, enough: f64, measure: impl Fn(f32) -> f64) -> Limit {
-        // Positive floats are in the order of their bits.
-        let bucket_of = |weight: f32| (weight.to_bits() >> 16) as usize;
-        self.buckets.clear();
-        self.buckets.resize(bucket_of(1.0) + 1, 0.0);
-        for (&weight, id) in self.weights.iter().zip(0..) {
-            if limit.keeps(weight, id) {
-                self.buckets[bucket_of(weight)] += measure(weight);
-            }
-        }
-        let mut sum = 0.0;
-        let reached = |bucket: &(usize, &f64)| {
-            let reached = *bucket.1 > 0.0 && sum + bucket.1 >= enough;
-            sum += if reached { 0.0 } else { *bucket.1 };
-            reached
-        };
-        let Some((boundary, _)) = self.buckets.iter().enumerate().rev().find(reached) else { return limit };
-        self.bucket.clear();
-        self.bucket.extend(self.weights.iter().zip(0..).filter_map(|(&weight, id)| {
-            (bucket_of(weight) == boundary && limit.keeps(weight, id)).then_some((weight, id))
-        }));
-        self.bucket.sort_unstable_by(by_weight);
-        let reached = |&&(weight, _): &&(f32, u32)| {
-            sum += measure(weight);
-            sum >= enough
-        };
-        let last = self.bucket.iter().find(reached).or(self.bucket.last());
-        last.map_or(limit, |&(weight, id)| Limit { weight, id })
-    }
-}
-
-/// Heavier first, equal weights by id.
-fn by_weight(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
-    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
-}
-
-/// `e^x` for `x <= 0`, at most 1, to two units in the last place: the reduction and polynomial of Cephes' `expf`
-/// (Moshier, 1992), written so that a compiler makes vector code of it. The same on every machine.
-fn exp(x: f32) -> f32 {
-    // Adding this rounds to a whole number, which then stands in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
-    let low = x < -87.0;
-    let x = if low { 0.0 } else { x };
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
-    let mut p = 1.987_569_1e-4;
-    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-        p = p * r + c;
-    }
-    let power = (shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127)) << 23;
-    let y = (p * r * r + r + 1.0) * f32::from_bits(power);
-    if low {
-        0.0
-    } else if y > 1.0 {
-        1.0
-    } else {
-        y
-    }
-}
-
 /// A number in `[0, 1)`: two rounds of SplitMix64 (Steele et al., 2014) over seed and index.
 fn uniform(seed: u64, index: u64) -> f64 {
     let mix = |mut z: u64| {
@@ -354,29 +287,6 @@ pub fn log_probabilities(logits: &[f32], id: u32, n: usize) -> (f32, Vec<(u32, f
     let log = |logit: f32| (f64::from(logit) - f64::from(best) - sum) as f32;
     let top = best_of(logits, n).into_iter().map(|(logit, id)| (id, log(logit))).collect();
     (log(logits[id as usize]), top)
-}
-
-/// The `n` largest logits and their ids, best first.
-fn best_of(logits: &[f32], n: usize) -> Vec<(f32, u32)> {
-    // Beyond these only what is larger than the least of them is looked at, which is rare.
-    let (first, rest) = logits.split_at(n.saturating_mul(2).min(logits.len()));
-    let mut best: Vec<(f32, u32)> = first.iter().copied().zip(0..).collect();
-    let shrink = |best: &mut Vec<(f32, u32)>| {
-        best.sort_unstable_by(by_weight);
-        best.truncate(n);
-        best.last().map_or(f32::INFINITY, |least| least.0)
-    };
-    let mut least = shrink(&mut best);
-    for (&logit, id) in rest.iter().zip(first.len() as u32..) {
-        if logit > least {
-            best.push((logit, id));
-            if best.len() >= 2 * n {
-                least = shrink(&mut best);
-            }
-        }
-    }
-    shrink(&mut best);
-    best
 }
 
 #[cfg(test)]
@@ -490,56 +400,66 @@ mod tests {
     }
 
     #[test]
-    fn limits_keep_what_sorting_everything_would() {
-        let flat: Vec<f32> = (0..10_000).map(|i| (i % 7) as f32 * 1e-3).collect();
-        let steep: Vec<f32> = (0..3_000).map(|i| -((i * 37 % 3_000) as f32) * 0.01).collect();
-        for logits in [flat, steep] {
-            let mut lottery = Lottery::default();
-            lottery.draw(&WARM, &logits, 0.5);
-            let mut sorted: Vec<(f32, u32)> = lottery.weights.iter().copied().zip(0..).collect();
-            sorted.sort_by(by_weight);
-            let all = Limit { weight: f32::MIN_POSITIVE, id: u32::MAX };
-            let total: f64 = lottery.total(all);
-            let kept = |lottery: &Lottery, limit: Limit| {
-                lottery.weights.iter().zip(0..).filter(|&(&w, id)| limit.keeps(w, id)).count()
+    fn what_a_choice_reads() {
+        let reads = |sampling| Sampler::new(sampling, &[], 0).reads();
+        let candidates = Reads::Candidates { temperature: 1.0 };
+        assert_eq!(reads(Sampling::default()), Reads::Likeliest);
+        assert_eq!(reads(WARM), Reads::Logits);
+        for sampling in
+            [Sampling { top_p: 0.9, ..WARM }, Sampling { top_k: 63, ..WARM }, Sampling { min_p: 0.1, ..WARM }]
+        {
+            assert_eq!(reads(sampling.clone()), candidates);
+            let biased = Sampling { logit_bias: vec![(1, 1.0)], ..sampling.clone() };
+            for sampling in [biased, Sampling { frequency_penalty: 0.5, ..sampling }] {
+                assert_eq!(reads(sampling), Reads::Logits);
+            }
+        }
+        assert_eq!(reads(Sampling { top_k: 64, ..WARM }), Reads::Logits);
+    }
+
+    /// Of rows of every shape, with every kind of limit: a choice from candidates is the choice from all.
+    #[test]
+    fn candidates_lead_to_the_same_choice() {
+        let mut random = 0u64;
+        let mut uniform = move || {
+            random += 1;
+            uniform(7, random)
+        };
+        let (mut made, mut left) = (0, 0);
+        for round in 0..4_000u64 {
+            let vocab = [3, 63, 64, 65, 300, 5_000][(uniform() * 6.0) as usize];
+            let steep = [0.0, 0.01, 1.0, 3.0, 12.0][(uniform() * 5.0) as usize];
+            // Some rows have few different values.
+            let coarse = if uniform() < 0.3 { 2.0 } else { 1e-7 };
+            let logit = |u: f64| ((steep * (-(u + 1e-9).ln()) / coarse).round() * coarse) as f32 - 5.0;
+            let logits: Vec<f32> = (0..vocab).map(|_| logit(uniform())).collect();
+            let mut one_of = |all: [f64; 4]| all[(uniform() * 4.0) as usize];
+            let sampling = Sampling {
+                temperature: one_of([0.0, 0.3, 0.8, 2.0]) as f32,
+                top_k: one_of([0.0, 1.0, 20.0, 63.0]) as usize,
+                top_p: one_of([0.3, 0.8, 0.95, 1.0]) as f32,
+                min_p: one_of([0.0, 0.0, 0.05, 0.5]) as f32,
+                seed: round,
+                ..WARM
             };
-            for k in [1, 2, 6, 1_429, 2_999] {
-                let limit = lottery.tightened(all, k as f64, |_| 1.0);
-                assert_eq!((kept(&lottery, limit), limit.id), (k, sorted[k - 1].1));
+            let mut of_all = Sampler::new(sampling, &[], 0);
+            let temperature = match of_all.reads() {
+                Reads::Candidates { temperature } => temperature,
+                Reads::Likeliest => 1.0,
+                Reads::Logits => continue,
+            };
+            let mut of_few = of_all.clone();
+            let candidates = Candidates::of(&logits, temperature);
+            let can = of_few.can_choose_of(&candidates);
+            let found = of_few.next_of(&candidates);
+            assert_eq!(found.is_some(), can);
+            match found {
+                Some(id) => assert_eq!(id, of_all.next(&logits), "{:?}, {vocab}, {steep}", of_all.sampling),
+                None => assert!(vocab > CANDIDATES),
             }
-            for p in [0.0, 0.1, 0.37, 0.9, 0.999] {
-                let mut sum = 0.0;
-                let enough = |c: &(f32, u32)| {
-                    sum += f64::from(c.0);
-                    sum >= p * total
-                };
-                let expected = sorted.iter().position(enough).unwrap() + 1;
-                let limit = lottery.tightened(all, p * total, f64::from);
-                assert!(kept(&lottery, limit).abs_diff(expected) <= 1, "{p}");
-            }
+            *(if can { &mut made } else { &mut left }) += 1;
         }
-    }
-
-    #[test]
-    fn exponentials_are_those_of_the_library() {
-        for i in 0..200_000 {
-            let x = -(i as f32) * 5e-4;
-            let expected = if x < -87.0 { 0.0 } else { f64::from(x).exp() };
-            assert!((f64::from(exp(x)) - expected).abs() <= 3e-7 * expected, "{x}: {} {expected}", exp(x));
-        }
-        assert_eq!((exp(0.0), exp(f32::NEG_INFINITY), exp(-0.0)), (1.0, 0.0, 1.0));
-    }
-
-    #[test]
-    fn the_best_are_found_among_many() {
-        let logits: Vec<f32> = (0..5_000).map(|i| (i * 7919 % 5_003) as f32 / 3.0).collect();
-        let mut sorted: Vec<(f32, u32)> = logits.iter().copied().zip(0..).collect();
-        sorted.sort_by(by_weight);
-        for n in [0, 1, 2, 5, 20, 4_999, 5_000, usize::MAX] {
-            assert_eq!(best_of(&logits, n), sorted[..n.min(5_000)]);
-        }
-        assert_eq!(best_of(&[1.0; 9], 3), [(1.0, 0), (1.0, 1), (1.0, 2)]);
-        assert_eq!(first_largest(&logits), sorted[0].1);
+        assert!(made > 2_000 && left > 200, "{made} choices, {left} left open");
     }
 
     #[test]

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use glimmer_models::{Decoder, ModelError, PositionLayout};
 use glimmer_tensor::{Batch, DeviceError};
 
+use crate::audience::{Audience, Told, tell_last};
+use crate::computed::{Computed, Row};
 use crate::constraint::{Constrained, Shared};
 use crate::masks::Masks;
 use crate::request::{
@@ -21,7 +23,7 @@ use crate::request::{
 };
 use crate::scheduler::{Appended, Piece, Refusal, Scheduler, SchedulerLimits, Sequence, SequenceId};
 use crate::speculation::{Drafter, MOST, StepCosts};
-use crate::{EngineError, PageListener, Sampler, Statistics, log_probabilities};
+use crate::{EngineError, PageListener, Reads, Sampler, Statistics, log_probabilities};
 
 /// What reaches the worker: a request, to be answered once per sink.
 pub(crate) struct Submission {
@@ -31,7 +33,6 @@ pub(crate) struct Submission {
 
 /// A request being served: everything about it that is not a matter of pages.
 struct ActiveRequest {
-    sink: Sink,
     way: Way,
     chosen: usize,
     /// Whether its receiver knows that it was admitted.
@@ -56,61 +57,15 @@ struct Way {
     prompt_len: usize,
 }
 
-/// What came of rows that want logits.
-#[derive(Clone, Copy)]
-enum Computed<'a> {
-    /// `[rows, vocab]`
-    Logits(&'a [f32], usize),
-    /// The likeliest token of each, where nobody wants more.
-    Likeliest(&'a [u32]),
-}
-
-/// One of these rows.
-#[derive(Clone, Copy)]
-enum Row<'a> {
-    Logits(&'a [f32]),
-    Likeliest(u32),
-}
-
-impl<'a> Computed<'a> {
-    /// The first `rows` rows, and the others.
-    fn split_at(self, rows: usize) -> (Self, Self) {
-        match self {
-            Computed::Logits(logits, vocab) => {
-                let (first, rest) = logits.split_at(rows * vocab);
-                (Computed::Logits(first, vocab), Computed::Logits(rest, vocab))
-            }
-            Computed::Likeliest(ids) => {
-                let (first, rest) = ids.split_at(rows);
-                (Computed::Likeliest(first), Computed::Likeliest(rest))
-            }
-        }
-    }
-
-    fn rows(self) -> usize {
-        match self {
-            Computed::Logits(logits, vocab) => logits.len() / vocab,
-            Computed::Likeliest(ids) => ids.len(),
-        }
-    }
-
-    fn row(self, row: usize) -> Row<'a> {
-        match self {
-            Computed::Logits(logits, vocab) => Row::Logits(&logits[row * vocab..(row + 1) * vocab]),
-            Computed::Likeliest(ids) => Row::Likeliest(ids[row]),
-        }
-    }
-}
-
 impl ActiveRequest {
-    /// Whether the likeliest tokens are all that it wants of its logits.
-    fn wants_likeliest(&self) -> bool {
+    /// What it needs of its logits.
+    fn reads(&self) -> Reads {
         let way = &self.way;
-        way.sampler.takes_likeliest()
-            && way.constrained.is_none()
-            && way.logprobs.is_none()
-            && way.prompt_logprobs.is_none()
-            && self.chosen >= way.min_tokens
+        let is_whole = way.constrained.is_some()
+            || way.logprobs.is_some()
+            || way.prompt_logprobs.is_some()
+            || self.chosen < way.min_tokens;
+        if is_whole { Reads::Logits } else { way.sampler.reads() }
     }
 }
 
@@ -120,10 +75,10 @@ pub(crate) struct Worker {
     limits: SchedulerLimits,
     inbox: Receiver<Submission>,
     active: HashMap<SequenceId, ActiveRequest>,
+    audience: Audience,
     next_id: SequenceId,
     /// What the last step computed.
-    logits: Vec<f32>,
-    likeliest: Vec<u32>,
+    computed: Computed,
     costs: StepCosts,
     /// Once an answer was constrained.
     masks: Option<Masks>,
@@ -143,14 +98,6 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
     })
 }
 
-/// An event for somebody who is not listened to any more.
-fn tell_last(mut sink: Sink, event: Event) {
-    // A sink that panics has nobody left to tell.
-    let _ = guarded(move || {
-        let _ = sink(event);
-    });
-}
-
 impl Worker {
     pub(crate) fn new(
         decoder: Decoder,
@@ -167,9 +114,9 @@ impl Worker {
             limits,
             inbox,
             active: HashMap::new(),
+            audience: Audience::default(),
             next_id: 0,
-            logits: Vec::new(),
-            likeliest: Vec::new(),
+            computed: Computed::default(),
             costs: StepCosts::default(),
             masks: None,
             statistics: Statistics { pages, ..Statistics::default() },
@@ -188,7 +135,11 @@ impl Worker {
             let plan = self.scheduler.plan();
             self.announce();
             let forward = self.step(&plan);
-            self.report_pages();
+            // Where the next step runs by itself, that is told while it does.
+            if !self.decoder.runs_ahead() || self.scheduler.is_idle() {
+                self.tell_all();
+                self.report_pages();
+            }
             self.note(&plan, begin.elapsed(), forward);
         }
         if let Some(lost) = self.lost.take() {
@@ -203,6 +154,7 @@ impl Worker {
         for id in ids {
             let _ = self.end(id, failed());
         }
+        self.tell_all();
         while let Ok(submission) = self.inbox.try_recv() {
             self.statistics.failed += submission.sinks.len() as u64;
             submission.sinks.into_iter().for_each(|sink| tell_last(sink, failed()));
@@ -238,7 +190,8 @@ impl Worker {
             };
             match enqueued {
                 Ok((id, way)) => {
-                    self.active.insert(id, ActiveRequest { sink, way, chosen: 0, announced: false });
+                    self.audience.enter(id, sink);
+                    self.active.insert(id, ActiveRequest { way, chosen: 0, announced: false });
                 }
                 Err(error) => {
                     self.statistics.failed += 1;
@@ -251,11 +204,9 @@ impl Worker {
 
     /// Asks those that wait whether anybody still listens.
     fn forget_the_absent(&mut self) {
+        self.tell_all();
         let waiting: Vec<SequenceId> = self.scheduler.waiting().iter().map(|s| s.id).collect();
-        for id in waiting {
-            // Whether they do is all that is asked.
-            let _ = self.report_progress(id, 0, Vec::new());
-        }
+        waiting.into_iter().for_each(|id| self.ask(id, 0));
     }
 
     fn enqueue(&mut self, request: &Request, copy: usize) -> Result<(SequenceId, Way), EngineError> {
@@ -344,12 +295,20 @@ impl Worker {
             if let Some(answer) = self.active.get_mut(&id)
                 && !std::mem::replace(&mut answer.announced, true)
             {
-                let _ = self.report_progress(id, computed, Vec::new());
+                self.ask(id, computed);
             }
         }
     }
 
-    /// Computes a plan and tells everybody what came of it. Returns the time in the model.
+    /// Tells somebody how far a prompt is to hear whether anybody listens.
+    fn ask(&mut self, id: SequenceId, done: usize) {
+        if let Some(event) = self.progress(id, done, Vec::new()) {
+            let told = self.audience.tell(id, event);
+            self.heed(id, told);
+        }
+    }
+
+    /// Computes a plan and chooses tokens. Returns the time in the model.
     fn step(&mut self, plan: &[Piece]) -> Duration {
         let begin = Instant::now();
         self.order_masks(plan);
@@ -391,7 +350,7 @@ impl Worker {
 
     /// Computes the planned rows and reads the logits that are wanted.
     fn forward(&mut self, plan: &[Piece]) -> Result<(), EngineError> {
-        let mut batch = Batch::default();
+        let (mut batch, mut wanted) = (Batch::default(), Vec::new());
         for piece in plan {
             let (Some(s), Some(answer)) = (self.scheduler.sequence(piece.id), self.active.get(&piece.id))
             else {
@@ -402,87 +361,83 @@ impl Worker {
             let known = &s.tokens[piece.slots.start..piece.slots.end - piece.drafts];
             let ids = [known, &s.drafts[..piece.drafts]].concat();
             let first = piece.slots.start;
-            let wanted = piece.logits.start - first..piece.logits.end - first;
-            batch.push(&ids, piece.slots.clone(), &rope_pos, s.prefix_len, s.pages.clone(), wanted);
+            let rows = piece.logits.start - first..piece.logits.end - first;
+            wanted.push((piece.id, rows.len(), answer.reads()));
+            batch.push(&ids, piece.slots.clone(), &rope_pos, s.prefix_len, s.pages.clone(), rows);
         }
-        self.logits.clear();
-        self.likeliest.clear();
+        self.computed.clear();
         if batch.rows() == 0 {
             return Ok(());
         }
         self.decoder.forward(&batch)?;
-        let rows = batch.logits_rows.len();
-        if self.wants_likeliest(plan) {
-            return Ok(self.decoder.likeliest(rows, &mut self.likeliest)?);
-        }
-        Ok(self.decoder.logits(rows, &mut self.logits)?)
+        // What is left to be told of the step before, while the device computes.
+        self.tell_all();
+        self.report_pages();
+        let Worker { decoder, active, computed, .. } = self;
+        Ok(computed.read(decoder, &wanted, |id, candidates| {
+            // Who went away meanwhile needs no more of it.
+            active.get_mut(&id).is_none_or(|answer| answer.way.sampler.can_choose_of(candidates))
+        })?)
     }
 
-    /// Whether nobody in a plan wants more of its logits.
-    fn wants_likeliest(&self, plan: &[Piece]) -> bool {
-        plan.iter().filter_map(|piece| self.active.get(&piece.id)).all(ActiveRequest::wants_likeliest)
-    }
-
-    /// Chooses tokens and tells everybody what happened to them.
+    /// Chooses tokens.
     fn publish(&mut self, plan: &[Piece]) {
-        let (logits, likeliest) = (std::mem::take(&mut self.logits), std::mem::take(&mut self.likeliest));
-        let mut rest = match logits.as_slice() {
-            [] => Computed::Likeliest(&likeliest),
-            logits => Computed::Logits(logits, self.decoder.spec().vocab),
-        };
-        // Who went away before the step has no rows in it.
+        let computed = std::mem::take(&mut self.computed);
         for piece in plan {
-            if !self.active.contains_key(&piece.id) {
+            // Who went away before the step has no rows in it; who did meanwhile wants none.
+            let Some(first) = computed.first(piece.id).filter(|_| self.active.contains_key(&piece.id)) else {
                 continue;
-            }
-            let (own, others) = rest.split_at(piece.logits.len());
-            rest = others;
-            if let Err(fault) = guarded(|| self.advance(piece, own)) {
+            };
+            if let Err(fault) = guarded(|| self.advance(piece, &computed, first)) {
                 let _ = self.end(piece.id, Event::Failed(fault));
             }
         }
-        (self.logits, self.likeliest) = (logits, likeliest);
+        self.computed = computed;
     }
 
-    /// Records a computed piece: progress of a prompt, the next token, or several that had been guessed.
-    fn advance(&mut self, piece: &Piece, computed: Computed<'_>) {
+    /// Records a computed piece, whose rows begin at `first`: progress of a prompt, the next token, or several that had been
+    /// guessed.
+    fn advance(&mut self, piece: &Piece, computed: &Computed, first: usize) {
         self.scheduler.computed(piece);
         let Some(answer) = self.active.get(&piece.id) else { return };
+        let end = first + piece.logits.len();
         if answer.chosen == 0 {
-            let scores = self.scores(piece, computed);
-            if self.report_progress(piece.id, piece.slots.end, scores).is_break() {
-                return;
-            }
+            let scores = self.scores(piece, computed.logits(first..end));
+            self.report_progress(piece.id, piece.slots.end, scores);
         }
         if piece.chooses {
             self.statistics.drafted_tokens += piece.drafts as u64;
-            let skipped = computed.rows() - 1 - piece.drafts;
             for index in 0..=piece.drafts {
-                if self.choose(piece.id, computed.row(skipped + index), index).is_break() {
+                let row = computed.row(end - 1 - piece.drafts + index);
+                if self.choose(piece.id, row, index).is_break() {
                     break;
                 }
             }
         }
     }
 
-    /// Tells how far a prompt is; ends its request when nobody listens.
-    fn report_progress(&mut self, id: SequenceId, done: usize, scores: Vec<Score>) -> ControlFlow<()> {
+    /// How far a prompt is.
+    fn progress(&self, id: SequenceId, done: usize, scores: Vec<Score>) -> Option<Event> {
         let cached = self.scheduler.sequence(id).map_or(0, |s| s.cached);
-        let Some(answer) = self.active.get(&id) else { return ControlFlow::Break(()) };
+        let answer = self.active.get(&id)?;
         let total = answer.way.prompt_len;
         let done = if answer.chosen > 0 { total } else { done.min(total) };
-        self.tell(id, Event::Prompt(PromptProgress { done, total, cached, scores }))
+        Some(Event::Prompt(PromptProgress { done, total, cached, scores }))
+    }
+
+    fn report_progress(&mut self, id: SequenceId, done: usize, scores: Vec<Score>) {
+        let event = self.progress(id, done, scores);
+        event.into_iter().for_each(|event| self.audience.keep(id, event));
     }
 
     /// The log-probabilities of the prompt's tokens that a piece's logits are about.
-    fn scores(&self, piece: &Piece, computed: Computed<'_>) -> Vec<Score> {
-        let Computed::Logits(logits, vocab) = computed else { return Vec::new() };
+    fn scores<'a>(&self, piece: &Piece, logits: impl Iterator<Item = &'a [f32]>) -> Vec<Score> {
         let (Some(s), Some(answer)) = (self.scheduler.sequence(piece.id), self.active.get(&piece.id)) else {
             return Vec::new();
         };
         let Some(n) = answer.way.prompt_logprobs else { return Vec::new() };
         let next = piece.logits.clone().map(|slot| slot + 1).filter(|&index| index < s.prompt_len);
-        next.zip(logits.chunks_exact(vocab))
+        next.zip(logits)
             .map(|(index, row)| {
                 let id = s.tokens[index];
                 let (logprob, top) = log_probabilities(row, id, n);
@@ -503,6 +458,9 @@ impl Worker {
             (Row::Likeliest(id), _) => {
                 way.sampler.take(id);
                 id
+            }
+            (Row::Candidates(candidates), _) => {
+                way.sampler.next_of(candidates).expect("only candidates that suffice are kept")
             }
             (Row::Logits(logits), None) => way.sampler.next_but(logits, forbidden),
             (Row::Logits(logits), Some(own)) => {
@@ -526,7 +484,8 @@ impl Worker {
         };
         if is_stop {
             if logprob.is_some() {
-                self.tell(id, Event::Stop(Token { id: token, at: Instant::now(), logprob, top }))?;
+                let stop = Event::Stop(Token { id: token, at: Instant::now(), logprob, top });
+                self.audience.keep(id, stop);
             }
             return self.end(id, Event::Finished(Finish::Stop(token)));
         }
@@ -537,7 +496,7 @@ impl Worker {
         let last = last.filter(|id| logprob.is_none() && way.stop_ids.contains(id));
         let complete = complete.or(last.map(Finish::Stop));
         self.statistics.generated_tokens += 1;
-        self.tell(id, Event::Token(Token { id: token, at: Instant::now(), logprob, top }))?;
+        self.audience.keep(id, Event::Token(Token { id: token, at: Instant::now(), logprob, top }));
         if let Some(finish) = complete {
             return self.end(id, Event::Finished(finish));
         }
@@ -551,32 +510,40 @@ impl Worker {
         }
     }
 
-    /// Hands an event over; ends the request when nobody wants it, or when the sink panics.
-    fn tell(&mut self, id: SequenceId, event: Event) -> ControlFlow<()> {
-        let Some(answer) = self.active.get_mut(&id) else { return ControlFlow::Break(()) };
-        match guarded(|| (answer.sink)(event)) {
-            Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),
-            Ok(ControlFlow::Break(())) => {
-                self.statistics.cancelled += 1;
-                self.scheduler.finish(id);
-                // Dropping a sink may run its owner's code.
-                let _ = guarded(|| drop(self.active.remove(&id)));
-                ControlFlow::Break(())
-            }
-            Err(fault) => self.end(id, Event::Failed(fault)),
+    /// Tells everybody what has happened; who does not listen any more has a request no more.
+    fn tell_all(&mut self) {
+        while let Some((id, told)) = self.audience.next() {
+            self.heed(id, told);
         }
     }
 
-    fn end(&mut self, id: SequenceId, event: Event) -> ControlFlow<()> {
-        self.scheduler.finish(id);
-        if let Some(answer) = self.active.remove(&id) {
-            match event {
-                Event::Failed(_) => self.statistics.failed += 1,
-                _ => self.statistics.finished += 1,
+    fn heed(&mut self, id: SequenceId, told: Told) {
+        match told {
+            Told::Heard => {}
+            Told::Ended { failed: true } => self.statistics.failed += 1,
+            Told::Ended { failed: false } => self.statistics.finished += 1,
+            Told::Left => {
+                self.statistics.cancelled += 1;
+                self.forget(id);
             }
-            tell_last(answer.sink, event);
+            Told::Fault(fault) => {
+                self.forget(id);
+                let told = self.audience.tell(id, Event::Failed(fault));
+                self.heed(id, told);
+            }
         }
+    }
+
+    /// Ends a request that is to be told so.
+    fn end(&mut self, id: SequenceId, event: Event) -> ControlFlow<()> {
+        self.forget(id);
+        self.audience.keep(id, event);
         ControlFlow::Break(())
+    }
+
+    fn forget(&mut self, id: SequenceId) {
+        self.scheduler.finish(id);
+        self.active.remove(&id);
     }
 
     /// Records a step's cost.

@@ -4,8 +4,8 @@
 //! holds no cache and no request: those are the batch's. Its layers may lie on several devices, one range after the other.
 
 use glimmer_tensor::{
-    Batch, BufferId, Capacity, Device, DeviceBatch, DeviceMemory, Epilogue, Heads, KvType, MatrixId, Norm,
-    Place, Role, RopeId,
+    Batch, BufferId, Candidates, Capacity, Device, DeviceBatch, DeviceMemory, Epilogue, Heads, KvType,
+    MatrixId, Norm, Place, Role, RopeId,
 };
 use std::ops::Range;
 
@@ -135,7 +135,7 @@ impl Share {
         passed: &mut Vec<f32>,
     ) -> Result<(), ModelError> {
         passed.clear();
-        before.device.read(before.batch(), before.exit(), rows, passed)?;
+        before.device.read(before.batch(), before.exit(), 0..rows, passed)?;
         self.device.write(self.batch(), self.entry(), passed);
         Ok(())
     }
@@ -287,14 +287,36 @@ impl Decoder {
         })
     }
 
+    /// Whether a step is computed by itself once [`Decoder::forward`] has returned, and most of it is still to come.
+    pub fn runs_ahead(&self) -> bool {
+        matches!(self.shares.as_slice(), [all] if all.device.runs_ahead())
+    }
+
     /// The logits of the last batch's `logits_rows`: `[logits_rows, vocab]`, appended to `out`.
     ///
     /// # Errors
     /// When a value on the way was not finite; the message names the layer.
     pub fn logits(&mut self, logits_rows: usize, out: &mut Vec<f32>) -> Result<(), ModelError> {
-        let logits = self.head_buffers.expect("plan() comes before any step").logits;
-        let last = self.shares.last_mut().expect("a decoder has a device");
+        self.logits_of(0..logits_rows, out)
+    }
+
+    /// Those of some of the rows.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::logits`].
+    pub fn logits_of(&mut self, logits_rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), ModelError> {
+        let (last, logits) = self.last();
         Ok(last.device.read(last.batch(), logits, logits_rows, out)?)
+    }
+
+    /// What each of the last batch's rows of logits is chosen from at its temperature (above 0), appended to `out`: far fewer
+    /// values than logits.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::logits`].
+    pub fn candidates(&mut self, temperatures: &[f32], out: &mut Vec<Candidates>) -> Result<(), ModelError> {
+        let (last, logits) = self.last();
+        Ok(last.device.read_candidates(last.batch(), logits, temperatures, out)?)
     }
 
     /// The likeliest token of each of the last batch's `logits_rows`, the first of equal ones, appended to `out`: what
@@ -303,9 +325,14 @@ impl Decoder {
     /// # Errors
     /// Those of [`Decoder::logits`].
     pub fn likeliest(&mut self, logits_rows: usize, out: &mut Vec<u32>) -> Result<(), ModelError> {
-        let logits = self.head_buffers.expect("plan() comes before any step").logits;
-        let last = self.shares.last_mut().expect("a decoder has a device");
+        let (last, logits) = self.last();
         Ok(last.device.read_largest(last.batch(), logits, logits_rows, out)?)
+    }
+
+    /// The device that has the logits, and where.
+    fn last(&mut self) -> (&mut Share, BufferId) {
+        let logits = self.head_buffers.expect("plan() comes before any step").logits;
+        (self.shares.last_mut().expect("a decoder has a device"), logits)
     }
 
     /// [`Decoder::forward`] that also hands over every hidden state: stage, values `[rows, hidden]`.
@@ -321,7 +348,7 @@ impl Decoder {
         self.observe(batch, &mut |device, step, stage, buffer| {
             let rows = if stage == Stage::Final { batch.logits_rows.len() } else { batch.rows() };
             values.clear();
-            device.read(step, buffer, rows, &mut values)?;
+            device.read(step, buffer, 0..rows, &mut values)?;
             observer(stage, &values);
             Ok(())
         })

@@ -8,9 +8,11 @@
 //! Handles of one device mean nothing to another. Passing a wrong handle or mismatched widths is a bug of the caller
 //! and panics; anything that depends on outside data is an error.
 
+use std::ops::Range;
+
 use crate::{
-    Batch, BatchError, BufferId, Capacity, DeviceBatch, Heads, KvType, MatrixId, MatrixView, Role, Rope,
-    RopeId, VectorId,
+    Batch, BatchError, BufferId, Candidates, Capacity, DeviceBatch, Heads, KvType, MatrixId, MatrixView,
+    Role, Rope, RopeId, VectorId,
 };
 
 /// What a matrix will be used for; the device chooses its layout by it.
@@ -269,6 +271,11 @@ pub trait Device: Send {
     /// What it is, for people: "CPU, AVX-512 VNNI, 2 threads".
     fn describe(&self) -> String;
 
+    /// Whether operations are queued and computed by themselves, so that whoever asked for them has time until it reads.
+    fn runs_ahead(&self) -> bool {
+        false
+    }
+
     /// Bytes held now.
     fn memory(&self) -> DeviceMemory;
 
@@ -362,7 +369,7 @@ pub trait Device: Send {
     /// reports it, and of no other.
     fn check_finite(&mut self, batch: DeviceBatch, x: BufferId, place: Place);
 
-    /// Waits for the queued operations and appends the first `rows` rows of `x`, which `batch` has filled, to `out`.
+    /// Waits for the queued operations and appends `rows` of the rows of `x`, which `batch` has filled, to `out`.
     ///
     /// # Errors
     /// [`DeviceError::NotFinite`], once, when a check of `batch` failed: the first of them along the model. A check is kept
@@ -371,7 +378,7 @@ pub trait Device: Send {
         &mut self,
         batch: DeviceBatch,
         x: BufferId,
-        rows: usize,
+        rows: Range<usize>,
         out: &mut Vec<f32>,
     ) -> Result<(), DeviceError>;
 
@@ -387,4 +394,24 @@ pub trait Device: Send {
         rows: usize,
         out: &mut Vec<u32>,
     ) -> Result<(), DeviceError>;
+
+    /// Waits as [`Device::read`] does, and appends what the first rows of `x` are chosen from, a row for each of the
+    /// `temperatures` (above 0): [`Candidates::of`] to the bit.
+    ///
+    /// # Errors
+    /// Those of [`Device::read`].
+    fn read_candidates(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        temperatures: &[f32],
+        out: &mut Vec<Candidates>,
+    ) -> Result<(), DeviceError> {
+        let mut values = Vec::new();
+        self.read(batch, x, 0..temperatures.len(), &mut values)?;
+        let width = values.len() / temperatures.len().max(1);
+        let rows = values.chunks_exact(width.max(1)).zip(temperatures);
+        out.extend(rows.map(|(row, &temperature)| Candidates::of(row, temperature)));
+        Ok(())
+    }
 }

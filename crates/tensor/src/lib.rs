@@ -6,6 +6,7 @@
 
 mod batch;
 mod buffers;
+mod candidates;
 mod device;
 mod dtype;
 mod handles;
@@ -19,6 +20,7 @@ mod steps;
 
 pub use batch::{Batch, BatchError, CHUNK_SLOTS, Capacity, PAGE_SLOTS, PageId, SequenceRows};
 pub use buffers::{Buffer, Buffers, Role};
+pub use candidates::{CANDIDATES, Candidates, best_of, exp, total_weight, weight};
 pub use device::{
     Compute, Device, DeviceError, DeviceMemory, Epilogue, FreeMemory, MatrixUse, NeededMatrix, Needs, Norm,
     NormKind, Place, Plan, Taken,

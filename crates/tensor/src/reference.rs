@@ -1,5 +1,7 @@
 //! The reference device: every op in plain loops, sums in f64. Slow and clear on purpose; the oracle for the others.
 
+use std::ops::Range;
+
 use crate::quant;
 use crate::{
     Batch, BufferId, Buffers, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Handle, Heads,
@@ -329,12 +331,12 @@ impl Device for ReferenceDevice {
         &mut self,
         batch: DeviceBatch,
         x: BufferId,
-        rows: usize,
+        rows: Range<usize>,
         out: &mut Vec<f32>,
     ) -> Result<(), DeviceError> {
         self.work.steps.report(batch)?;
         let x = &self.buffers[x];
-        out.extend_from_slice(&x.values[..rows * x.width]);
+        out.extend_from_slice(&x.values[rows.start * x.width..rows.end * x.width]);
         Ok(())
     }
 

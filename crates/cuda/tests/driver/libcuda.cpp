@@ -1,6 +1,7 @@
 // A stand-in for NVIDIA's driver, for tests of the device's own part of it (src/card.rs): the functions that the device calls,
-// over the emulated kernels. It does what the driver promises and no more: work of a stream is done when it is waited for
-// at the latest, a capture records launches and does nothing, and what a lost card refuses it refuses for ever.
+// over the emulated kernels. It does what the driver promises and no more: work of a stream, copies from pinned memory among
+// it, is done when it is waited for and no earlier, a capture records launches and does nothing, and what a lost card
+// refuses it refuses for ever.
 //
 // Variables of the environment make it another machine:
 //   STAND_IN_VERSION     the CUDA version that the driver is for [13000]
@@ -8,11 +9,13 @@
 //   STAND_IN_CAPABILITY  compute capability, as 90 [90]
 //   STAND_IN_MEMORY      bytes of memory [4 GiB]
 //   STAND_IN_KERNELS     kernels that are launched before the card is lost [none is]
+//   STAND_IN_TRACE       tells on standard error when a copy in is asked for, and when it is done
 
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <set>
@@ -48,9 +51,9 @@ enum FunctionAttribute { SHARED_SIZE = 1, MAX_DYNAMIC_SHARED = 8 };
 constexpr int SHARED = 99 * 1024;
 
 struct Launch {
-    const Kernel* kernel;
-    unsigned grid[3];
-    unsigned threads, shared;
+    const Kernel* kernel = nullptr;
+    unsigned grid[3] = {};
+    unsigned threads = 0, shared = 0;
     std::vector<char> args;
 };
 
@@ -61,11 +64,29 @@ uint64_t variable(const char* name, uint64_t otherwise) {
     return text ? strtoull(text, nullptr, 10) : otherwise;
 }
 
+// A launch, or a copy to the card where there is no kernel.
+struct Work {
+    Launch launch;
+    uint64_t to = 0;
+    const void* from = nullptr;
+    size_t bytes = 0;
+};
+
 struct Stream {
-    // What was asked of it and not waited for.
-    Graph queued;
+    // What was asked of it and not waited for, and how much has been done before.
+    std::deque<Work> queued;
+    uint64_t done = 0;
     bool capturing = false;
     Graph captured;
+
+    void ask(const Launch& launch) { queued.push_back({launch}); }
+    uint64_t asked() const { return done + queued.size(); }
+};
+
+// Where in a stream it was recorded last.
+struct Event {
+    Stream* stream = nullptr;
+    uint64_t after = 0;
 };
 
 std::recursive_mutex everything;
@@ -94,12 +115,31 @@ void run(const Launch& launch) {
     if (message || --life == 0) lost = ILLEGAL_ADDRESS;
 }
 
-Result wait(void* stream) {
+bool is_traced() {
+    static const bool traced = getenv("STAND_IN_TRACE");
+    return traced;
+}
+
+void copy(const Work& work) {
+    if (lost != SUCCESS) return;
+    memcpy(reinterpret_cast<void*>(work.to), work.from, work.bytes);
+    if (is_traced()) fprintf(stderr, "done %p %zu\n", work.from, work.bytes);
+}
+
+// Does what was asked of a stream before `after` things had been.
+Result wait(Stream* stream, uint64_t after) {
     if (capturing) return CAPTURE_UNSUPPORTED;
-    Graph queued;
-    queued.swap(static_cast<Stream*>(stream)->queued);
-    for (const Launch& launch : queued) run(launch);
+    for (; stream->done < after; ++stream->done) {
+        const Work work = stream->queued.front();
+        stream->queued.pop_front();
+        if (work.from) copy(work); else run(work.launch);
+    }
     return lost;
+}
+
+Result wait(void* stream) {
+    auto* own = static_cast<Stream*>(stream);
+    return wait(own, own->asked());
 }
 
 Result wait_for_all() {
@@ -243,7 +283,7 @@ int cuGraphInstantiateWithFlags(void** ready_graph, void* graph, unsigned long l
 int cuGraphLaunch(void* graph, void* stream) {
     Lock lock(everything);
     if (capturing) return CAPTURE_UNSUPPORTED;
-    for (const Launch& launch : *static_cast<Graph*>(graph)) static_cast<Stream*>(stream)->queued.push_back(launch);
+    for (const Launch& launch : *static_cast<Graph*>(graph)) static_cast<Stream*>(stream)->ask(launch);
     return lost;
 }
 
@@ -260,27 +300,27 @@ int cuGraphExecDestroy(void* graph) {
 
 int cuEventCreate(void** event, unsigned) {
     Lock lock(everything);
-    // Of the streams it has been recorded in, the last.
-    *event = new void*(nullptr);
+    *event = new Event();
     return SUCCESS;
 }
 
 int cuEventDestroy_v2(void* event) {
     Lock lock(everything);
-    delete static_cast<void**>(event);
+    delete static_cast<Event*>(event);
     return lost;
 }
 
 int cuEventRecord(void* event, void* stream) {
     Lock lock(everything);
-    *static_cast<void**>(event) = stream;
+    auto* own = static_cast<Stream*>(stream);
+    *static_cast<Event*>(event) = {own, own->asked()};
     return lost;
 }
 
 int cuEventSynchronize(void* event) {
     Lock lock(everything);
-    void* stream = *static_cast<void**>(event);
-    return stream ? wait(stream) : lost;
+    auto* own = static_cast<Event*>(event);
+    return own->stream ? wait(own->stream, own->after) : lost;
 }
 
 int cuModuleLoadData(void** module, const void* image) {
@@ -323,7 +363,7 @@ int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned 
     auto args = static_cast<const char*>(params[0]);
     Launch launch{kernel, {x, y, z}, threads, shared, {args, args + emulation_args_bytes(kernel)}};
     auto* own = static_cast<Stream*>(stream);
-    (own->capturing ? own->captured : own->queued).push_back(launch);
+    if (own->capturing) own->captured.push_back(launch); else own->ask(launch);
     return lost;
 }
 
@@ -376,9 +416,12 @@ int cuMemsetD8Async(uint64_t memory, unsigned char value, size_t bytes, void* st
 int cuMemcpyHtoDAsync_v2(uint64_t to, const void* from, size_t bytes, void* stream) {
     Lock lock(everything);
     if (!holds(to, bytes)) return INVALID_VALUE;
-    Result waited = wait(stream);
-    if (waited == SUCCESS) memcpy(reinterpret_cast<void*>(to), from, bytes);
-    return waited;
+    if (capturing) return CAPTURE_UNSUPPORTED;
+    Work work;
+    work.to = to, work.from = from, work.bytes = bytes;
+    if (is_traced()) fprintf(stderr, "copy %p %zu\n", from, bytes);
+    if (bytes) static_cast<Stream*>(stream)->queued.push_back(work);
+    return lost;
 }
 
 int cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, void* stream) {

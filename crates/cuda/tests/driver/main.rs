@@ -31,17 +31,15 @@ static STAND_IN: LazyLock<PathBuf> = LazyLock::new(|| {
     folder
 });
 
-/// What a case prints, in a process whose driver is the stand-in with these variables.
+/// What a case prints, in a process whose driver is the stand-in with these variables; behind it what it and the stand-in say
+/// on standard error.
 fn on_the_stand_in(case: &str, variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--ignored", "--nocapture", "--exact", case]).envs(variables.iter().copied());
     let output = command.env("LD_LIBRARY_PATH", &*STAND_IN).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success() && text.contains(" 1 passed"),
-        "{text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(output.status.success() && text.contains(" 1 passed"), "{text}");
     text
 }
 
@@ -85,6 +83,39 @@ fn without_a_driver_that_is_said() {
 #[test]
 fn a_card_computes_what_the_emulation_does() {
     on_the_stand_in("computed", &[]);
+}
+
+/// While a card takes a piece of the weights from one pinned buffer, the next one is packed, which goes through the other.
+#[test]
+fn weights_are_packed_while_others_are_copied() {
+    let text = on_the_stand_in("loaded", &[("STAND_IN_TRACE", "1")]);
+    // The buffer of each large copy, the copies that are done, and how many were asked for before something was packed.
+    let (mut copies, mut done, mut taken) = (Vec::new(), 0, 0);
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["copy", from, bytes] if is_large(bytes) => {
+                copies.push(from);
+                assert!(copies.len() - done <= 2, "each buffer waits for its own copy");
+            }
+            ["done", from, bytes] if is_large(bytes) => {
+                assert_eq!(from, copies[done], "in order");
+                done += 1;
+            }
+            ["taken"] => {
+                assert!(done < copies.len(), "the next piece is packed before this one's copy is waited for");
+                taken += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(taken == PIECES && copies.len() >= PIECES && done == copies.len(), "{taken} {done}");
+    assert!(copies.windows(2).all(|pair| pair[0] != pair[1]), "two buffers");
+    assert!(copies.windows(3).all(|three| three[0] == three[2]), "in turns");
+}
+
+fn is_large(bytes: &str) -> bool {
+    bytes.parse::<usize>().is_ok_and(|bytes| bytes >= 1 << 20)
 }
 
 #[test]
@@ -143,7 +174,7 @@ impl Machine {
         device.linear(batch, self.hidden, self.matrix, Epilogue::None, self.logits);
         device.check_finite(batch, self.logits, Place::Logits);
         let mut out = Vec::new();
-        device.read(batch, self.logits, rows, &mut out)?;
+        device.read(batch, self.logits, 0..rows, &mut out)?;
         Ok(out)
     }
 }
@@ -167,6 +198,38 @@ fn computed() {
             assert!(found == expected && found.iter().any(|&v| v != 0.0), "{compute:?}, step {step}");
         }
     }
+}
+
+/// Pieces that threads pack together, and what each thread packs of one.
+const PIECES: usize = 5;
+const PIECE: usize = 4 << 20;
+
+#[test]
+#[ignore = "a case"]
+#[allow(clippy::print_stderr, reason = "in the order of what the stand-in says")]
+fn loaded() {
+    const COLS: usize = 2048;
+    let threads = std::thread::available_parallelism().unwrap().get().min(8);
+    let rows = PIECES * threads * PIECE / (2 * COLS);
+    let value = |row: usize, col: usize| half::f16::from_f32(((row * 31 + col * 7) % 2039) as f32);
+    let data: Vec<u8> =
+        (0..rows).flat_map(|r| (0..COLS).flat_map(move |c| value(r, c).to_le_bytes())).collect();
+    let view = MatrixView::new(DType::F16, rows, COLS, &data, None).unwrap();
+    let mut device = card(Compute::Auto);
+    let table = device.load_matrix(&[view], None, MatrixUse::Linear, &|_| eprintln!("taken")).unwrap();
+    let capacity = Capacity { rows: 64, logits_rows: 1, pages: 2 };
+    let layers = vec![Heads::new(1, 1, 16)];
+    device.plan(&Plan { capacity, vocab: rows, layers, kv_type: KvType::F16, axes: 1 }).unwrap();
+    let out = device.buffer(0, Role::Hidden, COLS).unwrap();
+    let ids: Vec<u32> = (0..64).map(|i| (i * (rows - 1) / 63) as u32).collect();
+    let mut batch = Batch::default();
+    batch.push(&ids, 0..64, &[0.0; 64], 0, vec![0, 1], []);
+    let batch = device.upload(&batch).unwrap();
+    device.embed(batch, table, out);
+    let mut found = Vec::new();
+    device.read(batch, out, 0..64, &mut found).unwrap();
+    let expected = ids.iter().flat_map(|&id| (0..COLS).map(move |c| value(id as usize, c).to_f32()));
+    assert!(found.into_iter().eq(expected), "each row is where it belongs");
 }
 
 /// Of a card of 100 MB a device takes its buffers, and what it gives back another has.
