@@ -258,7 +258,7 @@ impl Compiler {
         let init = llguidance::api::GrammarInit::Serialized(grammar);
         let logger = llguidance::Logger::new(0, 0);
         let capabilities = llguidance::toktrie::InferenceCapabilities {
-            ff_tokens: self.table.forces_tokens(),
+            ff_tokens: self.table.is_exact(),
             ..Default::default()
         };
         let parser = factory.create_parser_from_init_ext(init, logger, capabilities, LIMITS.clone());

@@ -11,6 +11,7 @@
 
 mod calls;
 mod compiler;
+mod context;
 mod error;
 #[doc(hidden)]
 pub mod fuzz_entry;
