@@ -9,6 +9,7 @@
 //! This crate knows a tokenizer, no model and no engine.
 #![forbid(unsafe_code)]
 
+mod call_check;
 mod calls;
 mod compiler;
 mod context;
