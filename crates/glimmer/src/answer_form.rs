@@ -34,9 +34,10 @@ pub enum AnswerFormat {
     /// A text of a grammar in llguidance's dialect of Lark.
     Lark(String),
     /// Calls of tools, as the model writes them. A call that is finished is one of these tools with arguments that its schema
-    /// allows.
+    /// allows; where that could not be seen to while it was made, it is checked.
     Calls {
-        /// The tools; `strict` in a function's definition makes a keyword that calls cannot be held to an error.
+        /// The tools; `strict` in a function's definition makes a keyword that calls cannot be held to an error, instead of
+        /// one that finished calls are checked for.
         tools: Vec<Value>,
         /// Whether the answer is calls and nothing else; otherwise it may be anything, and calls that the model begins are held
         /// to their form.
@@ -129,7 +130,8 @@ impl AnswerForm {
         }
     }
 
-    /// What of it an answer is not held to while it is made. A text is checked for it when it is finished.
+    /// What of it an answer is not held to while it is made. Text and calls are checked for it when they
+    /// are finished.
     pub fn unmasked(&self) -> &[Unmasked] {
         let calls = self.calls.as_ref().map(|calls| &calls.compiled);
         self.text.compiled().or(calls).map_or(&[], |compiled| compiled.unmasked())

@@ -35,8 +35,9 @@ fn tool(tool: &Value) -> Option<CallTool> {
     let is_function = tool.get("type").is_none_or(|kind| kind == "function");
     let name = function.get("name").and_then(Value::as_str).filter(|name| is_function && !name.is_empty())?;
     let parameters = function.get("parameters").filter(|parameters| !parameters.is_null());
-    let properties = function.pointer("/parameters/properties").and_then(Value::as_object);
-    let texts = properties.into_iter().flatten().filter(|(_, schema)| stands_raw(schema));
+    let properties = parameters.and_then(|parameters| parameters["properties"].as_object());
+    let is_text = |schema: &Value| parameters.is_some_and(|parameters| stands_raw(schema, parameters));
+    let texts = properties.into_iter().flatten().filter(|(_, schema)| is_text(schema));
     Some(CallTool {
         name: name.to_owned(),
         parameters: parameters.map(Value::to_string),
@@ -195,6 +196,9 @@ impl HeldCalls {
         if matches!(self.calls.sign, Sign::Tag(_)) { Stage::Open } else { Stage::Text }
     }
 }
+
+#[cfg(test)]
+mod generated;
 
 #[cfg(test)]
 mod tests {

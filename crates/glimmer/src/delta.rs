@@ -1,12 +1,11 @@
 //! From the engine's events to pieces of one answer: text, reasoning, tool calls, scores, and at last how it ended.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use glimmer_chat::reply::{Decoding, ReplyPart};
 use glimmer_engine::{EngineError, Event, PromptProgress, Score, Token};
-use glimmer_grammar::Compiled;
 
+use crate::answer_check::AnswerCheck;
 use crate::{AnswerForm, GenerationParams};
 
 /// More of an answer.
@@ -26,8 +25,8 @@ pub struct Delta {
     pub stop: Option<Token>,
     /// Why the answer ends here.
     pub finish: Option<FinishReason>,
-    /// With `finish`, where the answer was not held to all of its form while it was made: whether it has it all the same, or
-    /// what it breaks.
+    /// With `finish`, where the answer or a call in it was not held to all of its form while it was made: whether it has it all
+    /// the same, or what it breaks.
     pub check: Option<Result<(), String>>,
 }
 
@@ -100,8 +99,8 @@ pub struct DeltaReader {
     /// What ended it, until that is told.
     stop: Option<Token>,
     has_text: bool,
-    /// The text so far, and what it is checked for at the end.
-    checked: Option<(String, Arc<Compiled>)>,
+    /// What is checked at the end.
+    check: Option<AnswerCheck>,
     /// Whether the last call is complete; `None` without one.
     call: Option<bool>,
     finish: Option<FinishReason>,
@@ -123,7 +122,7 @@ impl DeltaReader {
             scores: params.prompt_logprobs.is_some().then(|| vec![None; prompt_tokens]),
             stop: None,
             has_text: false,
-            checked: None,
+            check: None,
             call: None,
             finish: None,
             is_full: false,
@@ -136,8 +135,7 @@ impl DeltaReader {
 
     /// The same for an answer in a form, which is checked where it could not be held to all of it.
     pub(crate) fn checking(mut self, form: Option<&AnswerForm>) -> Self {
-        let checked = form.and_then(AnswerForm::checked);
-        self.checked = checked.map(|compiled| (String::new(), Arc::clone(compiled)));
+        self.check = form.map(AnswerCheck::new);
         self
     }
 
@@ -237,9 +235,7 @@ impl DeltaReader {
         self.finish = Some(finish.clone());
         delta.finish = Some(finish);
         delta.stop = self.stop.take();
-        // Calls in the text's place are no text.
-        let checked = self.checked.take().filter(|_| self.call.is_none());
-        delta.check = checked.map(|(text, compiled)| compiled.check(&text));
+        delta.check = self.check.take().and_then(AnswerCheck::finish);
     }
 
     fn tell(&mut self, parts: Vec<ReplyPart>, delta: &mut Delta) {
@@ -249,14 +245,13 @@ impl DeltaReader {
             }
             match &part {
                 ReplyPart::Text(text) if text.is_empty() => continue,
-                ReplyPart::Text(text) => self.checked.iter_mut().for_each(|(all, _)| all.push_str(text)),
                 ReplyPart::Reasoning(_) if !self.has_text => self.usage.reasoning = self.usage.completion,
-                ReplyPart::Reasoning(_) => {}
                 ReplyPart::ToolCallStart { .. } => self.call = Some(false),
                 ReplyPart::ToolCallEnd => self.call = Some(true),
-                ReplyPart::ToolCallArguments(_) => {}
                 ReplyPart::ReasoningSkipped => self.usage.reasoning = 0,
+                ReplyPart::Text(_) | ReplyPart::Reasoning(_) | ReplyPart::ToolCallArguments(_) => {}
             }
+            self.check.iter_mut().for_each(|check| check.push(&part));
             self.has_text |= !matches!(part, ReplyPart::Reasoning(_));
             delta.parts.push(part);
         }

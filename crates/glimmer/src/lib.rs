@@ -32,6 +32,7 @@
 //! what else is computed, nor on the number of threads.
 #![forbid(unsafe_code)]
 
+mod answer_check;
 mod answer_form;
 mod calls;
 mod cards;

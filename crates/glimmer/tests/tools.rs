@@ -98,7 +98,7 @@ fn required_calls_come_whatever_the_model_would_say() {
     let format = AnswerFormat::Calls { tools: conversation.tools.clone(), required: true, single: true };
     let mut called = 0;
     let validator = jsonschema::validator_for(&conversation.tools[0]["function"]["parameters"]).unwrap();
-    for family in [Family::Glm4, Family::Glm40414, Family::GlmZ1, Family::Glm45] {
+    for family in [Family::Glm4, Family::Glm40414, Family::GlmZ1, Family::Glm45, Family::Glm47] {
         let overrides = Overrides { chat_format: Some(family), ..Overrides::default() };
         let options = OpenOptions { overrides, ..OpenOptions::default() };
         let engine = Model::open("demo", &options, &mut |_| {}).unwrap().start(&Limits::default()).unwrap();

@@ -1,15 +1,16 @@
 //! Grammars to automata, which are remembered.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use glimmer_config::json;
 use llguidance::TokenParser;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 
+use crate::call_check::CallCheck;
 use crate::error::first_line;
 use crate::schema::{self, Unmasked};
-use crate::{Beginning, Calls, Grammar, GrammarError, Matcher, TokenTable, calls, gbnf};
+use crate::{Beginning, CallTool, Calls, Grammar, GrammarError, Matcher, TokenTable, calls, gbnf};
 
 /// Bytes that remembered grammars may hold.
 const CACHE_BYTES: usize = 128 << 20;
@@ -42,6 +43,8 @@ pub struct Compiled {
     source_bytes: usize,
     unmasked: Vec<Unmasked>,
     validator: Option<jsonschema::Validator>,
+    /// Tools by their names.
+    tools: HashMap<String, CallCheck>,
     pub(crate) is_spoiled: AtomicBool,
 }
 
@@ -56,13 +59,13 @@ impl Compiled {
     /// # Errors
     /// What it breaks and where, on a line.
     pub fn check(&self, answer: &str) -> Result<(), String> {
-        let Some(validator) = &self.validator else { return Ok(()) };
-        let value = json::tree(answer.trim(), json::FILE_ROOM).map_err(|error| first_line(&error))?;
-        validator.validate(&value).map_err(|error| {
-            let keyword = error.kind().keyword();
-            let at = error.instance_path().to_string();
-            first_line(&format!("{at:?} breaks `{keyword}`: {}", error.masked()))
-        })
+        self.validator.as_ref().map_or(Ok(()), |validator| schema::validate(validator, answer))
+    }
+
+    /// Checks the arguments of a finished call. `None` where masks held it to all that its tool asks for and it is that, or
+    /// where nobody can tell: there is no such tool, or its schema is none.
+    pub fn check_call(&self, name: &str, arguments: &str) -> Option<Result<(), String>> {
+        self.tools.get(name)?.check(arguments)
     }
 
     fn bytes(&self) -> usize {
@@ -197,28 +200,41 @@ impl Compiler {
             source_bytes,
             unmasked: Vec::new(),
             validator: None,
+            tools: HashMap::new(),
             is_spoiled: AtomicBool::new(false),
         })
     }
 
-    /// Calls of tools. Where their schemas are too much, each is tried by itself, to be held to as far as possible.
+    /// Calls of tools. Where their schemas are too much, each is tried by itself, to be held to as far as possible, and at
+    /// last each tool, of which calls are held to the name alone where no automaton can be made of more.
     fn calls(&self, calls: &Calls) -> Result<Compiled, GrammarError> {
         let tokenizer = self.table.tokenizer();
-        let mut written = calls::write(calls, tokenizer, &|_| true)?;
+        let fits = |schema: &schema::Prepared| self.parser(schema.grammar(false)).is_ok();
+        let mut free = HashMap::new();
+        let mut written = calls::write(calls, tokenizer, &|_| true, &free)?;
         let mut parser = self.parser(written.grammar);
         if parser.is_err() {
-            written = calls::write(calls, tokenizer, &|schema| self.parser(schema.grammar(false)).is_ok())?;
+            written = calls::write(calls, tokenizer, &fits, &free)?;
+            parser = self.parser(written.grammar);
+        }
+        if parser.is_err() {
+            for tool in &calls.tools {
+                let alone = Calls { tools: vec![tool.clone()], ..calls.clone() };
+                let alone = calls::write(&alone, tokenizer, &fits, &free)?;
+                if let Err(reason) = self.parser(alone.grammar) {
+                    free.insert(tool.name.as_str(), reason);
+                }
+            }
+            written = calls::write(calls, tokenizer, &fits, &free)?;
             parser = self.parser(written.grammar);
         }
         let parser = parser.map_err(|reason| GrammarError::Syntax { language: "list of tools", reason })?;
+        let parameters = |tool: &CallTool| tool.parameters.as_ref().map_or(0, String::len);
+        let check = |tool: &CallTool| (tool.name.clone(), CallCheck::new(tool, &written.unmasked));
         Ok(Compiled {
             parser: Mutex::new(parser),
-            source_bytes: calls
-                .tools
-                .iter()
-                .filter_map(|tool| tool.parameters.as_ref())
-                .map(String::len)
-                .sum(),
+            source_bytes: calls.tools.iter().map(parameters).sum(),
+            tools: calls.tools.iter().map(check).collect(),
             unmasked: written.unmasked,
             validator: None,
             is_spoiled: AtomicBool::new(false),
@@ -249,6 +265,7 @@ impl Compiler {
             source_bytes: source.len(),
             unmasked: prepared.unmasked,
             validator,
+            tools: HashMap::new(),
             is_spoiled: AtomicBool::new(false),
         })
     }
@@ -258,7 +275,7 @@ impl Compiler {
         let init = llguidance::api::GrammarInit::Serialized(grammar);
         let logger = llguidance::Logger::new(0, 0);
         let capabilities = llguidance::toktrie::InferenceCapabilities {
-            ff_tokens: self.table.forces_tokens(),
+            ff_tokens: self.table.is_exact(),
             ..Default::default()
         };
         let parser = factory.create_parser_from_init_ext(init, logger, capabilities, LIMITS.clone());

@@ -9,8 +9,10 @@
 //! This crate knows a tokenizer, no model and no engine.
 #![forbid(unsafe_code)]
 
+mod call_check;
 mod calls;
 mod compiler;
+mod context;
 mod error;
 #[doc(hidden)]
 pub mod fuzz_entry;

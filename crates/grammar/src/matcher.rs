@@ -25,6 +25,9 @@ pub enum Beginning {
 /// Tokens of white space that may stand before an answer.
 const BLANKS: usize = 2;
 
+/// Tokens that are looked back at for what is forced.
+const WRITTEN: usize = 32;
+
 /// Forced tokens that are told at once.
 const FORCED: usize = 64;
 
@@ -41,6 +44,10 @@ pub struct Matcher {
     may_break: bool,
     /// Whether the answer has not begun and may do so with a token whose blank is left out.
     at_start: bool,
+    /// The latest tokens, where forced ones depend on them.
+    written: Vec<TokenId>,
+    /// Whether these are all.
+    is_whole: bool,
 }
 
 impl Matcher {
@@ -52,7 +59,8 @@ impl Matcher {
     ) -> Self {
         let at_start = beginning != Beginning::Exact;
         let may_break = beginning == Beginning::Trimmed;
-        Matcher { inner, table, compiled, blanks: if at_start { BLANKS } else { 0 }, may_break, at_start }
+        let blanks = if at_start { BLANKS } else { 0 };
+        Matcher { inner, table, compiled, blanks, may_break, at_start, written: Vec::new(), is_whole: true }
     }
 
     /// What it matches.
@@ -97,6 +105,7 @@ impl Matcher {
         }
         if self.consume(id)? {
             self.at_start = false;
+            self.note(id);
             return Ok(());
         }
         if self.at_start {
@@ -110,6 +119,7 @@ impl Matcher {
                 let fits = self.inner.validate_tokens(twin).map_err(|error| self.failed(&error))?;
                 if fits == twin.len() && twin.iter().all(|&id| self.consume(id).unwrap_or(false)) {
                     self.at_start = false;
+                    self.note(id);
                     return Ok(());
                 }
             }
@@ -132,11 +142,31 @@ impl Matcher {
         consumed.map(|n| n == 1).map_err(|error| self.failed(&error))
     }
 
+    /// Keeps a token that was taken, where forced ones depend on it.
+    fn note(&mut self, id: TokenId) {
+        if self.table.context.is_some() {
+            if self.written.len() == WRITTEN {
+                self.written.remove(0);
+                self.is_whole = false;
+            }
+            self.written.push(id);
+        }
+    }
+
     /// Tokens that must come next, as the tokenizer itself would write them: often none, and no more than a few dozen. They
     /// are not taken yet.
     pub fn forced(&mut self) -> Vec<TokenId> {
-        let is_free = self.at_start || self.inner.is_stopped();
-        let mut forced = if is_free { Vec::new() } else { self.inner.compute_ff_tokens() };
+        if self.at_start || self.inner.is_stopped() {
+            return Vec::new();
+        }
+        let table = Arc::clone(&self.table);
+        let mut forced = match &table.context {
+            None => self.inner.compute_ff_tokens(),
+            Some(context) => {
+                let bytes = self.inner.compute_ff_bytes();
+                context.tokens(&self.written, self.is_whole, &bytes, |id| table.bytes(id))
+            }
+        };
         forced.truncate(FORCED);
         forced
     }

@@ -8,6 +8,7 @@ use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
 
 use crate::GrammarError;
+use crate::context::Context;
 use crate::error::first_line;
 
 /// Bytes of one token; a longer one is never in a mask.
@@ -24,6 +25,8 @@ pub struct TokenTable {
     pub(crate) blanks: Vec<TokenId>,
     /// Tokens that begin with a blank, and each without it.
     pub(crate) twins: Vec<Twin>,
+    /// How to find the tokens of a text's part, where it cannot be encoded by itself.
+    pub(crate) context: Option<Context>,
 }
 
 /// A token, and those that together are the same without its first blank.
@@ -77,6 +80,7 @@ impl TokenTable {
         let is_exact = ["{\"a b\": [1, 2]}\n", "a  b\n\n c", " a"]
             .iter()
             .all(|text| trie.decode_raw(&tokenizer.encode(text)) == text.as_bytes());
+        let context = (!is_exact).then(|| Context::new(tokenizer, &words));
         let tokens = Arc::new(Tokens { trie, tokenizer: tokenizer.clone(), is_exact });
         let env: TokEnv = Arc::clone(&tokens) as TokEnv;
         let capabilities = InferenceCapabilities { ff_tokens: is_exact, ..InferenceCapabilities::default() };
@@ -84,7 +88,7 @@ impl TokenTable {
         let mut factory = ParserFactory::new(&env, capabilities, &slices)
             .map_err(|error| GrammarError::Failed(first_line(&error)))?;
         factory.quiet();
-        Ok(TokenTable { factory, tokens, blanks, twins })
+        Ok(TokenTable { factory, tokens, blanks, twins, context })
     }
 
     /// How many ids it has.
@@ -114,8 +118,8 @@ impl TokenTable {
         self.tokens.trie.eos_tokens()
     }
 
-    /// Whether tokens that a grammar forces are known as the tokenizer itself would give them.
-    pub fn forces_tokens(&self) -> bool {
+    /// Whether a text's part can be encoded by itself.
+    pub(crate) fn is_exact(&self) -> bool {
         self.tokens.is_exact
     }
 }

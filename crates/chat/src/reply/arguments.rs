@@ -37,16 +37,13 @@ impl Tools {
             let builtin = tool.get("type").and_then(Value::as_str).filter(|kind| *kind != "function");
             let Some(name) = function.get("name").and_then(Value::as_str).or(builtin) else { continue };
             let name = if name == "code_interpreter" { "interpreter" } else { name };
-            let properties = function.pointer("/parameters/properties").and_then(Value::as_object);
-            let of_tool = properties
-                .into_iter()
-                .flatten()
-                .map(|(key, schema)| {
-                    let argument = Argument { kind: kind_of(schema, 0), is_nullable: is_nullable(schema) };
-                    (key.clone(), argument)
-                })
-                .collect();
-            arguments.insert(name.to_owned(), of_tool);
+            let parameters = &function["parameters"];
+            let properties = parameters["properties"].as_object().into_iter().flatten();
+            let of_tool = properties.map(|(key, schema)| {
+                let kind = kind_of(schema, parameters, 0);
+                (key.clone(), Argument { kind, is_nullable: is_nullable(schema, parameters) })
+            });
+            arguments.insert(name.to_owned(), of_tool.collect());
         }
         Tools { arguments }
     }
@@ -84,8 +81,25 @@ impl Tools {
     }
 }
 
-/// Whether a schema lists `null` among its types or its alternatives.
-fn is_nullable(schema: &Value) -> bool {
+/// What a schema within another refers to in the end, by `$ref` or as the only part of `allOf`.
+fn referred<'s>(mut schema: &'s Value, root: &'s Value) -> &'s Value {
+    const STEPS: usize = 16;
+    for _ in 0..STEPS {
+        let reference = schema.get("$ref").and_then(Value::as_str).and_then(|name| name.strip_prefix('#'));
+        schema = match (reference.and_then(|pointer| root.pointer(pointer)), schema.get("allOf")) {
+            (Some(target), _) => target,
+            (None, Some(Value::Array(parts))) if parts.len() == 1 && schema.get("type").is_none() => {
+                &parts[0]
+            }
+            _ => break,
+        };
+    }
+    schema
+}
+
+/// Whether a schema within another lists `null` among its types or its alternatives.
+fn is_nullable(schema: &Value, root: &Value) -> bool {
+    let schema = referred(schema, root);
     let has = |list: &str, is_null: fn(&Value) -> bool| {
         schema.get(list).and_then(Value::as_array).is_some_and(|list| list.iter().any(is_null))
     };
@@ -95,16 +109,18 @@ fn is_nullable(schema: &Value) -> bool {
         || has("enum", Value::is_null)
 }
 
-/// Whether an argument of this schema is a text as it stands where calls are in tags; otherwise it is JSON.
-pub fn stands_raw(schema: &Value) -> bool {
-    kind_of(schema, 0) == Kind::Text
+/// Whether an argument of this schema, which stands within that of all arguments, is a text as it stands where calls are in
+/// tags; otherwise it is JSON.
+pub fn stands_raw(schema: &Value, parameters: &Value) -> bool {
+    kind_of(schema, parameters, 0) == Kind::Text
 }
 
-/// The kind that a JSON schema asks for.
-fn kind_of(schema: &Value, depth: usize) -> Kind {
+/// The kind that a JSON schema within another asks for.
+fn kind_of(schema: &Value, root: &Value, depth: usize) -> Kind {
     if depth > 8 {
         return Kind::Unknown;
     }
+    let schema = referred(schema, root);
     let of_type = |name: &Value| match name.as_str() {
         Some("string") => Kind::Text,
         _ => Kind::Json,
@@ -118,7 +134,7 @@ fn kind_of(schema: &Value, depth: usize) -> Kind {
     if let Some(Value::Array(options)) = schema.get("anyOf").or_else(|| schema.get("oneOf")) {
         let not_null =
             options.iter().filter(|option| option.get("type").and_then(Value::as_str) != Some("null"));
-        return agreed(not_null.map(|option| kind_of(option, depth + 1)));
+        return agreed(not_null.map(|option| kind_of(option, root, depth + 1)));
     }
     let values = match (schema.get("enum"), schema.get("const")) {
         (Some(Value::Array(values)), _) => values.as_slice(),
@@ -159,6 +175,7 @@ mod tests {
 
     #[test]
     fn schemas_tell_strings_from_the_rest() {
+        let root = json!({"$defs": {"colour": {"enum": ["red", "blue"]}, "self": {"$ref": "#/$defs/self"}}});
         for (schema, kind) in [
             (json!({"type": "string"}), Kind::Text),
             (json!({"type": "integer"}), Kind::Json),
@@ -170,8 +187,13 @@ mod tests {
             (json!({"const": 1}), Kind::Json),
             (json!({}), Kind::Unknown),
             (json!(true), Kind::Unknown),
+            (json!({"$ref": "#/$defs/colour"}), Kind::Text),
+            (json!({"allOf": [{"$ref": "#/$defs/colour"}], "default": "red"}), Kind::Text),
+            (json!({"anyOf": [{"$ref": "#/$defs/colour"}, {"type": "null"}]}), Kind::Text),
+            (json!({"$ref": "#/$defs/self"}), Kind::Unknown),
+            (json!({"$ref": "#/$defs/none"}), Kind::Unknown),
         ] {
-            assert_eq!(kind_of(&schema, 0), kind, "{schema}");
+            assert_eq!(kind_of(&schema, &root, 0), kind, "{schema}");
         }
     }
 

@@ -151,6 +151,47 @@ fn what_masks_cannot_keep_is_checked_and_said() {
 }
 
 #[test]
+fn what_calls_cannot_be_held_to_is_checked_and_said() {
+    let server = Server::start(&[]);
+    let list = json!({"type": "array", "items": {"enum": [1, 2]}, "minItems": 2, "maxItems": 2, "uniqueItems": true});
+    let tool = |strict: bool| {
+        let parameters = json!({"type": "object", "properties": {"list": list}, "required": ["list"]});
+        json!({"type": "function", "function": {"name": "pick", "strict": strict, "parameters": parameters}})
+    };
+    let mut seen = [false; 2];
+    for seed in 0..12 {
+        let body = json!({"tools": [tool(false)], "tool_choice": "required", "parallel_tool_calls": false,
+            "temperature": 2, "seed": seed});
+        let answer = server.ask("/v1/chat/completions", &chat(body.clone()));
+        let choice = &answer["choices"][0];
+        let arguments = choice["message"]["tool_calls"][0]["function"]["arguments"].as_str().unwrap();
+        let list: Value = serde_json::from_str(arguments).unwrap();
+        let is_valid = list["list"][0] != list["list"][1];
+        assert_eq!(choice["schema_check"]["valid"], is_valid, "{answer}");
+        let error = choice["schema_check"]["error"].as_str().unwrap_or_default();
+        assert_eq!(error.contains("\"pick\"") && error.contains("`uniqueItems`"), !is_valid, "{answer}");
+        let streamed = server.stream(
+            "/v1/chat/completions",
+            &chat({
+                let mut body = body;
+                body["stream"] = true.into();
+                body
+            }),
+        );
+        let last: Value = serde_json::from_str(&streamed[streamed.len() - 2]).unwrap();
+        assert_eq!(last["choices"][0]["schema_check"], choice["schema_check"], "{last}");
+        seen[usize::from(is_valid)] = true;
+    }
+    assert!(seen[0], "{seen:?}");
+    for choice in ["required", "auto"] {
+        let body = chat(json!({"tools": [tool(true)], "tool_choice": choice}));
+        let error = server.refused("/v1/chat/completions", &body, 400);
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("`uniqueItems` at \"/pick/properties/list\""), "{message}");
+    }
+}
+
+#[test]
 fn a_bad_form_is_refused_with_its_place() {
     let server = Server::start(&[]);
     for (more, param, said) in [

@@ -13,6 +13,7 @@ mod glm;
 mod load;
 mod openai;
 mod operations;
+mod prefix;
 #[path = "../support/mod.rs"]
 mod support;
 mod thinking;

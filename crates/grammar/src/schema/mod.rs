@@ -10,6 +10,7 @@ mod rewrite;
 
 use std::collections::BTreeMap;
 
+use glimmer_config::json as trees;
 use llguidance::api::TopLevelGrammar;
 use llguidance::derivre::{RegexAst, RegexBuilder};
 use serde_json::{Map, Value, json};
@@ -114,9 +115,55 @@ pub(crate) fn any_object() -> TopLevelGrammar {
     Prepared { schema: json!({"type": "object"}), unmasked: Vec::new() }.grammar(false)
 }
 
+/// Whether a keyword asks for nothing.
+pub(crate) fn is_note(keyword: &str) -> bool {
+    const NOTES: [&str; 14] = [
+        "title",
+        "description",
+        "default",
+        "examples",
+        "example",
+        "deprecated",
+        "readOnly",
+        "writeOnly",
+        "$comment",
+        "$schema",
+        "$id",
+        "$defs",
+        "definitions",
+        "nullable",
+    ];
+    NOTES.contains(&keyword) || keyword.starts_with("x-")
+}
+
+/// Whether no value is of two of these schemas, which stand at a JSON pointer within another.
+pub(crate) fn are_apart(root: &Value, options: &[Value], at: &str) -> bool {
+    let references = References::new(root);
+    let is_apart = |(i, a)| options[..i].iter().all(|b| disjoint::are_disjoint(a, b, at, &references));
+    options.iter().enumerate().all(is_apart)
+}
+
+/// Refuses what is no schema.
+pub(crate) fn check(schema: &Value) -> Result<(), GrammarError> {
+    jsonschema::meta::validate(schema).map_err(|error| invalid(&error))
+}
+
 /// Checks finished answers.
 pub(crate) fn validator(schema: &Value) -> Result<jsonschema::Validator, GrammarError> {
     jsonschema::validator_for(schema).map_err(|error| invalid(&error))
+}
+
+/// Checks a finished answer.
+///
+/// # Errors
+/// What it breaks and where, on a line.
+pub(crate) fn validate(validator: &jsonschema::Validator, answer: &str) -> Result<(), String> {
+    let value = trees::tree(answer.trim(), trees::FILE_ROOM).map_err(|error| first_line(&error))?;
+    validator.validate(&value).map_err(|error| {
+        let keyword = error.kind().keyword();
+        let at = error.instance_path().to_string();
+        first_line(&format!("{at:?} breaks `{keyword}`: {}", error.masked()))
+    })
 }
 
 fn invalid(error: &jsonschema::ValidationError<'_>) -> GrammarError {
@@ -133,7 +180,7 @@ pub(crate) fn prepare(schema: &Value) -> Result<Prepared, GrammarError> {
 
 /// Writes that part of a schema anew which stands at a JSON pointer; anything, where nothing stands there.
 pub(crate) fn prepare_at(schema: &Value, at: &str) -> Result<Prepared, GrammarError> {
-    jsonschema::meta::validate(schema).map_err(|error| invalid(&error))?;
+    check(schema)?;
     let mut preparer = Preparer {
         references: References::new(schema),
         definitions: BTreeMap::new(),
@@ -246,10 +293,10 @@ impl<'s> Preparer<'s> {
     ) -> Result<Option<Value>, GrammarError> {
         let is_kept = match keyword {
             "multipleOf" => digits(value) <= DIGITS,
-            "patternProperties" => are_apart(value),
+            "patternProperties" => are_patterns_apart(value),
             // What it is about depends on the patterns.
             "additionalProperties"
-                if draft.schema.get("patternProperties").is_some_and(|p| !are_apart(p)) =>
+                if draft.schema.get("patternProperties").is_some_and(|p| !are_patterns_apart(p)) =>
             {
                 return Ok(None);
             }
@@ -328,7 +375,7 @@ fn digits(number: &Value) -> usize {
 }
 
 /// Whether no name fits two patterns, as far as can be told soon.
-fn are_apart(patterns: &Value) -> bool {
+fn are_patterns_apart(patterns: &Value) -> bool {
     const STATES: u64 = 10_000;
     let mut builder = RegexBuilder::new();
     let mut expression =

@@ -9,6 +9,7 @@ use crate::error::ApiError;
 use crate::http::params::{Params, not_a_tree, wrong};
 use crate::models::blocking::blocking;
 use crate::models::served::Model;
+use crate::models::turns::Turn;
 use crate::record::entry::Entry;
 
 /// Fields that a message may have. Those after the first line say nothing that a model could read.
@@ -110,8 +111,24 @@ pub(crate) async fn prompt(
     model: &Model,
     conversation: Conversation,
 ) -> Result<Prompt, ApiError> {
+    Ok(turn(entry, model, conversation).await?.0)
+}
+
+/// The same of a turn that is to be answered.
+pub(crate) async fn turn(
+    entry: &Entry,
+    model: &Model,
+    conversation: Conversation,
+) -> Result<(Prompt, Turn), ApiError> {
     // Says in the API's words when the model does not converse.
     model.chat()?;
     let model = model.clone();
-    blocking(entry, move || Ok(model.engine.text().prompt(&conversation)?)).await
+    let render = move || {
+        let text = model.engine.text();
+        let prompt = text.prompt(&conversation)?;
+        let ids = |conversation: &Conversation| Some(text.prompt(conversation).ok()?.ids);
+        let turn = model.turns.turn(&conversation, &prompt.ids, ids);
+        Ok((prompt, turn))
+    };
+    blocking(entry, render).await
 }

@@ -177,14 +177,14 @@ impl Question {
             ..model.chat()?.sampling.clone()
         };
         let conversation = conversation::of_rounds(&self.history, self.prompt.clone())?;
-        let prompt = conversation::prompt(entry, &model, conversation).await?;
+        let (prompt, turn) = conversation::turn(entry, &model, conversation).await?;
         let length = prompt.ids.len();
         let context = model.engine.context().min(self.max_length);
         let room = room_for_answer(length, app.options.limits.answer_tokens, context);
         let max_tokens = Some(room.map_err(|error| ApiError::from_engine(&error, 0))?);
         let params = GenerationParams { sampling, max_tokens, ..GenerationParams::default() };
         let shown = Shown { prompt_tokens: model.tokenizer()?.encode(&self.prompt).len() };
-        let asks = vec![Ask { prompt, params, copies: 1 }];
+        let asks = vec![Ask { prompt, params, copies: 1, turn: Some(turn) }];
         Ok((Generations::start(&app.options.limits, &model, entry, asks, stream)?, shown))
     }
 }

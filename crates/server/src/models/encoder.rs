@@ -34,6 +34,7 @@ impl Encoder {
         entry.used(ModelUse {
             model: self.embedder.name().to_owned(),
             usage: Usage { prompt: texts.iter().map(|text| text.ids.len()).sum(), ..Usage::default() },
+            departure: None,
             start: Instant::now(),
             first_token: None,
             finishes: Vec::new(),

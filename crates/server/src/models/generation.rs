@@ -19,10 +19,11 @@ use tokio::time::timeout_at;
 
 use crate::error::ApiError;
 use crate::models::served::{EngineEnd, Model};
+use crate::models::turns::Turn;
 use crate::options::RequestLimits;
 use crate::record::entry::Entry;
 use crate::record::metrics::Ended;
-use crate::record::usage::ModelUse;
+use crate::record::usage::{Departure, ModelUse};
 
 /// A prompt and the answers that are to be made to it.
 pub(crate) struct Ask {
@@ -30,6 +31,8 @@ pub(crate) struct Ask {
     pub(crate) params: GenerationParams,
     /// Answers; each has another seed.
     pub(crate) copies: usize,
+    /// The turn of a conversation that they are, if they are one.
+    pub(crate) turn: Option<Turn>,
 }
 
 /// More of an answer.
@@ -95,6 +98,8 @@ struct Choice {
     reader: DeltaReader,
     /// Which prompt it answers.
     prompt: usize,
+    /// The ids that were read and written, where it is a turn of a conversation.
+    turn: Option<(Turn, Vec<u32>)>,
     /// Tells the engine's thread that no more of it is wanted.
     cancelled: Arc<AtomicBool>,
 }
@@ -109,6 +114,7 @@ pub(crate) struct Generations {
     behind: usize,
     choices: Vec<Choice>,
     open: usize,
+    departure: Option<Departure>,
     start: Instant,
     deadline: tokio::time::Instant,
     /// An event that was waited for before the answer's head was sent.
@@ -134,6 +140,7 @@ impl Generations {
         let overrun = Arc::new(AtomicBool::new(false));
         let mut choices = Vec::with_capacity(copies);
         let mut submissions = Vec::with_capacity(asks.len());
+        let departure = asks.iter().find_map(|ask| ask.turn?.departure);
         for (prompt, ask) in asks.into_iter().enumerate() {
             let mut sinks = Vec::with_capacity(ask.copies);
             for copy in 0..ask.copies {
@@ -145,6 +152,7 @@ impl Generations {
                 choices.push(Choice {
                     reader: model.engine.reader(&ask.prompt, &params)?,
                     prompt,
+                    turn: ask.turn.map(|turn| (turn, ask.prompt.ids.clone())),
                     cancelled,
                 });
             }
@@ -164,6 +172,7 @@ impl Generations {
             behind,
             open: choices.len(),
             choices,
+            departure,
             start: Instant::now(),
             deadline: tokio::time::Instant::now() + limits.answer_time,
             waiting: None,
@@ -229,6 +238,9 @@ impl Generations {
         let metrics = &self.model.metrics;
         let choice = &mut self.choices[index];
         let before = choice.reader.last_token();
+        if let (Event::Token(token), Some((_, ids))) = (&event, &mut choice.turn) {
+            ids.push(token.id);
+        }
         let read = choice.reader.push(event);
         if let Some(at) = choice.reader.last_token().filter(|at| before != Some(*at)) {
             let seconds = at.saturating_duration_since(before.unwrap_or(self.start)).as_secs_f64();
@@ -243,6 +255,9 @@ impl Generations {
         if let Some(reason) = delta.finish {
             choice.cancelled.store(true, Ordering::Relaxed);
             self.open -= 1;
+            if let Some((turn, ids)) = choice.turn.take() {
+                self.model.turns.keep(turn, &ids);
+            }
             let ended = if reason == "length" { Ended::Length } else { Ended::Stop };
             metrics.ended(ended, self.start.elapsed().as_secs_f64());
         }
@@ -251,6 +266,11 @@ impl Generations {
             && delta.scores.is_none()
             && delta.finish.is_none();
         Ok((!is_silent).then_some(delta))
+    }
+
+    /// Where the prompt departs from what was read and written in the conversation's turn before.
+    pub(crate) fn departure(&self) -> Option<Departure> {
+        self.departure
     }
 
     /// The tokens so far.
@@ -281,9 +301,13 @@ impl Drop for Generations {
         }
         let usage = self.usage();
         metrics.used(usage);
+        if self.departure.is_some() {
+            metrics.departed();
+        }
         self.entry.used(ModelUse {
             model: self.model.name().to_owned(),
             usage,
+            departure: self.departure,
             start: self.start,
             first_token: self.choices.iter().filter_map(|choice| choice.reader.first_token()).min(),
             finishes: self.choices.iter().filter_map(|choice| choice.reader.finish().map(reason)).collect(),

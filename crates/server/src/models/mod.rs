@@ -4,3 +4,4 @@ pub(crate) mod blocking;
 pub(crate) mod encoder;
 pub(crate) mod generation;
 pub(crate) mod served;
+pub(crate) mod turns;

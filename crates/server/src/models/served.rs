@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::error::ApiError;
 use crate::models::encoder::Encoder;
+use crate::models::turns::Turns;
 use crate::record::metrics::{ModelFigures, ModelMetrics};
 
 /// Why an engine has ended by itself, once one has. It ends the server: whoever started it may start it again.
@@ -45,6 +46,7 @@ pub(crate) struct Model {
     pub(crate) end: EngineEnd,
     pub(crate) engine: Arc<Engine>,
     pub(crate) metrics: Arc<ModelMetrics>,
+    pub(crate) turns: Arc<Turns>,
 }
 
 impl Model {
@@ -79,6 +81,7 @@ impl Model {
 pub(crate) struct Models {
     registry: Registry,
     metrics: Mutex<HashMap<String, Arc<ModelMetrics>>>,
+    turns: Mutex<HashMap<String, Arc<Turns>>>,
     encoders: Mutex<HashMap<String, Encoder>>,
     any: bool,
     end: EngineEnd,
@@ -86,7 +89,14 @@ pub(crate) struct Models {
 
 impl Models {
     pub(crate) fn new(registry: Registry, any: bool, end: EngineEnd) -> Self {
-        Models { registry, metrics: Mutex::default(), encoders: Mutex::default(), any, end }
+        Models {
+            registry,
+            metrics: Mutex::default(),
+            turns: Mutex::default(),
+            encoders: Mutex::default(),
+            any,
+            end,
+        }
     }
 
     fn model(&self, loaded: Arc<Loaded>) -> Option<Model> {
@@ -94,7 +104,9 @@ impl Models {
         let engine = Arc::clone(engine);
         let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         let metrics = Arc::clone(metrics.entry(loaded.name().to_owned()).or_default());
-        Some(Model { loaded, end: self.end.clone(), engine, metrics })
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let turns = Arc::clone(turns.entry(loaded.name().to_owned()).or_default());
+        Some(Model { loaded, end: self.end.clone(), engine, metrics, turns })
     }
 
     fn encoder_of(&self, embedder: &Arc<Embedder>) -> Encoder {

@@ -119,11 +119,15 @@ impl Drop for Inner {
         put("path", self.path.clone().into());
         put("status", status.into());
         put("ms", (self.start.elapsed().as_millis() as u64).into());
-        if let Some(ModelUse { model, usage, start, first_token, .. }) = &progress.model_use {
+        if let Some(ModelUse { model, usage, departure, start, first_token, .. }) = &progress.model_use {
             put("model", model.as_str().into());
             put("prompt_tokens", usage.prompt.into());
             put("cached_tokens", usage.cached.into());
             put("completion_tokens", usage.completion.into());
+            if let Some(departure) = departure {
+                put("prefix_break_message", departure.message.into());
+                put("prefix_break_token", departure.token.into());
+            }
             if let Some(first) = first_token {
                 let waited = first.saturating_duration_since(*start);
                 put("first_token_ms", (waited.as_millis() as u64).into());

@@ -94,6 +94,7 @@ pub(crate) struct ModelMetrics {
     prompt_tokens: AtomicU64,
     cached_tokens: AtomicU64,
     answer_tokens: AtomicU64,
+    departures: AtomicU64,
     ends: [AtomicU64; 3],
 }
 
@@ -108,6 +109,7 @@ impl Default for ModelMetrics {
             prompt_tokens: AtomicU64::new(0),
             cached_tokens: AtomicU64::new(0),
             answer_tokens: AtomicU64::new(0),
+            departures: AtomicU64::new(0),
             ends: Default::default(),
         }
     }
@@ -127,6 +129,11 @@ impl ModelMetrics {
         self.answer_tokens.fetch_add(usage.completion as u64, Ordering::Relaxed);
         self.prompt_lengths.observe(usage.prompt as f64);
         self.answer_lengths.observe(usage.completion as f64);
+    }
+
+    /// A conversation's prompt departed from what was computed for the turn before.
+    pub(crate) fn departed(&self) {
+        self.departures.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Seconds after which somebody who found the queue full may find room: what an answer takes on average.
@@ -202,7 +209,7 @@ fn count(value: &AtomicU64) -> f64 {
     value.load(Ordering::Relaxed) as f64
 }
 
-const FIGURES: [Figure; 13] = [
+const FIGURES: [Figure; 14] = [
     (
         "glimmer_requests_running",
         Some("vllm:num_requests_running"),
@@ -246,6 +253,13 @@ const FIGURES: [Figure; 13] = [
         "counter",
         "Tokens of answers.",
         |m, _| count(&m.answer_tokens),
+    ),
+    (
+        "glimmer_prefix_breaks_total",
+        None,
+        "counter",
+        "Conversations whose prompt departed from what was computed for the turn before.",
+        |m, _| count(&m.departures),
     ),
     (
         "glimmer_preemptions_total",

@@ -49,7 +49,7 @@ pub(crate) async fn respond(
 
     settings.form(entry, &tools).await?;
     let model = &settings.model;
-    let prompt = conversation::prompt(entry, model, conversation).await?;
+    let (prompt, turn) = conversation::turn(entry, model, conversation).await?;
     settings.check_length(&prompt)?;
     let params = GenerationParams {
         logprobs,
@@ -57,7 +57,7 @@ pub(crate) async fn respond(
         thinking_budget: thinking.budget,
         ..settings.params.clone()
     };
-    let asks = vec![Ask { prompt, params, copies: settings.n }];
+    let asks = vec![Ask { prompt, params, copies: settings.n, turn: Some(turn) }];
     let mut generations = Generations::start(&app.options.limits, model, entry, asks, settings.stream)?;
     let frame = Frame {
         id: app.random(),
@@ -230,7 +230,7 @@ async fn whole(
         "model": frame.name,
         "system_fingerprint": fingerprint(),
         "choices": answers.iter().enumerate().map(choice).collect::<Vec<_>>(),
-        "usage": usage(generations.usage()),
+        "usage": usage(&generations),
     });
     Ok(response::json(StatusCode::OK, &value))
 }
@@ -325,7 +325,7 @@ impl Chunks for Stream {
     fn usage(&self) -> Option<Value> {
         (self.settings.stream_usage != StreamUsage::None).then(|| {
             let mut chunk = self.frame.chunk(&json!([]));
-            chunk["usage"] = usage(self.generations.usage());
+            chunk["usage"] = usage(&self.generations);
             chunk
         })
     }

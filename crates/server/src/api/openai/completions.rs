@@ -69,7 +69,7 @@ pub(crate) async fn complete(
             places: Places { decoding: decoding.clone(), decoded: 0, shown: 0 },
         }));
         let prompt = if only.skips_special { prompt } else { prompt.showing_special() };
-        asks.push(Ask { prompt, params: params.clone(), copies: settings.n });
+        asks.push(Ask { prompt, params: params.clone(), copies: settings.n, turn: None });
     }
     let mut generations =
         Generations::start(&app.options.limits, &settings.model, &entry, asks, settings.stream)?;
@@ -328,7 +328,7 @@ async fn whole(mut generations: Generations, mut frame: Frame) -> Result<Respons
         choices.push(choice);
     }
     let mut value = frame.object(&choices.into());
-    value["usage"] = usage(generations.usage());
+    value["usage"] = usage(&generations);
     Ok(response::json(StatusCode::OK, &value))
 }
 
@@ -407,7 +407,7 @@ impl Chunks for Stream {
     fn usage(&self) -> Option<Value> {
         (self.settings.stream_usage != StreamUsage::None).then(|| {
             let mut chunk = self.frame.object(&json!([]));
-            chunk["usage"] = usage(self.generations.usage());
+            chunk["usage"] = usage(&self.generations);
             chunk
         })
     }

@@ -1,6 +1,5 @@
 //! What objects of the OpenAI API have in common.
 
-use glimmer::Usage;
 use serde_json::{Value, json};
 
 use crate::api::generation_request::StreamUsage;
@@ -11,15 +10,21 @@ pub(crate) fn fingerprint() -> String {
     format!("glimmer-{}", env!("CARGO_PKG_VERSION"))
 }
 
-/// Numbers of tokens as the OpenAI API gives them.
-pub(crate) fn usage(usage: Usage) -> Value {
-    json!({
+/// Numbers of tokens as the OpenAI API gives them, and where the prompt departs from what was computed for the turn before.
+pub(crate) fn usage(generations: &Generations) -> Value {
+    let usage = generations.usage();
+    let mut shown = json!({
         "prompt_tokens": usage.prompt,
         "completion_tokens": usage.completion,
         "total_tokens": usage.prompt + usage.completion,
         "prompt_tokens_details": {"cached_tokens": usage.cached},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
-    })
+    });
+    if let Some(departure) = generations.departure() {
+        shown["prompt_tokens_details"]["prefix_break"] =
+            json!({"message": departure.message, "token": departure.token});
+    }
+    shown
 }
 
 /// What a chunk of a stream that is not the last says of usage.
@@ -27,6 +32,6 @@ pub(crate) fn chunk_usage(chunk: &mut Value, wanted: StreamUsage, generations: &
     match wanted {
         StreamUsage::None => {}
         StreamUsage::Last => chunk["usage"] = Value::Null,
-        StreamUsage::Every => chunk["usage"] = usage(generations.usage()),
+        StreamUsage::Every => chunk["usage"] = usage(generations),
     }
 }
