@@ -9,6 +9,7 @@ use llguidance::api::{ParserLimits, TopLevelGrammar};
 
 use crate::error::first_line;
 use crate::schema::{self, Unmasked};
+use crate::turns::Turns;
 use crate::{Beginning, Calls, Grammar, GrammarError, Matcher, TokenTable, calls, gbnf};
 
 /// Bytes that remembered grammars may hold.
@@ -58,11 +59,14 @@ impl Compiled {
     pub fn check(&self, answer: &str) -> Result<(), String> {
         let Some(validator) = &self.validator else { return Ok(()) };
         let value = json::tree(answer.trim(), json::FILE_ROOM).map_err(|error| first_line(&error))?;
-        validator.validate(&value).map_err(|error| {
-            let keyword = error.kind().keyword();
-            let at = error.instance_path().to_string();
-            first_line(&format!("{at:?} breaks `{keyword}`: {}", error.masked()))
-        })
+        let checked = schema::patiently(|| {
+            validator.validate(&value).map_err(|error| {
+                let keyword = error.kind().keyword();
+                let at = error.instance_path().to_string();
+                first_line(&format!("{at:?} breaks `{keyword}`: {}", error.masked()))
+            })
+        });
+        checked.unwrap_or_else(|| Err("its definitions refer to each other too often for a check".to_owned()))
     }
 
     fn bytes(&self) -> usize {
@@ -78,12 +82,18 @@ pub struct Compiler {
     known: Mutex<Vec<(Grammar, Arc<Compiled>)>>,
     /// The latest that no automaton can be made of: somebody may ask for one again and again. The latest last.
     refused: Mutex<Vec<(Grammar, GrammarError)>>,
+    turns: Turns,
 }
 
 impl Compiler {
     /// A compiler that remembers nothing yet.
     pub fn new(table: TokenTable) -> Self {
-        Compiler { table: Arc::new(table), known: Mutex::default(), refused: Mutex::default() }
+        Compiler {
+            table: Arc::new(table),
+            known: Mutex::default(),
+            refused: Mutex::default(),
+            turns: Turns::new(),
+        }
     }
 
     /// The table.
@@ -91,7 +101,8 @@ impl Compiler {
         &self.table
     }
 
-    /// A grammar, compiled or remembered. A large one takes some 100 ms: not for a thread that must not wait.
+    /// A grammar, compiled or remembered. A large one takes some 100 ms, and few are compiled at a time: not for a thread
+    /// that must not wait.
     ///
     /// # Errors
     /// When it is not valid, cannot be satisfied, or is beyond the limits.
@@ -100,6 +111,11 @@ impl Compiler {
             return Ok(compiled);
         }
         grammar.check_size()?;
+        let _turn = self.turns.take();
+        // Somebody may have asked for the same meanwhile.
+        if let Some(compiled) = self.recall(grammar) {
+            return Ok(compiled);
+        }
         let compiled = self.make_apart(grammar).inspect_err(|error| self.refuse(grammar, error))?;
         let compiled = Arc::new(compiled);
         self.remember(grammar.clone(), &compiled);

@@ -4,6 +4,7 @@
 
 mod batch;
 mod bodies;
+mod bombs;
 mod client;
 mod connections;
 mod embeddings;
@@ -13,6 +14,7 @@ mod glm;
 mod load;
 mod openai;
 mod operations;
+mod repetition;
 #[path = "../support/mod.rs"]
 mod support;
 mod thinking;
