@@ -9,6 +9,7 @@ mod lottery;
 mod masks;
 pub mod page_key;
 mod pages;
+mod repetition;
 mod request;
 mod sampling;
 #[doc(hidden)] // For its tests.
@@ -21,6 +22,7 @@ pub use constraint::{Constraint, ConstraintMaker, TokenMask};
 pub use engine::{Engine, EngineOptions};
 pub use page_key::{Extra, PageKey};
 pub use pages::{PageEvent, PageListener};
+pub use repetition::RepetitionDetection;
 pub use request::{
     EngineError, Event, Finish, PromptProgress, Request, Score, Sink, Speculation, Token, room_for_answer,
 };

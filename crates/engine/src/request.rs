@@ -6,7 +6,7 @@ use std::time::Instant;
 use glimmer_models::ModelError;
 use glimmer_tensor::DeviceError;
 
-use crate::{ConstraintMaker, Sampling};
+use crate::{ConstraintMaker, RepetitionDetection, Sampling};
 
 /// Receives a request's events. Breaking off is the only cancellation: the request's pages are free at the next step.
 pub type Sink = Box<dyn FnMut(Event) -> ControlFlow<()> + Send>;
@@ -37,6 +37,8 @@ pub struct Request {
     pub speculation: Speculation,
     /// What the answer must be: each copy of it has its own.
     pub constraint: Option<ConstraintMaker>,
+    /// When it ends because it repeats itself; not before `min_tokens`.
+    pub repetition_detection: Option<RepetitionDetection>,
 }
 
 impl Default for Request {
@@ -54,6 +56,7 @@ impl Default for Request {
             priority: 0,
             speculation: Speculation::Auto,
             constraint: None,
+            repetition_detection: None,
         }
     }
 }
@@ -146,6 +149,8 @@ pub enum Finish {
     Length,
     /// The context is full, before that.
     ContextFull,
+    /// It repeats itself, as [`Request::repetition_detection`] says.
+    Repetition,
 }
 
 /// Why a request cannot be served.

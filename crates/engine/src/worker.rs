@@ -18,6 +18,7 @@ use crate::audience::{Audience, Told, tell_last};
 use crate::computed::{Computed, Row};
 use crate::constraint::{Constrained, Shared};
 use crate::masks::Masks;
+use crate::repetition::Repetitions;
 use crate::request::{
     Event, Finish, PromptProgress, Request, Score, Sink, Speculation, Token, room_for_answer,
 };
@@ -46,6 +47,7 @@ struct Way {
     drafter: Option<Drafter>,
     speculation: Speculation,
     constrained: Option<Shared>,
+    repetitions: Option<Repetitions>,
     stop_ids: Vec<u32>,
     /// New tokens before which none of them may be chosen.
     min_tokens: usize,
@@ -233,12 +235,15 @@ impl Worker {
         let constrained = request.constraint.as_ref();
         let constrained =
             constrained.map(|maker| Constrained::new(maker, &prompt[answered..])).transpose()?;
+        let repetitions =
+            request.repetition_detection.map(|wanted| Repetitions::new(wanted, &prompt[answered..]));
         let way = Way {
             layout,
             sampler: Sampler::new(sampling, prompt, request.continued),
             drafter: (request.speculation != Speculation::Off).then(Drafter::new),
             speculation: request.speculation,
             constrained: constrained.map(Shared::new),
+            repetitions,
             stop_ids: request.stop_ids.clone(),
             min_tokens: request.min_tokens.saturating_sub(request.continued),
             logprobs: request.logprobs,
@@ -494,7 +499,9 @@ impl Worker {
         // An answer that can only end needs no more logits, unless they are to be told.
         let last = way.constrained.as_ref().and_then(|own| own.lock().forced().front().copied());
         let last = last.filter(|id| logprob.is_none() && way.stop_ids.contains(id));
-        let complete = complete.or(last.map(Finish::Stop));
+        let repeats = way.repetitions.as_mut().is_some_and(|repetitions| repetitions.push(token));
+        let repeats = repeats && answer.chosen >= way.min_tokens;
+        let complete = complete.or(last.map(Finish::Stop)).or(repeats.then_some(Finish::Repetition));
         self.statistics.generated_tokens += 1;
         self.audience.keep(id, Event::Token(Token { id: token, at: Instant::now(), logprob, top }));
         if let Some(finish) = complete {

@@ -6,6 +6,7 @@ use glimmer_chat::reply::{Decoding, ReplyPart};
 use glimmer_engine::{EngineError, Event, PromptProgress, Score, Token};
 
 use crate::answer_check::AnswerCheck;
+use crate::repeated_calls::RepeatedCalls;
 use crate::{AnswerForm, GenerationParams};
 
 /// More of an answer.
@@ -53,6 +54,11 @@ pub enum FinishReason {
     MaxTokens,
     /// The context is full.
     ContextFull,
+    /// It repeats itself, and was to end for that.
+    Repetition {
+        /// Whether its last call is complete.
+        calls: bool,
+    },
     /// Nobody wants more of it.
     Cancelled,
 }
@@ -91,6 +97,8 @@ pub struct DeltaReader {
     ends_when_full: bool,
     /// Whether the first call ends it.
     single_call: bool,
+    /// Calls that were made, where the same one often ends it.
+    repeated: Option<RepeatedCalls>,
     usage: Usage,
     /// Tokens whose text is held back.
     held: Vec<Token>,
@@ -117,6 +125,7 @@ impl DeltaReader {
             decoding,
             ends_when_full: !params.resumable,
             single_call: params.single_call,
+            repeated: params.repetition_detection.map(|wanted| RepeatedCalls::new(wanted.min_count())),
             usage: Usage { prompt: prompt_tokens, ..Usage::default() },
             held: Vec::new(),
             scores: params.prompt_logprobs.is_some().then(|| vec![None; prompt_tokens]),
@@ -157,6 +166,9 @@ impl DeltaReader {
             }
             Event::Finished(glimmer_engine::Finish::Stop(_)) => Some(FinishReason::Stop),
             Event::Finished(glimmer_engine::Finish::Length) => Some(FinishReason::MaxTokens),
+            Event::Finished(glimmer_engine::Finish::Repetition) => {
+                Some(FinishReason::Repetition { calls: false })
+            }
             Event::Finished(glimmer_engine::Finish::ContextFull) if !self.ends_when_full => {
                 self.is_full = true;
                 return Ok(None);
@@ -214,10 +226,7 @@ impl DeltaReader {
         let parts = decoding.push(id);
         let stopped = decoding.stopped().map(|text| FinishReason::StopString(text.to_owned()));
         self.tell(parts, delta);
-        if self.has_its_call() {
-            return Some(FinishReason::ToolCalls);
-        }
-        stopped
+        self.called().or(stopped)
     }
 
     fn end(&mut self, finish: FinishReason, delta: &mut Delta) {
@@ -226,9 +235,17 @@ impl DeltaReader {
         let (rest, stopped) = rest.unwrap_or_default();
         self.tell(rest, delta);
         let finish = match (finish, stopped) {
-            (finish @ (FinishReason::Cancelled | FinishReason::ToolCalls), _) => finish,
+            (
+                finish @ (FinishReason::Cancelled
+                | FinishReason::ToolCalls
+                | FinishReason::Repetition { calls: true }),
+                _,
+            ) => finish,
             (_, Some(text)) => FinishReason::StopString(text),
             (FinishReason::Stop, None) if self.call == Some(true) => FinishReason::ToolCalls,
+            (FinishReason::Repetition { .. }, None) => {
+                FinishReason::Repetition { calls: self.call == Some(true) }
+            }
             (finish, None) => finish,
         };
         self.end = Some(Instant::now());
@@ -240,9 +257,10 @@ impl DeltaReader {
 
     fn tell(&mut self, parts: Vec<ReplyPart>, delta: &mut Delta) {
         for part in parts {
-            if self.has_its_call() {
+            if self.called().is_some() {
                 return;
             }
+            self.repeated.iter_mut().for_each(|repeated| repeated.push(&part));
             match &part {
                 ReplyPart::Text(text) if text.is_empty() => continue,
                 ReplyPart::Reasoning(_) if !self.has_text => self.usage.reasoning = self.usage.completion,
@@ -257,9 +275,13 @@ impl DeltaReader {
         }
     }
 
-    /// Whether the one call that was wanted is complete.
-    fn has_its_call(&self) -> bool {
-        self.single_call && self.call == Some(true)
+    /// Why its last call ends it, if it does.
+    fn called(&self) -> Option<FinishReason> {
+        if self.single_call && self.call == Some(true) {
+            return Some(FinishReason::ToolCalls);
+        }
+        let repeats = self.repeated.as_ref().is_some_and(RepeatedCalls::is_reached);
+        repeats.then_some(FinishReason::Repetition { calls: true })
     }
 
     /// The tokens so far.

@@ -104,6 +104,7 @@ impl Engine {
             priority: params.priority,
             speculation: params.speculation,
             constraint: self.text.constraint(prompt, params),
+            repetition_detection: params.repetition_detection,
         }
     }
 

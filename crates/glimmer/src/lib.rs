@@ -51,6 +51,7 @@ mod model;
 mod params;
 mod placement;
 mod registry;
+mod repeated_calls;
 mod sampling;
 mod session;
 mod source;
@@ -83,8 +84,8 @@ pub use glimmer_checkpoint::OutputFile;
 pub use glimmer_config::{Configuration, Escaped, Family, FileError, file, is_harmful, json, json_line};
 pub use glimmer_cpu::give_back_freed;
 pub use glimmer_engine::{
-    EngineError, Event, PromptProgress, Request, Sampler, Sampling, Score, Sink, Speculation, Statistics,
-    Token, room_for_answer,
+    EngineError, Event, PromptProgress, RepetitionDetection, Request, Sampler, Sampling, Score, Sink,
+    Speculation, Statistics, Token, room_for_answer,
 };
 pub use glimmer_grammar::{GrammarError, Unmasked};
 pub use glimmer_models::{Decoder, DecoderSpec, ModelError};

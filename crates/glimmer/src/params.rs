@@ -1,6 +1,6 @@
 //! What is asked of an answer.
 
-use glimmer_engine::{Sampling, Speculation};
+use glimmer_engine::{RepetitionDetection, Sampling, Speculation};
 
 use crate::AnswerForm;
 
@@ -27,6 +27,9 @@ pub struct GenerationParams {
     pub priority: i32,
     /// Whether tokens may be guessed ahead. It changes no bit of the answer.
     pub speculation: Speculation,
+    /// When the answer ends because it repeats itself: its last tokens, or a tool call, which occurs as often with the same
+    /// arguments wherever it stands.
+    pub repetition_detection: Option<RepetitionDetection>,
     /// Whether the answer ends after its first tool call.
     pub single_call: bool,
     /// What the answer must look like: what [`crate::ModelText::form`] makes of a format. It ends at the model's own ids even

@@ -46,10 +46,6 @@ impl CallCheck {
             Some(parameters) => Grammar::parse_schema(parameters).ok()?,
             None => json!({"type": "object", "additionalProperties": false}),
         };
-        let mut options = jsonschema::options();
-        if self.checks_formats {
-            options = options.should_validate_formats(true);
-        }
-        options.build(&schema).ok()
+        schema::validator(&schema, self.checks_formats).ok()
     }
 }

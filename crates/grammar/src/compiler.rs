@@ -10,6 +10,7 @@ use llguidance::api::{ParserLimits, TopLevelGrammar};
 use crate::call_check::CallCheck;
 use crate::error::first_line;
 use crate::schema::{self, Unmasked};
+use crate::turns::Turns;
 use crate::{Beginning, CallTool, Calls, Grammar, GrammarError, Matcher, TokenTable, calls, gbnf};
 
 /// Bytes that remembered grammars may hold.
@@ -81,12 +82,18 @@ pub struct Compiler {
     known: Mutex<Vec<(Grammar, Arc<Compiled>)>>,
     /// The latest that no automaton can be made of: somebody may ask for one again and again. The latest last.
     refused: Mutex<Vec<(Grammar, GrammarError)>>,
+    turns: Turns,
 }
 
 impl Compiler {
     /// A compiler that remembers nothing yet.
     pub fn new(table: TokenTable) -> Self {
-        Compiler { table: Arc::new(table), known: Mutex::default(), refused: Mutex::default() }
+        Compiler {
+            table: Arc::new(table),
+            known: Mutex::default(),
+            refused: Mutex::default(),
+            turns: Turns::new(),
+        }
     }
 
     /// The table.
@@ -94,7 +101,8 @@ impl Compiler {
         &self.table
     }
 
-    /// A grammar, compiled or remembered. A large one takes some 100 ms: not for a thread that must not wait.
+    /// A grammar, compiled or remembered. A large one takes some 100 ms, and few are compiled at a time: not for a thread
+    /// that must not wait.
     ///
     /// # Errors
     /// When it is not valid, cannot be satisfied, or is beyond the limits.
@@ -103,6 +111,11 @@ impl Compiler {
             return Ok(compiled);
         }
         grammar.check_size()?;
+        let _turn = self.turns.take();
+        // Somebody may have asked for the same meanwhile.
+        if let Some(compiled) = self.recall(grammar) {
+            return Ok(compiled);
+        }
         let compiled = self.make_apart(grammar).inspect_err(|error| self.refuse(grammar, error))?;
         let compiled = Arc::new(compiled);
         self.remember(grammar.clone(), &compiled);
@@ -259,7 +272,8 @@ impl Compiler {
         if let Some(Unmasked { keyword, at }) = prepared.unmasked.first().filter(|_| strict) {
             return Err(GrammarError::Unmasked { keyword: keyword.clone(), at: at.clone() });
         }
-        let validator = if prepared.unmasked.is_empty() { None } else { Some(schema::validator(&schema)?) };
+        let validator =
+            if prepared.unmasked.is_empty() { None } else { Some(schema::validator(&schema, false)?) };
         Ok(Compiled {
             parser: Mutex::new(parser),
             source_bytes: source.len(),

@@ -21,6 +21,7 @@ mod grammar;
 mod matcher;
 mod schema;
 mod token_table;
+mod turns;
 
 pub use calls::{CallForm, CallTool, Calls};
 pub use compiler::{Compiled, Compiler};

@@ -101,7 +101,10 @@ impl Matcher {
     /// When the mask does not have it.
     pub fn accept(&mut self, id: TokenId) -> Result<(), GrammarError> {
         if self.table.ends().contains(&id) {
-            return if self.may_end() { Ok(()) } else { Err(GrammarError::Token(id)) };
+            // A grammar may name such a token as a part of its texts; it ends the answer there.
+            let is_named = |mask: &[u32]| mask[id as usize / 32] >> (id % 32) & 1 == 1;
+            let ends = self.may_end() || is_named(&self.mask()?);
+            return if ends { Ok(()) } else { Err(GrammarError::Token(id)) };
         }
         if self.consume(id)? {
             self.at_start = false;

@@ -5,7 +5,7 @@
 mod support;
 
 use glimmer_grammar::{Beginning, Grammar, GrammarError};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use support::{Kit, has, set_of};
 
 #[test]
@@ -70,6 +70,16 @@ fn keywords_are_rewritten_where_that_is_exact() {
             vec![r#"{}"#, r#"{"xy":1}"#],
             vec![r#"{"yx":1}"#],
         ),
+        (
+            json!({"allOf": [{"type": "integer", "multipleOf": 4}, {"multipleOf": 6}]}),
+            vec!["12", "-24"],
+            vec!["8", "18"],
+        ),
+        (
+            json!({"type": "integer", "maximum": 9_223_372_036_854_775_807_u64}),
+            vec!["9"],
+            vec!["9300000000000000000"],
+        ),
         (json!({"type": "string", "format": "colour"}), vec!["\"red\""], vec!["1"]),
         (
             json!({"type": "object", "properties": {"a": {}}, "unevaluatedProperties": false}),
@@ -101,6 +111,16 @@ fn what_cannot_be_kept_is_named_and_checked() {
         (json!({"items": {"not": {"minLength": 2}}}), "not", "/items", "", ""),
         (json!({"type": "string", "pattern": "^(?!b)"}), "pattern", "", "\"a\"", "\"b\""),
         (json!({"type": "array", "contains": {"const": 1}}), "contains", "", "[2,1]", "[2]"),
+        // Numbers that are too large to reckon with.
+        (json!({"type": "integer", "minimum": -9.3e18}), "minimum", "", "", ""),
+        (json!({"type": "number", "maximum": 1e300}), "maximum", "", "", ""),
+        (
+            json!({"allOf": [{"type": "integer", "multipleOf": 9973}, {"multipleOf": 9967}]}),
+            "multipleOf",
+            "/allOf/0",
+            "",
+            "",
+        ),
     ] {
         let strict = kit.compiler.compile(&Grammar::json_schema(&schema, true)).map(|_| ());
         let named = GrammarError::Unmasked { keyword: keyword.to_owned(), at: at.to_owned() };
@@ -190,6 +210,35 @@ fn an_answer_that_can_only_end_does() {
 }
 
 #[test]
+fn a_grammar_that_names_what_ends_answers_ends_there() {
+    let kit = Kit::new("glm4-tiktoken");
+    let source = format!("start: \"a\" <[{}]> \"b\"", kit.end);
+    let compiled = kit.compiler.compile(&Grammar::Lark(source)).unwrap();
+    let mut matcher = kit.compiler.matcher(&compiled, Beginning::Exact);
+    matcher.accept(kit.tokenizer.encode("a")[0]).unwrap();
+    assert_eq!((set_of(&matcher.mask().unwrap()), matcher.may_end()), (vec![kit.end], false));
+    matcher.accept(kit.end).unwrap();
+}
+
+#[test]
+fn checks_of_finished_answers_end_soon() {
+    let kit = Kit::new("glm4-tiktoken");
+    let doubled: Map<String, Value> = (0..30)
+        .map(|at| {
+            let next = json!({"$ref": format!("#/$defs/d{}", at + 1)});
+            (format!("d{at}"), json!({"allOf": [next, next]}))
+        })
+        .chain([("d30".to_owned(), json!({"type": "string"}))])
+        .collect();
+    let doubled = json!({"$ref": "#/$defs/d0", "$defs": doubled, "uniqueItems": true});
+    let compiled = kit.compiler.compile(&Grammar::json_schema(&doubled, false)).unwrap();
+    assert!(!compiled.unmasked().is_empty());
+    let begin = std::time::Instant::now();
+    assert!(compiled.check("\"x\"").unwrap_err().contains("too often") && compiled.check("1").is_err());
+    assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
+}
+
+#[test]
 fn hostile_sources_end_in_errors() {
     let kit = Kit::new("glm4-tiktoken");
     let deep = |n: usize| (0..n).fold(json!({}), |inner, _| json!({"items": inner}));
@@ -199,6 +248,17 @@ fn hostile_sources_end_in_errors() {
     let mut chain = json!({"$ref": "#/$defs/d0", "$defs": chain});
     chain["$defs"]["d5000"] = json!({"type": "null"});
     let wide: Value = json!({"anyOf": (0..3000).map(|i| json!({"properties": {format!("p{i}"): {"type": "string"}}, "required": [format!("p{i}")]})).collect::<Vec<_>>()});
+    let level = |name: char, at: usize| {
+        let next = json!({"$ref": format!("#/$defs/{name}{}", at + 1)});
+        (format!("{name}{at}"), json!({"anyOf": vec![next; 50]}))
+    };
+    let mut definitions: Map<String, Value> =
+        ['a', 'b'].iter().flat_map(|&name| (0..7).map(move |at| level(name, at))).collect();
+    definitions.insert("a7".to_owned(), json!({"const": 1}));
+    definitions.insert("b7".to_owned(), json!({"const": 2}));
+    let apart = json!({"oneOf": [{"$ref": "#/$defs/a0"}, {"$ref": "#/$defs/b0"}], "$defs": definitions});
+    let names: Map<String, Value> =
+        (0..1500).map(|i| (format!("^{i}x{i}$"), json!({"type": "string"}))).collect();
     let rules = (0..3000).map(|i| format!("r{i} ::= r{} | \"x\"\n", i + 1)).collect::<String>();
     for grammar in [
         Grammar::json_schema(&deep(100), false),
@@ -217,6 +277,8 @@ fn hostile_sources_end_in_errors() {
         Grammar::Choice(vec![String::new()]),
         Grammar::json_schema(&chain, false),
         Grammar::json_schema(&wide, false),
+        Grammar::json_schema(&apart, false),
+        Grammar::json_schema(&json!({"type": "object", "patternProperties": names}), false),
     ] {
         let begin = std::time::Instant::now();
         let name: String = format!("{grammar:?}").chars().take(60).collect();

@@ -3,6 +3,8 @@
 //! Each loads hostile bytes and, if they load, puts text through: nothing may panic, and a stream must say
 //! what decoding the whole says.
 
+use std::collections::HashSet;
+
 use crate::{Tokenizer, WordPieceOptions};
 
 /// `Tokenizer::from_tokenizer_json`.
@@ -51,4 +53,31 @@ fn exercise(loaded: Result<Tokenizer, crate::TokenizerError>, data: &[u8]) {
     {
         again.decode(&again.encode(&text));
     }
+}
+
+/// A tokenizer for the fuzz targets of other crates: its ids are all bytes, then longer pieces of text, each once, then
+/// special tokens.
+pub fn toy(pieces: &[&[u8]], special: &[&str]) -> Option<Tokenizer> {
+    let bytes: Vec<[u8; 1]> = (0..=u8::MAX).map(|byte| [byte]).collect();
+    let mut known = HashSet::new();
+    let pieces = pieces.iter().copied().filter(|piece| piece.len() > 1 && known.insert(*piece));
+    let words: Vec<&[u8]> = bytes.iter().map(<[u8; 1]>::as_slice).chain(pieces).collect();
+    let lines = words.iter().enumerate().map(|(id, word)| format!("{} {id}\n", base64(word)));
+    let first = words.len() as u32;
+    let special = special.iter().zip(first..).map(|(text, id)| crate::AddedToken::special(text, id));
+    Tokenizer::from_tiktoken(lines.collect::<String>().as_bytes(), Some(special.collect())).ok()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word =
+            chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for at in 0..4 {
+            let digit = DIGITS[(word >> (18 - 6 * at)) as usize & 63] as char;
+            text.push(if at <= chunk.len() { digit } else { '=' });
+        }
+    }
+    text
 }

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use glimmer::{ContextLength, Family};
+use glimmer::{ContextLength, Family, RepetitionDetection};
 
 use super::values::{
     Ids, above_zero, chat_format, context_length, finite, from_zero, is_like_published, logit_bias, one_of,
-    share, tool_command, top_p,
+    repetition_detection, share, tool_command, top_p,
 };
 use super::{DeviceArgs, ModelArgs};
 
@@ -22,6 +22,10 @@ pub(crate) struct SamplingArgs {
     /// End before this text; may be given several times
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) stop: Vec<String>,
+
+    /// End when the last tokens are COUNT times a pattern of MIN to MAX tokens (MIN: 1), or a tool call was made COUNT times
+    #[arg(long, value_name = "[MIN-]MAX,COUNT", value_parser = repetition_detection)]
+    pub(crate) repetition_detection: Option<RepetitionDetection>,
 
     /// Sampling temperature; 0 always takes the likeliest token
     #[arg(long, value_name = "T", value_parser = from_zero)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use glimmer::{ContextLength, Family, GpuLayers};
+use glimmer::{ContextLength, Family, GpuLayers, RepetitionDetection};
 use glimmer_models::export::WeightTypes;
 use glimmer_models::published_names;
 use glimmer_tensor::DType;
@@ -169,6 +169,17 @@ pub(super) fn logit_bias(text: &str) -> Result<(u32, f32), String> {
     Ok((id.trim().parse().map_err(|_| wrong())?, finite(bias.trim()).map_err(|_| wrong())?))
 }
 
+/// `[MIN-]MAX,COUNT`
+pub(super) fn repetition_detection(text: &str) -> Result<RepetitionDetection, String> {
+    let read = || {
+        let (sizes, count) = text.split_once(',')?;
+        let (least, most) = sizes.split_once('-').unwrap_or(("1", sizes));
+        RepetitionDetection::new(least.parse().ok()?, most.parse().ok()?, count.trim().parse().ok()?)
+    };
+    let bounds = RepetitionDetection::BOUNDS;
+    read().ok_or_else(|| format!("sizes and a count, such as 64,4 or 2-64,4: {bounds}"))
+}
+
 /// `NAME=PROGRAM`
 pub(super) fn tool_command(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
@@ -206,6 +217,15 @@ mod tests {
         }
         for wrong in ["-1", "", "1.5", "ALL", "1e2"] {
             assert!(gpu_layers(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn repetitions() {
+        assert_eq!(repetition_detection("64,4"), Ok(RepetitionDetection::new(1, 64, 4).unwrap()));
+        assert_eq!(repetition_detection("2-64,4"), Ok(RepetitionDetection::new(2, 64, 4).unwrap()));
+        for wrong in ["", "64", "64,1", "0,2", "5-4,2", "4097,2", "a,b", "1-2-3,4", "-1,2"] {
+            assert!(repetition_detection(wrong).is_err(), "{wrong}");
         }
     }
 

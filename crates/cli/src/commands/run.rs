@@ -55,6 +55,7 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
         form,
         max_tokens: args.sampling.max_tokens,
         stop: args.sampling.stop.clone(),
+        repetition_detection: args.sampling.repetition_detection,
         ignore_eos: args.ignore_eos,
         thinking_budget: args.thinking_budget,
         logprobs: args.logprobs.map(|n| n as usize),
@@ -72,8 +73,10 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
         return output::json(&record);
     }
     let (finish, check) = print(generation, args.print_ids, terminal)?;
-    if finish == FinishReason::ContextFull {
-        terminal.note(&format!("the context of {context} tokens is full"));
+    match finish {
+        FinishReason::ContextFull => terminal.note(&format!("the context of {context} tokens is full")),
+        FinishReason::Repetition { .. } => terminal.note("the answer repeats itself and was ended"),
+        _ => {}
     }
     if let Some(Err(error)) = check {
         terminal.warn(&format!("the answer does not fit the schema: {error}"));
@@ -198,6 +201,9 @@ struct Record {
     finish_reason: &'static str,
     /// The stop string that was met.
     stop: Option<String>,
+    /// vLLM's word where it repeats itself and was ended: `repetition_detected`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_reason: Option<&'static str>,
     /// What the answer breaks of the schema; nothing where it fits, or was held to all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     schema_error: Option<String>,
@@ -264,6 +270,7 @@ impl Record {
                 .into_iter()
                 .map(|call| Call { name: call.name, arguments: call.arguments })
                 .collect(),
+            stop_reason: matches!(finish, FinishReason::Repetition { .. }).then_some("repetition_detected"),
             stop: if let FinishReason::StopString(text) = finish { Some(text) } else { None },
             schema_error: check.and_then(Result::err),
             usage: Usage {
@@ -292,6 +299,7 @@ fn finish_reason(finish: &FinishReason, reply: &Reply) -> &'static str {
         FinishReason::Stop
         | FinishReason::StopString(_)
         | FinishReason::ToolCalls
+        | FinishReason::Repetition { .. }
         | FinishReason::Cancelled => "stop",
     }
 }

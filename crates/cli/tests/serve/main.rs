@@ -4,6 +4,7 @@
 
 mod batch;
 mod bodies;
+mod bombs;
 mod client;
 mod connections;
 mod embeddings;
@@ -14,6 +15,7 @@ mod load;
 mod openai;
 mod operations;
 mod prefix;
+mod repetition;
 #[path = "../support/mod.rs"]
 mod support;
 mod thinking;

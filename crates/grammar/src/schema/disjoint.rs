@@ -14,7 +14,7 @@ pub(super) fn are_disjoint(a: &Value, b: &Value, at: &str, references: &Referenc
 }
 
 fn disjoint(a: &Value, b: &Value, at: &str, references: &References<'_>, depth: usize) -> bool {
-    if depth > DEPTH {
+    if !references.may_compare(1) || depth > DEPTH {
         return false;
     }
     for (one, other) in [(a, b), (b, a)] {
@@ -36,7 +36,8 @@ fn disjoint(a: &Value, b: &Value, at: &str, references: &References<'_>, depth: 
     }
     let (Value::Object(a), Value::Object(b)) = (a, b) else { return false };
     if let (Some(a), Some(b)) = (values(a), values(b)) {
-        return !a.iter().any(|value| b.iter().any(|other| equal(value, other)));
+        let may_compare = references.may_compare(a.len() * b.len());
+        return may_compare && !a.iter().any(|value| b.iter().any(|other| equal(value, other)));
     }
     let (of_a, of_b) = (types(a), types(b));
     if !of_a.iter().any(|kind| of_b.contains(kind)) {

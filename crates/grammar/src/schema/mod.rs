@@ -5,6 +5,8 @@
 //! and named, so that the finished answer is checked against the schema as it was.
 
 mod disjoint;
+mod numbers;
+mod patience;
 mod references;
 mod rewrite;
 
@@ -17,6 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::GrammarError;
 use crate::error::first_line;
+pub(crate) use patience::{patiently, validator};
 use references::References;
 pub(crate) use references::escaped;
 
@@ -29,8 +32,6 @@ const WHITE_SPACE: &str = r"\x20|\r?\n(?:\x20{0,32}|\t{0,8})";
 /// What may follow a backslash in a string: all that JSON has, and all but a character's number.
 const ALL_ESCAPES: &str = "nrbtf\\\"u";
 const ESCAPES: &str = "nrbtf\\\"";
-/// Digits of a number that others are to be multiples of.
-const DIGITS: usize = 9;
 /// Whole numbers up to this are exact in a double.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -148,22 +149,20 @@ pub(crate) fn check(schema: &Value) -> Result<(), GrammarError> {
     jsonschema::meta::validate(schema).map_err(|error| invalid(&error))
 }
 
-/// Checks finished answers.
-pub(crate) fn validator(schema: &Value) -> Result<jsonschema::Validator, GrammarError> {
-    jsonschema::validator_for(schema).map_err(|error| invalid(&error))
-}
-
 /// Checks a finished answer.
 ///
 /// # Errors
 /// What it breaks and where, on a line.
 pub(crate) fn validate(validator: &jsonschema::Validator, answer: &str) -> Result<(), String> {
     let value = trees::tree(answer.trim(), trees::FILE_ROOM).map_err(|error| first_line(&error))?;
-    validator.validate(&value).map_err(|error| {
-        let keyword = error.kind().keyword();
-        let at = error.instance_path().to_string();
-        first_line(&format!("{at:?} breaks `{keyword}`: {}", error.masked()))
-    })
+    let checked = patiently(|| {
+        validator.validate(&value).map_err(|error| {
+            let keyword = error.kind().keyword();
+            let at = error.instance_path().to_string();
+            first_line(&format!("{at:?} breaks `{keyword}`: {}", error.masked()))
+        })
+    });
+    checked.unwrap_or_else(|| Err("its definitions refer to each other too often for a check".to_owned()))
 }
 
 fn invalid(error: &jsonschema::ValidationError<'_>) -> GrammarError {
@@ -186,6 +185,7 @@ pub(crate) fn prepare_at(schema: &Value, at: &str) -> Result<Prepared, GrammarEr
         definitions: BTreeMap::new(),
         unmasked: Vec::new(),
         nodes: 0,
+        multiples_may_meet: numbers::multiples_may_meet(schema),
     };
     let part = schema.pointer(at).unwrap_or(&Value::Bool(true));
     let mut root = preparer.schema(part, at, 0)?;
@@ -216,6 +216,8 @@ struct Preparer<'s> {
     definitions: BTreeMap<String, Value>,
     unmasked: Vec<Unmasked>,
     nodes: usize,
+    /// Whether masks may hold answers to more than one `multipleOf` at a time.
+    multiples_may_meet: bool,
 }
 
 /// A schema that is being written anew.
@@ -292,7 +294,8 @@ impl<'s> Preparer<'s> {
         value: &Value,
     ) -> Result<Option<Value>, GrammarError> {
         let is_kept = match keyword {
-            "multipleOf" => digits(value) <= DIGITS,
+            "multipleOf" => self.multiples_may_meet && numbers::is_short(value),
+            "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => numbers::is_bound(value),
             "patternProperties" => are_patterns_apart(value),
             // What it is about depends on the patterns.
             "additionalProperties"
@@ -369,23 +372,22 @@ fn whole(count: &Value) -> Value {
     number.map_or_else(|| count.clone(), |count| (count as u64).into())
 }
 
-/// Digits of a number.
-fn digits(number: &Value) -> usize {
-    number.to_string().trim_start_matches(['0', '.']).bytes().filter(u8::is_ascii_digit).count()
-}
-
 /// Whether no name fits two patterns, as far as can be told soon.
 fn are_patterns_apart(patterns: &Value) -> bool {
+    /// Of two patterns, and of all pairs together.
     const STATES: u64 = 10_000;
+    const ALL_STATES: u64 = 1_000_000;
     let mut builder = RegexBuilder::new();
     let mut expression =
         |pattern: &String| builder.mk_regex_for_serach(&llguidance::regex_to_lark(pattern, "dw")).ok();
     let patterns = patterns.as_object().into_iter().flatten().map(|(pattern, _)| expression(pattern));
     let Some(patterns) = patterns.collect::<Option<Vec<_>>>() else { return false };
+    let pairs = (patterns.len() * patterns.len().saturating_sub(1) / 2) as u64;
+    let states = STATES.min(ALL_STATES / pairs.max(1));
     patterns.iter().enumerate().all(|(i, &a)| {
         patterns[..i].iter().all(|&b| {
             let both = RegexAst::And(vec![RegexAst::ExprRef(a), RegexAst::ExprRef(b)]);
-            let both = builder.mk(&both).and_then(|both| builder.to_regex_limited(both, STATES));
+            let both = builder.mk(&both).and_then(|both| builder.to_regex_limited(both, states));
             both.is_ok_and(|mut both| both.always_empty())
         })
     })

@@ -1,5 +1,6 @@
 //! References within a schema: each place that is referred to becomes one of `$defs`.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value;
@@ -14,7 +15,12 @@ pub(super) struct References<'s> {
     /// Names and pointers that are yet to be written.
     waiting: VecDeque<(String, String)>,
     ignores_siblings: bool,
+    /// Values that may still be compared.
+    comparisons: Cell<usize>,
 }
+
+/// Values of schemas that are compared to tell whether they have one in common.
+const COMPARISONS: usize = 1_000_000;
 
 /// A key as a JSON pointer has it (RFC 6901).
 pub(crate) fn escaped(key: &str) -> String {
@@ -32,12 +38,20 @@ impl<'s> References<'s> {
             names: BTreeMap::new(),
             waiting: VecDeque::new(),
             ignores_siblings: ["draft-04", "draft-06", "draft-07"].iter().any(|old| draft.contains(old)),
+            comparisons: Cell::new(COMPARISONS),
         }
     }
 
     /// Whether `$ref` is alone in a schema whatever stands beside it, as up to draft 7.
     pub(super) fn ignores_siblings(&self) -> bool {
         self.ignores_siblings
+    }
+
+    /// Whether so many more values may be compared.
+    pub(super) fn may_compare(&self, count: usize) -> bool {
+        let left = self.comparisons.get().checked_sub(count);
+        self.comparisons.set(left.unwrap_or(0));
+        left.is_some()
     }
 
     /// The reference, from a schema at a pointer, in the words of the schema as it is written anew.
@@ -76,7 +90,7 @@ impl<'s> References<'s> {
     }
 
     /// The pointer that a reference means.
-    fn pointer(&self, reference: &str, from: &str) -> Result<String, &'static str> {
+    pub(super) fn pointer(&self, reference: &str, from: &str) -> Result<String, &'static str> {
         const ABROAD: &str = "`$ref` refers to what is not in the schema";
         let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
         let base = if document.is_empty() {

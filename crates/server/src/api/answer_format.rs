@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::error::ApiError;
 use crate::http::params::Params;
 use crate::models::blocking::blocking;
+use crate::models::generation::End;
 use crate::models::served::Model;
 use crate::record::entry::Entry;
 
@@ -116,9 +117,13 @@ pub(crate) async fn form(
     blocking(entry, compile).await
 }
 
-/// Shows with an answer whether it has its form, where it was not held to all of it while it was made.
-pub(crate) fn show_check(choice: &mut Value, check: Option<&Result<(), String>>) {
-    choice["schema_check"] = match check {
+/// Shows with an answer what the API's own reason for its end does not tell: that it repeats itself, in vLLM's words, and
+/// whether it has its form, where it was not held to all of it while it was made.
+pub(crate) fn show_end(choice: &mut Value, end: &End) {
+    if end.repeats {
+        choice["stop_reason"] = "repetition_detected".into();
+    }
+    choice["schema_check"] = match &end.check {
         None => return,
         Some(Ok(())) => json!({"valid": true}),
         Some(Err(error)) => json!({"valid": false, "error": error}),

@@ -1,6 +1,6 @@
 //! The parameters that chat and completions share: how tokens are chosen, where an answer ends, how it is sent.
 
-use glimmer::{GenerationParams, Prompt, Sampling, room_for_answer};
+use glimmer::{GenerationParams, Prompt, RepetitionDetection, Sampling, room_for_answer};
 use serde_json::Value;
 
 use crate::api::answer_format::{self, Asked};
@@ -66,6 +66,7 @@ impl GenerationRequest {
             stop: stop_strings(params),
             stop_ids,
             ignore_eos: params.boolean("ignore_eos").unwrap_or(false),
+            repetition_detection: repetition_detection(params),
             priority: -priority,
             ..GenerationParams::default()
         };
@@ -179,6 +180,27 @@ fn logit_bias(id: &str, bias: &Value, vocab: usize) -> Option<(u32, f32)> {
     let id = id.parse().ok().filter(|&id: &u32| (id as usize) < vocab)?;
     let bias = bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias))?;
     Some((id, bias as f32))
+}
+
+/// When an answer is taken to repeat itself, in vLLM's words: a `max_pattern_size` of 0 stands for never.
+fn repetition_detection(params: &mut Params) -> Option<RepetitionDetection> {
+    let size = 0..=i64::from(i32::MAX);
+    let wanted = params.object("repetition_detection", |inner| {
+        ["max_pattern_size", "min_pattern_size", "min_count"].map(|name| inner.integer(name, size.clone()))
+    })?;
+    let [most, least, count] = wanted.map(|n| n.unwrap_or(0) as usize);
+    if most == 0 && least == 0 {
+        return None;
+    }
+    let detection = RepetitionDetection::new(least.max(1), most, count);
+    if detection.is_none() {
+        let bounds = RepetitionDetection::BOUNDS;
+        params.wrong(
+            "repetition_detection",
+            &format!("an object with `max_pattern_size`, `min_pattern_size` and `min_count`: {bounds}"),
+        );
+    }
+    detection
 }
 
 fn stop_strings(params: &mut Params) -> Vec<String> {

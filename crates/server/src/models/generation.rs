@@ -44,14 +44,23 @@ pub(crate) struct ChoiceDelta {
     pub(crate) parts: Vec<ReplyPart>,
     /// The tokens that these are made of; a token whose text is still held back comes with what follows.
     pub(crate) tokens: Vec<Token>,
-    /// With `finish`, the stop id that ended the answer, where log-probabilities were asked for.
+    /// With `end`, the stop id that ended the answer, where log-probabilities were asked for.
     pub(crate) stop: Option<Token>,
     /// The log-probabilities of the prompt's tokens by their places, where they were asked for: once, with the first answer
     /// to the prompt. The first token has none.
     pub(crate) scores: Option<Vec<Option<Score>>>,
-    /// Why the answer ends here: `stop`, `tool_calls` or `length`.
-    pub(crate) finish: Option<&'static str>,
-    /// With `finish`, where the answer was not held to all of its form: whether it has it all the same, or what it breaks.
+    /// How the answer ends here.
+    pub(crate) end: Option<End>,
+}
+
+/// How an answer ended.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    /// Why: `stop`, `tool_calls` or `length`.
+    pub(crate) reason: &'static str,
+    /// Whether it repeats itself, and was to end for that.
+    pub(crate) repeats: bool,
+    /// Where it was not held to all of its form: whether it has it all the same, or what it breaks.
     pub(crate) check: Option<Result<(), String>>,
 }
 
@@ -63,8 +72,11 @@ impl ChoiceDelta {
             tokens: delta.tokens.into_iter().filter(|token| token.logprob.is_some()).collect(),
             stop: delta.stop,
             scores: delta.scores,
-            finish: delta.finish.as_ref().map(reason),
-            check: delta.check,
+            end: delta.finish.map(|finish| End {
+                reason: reason(&finish),
+                repeats: matches!(finish, FinishReason::Repetition { .. }),
+                check: delta.check,
+            }),
         }
     }
 
@@ -89,8 +101,11 @@ impl ChoiceDelta {
 fn reason(finish: &FinishReason) -> &'static str {
     match finish {
         FinishReason::MaxTokens | FinishReason::ContextFull => "length",
-        FinishReason::ToolCalls => "tool_calls",
-        FinishReason::Stop | FinishReason::StopString(_) | FinishReason::Cancelled => "stop",
+        FinishReason::ToolCalls | FinishReason::Repetition { calls: true } => "tool_calls",
+        FinishReason::Stop
+        | FinishReason::StopString(_)
+        | FinishReason::Repetition { calls: false }
+        | FinishReason::Cancelled => "stop",
     }
 }
 
@@ -252,19 +267,23 @@ impl Generations {
             Ok(None) => return Ok(None),
             Err(error) => return Err(self.refused(&error)),
         };
-        if let Some(reason) = delta.finish {
+        if let Some(end) = &delta.end {
             choice.cancelled.store(true, Ordering::Relaxed);
             self.open -= 1;
             if let Some((turn, ids)) = choice.turn.take() {
                 self.model.turns.keep(turn, &ids);
             }
-            let ended = if reason == "length" { Ended::Length } else { Ended::Stop };
+            let ended = match end {
+                End { repeats: true, .. } => Ended::Repetition,
+                End { reason: "length", .. } => Ended::Length,
+                _ => Ended::Stop,
+            };
             metrics.ended(ended, self.start.elapsed().as_secs_f64());
         }
         let is_silent = delta.parts.is_empty()
             && delta.tokens.is_empty()
             && delta.scores.is_none()
-            && delta.finish.is_none();
+            && delta.end.is_none();
         Ok((!is_silent).then_some(delta))
     }
 

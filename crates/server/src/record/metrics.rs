@@ -77,11 +77,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) enum Ended {
     Stop,
     Length,
+    Repetition,
     /// The client went away, or it failed.
     Abort,
 }
 
-const ENDS: [&str; 3] = ["stop", "length", "abort"];
+const ENDS: [&str; 4] = ["stop", "length", "repetition", "abort"];
 
 /// A model's figures.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ pub(crate) struct ModelMetrics {
     cached_tokens: AtomicU64,
     answer_tokens: AtomicU64,
     departures: AtomicU64,
-    ends: [AtomicU64; 3],
+    ends: [AtomicU64; ENDS.len()],
 }
 
 impl Default for ModelMetrics {

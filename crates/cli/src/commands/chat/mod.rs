@@ -15,8 +15,8 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use glimmer::{
     Compute, ContextLength, Conversation, Delta, Engine, Error, Escaped, FinishReason, Generation,
-    GenerationParams, Limits, ModelText, OutputFile, Prompt, Reply, Role, STEP_TOKENS, Timings, Usage,
-    room_for_answer,
+    GenerationParams, Limits, ModelText, OutputFile, Prompt, RepetitionDetection, Reply, Role, STEP_TOKENS,
+    Timings, Usage, room_for_answer,
 };
 use signal_hook::consts::SIGINT;
 
@@ -77,6 +77,7 @@ struct Chat<'t> {
     engine: Engine,
     settings: Settings,
     stop: Vec<String>,
+    repetition_detection: Option<RepetitionDetection>,
     on_full: OnFull,
     dialogue: Dialogue,
     tools: ToolCommands,
@@ -126,6 +127,7 @@ impl<'t> Chat<'t> {
                 thinking_budget: args.thinking_budget,
             },
             stop: args.sampling.stop.clone(),
+            repetition_detection: args.sampling.repetition_detection,
             on_full: args.on_full,
             dialogue,
             tools: ToolCommands::new(args.tool_commands.clone()),
@@ -408,6 +410,7 @@ impl<'t> Chat<'t> {
             max_tokens: self.settings.max_tokens,
             thinking_budget: self.settings.thinking_budget,
             stop: self.stop.clone(),
+            repetition_detection: self.repetition_detection,
             resumable: self.on_full == OnFull::Slide,
             ..GenerationParams::default()
         };
@@ -485,6 +488,7 @@ impl<'t> Chat<'t> {
                 self.engine.context()
             )),
             FinishReason::MaxTokens => self.remark("max_tokens are reached"),
+            FinishReason::Repetition { .. } => self.terminal.note("the answer repeats itself and was ended"),
             FinishReason::Stop | FinishReason::StopString(_) | FinishReason::ToolCalls => {}
         }
         let (usage, timings) = (&outcome.usage, &outcome.timings);

@@ -10,7 +10,7 @@ use axum::response::Response;
 use glimmer::{GenerationParams, Reply, ReplyPart, Token, Tokenizer};
 use serde_json::{Value, json};
 
-use crate::api::answer_format::show_check;
+use crate::api::answer_format::show_end;
 use crate::api::conversation;
 use crate::api::generation_request::{GenerationRequest, StreamUsage};
 use crate::api::openai::object::{chunk_usage, fingerprint, usage};
@@ -21,7 +21,7 @@ use crate::error::ApiError;
 use crate::http::params::Params;
 use crate::http::response;
 use crate::http::sse::{self, ChunkStream, Chunks};
-use crate::models::generation::{Ask, Generations};
+use crate::models::generation::{Ask, End, Generations};
 use crate::record::entry::Entry;
 
 /// Answers.
@@ -201,8 +201,7 @@ async fn whole(
     struct Choice {
         reply: Reply,
         tokens: Vec<Token>,
-        finish: &'static str,
-        check: Option<Result<(), String>>,
+        end: Option<End>,
     }
     let mut answers = vec![Choice::default(); settings.n];
     while let Some(delta) = generations.next().await {
@@ -210,17 +209,16 @@ async fn whole(
         let answer = &mut answers[delta.index];
         delta.parts.into_iter().for_each(|part| answer.reply.push(part));
         answer.tokens.extend(delta.tokens);
-        answer.finish = delta.finish.unwrap_or_default();
-        answer.check = delta.check;
+        answer.end = delta.end;
     }
     let choice = |(index, answer): (usize, &Choice)| {
         let mut choice = json!({
             "index": index,
             "message": frame.message(index, &answer.reply),
             "logprobs": frame.logprobs(&answer.tokens),
-            "finish_reason": frame.finish(answer.finish),
+            "finish_reason": answer.end.as_ref().map(|end| frame.finish(end.reason)),
         });
-        show_check(&mut choice, answer.check.as_ref());
+        answer.end.iter().for_each(|end| show_end(&mut choice, end));
         choice
     };
     let value = json!({
@@ -313,10 +311,10 @@ impl Chunks for Stream {
         if !tokens.is_empty() {
             ready.push_back(self.chunk(delta.index, &json!({}), &tokens, None));
         }
-        if let Some(finish) = delta.finish {
-            let finish = self.frame.finish(finish);
+        if let Some(end) = delta.end {
+            let finish = self.frame.finish(end.reason);
             let mut last = self.chunk(delta.index, &json!({}), &[], Some(finish));
-            show_check(&mut last["choices"][0], delta.check.as_ref());
+            show_end(&mut last["choices"][0], &end);
             ready.push_back(last);
         }
         Some(Ok(()))

@@ -10,7 +10,7 @@ use axum::response::Response;
 use glimmer::{DecodeStream, Encoding, GenerationParams, Prompt, Score, Token, Tokenizer};
 use serde_json::{Map, Value, json};
 
-use crate::api::answer_format::show_check;
+use crate::api::answer_format::show_end;
 use crate::api::generation_request::{GenerationRequest, StreamUsage};
 use crate::api::openai::object::{chunk_usage, fingerprint, usage};
 use crate::api::tools::Tools;
@@ -21,7 +21,7 @@ use crate::http::params::{Params, TextOrIds};
 use crate::http::response;
 use crate::http::sse::{self, ChunkStream, Chunks};
 use crate::models::blocking::blocking;
-use crate::models::generation::{Ask, ChoiceDelta, Generations};
+use crate::models::generation::{Ask, ChoiceDelta, End, Generations};
 use crate::models::served::Model;
 use crate::record::entry::Entry;
 
@@ -296,8 +296,7 @@ async fn whole(mut generations: Generations, mut frame: Frame) -> Result<Respons
     struct Choice {
         text: String,
         tokens: Vec<Token>,
-        finish: &'static str,
-        check: Option<Result<(), String>>,
+        end: Option<End>,
     }
     let mut answers: Vec<Choice> = frame.writers.iter().map(|_| Choice::default()).collect();
     let mut scores = vec![Vec::new(); frame.writers.len() / frame.copies];
@@ -310,8 +309,7 @@ async fn whole(mut generations: Generations, mut frame: Frame) -> Result<Respons
         answer.text.push_str(&delta.text());
         // An answer of no text still had its end to be chosen: evaluators need its log-probability, too.
         answer.tokens.extend(delta.tokens.into_iter().chain(delta.stop));
-        answer.finish = delta.finish.unwrap_or_default();
-        answer.check = delta.check;
+        answer.end = delta.end;
     }
     let mut choices = Vec::new();
     for (index, answer) in answers.into_iter().enumerate() {
@@ -322,9 +320,9 @@ async fn whole(mut generations: Generations, mut frame: Frame) -> Result<Respons
             "index": index,
             "text": echo + &answer.text,
             "logprobs": frame.shown(lists),
-            "finish_reason": answer.finish,
+            "finish_reason": answer.end.as_ref().map(|end| end.reason),
         });
-        show_check(&mut choice, answer.check.as_ref());
+        answer.end.iter().for_each(|end| show_end(&mut choice, end));
         choices.push(choice);
     }
     let mut value = frame.object(&choices.into());
@@ -398,8 +396,8 @@ impl Chunks for Stream {
         let (text, mut lists) = (delta.text(), Lists::default());
         self.frame.logprobs(delta.index, &text, &delta.tokens, &mut lists);
         let logprobs = if delta.tokens.is_empty() { Value::Null } else { self.frame.shown(lists) };
-        let mut chunk = self.chunk(delta.index, &text, logprobs, delta.finish);
-        show_check(&mut chunk["choices"][0], delta.check.as_ref());
+        let mut chunk = self.chunk(delta.index, &text, logprobs, delta.end.as_ref().map(|end| end.reason));
+        delta.end.iter().for_each(|end| show_end(&mut chunk["choices"][0], end));
         ready.push_back(chunk);
         Some(Ok(()))
     }
