@@ -264,8 +264,14 @@ impl Compiler {
             }
             // Keywords that only together are more than llguidance does: kept to apart, and checked together.
             Err(reason) => {
-                let parser = self.parser(prepared.grammar(true));
-                prepared.unmasked.push(Unmasked { keyword: reason, at: String::new() });
+                let mut parser = self.parser(prepared.grammar(true));
+                if reason.contains("circular references") {
+                    // Two that lead back to themselves, both to be kept to: their product has no end here.
+                    prepared = schema::outline(&schema, reason);
+                    parser = self.parser(prepared.grammar(false));
+                } else {
+                    prepared.unmasked.push(Unmasked { keyword: reason, at: String::new() });
+                }
                 parser.map_err(|reason| GrammarError::Schema { at: String::new(), reason })?
             }
         };

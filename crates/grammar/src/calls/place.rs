@@ -85,9 +85,8 @@ impl<'s> Place<'s> {
             _ => return None,
         };
         // One that refers elsewhere is not asked.
-        let allows = schema::validator(self.schema).ok();
-        let is_allowed = |value: &&Value| allows.as_ref().is_none_or(|allows| allows.is_valid(value));
-        Some(listed.into_iter().filter(is_allowed).collect())
+        let Ok(allows) = schema::validator(self.schema, false) else { return Some(listed) };
+        schema::patiently(|| listed.into_iter().filter(|value| allows.is_valid(value)).collect())
     }
 
     /// The names of its types.

@@ -84,7 +84,7 @@ pub(super) fn values(schema: &Map<String, Value>) -> Option<Vec<&Value>> {
 }
 
 /// The types that a schema allows, in order; whole numbers are numbers.
-fn types(schema: &Map<String, Value>) -> Vec<&'static str> {
+pub(super) fn types(schema: &Map<String, Value>) -> Vec<&'static str> {
     let of = |value: &Value| TYPES.into_iter().find(|kind| *kind == kind_of(value));
     if let Some(values) = values(schema) {
         return TYPES.into_iter().filter(|kind| values.iter().any(|v| of(v) == Some(*kind))).collect();

@@ -5,6 +5,7 @@
 //! and named, so that the finished answer is checked against the schema as it was.
 
 mod disjoint;
+mod negation;
 mod numbers;
 mod patience;
 mod references;
@@ -19,6 +20,7 @@ use serde_json::{Map, Value, json};
 
 use crate::GrammarError;
 use crate::error::first_line;
+use negation::Scope;
 pub(crate) use patience::{patiently, validator};
 use references::References;
 pub(crate) use references::escaped;
@@ -165,6 +167,12 @@ pub(crate) fn validate(validator: &jsonschema::Validator, answer: &str) -> Resul
     checked.unwrap_or_else(|| Err("its definitions refer to each other too often for a check".to_owned()))
 }
 
+/// Of a schema, the type that all of it has.
+pub(crate) fn outline(schema: &Value, reason: String) -> Prepared {
+    let kind = schema.get("type").map_or_else(|| json!({}), |kind| json!({"type": kind}));
+    Prepared { schema: kind, unmasked: vec![Unmasked { keyword: reason, at: String::new() }] }
+}
+
 fn invalid(error: &jsonschema::ValidationError<'_>) -> GrammarError {
     GrammarError::Schema { at: error.instance_path().to_string(), reason: first_line(&error.masked()) }
 }
@@ -186,9 +194,12 @@ pub(crate) fn prepare_at(schema: &Value, at: &str) -> Result<Prepared, GrammarEr
         unmasked: Vec::new(),
         nodes: 0,
         multiples_may_meet: numbers::multiples_may_meet(schema),
+        is_root: true,
+        unfolding: 0,
     };
     let part = schema.pointer(at).unwrap_or(&Value::Bool(true));
     let mut root = preparer.schema(part, at, 0)?;
+    preparer.is_root = false;
     while let Some((name, pointer)) = preparer.references.next() {
         let target = preparer.references.target(&pointer);
         let target = target.ok_or_else(|| missing(&pointer, "nothing stands there"))?;
@@ -218,6 +229,10 @@ struct Preparer<'s> {
     nodes: usize,
     /// Whether masks may hold answers to more than one `multipleOf` at a time.
     multiples_may_meet: bool,
+    /// Whether the whole is being written, and not a definition.
+    is_root: bool,
+    /// Definitions that are being written out within each other.
+    unfolding: usize,
 }
 
 /// A schema that is being written anew.
@@ -246,7 +261,11 @@ impl<'s> Preparer<'s> {
         let Value::Object(schema) = schema else { return Ok(schema.clone()) };
         let mut draft = Draft { schema, at, depth: depth + 1, out: Map::new(), all: Vec::new() };
         let is_lone = self.references.ignores_siblings() && schema.contains_key("$ref");
+        let is_implied = self.has_implied_type(schema, at);
         for (keyword, value) in schema.iter().filter(|(keyword, _)| !is_lone || *keyword == "$ref") {
+            if is_implied && keyword == "type" {
+                continue;
+            }
             self.keyword(&mut draft, keyword, value)?;
         }
         let Draft { mut out, mut all, .. } = draft;
@@ -256,6 +275,56 @@ impl<'s> Preparer<'s> {
             }
             out.insert("allOf".to_owned(), all.into());
         }
+        self.unfolded(out, at, depth)
+    }
+
+    /// Whether each option of a schema asks for its type anyway.
+    fn has_implied_type(&self, schema: &Map<String, Value>, at: &str) -> bool {
+        let scope = Scope { at, references: &self.references };
+        let options = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array);
+        let asks = |option: &Value| {
+            let option = scope.look(option);
+            option.get("$ref").is_none() && option.get("type") == schema.get("type")
+        };
+        schema.contains_key("type") && options.is_some_and(|options| options.iter().all(asks))
+    }
+
+    /// A schema as it is to be written, where what is referred to in a circle stands beside something else: then it becomes
+    /// a definition, in which the other is written out, so that what is within leads back to a reference alone. llguidance
+    /// knows no other way round the circle.
+    fn unfolded(&mut self, out: Map<String, Value>, at: &str, depth: usize) -> Result<Value, GrammarError> {
+        let parts = out.get("allOf").and_then(Value::as_array).map_or(0, Vec::len);
+        let is_combined = out.len() > 1 || parts > 1;
+        let own = out.get("$ref").into_iter();
+        let refers =
+            own.chain(out.get("allOf").and_then(Value::as_array).into_iter().flatten().filter_map(lone));
+        let circular: Vec<Value> = refers.filter(|to| self.references.is_circular(to)).cloned().collect();
+        if !is_combined || circular.is_empty() {
+            return Ok(Value::Object(out));
+        }
+        if depth > 0 || at.is_empty() && self.is_root {
+            self.is_root = false;
+            return Ok(json!({"$ref": self.references.definition(at.to_owned())}));
+        }
+        let mut out = out;
+        let mut all = match out.remove("allOf") {
+            Some(Value::Array(all)) => all,
+            _ => Vec::new(),
+        };
+        all.splice(..0, out.remove("$ref").map(|to| json!({"$ref": to})));
+        for part in &mut all {
+            if let Some(to) = lone(part).filter(|to| circular.contains(to)) {
+                let pointer = self.references.pointer_of(to).unwrap_or_default();
+                let target = self.references.target(&pointer).unwrap_or(&Value::Bool(true));
+                self.unfolding += 1;
+                if self.unfolding > DEPTH {
+                    return Err(missing(&pointer, "`$ref` leads back to itself"));
+                }
+                *part = self.schema(target, &pointer, 0)?;
+                self.unfolding -= 1;
+            }
+        }
+        out.insert("allOf".to_owned(), all.into());
         Ok(Value::Object(out))
     }
 
@@ -322,7 +391,8 @@ impl<'s> Preparer<'s> {
                 let target = value.as_str().unwrap_or_default();
                 self.references.name(target, draft.at).map_err(|reason| missing(draft.at, reason))?.into()
             }
-            "properties" | "patternProperties" => self.map(draft, keyword, value)?,
+            "properties" => self.properties(draft, value)?,
+            "patternProperties" => self.map(draft, keyword, value)?,
             "additionalProperties" | "items" => self.within(draft, keyword, value)?,
             "prefixItems" | "allOf" | "anyOf" => self.list(draft, keyword, value)?,
             _ => return Ok(None),
@@ -336,6 +406,22 @@ impl<'s> Preparer<'s> {
     /// A schema under a keyword.
     fn within(&mut self, draft: &Draft<'_>, keyword: &str, schema: &Value) -> Result<Value, GrammarError> {
         self.schema(schema, &format!("{}/{keyword}", draft.at), draft.depth)
+    }
+
+    /// `properties`. Of one that a pattern asks the same of, it need not be asked twice.
+    fn properties(&mut self, draft: &Draft<'_>, value: &Value) -> Result<Value, GrammarError> {
+        let mut map = self.map(draft, "properties", value)?;
+        let patterns = draft.schema.get("patternProperties").and_then(Value::as_object);
+        for (name, schema) in map.as_object_mut().into_iter().flatten() {
+            let asks = |(pattern, other): (&String, &Value)| {
+                value.get(name).is_some_and(|own| disjoint::equal(own, other))
+                    && jsonschema::is_valid(&json!({"pattern": pattern}), &Value::from(name.as_str()))
+            };
+            if patterns.is_some_and(|patterns| patterns.iter().any(asks)) {
+                *schema = Value::Bool(true);
+            }
+        }
+        Ok(map)
     }
 
     fn map(&mut self, draft: &Draft<'_>, keyword: &str, value: &Value) -> Result<Value, GrammarError> {
@@ -354,6 +440,11 @@ impl<'s> Preparer<'s> {
             .map(|(i, schema)| self.schema(schema, &format!("{}/{keyword}/{i}", draft.at), draft.depth));
         list.collect()
     }
+}
+
+/// The reference, of a schema that is nothing else.
+fn lone(schema: &Value) -> Option<&Value> {
+    schema.as_object().filter(|fields| fields.len() == 1)?.get("$ref")
 }
 
 /// Whether the numbers in a value are those that a mask can ask for.

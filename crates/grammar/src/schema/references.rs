@@ -1,7 +1,7 @@
 //! References within a schema: each place that is referred to becomes one of `$defs`.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 
@@ -14,6 +14,10 @@ pub(super) struct References<'s> {
     names: BTreeMap<String, String>,
     /// Names and pointers that are yet to be written.
     waiting: VecDeque<(String, String)>,
+    /// Whether what stands at a pointer leads back to it.
+    circular: BTreeMap<String, bool>,
+    /// How many more values are looked at for that.
+    patience: usize,
     ignores_siblings: bool,
     /// Values that may still be compared.
     comparisons: Cell<usize>,
@@ -21,6 +25,8 @@ pub(super) struct References<'s> {
 
 /// Values of schemas that are compared to tell whether they have one in common.
 const COMPARISONS: usize = 1_000_000;
+/// Values that are looked at to find circles: beyond, there is none.
+const PATIENCE: usize = 2_000_000;
 
 /// A key as a JSON pointer has it (RFC 6901).
 pub(crate) fn escaped(key: &str) -> String {
@@ -37,6 +43,8 @@ impl<'s> References<'s> {
             named,
             names: BTreeMap::new(),
             waiting: VecDeque::new(),
+            circular: BTreeMap::new(),
+            patience: PATIENCE,
             ignores_siblings: ["draft-04", "draft-06", "draft-07"].iter().any(|old| draft.contains(old)),
             comparisons: Cell::new(COMPARISONS),
         }
@@ -79,6 +87,36 @@ impl<'s> References<'s> {
         self.waiting.pop_front()
     }
 
+    /// The pointer of a reference as it is written anew.
+    pub(super) fn pointer_of(&self, written: &Value) -> Option<String> {
+        let name = written.as_str()?.strip_prefix("#/$defs/")?;
+        self.names.iter().find(|(_, other)| *other == name).map(|(pointer, _)| pointer.clone())
+    }
+
+    /// Whether what a reference (as it is written anew) leads to leads back to it.
+    pub(super) fn is_circular(&mut self, written: &Value) -> bool {
+        let Some(start) = self.pointer_of(written) else { return false };
+        if let Some(&known) = self.circular.get(&start) {
+            return known;
+        }
+        let (mut seen, mut waiting) = (BTreeSet::new(), vec![start.clone()]);
+        let mut leads_back = false;
+        while let Some(pointer) = waiting.pop().filter(|_| !leads_back && self.patience > 0) {
+            let Some(target) = self.target(&pointer) else { continue };
+            let mut found = Vec::new();
+            collect(target, &mut found, &mut self.patience);
+            for reference in found {
+                let Ok(next) = self.pointer(reference, &pointer) else { continue };
+                leads_back |= start == next || start.starts_with(&format!("{next}/"));
+                if seen.insert(next.clone()) {
+                    waiting.push(next);
+                }
+            }
+        }
+        self.circular.insert(start, leads_back);
+        leads_back
+    }
+
     /// What stands at a pointer.
     pub(super) fn target(&self, pointer: &str) -> Option<&'s Value> {
         self.root.pointer(pointer)
@@ -112,6 +150,20 @@ impl<'s> References<'s> {
             Some(_) => Ok(base + &fragment),
             None => self.named.get(&format!("#{fragment}")).cloned().flatten().ok_or(ABROAD),
         }
+    }
+}
+
+/// Collects the references in a value.
+fn collect<'v>(value: &'v Value, found: &mut Vec<&'v str>, patience: &mut usize) {
+    *patience = patience.saturating_sub(1);
+    match value {
+        _ if *patience == 0 => {}
+        Value::Object(fields) => {
+            found.extend(fields.get("$ref").and_then(Value::as_str));
+            fields.values().for_each(|inner| collect(inner, found, patience));
+        }
+        Value::Array(items) => items.iter().for_each(|inner| collect(inner, found, patience)),
+        _ => {}
     }
 }
 

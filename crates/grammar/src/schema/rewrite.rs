@@ -3,11 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::disjoint::{are_disjoint, equal, values};
+use super::negation::{Scope, any_of, negation, with_shared};
 use super::{Draft, Preparer, references};
 use crate::GrammarError;
 
 /// Properties on which others depend: each doubles what is to be compiled.
 const DEPENDENCIES: usize = 4;
+/// Ways in which options of a `oneOf` may exclude each other: each is compiled.
+const BRANCHES: usize = 64;
 /// Every type but `object`, to which what is asked of objects does not apply.
 const OTHER_TYPES: [&str; 5] = ["array", "boolean", "null", "number", "string"];
 
@@ -17,18 +20,45 @@ fn any_but_objects() -> Value {
 }
 
 impl Preparer<'_> {
-    /// `oneOf` is `anyOf` where no two have a value in common.
+    /// `oneOf` is `anyOf` where no two have a value in common, and otherwise that each excludes those that it overlaps.
     pub(super) fn one_of(&mut self, draft: &mut Draft<'_>, value: &Value) -> Result<(), GrammarError> {
         let options = value.as_array().map(Vec::as_slice).unwrap_or_default();
-        let apart = options
-            .iter()
-            .enumerate()
-            .all(|(i, a)| options[..i].iter().all(|b| are_disjoint(a, b, draft.at, &self.references)));
-        if !apart {
-            self.mark(draft, "oneOf");
+        let scope = Scope { at: draft.at, references: &self.references };
+        // What holds for every option tells them apart as well.
+        let whole = options.iter().map(|option| with_shared(scope.look(option), draft.schema));
+        let whole: Vec<Value> = whole.collect();
+        let mut exclusions = vec![Vec::new(); options.len()];
+        let mut branches = 0;
+        for (i, a) in whole.iter().enumerate() {
+            let mut product = 1;
+            for (b, option) in whole.iter().zip(options).enumerate().filter(|(j, _)| *j != i).map(|(_, b)| b)
+            {
+                if are_disjoint(a, b, scope.at, scope.references) {
+                    continue;
+                }
+                match negation(option, a, &scope) {
+                    Some(others) => {
+                        product *= others.len();
+                        exclusions[i].push(any_of(others));
+                    }
+                    None => product = BRANCHES + 1,
+                }
+            }
+            branches += product;
         }
-        let options = self.list(draft, "oneOf", value)?;
-        draft.all.push(json!({"anyOf": options}));
+        if branches > BRANCHES {
+            self.mark(draft, "oneOf");
+            exclusions.iter_mut().for_each(Vec::clear);
+        }
+        let Value::Array(written) = self.list(draft, "oneOf", value)? else { return Ok(()) };
+        let options = written.into_iter().zip(exclusions).map(|(option, mut excluded)| {
+            if excluded.is_empty() {
+                return option;
+            }
+            excluded.insert(0, option);
+            json!({"allOf": excluded})
+        });
+        draft.all.push(json!({"anyOf": options.collect::<Vec<_>>()}));
         Ok(())
     }
 
@@ -56,7 +86,12 @@ impl Preparer<'_> {
         {
             draft.all.push(json!({"enum": without(&allowed, &refused)}));
         } else {
-            self.mark(draft, "not");
+            let scope = Scope { at: draft.at, references: &self.references };
+            let own = Value::Object(draft.schema.clone());
+            match negation(value, &own, &scope).filter(|others| others.len() <= BRANCHES) {
+                Some(others) => draft.all.push(any_of(others)),
+                None => self.mark(draft, "not"),
+            }
         }
         Ok(())
     }

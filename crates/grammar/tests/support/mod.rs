@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use glimmer_grammar::{Beginning, Compiled, Compiler, Grammar, GrammarError, Matcher, TokenTable};
 use glimmer_tokenizer::Tokenizer;
+use serde_json::{Map, Value};
 
 pub(crate) fn tokenizer(folder: &str) -> Tokenizer {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tokenizer/tests/data");
@@ -23,6 +24,16 @@ pub(crate) fn set_of(mask: &[u32]) -> Vec<u32> {
 
 /// Has a text written, by tokens that masks allow, and tells whether they allow all of it and an end after it.
 pub(crate) fn allows(matcher: &mut Matcher, kit: &Kit, text: &str) -> bool {
+    if !goes_on(matcher, kit, text) {
+        return false;
+    }
+    let may_end = has(&matcher.mask().unwrap(), kit.end);
+    assert_eq!(matcher.may_end(), may_end, "a mask and its matcher differ on the end");
+    may_end
+}
+
+/// Has a text written, by tokens that masks allow, and tells whether they allow all of it.
+fn goes_on(matcher: &mut Matcher, kit: &Kit, text: &str) -> bool {
     let table = kit.compiler.table();
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
@@ -36,9 +47,76 @@ pub(crate) fn allows(matcher: &mut Matcher, kit: &Kit, text: &str) -> bool {
         matcher.accept(id).unwrap();
         rest = &rest[table.bytes(id).len()..];
     }
-    let may_end = has(&matcher.mask().unwrap(), kit.end);
-    assert_eq!(matcher.may_end(), may_end, "a mask and its matcher differ on the end");
-    may_end
+    true
+}
+
+/// Has a value written whose objects name their properties in whatever order masks allow, and returns what stands there.
+fn written(kit: &Kit, matcher: &mut Matcher, value: &Value, tries: &mut usize) -> Option<String> {
+    match value {
+        Value::Object(entries) => properties(kit, matcher, entries, tries),
+        Value::Array(items) => {
+            goes_on(matcher, kit, "[").then_some(())?;
+            let mut text = "[".to_owned();
+            for (i, item) in items.iter().enumerate() {
+                let comma = if i == 0 { "" } else { "," };
+                goes_on(matcher, kit, comma).then_some(())?;
+                text += comma;
+                text += &written(kit, matcher, item, tries)?;
+            }
+            goes_on(matcher, kit, "]").then_some(text + "]")
+        }
+        _ => {
+            // A whole number may be written without a point.
+            let whole = value.as_f64().filter(|x| x.fract() == 0.0 && x.abs() < 1e15).map(|x| x as i64);
+            let texts = std::iter::once(value.to_string()).chain(whole.map(|whole| whole.to_string()));
+            texts.into_iter().find(|text| {
+                let mut copy = matcher.clone();
+                let goes = goes_on(&mut copy, kit, text);
+                if goes {
+                    *matcher = copy;
+                }
+                goes
+            })
+        }
+    }
+}
+
+/// An object. Masks want the properties that a schema lists in its order, so that those which cannot be named any more are
+/// put before the others, and all are tried again.
+fn properties(
+    kit: &Kit,
+    matcher: &mut Matcher,
+    entries: &Map<String, Value>,
+    tries: &mut usize,
+) -> Option<String> {
+    let mut names: Vec<&String> = entries.keys().collect();
+    for _ in 0..=names.len() {
+        let (mut copy, mut text) = (matcher.clone(), "{".to_owned());
+        goes_on(&mut copy, kit, "{").then_some(())?;
+        let (mut named, mut rest) = (Vec::new(), names.clone());
+        while let Some(at) = rest.iter().position(|name| {
+            let mut next = copy.clone();
+            let comma = if named.is_empty() { "" } else { "," };
+            let head = format!("{comma}{}:", Value::from(name.as_str()));
+            let own = goes_on(&mut next, kit, &head)
+                .then(|| written(kit, &mut next, &entries[*name], tries))
+                .flatten();
+            if let Some(own) = &own {
+                copy = next;
+                text += &(head + own);
+            }
+            own.is_some()
+        }) {
+            named.push(rest.remove(at));
+        }
+        if rest.is_empty() && goes_on(&mut copy, kit, "}") {
+            *matcher = copy;
+            return Some(text + "}");
+        }
+        *tries = tries.checked_sub(1)?;
+        names = [rest, named].concat();
+    }
+    None
 }
 
 /// A tokenizer and its compiler.
@@ -59,6 +137,14 @@ impl Kit {
 
     pub(crate) fn allows(&self, compiled: &Arc<Compiled>, text: &str) -> bool {
         allows(&mut self.compiler.matcher(compiled, Beginning::Exact), self, text)
+    }
+
+    /// How masks allow a value to be written, if they do, its properties in any order.
+    pub(crate) fn written(&self, compiled: &Arc<Compiled>, value: &Value) -> Option<String> {
+        const TRIES: usize = 100;
+        let mut matcher = self.compiler.matcher(compiled, Beginning::Exact);
+        let text = written(self, &mut matcher, value, &mut { TRIES })?;
+        matcher.may_end().then_some(text)
     }
 
     /// Whether a grammar allows a text.
