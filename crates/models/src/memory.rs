@@ -37,14 +37,10 @@ pub fn memory(
     kv_type: KvType,
     rows: usize,
 ) -> Memory {
-    let slots = context.next_multiple_of(PAGE_SLOTS) as u64;
-    // Layers share a buffer that is as wide in both.
-    let buffers: HashSet<_> = spec.layers.iter().flat_map(|layer| layer.buffers(spec.hidden)).collect();
-    let row: usize = buffers.iter().map(|(_, width)| width).sum();
     Memory {
         weights: checkpoint.tensors().iter().map(|t| t.bytes as u64).sum(),
-        kv: slots * spec.kv_bytes(kv_type) as u64,
-        activations: 4 * (rows * row + spec.vocab + 2 * spec.hidden) as u64,
+        kv: spec.cache_bytes(context, kv_type),
+        activations: spec.activation_bytes(rows),
     }
 }
 
@@ -111,6 +107,19 @@ impl Understood {
 }
 
 impl DecoderSpec {
+    /// Bytes of the keys and values of `slots` slots, in whole pages.
+    pub fn cache_bytes(&self, slots: usize, kv_type: KvType) -> u64 {
+        slots.next_multiple_of(PAGE_SLOTS) as u64 * self.kv_bytes(kv_type) as u64
+    }
+
+    /// Bytes of the activations of one step of `rows` rows, and of a row of logits.
+    pub fn activation_bytes(&self, rows: usize) -> u64 {
+        // Layers share a buffer that is as wide in both.
+        let buffers: HashSet<_> = self.layers.iter().flat_map(|layer| layer.buffers(self.hidden)).collect();
+        let row: usize = buffers.iter().map(|(_, width)| width).sum();
+        4 * (rows * row + self.vocab + 2 * self.hidden) as u64
+    }
+
     /// The plan of a device that holds these layers.
     pub(crate) fn plan(&self, layers: Range<usize>, capacity: Capacity, kv_type: KvType) -> Plan {
         let heads = self.layers[layers].iter().map(|layer| match layer.attention {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use glimmer_checkpoint::Checkpoint;
-use glimmer_models::export::{Mix, WeightTypes, directory_naming, promised};
+use glimmer_models::export::{Mix, WeightTypes, directory_naming, promised, written};
 use glimmer_models::names::TensorNaming;
 use glimmer_models::{Understood, published_config, published_name, published_names, understand};
 
@@ -82,12 +82,7 @@ fn absurd_sizes_are_refused() {
 fn files_have_the_published_sizes() {
     for (name, published) in [("glm-edge-1.5b-chat", 980_470_144u64), ("glm-edge-4b-chat", 2_627_489_280)] {
         let understood = understood(name);
-        let tensors = promised(&understood, TensorNaming::Gguf).unwrap();
-        let types = WeightTypes::Mix(Mix::Q4_K_M).choose(&understood.spec, &tensors);
-        let bytes = |(tensor, dtype): (&glimmer_models::export::Outgoing<'_>, &glimmer_tensor::DType)| {
-            dtype.bytes_for(tensor.shape.iter().product()).unwrap() as u64
-        };
-        let total: u64 = tensors.iter().zip(&types).map(bytes).sum();
+        let total = written(&understood, WeightTypes::Mix(Mix::Q4_K_M)).unwrap().bytes;
         let rest = published - total;
         assert!((2_000_000..6_000_000).contains(&rest), "{name}: {rest}");
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use glimmer::{ContextLength, KvType};
 use glimmer_models::export::WeightTypes;
 
-use super::values::{any_weight_types, context_length, one_of, positive, published_name, weight_types};
+use super::values::{PublishedName, any_weight_types, context_length, one_of, positive, weight_types};
 use super::{KV_TYPES, ModelArgs};
 
 /// Show what a model is: configuration, stop ids, tensors, memory
@@ -88,7 +88,7 @@ Examples:
   glimmer synth chatglm-6b --type INT4 -o chatglm-6b-int4-random")]
 pub(crate) struct SynthArgs {
     /// The published model
-    #[arg(value_name = "NAME", value_parser = published_name())]
+    #[arg(value_name = "NAME", value_parser = PublishedName)]
     pub(crate) name: &'static str,
 
     /// The .gguf file or the directory to write

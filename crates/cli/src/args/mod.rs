@@ -4,6 +4,7 @@
 //! `commands/`; completions and man pages are generated from these definitions.
 
 mod answer;
+mod catalogue;
 mod files;
 mod measure;
 mod serve;
@@ -19,6 +20,7 @@ use clap_complete::Shell;
 use glimmer::{Compute, DeviceKind, DeviceOptions, Family, GpuLayers, KvType};
 
 pub(crate) use answer::{ChatArgs, OnFull, RunArgs, SamplingArgs};
+pub(crate) use catalogue::{CatalogueArgs, ListArgs, ShowArgs};
 pub(crate) use files::{ConvertArgs, InspectArgs, SynthArgs};
 pub(crate) use measure::{BenchArgs, Figures, LogitsArgs, VerifyArgs};
 pub(crate) use serve::{BatchArgs, ServeArgs, ServedArgs};
@@ -55,6 +57,8 @@ pub(crate) enum Verb {
     Detokenize(DetokenizeArgs),
     Template(TemplateArgs),
     Logits(LogitsArgs),
+    List(ListArgs),
+    Show(ShowArgs),
     Inspect(InspectArgs),
     Verify(VerifyArgs),
     Convert(ConvertArgs),

@@ -1,9 +1,11 @@
 //! Values as typed: ids, contexts, numbers within bounds, names out of a list.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Arg, Command};
 use glimmer::{ContextLength, Family, GpuLayers, RepetitionDetection};
 use glimmer_models::export::WeightTypes;
 use glimmer_models::published_names;
@@ -109,11 +111,29 @@ pub(super) fn any_weight_types(text: &str) -> Result<WeightTypes, String> {
     })
 }
 
-/// A parser of the names of published models.
-pub(super) fn published_name() -> impl TypedValueParser<Value = &'static str> {
-    PossibleValuesParser::new(published_names().collect::<Vec<_>>()).map(|given| {
-        published_names().find(|name| *name == given).expect("clap has checked that it is one of the names")
-    })
+/// A parser of the names of published models, which are read when they are needed: this one is made for every command line.
+#[derive(Clone)]
+pub(super) struct PublishedName;
+
+impl TypedValueParser for PublishedName {
+    type Value = &'static str;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        given: &OsStr,
+    ) -> Result<&'static str, clap::Error> {
+        let names = PossibleValuesParser::new(published_names().collect::<Vec<_>>());
+        let given = names.parse_ref(command, arg, given)?;
+        Ok(published_names()
+            .find(|name| *name == given)
+            .expect("clap has checked that it is one of the names"))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(published_names().map(PossibleValue::new)))
+    }
 }
 
 /// Whether a name begins as one of a published model does, such as `glm-` or `chatglm3-`.

@@ -91,6 +91,37 @@ pub fn promised(understood: &Understood, to: TensorNaming) -> Result<Vec<Outgoin
     Ok(Walk::over(None, understood, to)?.tensors)
 }
 
+/// The size of a GGUF's tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Elements of all tensors.
+    pub parameters: u64,
+    /// Bytes of all tensors.
+    pub bytes: u64,
+    /// Of these, the embedding's: a step reads a row of it for each token, and all of the others.
+    pub embedding: u64,
+}
+
+/// What a GGUF in these types takes that is made of a model as its configuration promises it.
+///
+/// # Errors
+/// Those of [`promised`].
+pub fn written(understood: &Understood, types: WeightTypes) -> Result<Written, ModelError> {
+    let tensors = promised(understood, TensorNaming::Gguf)?;
+    let chosen = types.choose(&understood.spec, &tensors);
+    let mut written = Written { parameters: 0, bytes: 0, embedding: 0 };
+    for (tensor, dtype) in tensors.iter().zip(chosen) {
+        let elements = tensor.shape.iter().product();
+        let bytes = dtype.bytes_for(elements).expect("a type is chosen whose blocks divide a row") as u64;
+        written.parameters += elements as u64;
+        written.bytes += bytes;
+        if tensor.role == WeightRole::Embedding {
+            written.embedding += bytes;
+        }
+    }
+    Ok(written)
+}
+
 /// Whether these tensors hold a head of their own.
 pub fn has_head(tensors: &[Outgoing<'_>]) -> bool {
     tensors.iter().any(|t| t.role == WeightRole::Head)
