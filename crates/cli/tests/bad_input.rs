@@ -224,9 +224,9 @@ fn a_missing_model_says_what_a_model_is() {
         } else {
             2
         }))
-        .fails_saying(&["glm-4-9b-chat: no such file", ".gguf", "`demo`", "hf download"]);
+        .fails_saying(&["glm-4-9b-chat: no such file", ".gguf", "`demo`", "glimmer pull"]);
     }
-    run(args!["run", "glm-4-9b-chat"]).fails_saying(&["glm-4-9b-chat: no such file", "hf download"]);
+    run(args!["run", "glm-4-9b-chat"]).fails_saying(&["glm-4-9b-chat: no such file", "glimmer pull"]);
 }
 
 #[cfg(not(any(feature = "cuda", feature = "emulate")))]
