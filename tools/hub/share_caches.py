@@ -153,6 +153,7 @@ os.environ.update(
     HF_HOME=str(place / "hf-home"),
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     HF_HUB_DISABLE_TELEMETRY="1",
+    TQDM_DISABLE="1",
     MODELSCOPE_ENDPOINT=endpoint,
     MODELSCOPE_HOME=str(place / "ms-home"),
     MODELSCOPE_CACHE=str(place / "ms-cache"),

@@ -1,5 +1,7 @@
 //! `glimmer pull`, `cache` and `rm`, and models by their names on a hub, over the stand-in of both hubs.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "../../hub/tests/support/stand_in.rs"]
 mod stand_in;
 mod support;
@@ -211,6 +213,8 @@ fn an_interrupted_pull_keeps_what_it_has() {
     assert!(said(&output).contains("the same command goes on from there"), "{}", said(&output));
     let lines = world.run(&["cache"]);
     assert!(lines.contains("incomplete: 1 files"), "{lines}");
+    // The threads of the stand-in notice by themselves that nobody listens.
+    std::thread::sleep(std::time::Duration::from_secs(1));
     world.server.seen();
     world.server.pace(0);
     world.run(&["pull", "a/b", "--hub", "huggingface"]);

@@ -2,6 +2,7 @@
 //! files are redirected to. It does what they do, and what goes wrong with them when it is told to.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each user has its part of it")]
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -328,11 +329,11 @@ fn send(
     wrong: Option<&Wrong>,
     sent: &AtomicU64,
 ) -> io::Result<bool> {
-    let mut body = answer.body[answer.from..answer.to].to_vec();
+    let mut body = Cow::Borrowed(&answer.body[answer.from..answer.to]);
     let length = body.len();
     match wrong {
-        Some(Wrong::Corrupt) if length > 0 => body[length / 2] ^= 1,
-        Some(Wrong::More) => body.extend_from_slice(b"more"),
+        Some(Wrong::Corrupt) if length > 0 => body.to_mut()[length / 2] ^= 1,
+        Some(Wrong::More) => body.to_mut().extend_from_slice(b"more"),
         _ => {}
     }
     let said = match wrong {
