@@ -2,6 +2,7 @@
 //! waiting.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use hyper::header::{
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::proxy::{Proxies, Proxy};
@@ -197,7 +198,7 @@ impl Client {
                 Some(proxy) => (proxy.host.as_str(), proxy.port),
                 None => (origin.address(), origin.port),
             };
-            let mut tcp = TcpStream::connect((host, port)).await.map_err(|e| match proxy {
+            let mut tcp = dial(host, port, self.patience.stall).await.map_err(|e| match proxy {
                 Some(_) => format!("the proxy {host}:{port}: {e}"),
                 None => e.to_string(),
             })?;
@@ -212,7 +213,8 @@ impl Client {
             let tls = self.tls.get_or_init(Tls::open).clone()?;
             Ok(Box::new(tls.connect(origin.address(), tcp).await?))
         };
-        let stream = timeout(self.patience.stall, attempt).await;
+        // Half of it for an address, half for what is agreed upon then.
+        let stream = timeout(self.patience.stall * 2, attempt).await;
         let stream = stream.map_err(|_| network(self.silence()))?.map_err(network)?;
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|e| network(e.to_string()))?;
@@ -255,6 +257,21 @@ impl Client {
     }
 }
 
+/// A connection to one of the addresses of a host. One that does not answer leaves time for the next: IPv6 may lead nowhere.
+async fn dial(host: &str, port: u16, stall: Duration) -> io::Result<TcpStream> {
+    let addresses: Vec<_> = lookup_host((host, port)).await?.collect();
+    let share = stall / addresses.len().max(1) as u32;
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
+    for address in addresses {
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no connection was made in time"),
+        }
+    }
+    Err(last)
+}
+
 /// A token as both hubs read it: Hugging Face from the first, ModelScope's older parts from the second.
 fn credentials(token: &str) -> Option<Vec<(HeaderName, HeaderValue)>> {
     let is_token = token.chars().all(|c| c.is_ascii_graphic() && !"\"\\;,".contains(c));
@@ -277,7 +294,7 @@ async fn tunnel(tcp: &mut TcpStream, proxy: &Proxy, origin: &Origin) -> Result<(
     let authorization = proxy.authorization.iter().map(|value| format!("Proxy-Authorization: {value}\r\n"));
     let authorization: String = authorization.collect();
     let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{authorization}\r\n");
-    let of_proxy = |e: std::io::Error| format!("the proxy: {e}");
+    let of_proxy = |e: io::Error| format!("the proxy: {e}");
     tcp.write_all(request.as_bytes()).await.map_err(of_proxy)?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -167,7 +168,9 @@ fn replace(path: &Path, text: &str) -> Result<(), HubError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(HubError::io(folder))?;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let new = path.with_file_name(format!("{name}.{}.tmp", std::process::id()));
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let new = path.with_file_name(format!("{name}.{process}.{count}.tmp"));
     std::fs::write(&new, text).map_err(HubError::io(&new))?;
     std::fs::rename(&new, path).map_err(HubError::io(path))
 }
