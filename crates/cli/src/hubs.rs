@@ -1,10 +1,11 @@
-//! Models by their names on a hub: which words are such names, where they are looked for, and what is said while they come.
+//! Models by their names in the catalogue or on a hub: which words are such names, where they are looked for, and what is said while they come.
 
 use std::cell::{OnceCell, RefCell};
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use glimmer::{Error, Resolver, Source};
+use glimmer_catalogue::{Format, Member, Published, Repository};
 use glimmer_hub::{
     Hub, HubError, HubId, HubKind, HubOptions, Licence, Plan, Progress, Pulled, RepoId, Request, Select,
     Watch, fastest,
@@ -13,31 +14,136 @@ use indicatif::ProgressBar;
 
 use crate::WrongUsage;
 use crate::args::HubArgs;
+use crate::catalogue;
 use crate::interrupt::Interrupt;
 use crate::output::size;
 use crate::terminal::Terminal;
 
-/// The model on a hub that a word names. A catalogue of names belongs here.
-pub(crate) fn id(word: &Path) -> anyhow::Result<HubId> {
-    word.to_string_lossy().parse().map_err(|e: HubError| WrongUsage(e.to_string()).into())
+/// A model that is on a hub, or on both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// As it was asked for.
+    word: String,
+    /// Where it is, the repository as it was written first.
+    places: Vec<(HubKind, RepoId)>,
+    /// Of several in a repository, the one that is wanted.
+    quantization: Option<String>,
 }
 
-/// The same of a word that may as well be a path.
-pub(crate) fn named(word: &Path) -> Option<HubId> {
-    let id = id(word).ok()?;
-    // A misspelt path to a file, or below a directory that there is, is no name.
-    let is_file = [".gguf", ".safetensors", ".bin"].iter().any(|end| id.repo.name().ends_with(end));
-    (!is_file && !Path::new(id.repo.owner()).exists()).then_some(id)
+/// Z.ai on each hub, and the name that it had on one of them.
+const SAME_OWNERS: [(HubKind, &[&str]); 2] =
+    [(HubKind::HuggingFace, &["zai-org", "THUDM"]), (HubKind::ModelScope, &["ZhipuAI"])];
+
+impl Wanted {
+    /// The model that a word names: one of the catalogue's, or OWNER/NAME on a hub.
+    ///
+    /// # Errors
+    /// When nothing is called that, or the catalogue does not know where it is.
+    pub(crate) fn new(word: &Path) -> anyhow::Result<Self> {
+        let word = word.to_string_lossy().into_owned();
+        if word.contains('/') {
+            return Ok(Wanted::of_id(word.parse()?, word));
+        }
+        let catalogue = catalogue::open(&[])?;
+        let member = catalogue.member(&word).map_err(|error| WrongUsage(error.to_string()))?;
+        let form = preferred(&member);
+        let places = form.map_or_else(Vec::new, |(form, quantization)| places(form, quantization));
+        if places.is_empty() {
+            bail!(
+                "nothing says where the files of {word} are; `glimmer show {word}` has what is known of it"
+            );
+        }
+        let quantization = form.and_then(|(form, quantization)| {
+            (form.format == Format::Ggufv2).then(|| quantization.map(str::to_owned)).flatten()
+        });
+        Ok(Wanted { word, places, quantization })
+    }
+
+    /// A repository, on each hub where its owner is known to have it. Whose account a name is on the other hub nobody
+    /// knows, so that others' repositories are Hugging Face's.
+    fn of_id(id: HubId, word: String) -> Self {
+        let owner = id.repo.owner();
+        let own = SAME_OWNERS.iter().find(|(_, names)| names.contains(&owner));
+        let places = match own {
+            None => vec![(HubKind::HuggingFace, id.repo)],
+            Some((own, _)) => {
+                let on = |(hub, names): &(HubKind, &[&str])| {
+                    let owner = if hub == own { owner } else { names[0] };
+                    Some((*hub, format!("{owner}/{}", id.repo.name()).parse().ok()?))
+                };
+                SAME_OWNERS.iter().filter_map(on).collect()
+            }
+        };
+        Wanted { word, places, quantization: id.quantization }
+    }
+
+    /// Of several in a repository, the one that is wanted.
+    pub(crate) fn quantization(&self) -> Option<&str> {
+        self.quantization.as_deref()
+    }
+
+    /// Whether it is a hub's repository.
+    pub(crate) fn is(&self, hub: HubKind, id: &str) -> bool {
+        [true, false]
+            .into_iter()
+            .filter_map(|is_named| self.on(hub, is_named))
+            .any(|own| own.to_string() == id)
+    }
+
+    /// Where a hub has it; a hub that was named has an id under the very name.
+    fn on(&self, hub: HubKind, is_named: bool) -> Option<RepoId> {
+        let typed = || self.word.parse::<HubId>().ok().map(|id| id.repo);
+        let known = || self.places.iter().find(|(kind, _)| *kind == hub).map(|(_, repo)| repo.clone());
+        if is_named { typed().or_else(known) } else { known() }
+    }
 }
 
-/// The name under which a hub has a repository: Z.ai is called otherwise on each, and was on one of them.
-fn on_hub(kind: HubKind, repo: &RepoId) -> RepoId {
-    let owner = match (kind, repo.owner()) {
-        (HubKind::HuggingFace, "ZhipuAI") => "zai-org",
-        (HubKind::ModelScope, "zai-org" | "THUDM") => "ZhipuAI",
-        (_, owner) => owner,
+impl std::fmt::Display for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.word)
+    }
+}
+
+/// Which of a model's files are fetched: those of the quantization that was named, or a GGUF of a good one, or the first
+/// there are.
+fn preferred<'c>(member: &Member<'c>) -> Option<(&'c Published, Option<&'c str>)> {
+    const GOOD: &str = "Q4_K_M";
+    if let (Some(form), Some(quantization)) = (member.published, member.quantization) {
+        return Some((form, Some(quantization)));
+    }
+    let ggufs = member.forms().filter(|form| form.format == Format::Ggufv2 && !form.repositories.is_empty());
+    let good = ggufs.filter_map(|form| Some((form, Some(form.quantization(GOOD)?)))).next();
+    good.or_else(|| member.forms().find(|form| !form.repositories.is_empty()).map(|form| (form, None)))
+}
+
+fn places(form: &Published, quantization: Option<&str>) -> Vec<(HubKind, RepoId)> {
+    let place = |repository: &Repository| {
+        let hub = match repository.hub {
+            glimmer_catalogue::HubKind::HuggingFace => HubKind::HuggingFace,
+            glimmer_catalogue::HubKind::ModelScope => HubKind::ModelScope,
+        };
+        let id = repository.id.replace("{quantization}", quantization.unwrap_or_default());
+        Some((hub, id.parse().ok()?))
     };
-    format!("{owner}/{}", repo.name()).parse().unwrap_or_else(|_| repo.clone())
+    form.repositories.iter().filter_map(place).collect()
+}
+
+/// What a word names on a hub, where it may as well be a path. `None` for a path.
+///
+/// # Errors
+/// When it is no path, and no model is called that.
+pub(crate) fn named(word: &Path) -> anyhow::Result<Option<Wanted>> {
+    let text = word.to_string_lossy();
+    // A misspelt path to a file, or below a directory that there is, is no name.
+    let is_file = [".gguf", ".safetensors", ".bin"].iter().any(|end| text.ends_with(end));
+    match text.split_once('/') {
+        _ if is_file => Ok(None),
+        Some((owner, _)) => {
+            let id = text.parse::<HubId>().ok().filter(|_| !Path::new(owner).exists());
+            Ok(id.map(|id| Wanted::of_id(id, text.clone().into_owned())))
+        }
+        None => Wanted::new(word).map(Some),
+    }
 }
 
 /// The hubs that may be asked.
@@ -75,41 +181,41 @@ impl Hubs {
         Ok(Hubs { has_flags: false, ..Hubs::new(&args, terminal)? })
     }
 
-    fn candidates(&self, repo: &RepoId) -> Vec<(&Hub, RepoId)> {
-        let name = |hub: &Hub| if self.is_named { repo.clone() } else { on_hub(hub.kind(), repo) };
-        self.hubs.iter().map(|hub| (hub, name(hub))).collect()
+    fn candidates(&self, wanted: &Wanted) -> Vec<(&Hub, RepoId)> {
+        let place = |hub| Some((hub, wanted.on(Hub::kind(hub), self.is_named)?));
+        self.hubs.iter().filter_map(place).collect()
     }
 
     /// The files where they are all on this machine, without asking anybody.
-    fn cached(&self, id: &HubId) -> Option<Pulled> {
-        let wanted = |repo: RepoId| request(repo, id, None, None);
-        self.candidates(&id.repo).into_iter().find_map(|(hub, repo)| hub.cached(&wanted(repo)))
+    fn cached(&self, wanted: &Wanted) -> Option<Pulled> {
+        let all = |repo: RepoId| request(repo, wanted, None, None);
+        self.candidates(wanted).into_iter().find_map(|(hub, repo)| hub.cached(&all(repo)))
     }
 
     /// Brings the files.
     pub(crate) fn pull(
         &self,
-        id: &HubId,
+        wanted: &Wanted,
         revision: Option<&str>,
         into: Option<&Path>,
         interrupt: Option<Interrupt>,
     ) -> anyhow::Result<Pulled> {
         let watcher = Watcher {
             terminal: &self.terminal,
-            id,
+            wanted,
             accepts: self.accepts,
             has_flags: self.has_flags,
             interrupt,
             bar: OnceCell::new(),
             refusal: RefCell::default(),
         };
-        let candidates = self.candidates(&id.repo);
+        let candidates = self.candidates(wanted);
         let result = match candidates.as_slice() {
-            [] => bail!("there is no hub to ask"),
+            [] => bail!("{wanted} is not on that hub"),
             [(hub, _), ..] if hub.is_offline() => {
                 let attempts = candidates
                     .iter()
-                    .map(|(hub, repo)| hub.pull(&request(repo.clone(), id, revision, into), &watcher));
+                    .map(|(hub, repo)| hub.pull(&request(repo.clone(), wanted, revision, into), &watcher));
                 let mut attempts: Vec<_> = attempts.collect();
                 let found = attempts.iter().position(Result::is_ok).unwrap_or(0);
                 attempts.swap_remove(found)
@@ -119,7 +225,7 @@ impl Hubs {
                 if let Some(new) = &listing.moved_to {
                     self.terminal.note(&format!("{repo} is called {new} today"));
                 }
-                hub.fetch(listing, &request(repo.clone(), id, revision, into), &watcher)
+                hub.fetch(listing, &request(repo.clone(), wanted, revision, into), &watcher)
             }),
         };
         if let Some(bar) = watcher.bar.get() {
@@ -135,11 +241,11 @@ impl Hubs {
     }
 }
 
-fn request(repo: RepoId, id: &HubId, revision: Option<&str>, into: Option<&Path>) -> Request {
+fn request(repo: RepoId, wanted: &Wanted, revision: Option<&str>, into: Option<&Path>) -> Request {
     Request {
         repo,
         revision: revision.map(str::to_owned),
-        files: Select { quantization: id.quantization.clone() },
+        files: Select { quantization: wanted.quantization.clone() },
         into: into.map(Path::to_owned),
     }
 }
@@ -147,11 +253,12 @@ fn request(repo: RepoId, id: &HubId, revision: Option<&str>, into: Option<&Path>
 impl Resolver for Hubs {
     /// What is on this machine is used as it is; only `pull` asks whether there is something newer.
     fn resolve(&self, name: &Path) -> Result<Source, Error> {
-        let Some(id) = named(name) else { return Ok(Source::from(name)) };
-        let pulled = match self.cached(&id) {
+        let unresolved = |error: anyhow::Error| Error::Unresolved(error.into());
+        let Some(wanted) = named(name).map_err(unresolved)? else { return Ok(Source::from(name)) };
+        let pulled = match self.cached(&wanted) {
             Some(pulled) => pulled,
             // Whoever stops it now stops the program; what was fetched is kept either way.
-            None => self.pull(&id, None, None, None).map_err(|error| Error::Unresolved(error.into()))?,
+            None => self.pull(&wanted, None, None, None).map_err(unresolved)?,
         };
         Ok(Source::Named { path: pulled.model, name: Source::from(name).name() })
     }
@@ -160,7 +267,7 @@ impl Resolver for Hubs {
 /// A person, or a script, that waits for files.
 struct Watcher<'a> {
     terminal: &'a Terminal,
-    id: &'a HubId,
+    wanted: &'a Wanted,
     accepts: bool,
     has_flags: bool,
     interrupt: Option<Interrupt>,
@@ -172,7 +279,7 @@ struct Watcher<'a> {
 impl Watcher<'_> {
     /// Whether the licence is accepted, which is asked before the first file of a repository.
     fn accepts(&self, licence: Option<&Licence>) -> bool {
-        let id = self.id;
+        let id = self.wanted;
         let licence = match licence {
             Some(Licence { name, page }) => {
                 format!("{id} is published under the licence {name:.60}, {page:.120}")

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod catalogue;
 mod commands;
 mod golden;
 mod hubs;

@@ -19,6 +19,10 @@ use crate::terminal::Terminal;
 /// What everybody is told who talks to the demo model.
 pub(crate) const DEMO_LABEL: &str = "this is the demo model: very small, made to show Glimmer";
 
+/// Where a model's name leads nowhere.
+const NO_MODEL: &str = "no such file or directory; MODEL is a directory in Hugging Face layout, a .gguf file, `demo`, a \
+                        name that `glimmer list` shows, or a hub's OWNER/NAME, which `glimmer pull` fetches";
+
 /// The files of the model that was named.
 pub(crate) fn files(
     args: &ModelArgs,
@@ -40,12 +44,9 @@ pub(crate) fn source(name: &Path, terminal: &Terminal) -> anyhow::Result<Source>
     let source = Local.resolve(name)?;
     match &source {
         Source::Path(path) if !path.try_exists().unwrap_or(true) => match hubs::named(name) {
-            Some(_) => Ok(Hubs::of_environment(terminal)?.resolve(name)?),
-            None => bail!(
-                "{}: no such file or directory; MODEL is a directory in Hugging Face layout, a .gguf file, `demo`, or a \
-                 hub's OWNER/NAME; `glimmer pull zai-org/glm-edge-1.5b-chat` gets one",
-                path.display()
-            ),
+            Ok(Some(_)) => Ok(Hubs::of_environment(terminal)?.resolve(name)?),
+            Ok(None) => bail!("{}: {NO_MODEL}", path.display()),
+            Err(why) => bail!("{}: {NO_MODEL}; {why}", path.display()),
         },
         _ => Ok(source),
     }

@@ -111,6 +111,38 @@ fn a_name_of_a_hub_is_a_model() {
 }
 
 #[test]
+fn a_name_of_the_catalogue_is_a_model() {
+    let world = World::new();
+    let mut repo = Repo::new(&[("LICENSE", b"as you like")]);
+    for quantization in ["Q4_K_M", "Q8_0"] {
+        repo.files
+            .insert(format!("ggml-model-{quantization}.gguf"), File::new(quantization.as_bytes().to_vec()));
+    }
+    world.server.publish("zai-org/glm-edge-1.5b-chat-gguf", repo.clone());
+    world.server.publish("ZhipuAI/glm-edge-1.5b-chat-gguf", repo);
+    let path = world.run(&["pull", "GLM-Edge-1.5B-Chat", "--accept-licence"]);
+    assert!(path.trim_end().ends_with("ggml-model-Q4_K_M.gguf"), "{path}");
+    let path = world.run(&["pull", "glm-edge-chat:1.5b:Q8_0", "--accept-licence", "--hub", "modelscope"]);
+    assert!(path.trim_end().ends_with("ggml-model-Q8_0.gguf") && path.contains("ZhipuAI"), "{path}");
+    let said = world.fail(&["pull", "glm-edge-1.5b-chad"]);
+    assert!(said.contains("did you mean glm-edge-1.5b-chat"), "{said}");
+    world.run(&["rm", "glm-edge-1.5b-chat"]);
+    assert!(!world.run(&["cache"]).contains("Q4_K_M"));
+}
+
+#[test]
+fn whose_account_a_strangers_name_is_on_the_other_hub_nobody_knows() {
+    let world = World::new();
+    let repo = Repo::new(&[("LICENSE", b"as you like"), ("config.json", b"{}"), ("model.safetensors", b"x")]);
+    world.server.publish("somebody/tiny", repo);
+    // The other hub would have it.
+    let mut pull = world.command(&["pull", "somebody/tiny", "--accept-licence"]);
+    let output = pull.env("HF_ENDPOINT", "http://127.0.0.1:9").output().unwrap();
+    assert!(!output.status.success());
+    assert!(said(&output).contains("127.0.0.1:9"), "{}", said(&output));
+}
+
+#[test]
 fn both_hubs_are_asked_and_one_is_enough() {
     let world = World::new();
     world.server.goes_wrong("hub GET /api/models", 1000, Wrong::Hang);

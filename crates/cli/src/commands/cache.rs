@@ -9,7 +9,7 @@ use glimmer_hub::{
 use serde::Serialize;
 
 use crate::args::{CacheArgs, RmArgs};
-use crate::hubs::id;
+use crate::hubs::Wanted;
 use crate::interrupt::Interrupt;
 use crate::output::{self, Lines, size};
 use crate::terminal::Terminal;
@@ -62,12 +62,12 @@ struct Wrong {
 
 /// Shows what is there.
 pub(crate) fn run(args: &CacheArgs, terminal: &Terminal) -> anyhow::Result<()> {
-    let wanted = args.name.as_deref().map(id).transpose()?;
+    let wanted = args.name.as_deref().map(Wanted::new).transpose()?;
     let interrupt = if args.verify { Some(Interrupt::listen()?) } else { None };
     let mut repositories = Vec::new();
     for options in options(args.hub)? {
         for repo in Cache::new(&options).repos()? {
-            if wanted.as_ref().is_some_and(|id| id.repo.to_string() != repo.id) {
+            if wanted.as_ref().is_some_and(|wanted| !wanted.is(repo.hub, &repo.id)) {
                 continue;
             }
             let verified = match &interrupt {
@@ -77,8 +77,8 @@ pub(crate) fn run(args: &CacheArgs, terminal: &Terminal) -> anyhow::Result<()> {
             repositories.push(Repository::new(repo, verified));
         }
     }
-    if let Some(id) = wanted.filter(|_| repositories.is_empty()) {
-        bail!("{id} is in no cache; `glimmer cache` lists what is");
+    if let Some(wanted) = wanted.filter(|_| repositories.is_empty()) {
+        bail!("{wanted} is in no cache; `glimmer cache` lists what is");
     }
     let report = Report { bytes: repositories.iter().map(|repo| repo.bytes).sum(), repositories };
     if args.json {
@@ -99,18 +99,18 @@ pub(crate) fn run(args: &CacheArgs, terminal: &Terminal) -> anyhow::Result<()> {
 /// Removes models.
 pub(crate) fn remove(args: &RmArgs, terminal: &Terminal) -> anyhow::Result<()> {
     for name in &args.names {
-        let id = id(name)?;
+        let wanted = Wanted::new(name)?;
         let mut freed = None;
         for options in options(args.hub)? {
             let cache = Cache::new(&options);
-            for repo in cache.repos()?.iter().filter(|repo| repo.id == id.repo.to_string()) {
-                let bytes = cache.remove(repo, id.quantization.as_deref())?;
+            for repo in cache.repos()?.iter().filter(|repo| wanted.is(repo.hub, &repo.id)) {
+                let bytes = cache.remove(repo, wanted.quantization())?;
                 freed = Some(freed.unwrap_or(0) + bytes);
             }
         }
         match freed {
-            Some(bytes) => terminal.note(&format!("{id} is removed; {} are free again", size(bytes))),
-            None => bail!("{id} is in no cache; `glimmer cache` lists what is"),
+            Some(bytes) => terminal.note(&format!("{wanted} is removed; {} are free again", size(bytes))),
+            None => bail!("{wanted} is in no cache; `glimmer cache` lists what is"),
         }
     }
     Ok(())
