@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod catalogue;
 mod commands;
 mod golden;
+mod hubs;
 mod input;
 mod interrupt;
 mod jsonl;
@@ -65,9 +67,12 @@ fn dispatch(verb: &Verb, terminal: &Terminal) -> anyhow::Result<()> {
         Verb::Run(args) => commands::run::run(args, terminal),
         Verb::Serve(args) => commands::serve::run(args, terminal),
         Verb::Batch(args) => commands::batch::run(args, terminal),
-        Verb::Tokenize(args) => commands::tokenize::run(args),
-        Verb::Detokenize(args) => commands::detokenize::run(args),
-        Verb::Template(args) => commands::template::run(args),
+        Verb::Pull(args) => commands::pull::run(args, terminal),
+        Verb::Rm(args) => commands::cache::remove(args, terminal),
+        Verb::Cache(args) => commands::cache::run(args, terminal),
+        Verb::Tokenize(args) => commands::tokenize::run(args, terminal),
+        Verb::Detokenize(args) => commands::detokenize::run(args, terminal),
+        Verb::Template(args) => commands::template::run(args, terminal),
         Verb::Logits(args) => commands::logits::run(args, terminal),
         Verb::List(args) => commands::list::run(args),
         Verb::Show(args) => commands::show::run(args),

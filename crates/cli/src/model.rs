@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 use serde_json::Value;
 
 use crate::args::{DeviceArgs, ModelArgs};
+use crate::hubs::{self, Hubs};
 use crate::input;
 use crate::output::size;
 use crate::terminal::Terminal;
@@ -18,30 +19,37 @@ use crate::terminal::Terminal;
 /// What everybody is told who talks to the demo model.
 pub(crate) const DEMO_LABEL: &str = "this is the demo model: very small, made to show Glimmer";
 
+/// Where a model's name leads nowhere.
+const NO_MODEL: &str = "no such file or directory; MODEL is a directory in Hugging Face layout, a .gguf file, `demo`, a \
+                        name that `glimmer list` shows, or a hub's OWNER/NAME, which `glimmer pull` fetches";
+
 /// The files of the model that was named.
-pub(crate) fn files(args: &ModelArgs, chat_format: Option<Family>) -> anyhow::Result<ModelFiles> {
+pub(crate) fn files(
+    args: &ModelArgs,
+    chat_format: Option<Family>,
+    terminal: &Terminal,
+) -> anyhow::Result<ModelFiles> {
     let overrides = Overrides { family: args.family, chat_format };
-    Ok(ModelFiles::new(source(&args.path)?, overrides))
+    Ok(ModelFiles::new(source(&args.path, terminal)?, overrides))
 }
 
 /// The files of a model of which only the tokenizer is wanted.
-pub(crate) fn files_at(path: &Path) -> anyhow::Result<ModelFiles> {
-    Ok(ModelFiles::new(source(path)?, Overrides::default()))
+pub(crate) fn files_at(path: &Path, terminal: &Terminal) -> anyhow::Result<ModelFiles> {
+    Ok(ModelFiles::new(source(path, terminal)?, Overrides::default()))
 }
 
-/// The place of the model that was named; where there is none, what a model is and how to get one.
-pub(crate) fn source(name: &Path) -> anyhow::Result<Source> {
+/// The place of the model that was named, which is fetched where it is a hub's and not here; where there is none, what a model
+/// is and how to get one.
+pub(crate) fn source(name: &Path, terminal: &Terminal) -> anyhow::Result<Source> {
     let source = Local.resolve(name)?;
-    if let Source::Path(path) = &source
-        && !path.try_exists().unwrap_or(true)
-    {
-        bail!(
-            "{}: no such file or directory; MODEL is a directory in Hugging Face layout, a .gguf file, or `demo`; \
-             `hf download zai-org/glm-edge-1.5b-chat --local-dir glm-edge-1.5b-chat` gets one",
-            path.display()
-        );
+    match &source {
+        Source::Path(path) if !path.try_exists().unwrap_or(true) => match hubs::named(name) {
+            Ok(Some(_)) => Ok(Hubs::of_environment(terminal)?.resolve(name)?),
+            Ok(None) => bail!("{}: {NO_MODEL}", path.display()),
+            Err(why) => bail!("{}: {NO_MODEL}; {why}", path.display()),
+        },
+        _ => Ok(source),
     }
-    Ok(source)
 }
 
 /// The decoder's facts, and a warning of whatever is odd about the configuration.

@@ -51,6 +51,19 @@ impl Terminal {
         line(&mut io::stderr(), "error", &message);
     }
 
+    /// A question to be answered with yes or no; no answer when nobody is there to be asked.
+    pub(crate) fn ask(&self, question: &str) -> Option<bool> {
+        if !self.interactive || !io::stdin().is_terminal() {
+            return None;
+        }
+        let mut err = io::stderr().lock();
+        // There is nobody to tell if this fails.
+        drop(write!(err, "{} [y/N] ", Escaped(question)).and_then(|()| err.flush()));
+        let mut answer = String::new();
+        let read = io::stdin().read_line(&mut answer);
+        Some(read.is_ok() && ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
+    }
+
     /// Running text that is not the result, such as a model's reasoning: dimmed where that can be seen.
     pub(crate) fn aside(&self, text: &str) {
         if self.quiet {

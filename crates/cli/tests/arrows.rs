@@ -11,12 +11,13 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate of the workspace may be built upon.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     (
         "glimmer-cli",
         &[
             "glimmer",
             "glimmer-catalogue",
+            "glimmer-hub",
             "glimmer-server",
             // For the verbs about files alone: see `FILE_VERBS`.
             "glimmer-checkpoint",
@@ -29,6 +30,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
         ],
     ),
     ("glimmer-server", &["glimmer"]),
+    ("glimmer-hub", &[]),
     (
         "glimmer",
         &[
@@ -160,9 +162,8 @@ fn only_the_verbs_about_files_look_below_the_library() {
         let text = std::fs::read_to_string(&path).expect("a source file is UTF-8");
         for (number, line) in text.lines().enumerate() {
             let below = line.match_indices("glimmer_").map(|(at, _)| &line[at..]);
-            let below = below.filter(|rest| {
-                !["glimmer_server", "glimmer_catalogue"].iter().any(|beside| rest.starts_with(beside))
-            });
+            let beside = ["glimmer_catalogue", "glimmer_hub", "glimmer_server"];
+            let below = below.filter(|rest| !beside.iter().any(|name| rest.starts_with(name)));
             assert_eq!(below.count(), 0, "crates/cli/src/{name}:{}: looks below the library", number + 1);
         }
     }
@@ -389,6 +390,7 @@ fn every_safe_crate_forbids_unsafe_code() {
         ("device-suite/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("glimmer/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("grammar/src/lib.rs", "#![forbid(unsafe_code)]"),
+        ("hub/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("config/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("engine/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("models/src/lib.rs", "#![forbid(unsafe_code)]"),

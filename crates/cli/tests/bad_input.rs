@@ -219,14 +219,20 @@ fn json_of_small_values_takes_no_memory() {
 #[test]
 fn a_missing_model_says_what_a_model_is() {
     for verb in ["chat", "run", "inspect", "verify", "serve", "tokenize", "template", "bench"] {
-        run(args![verb, "glm-4-9b-chat", "hi"].into_iter().take(if ["run", "tokenize"].contains(&verb) {
+        run(args![verb, "glm-4-9b-chatt", "hi"].into_iter().take(if ["run", "tokenize"].contains(&verb) {
             3
         } else {
             2
         }))
-        .fails_saying(&["glm-4-9b-chat: no such file", ".gguf", "`demo`", "hf download"]);
+        .fails_saying(&[
+            "glm-4-9b-chatt: no such file",
+            ".gguf",
+            "`demo`",
+            "glimmer pull",
+            "mean glm-4-9b-chat",
+        ]);
     }
-    run(args!["run", "glm-4-9b-chat"]).fails_saying(&["glm-4-9b-chat: no such file", "hf download"]);
+    run(args!["run", "glm-4-9b-chatt"]).fails_saying(&["glm-4-9b-chatt: no such file", "glimmer pull"]);
 }
 
 #[cfg(not(any(feature = "cuda", feature = "emulate")))]

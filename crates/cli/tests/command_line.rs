@@ -8,9 +8,12 @@ use std::process::Stdio;
 
 use support::{Ran, fixture, glimmer, run};
 
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 15] = [
     "chat",
     "run",
+    "pull",
+    "rm",
+    "cache",
     "tokenize",
     "detokenize",
     "template",

@@ -96,6 +96,9 @@ pub enum Error {
         /// The names of its prompts.
         known: String,
     },
+    /// A name that could not be turned into files.
+    #[error(transparent)]
+    Unresolved(Box<dyn std::error::Error + Send + Sync>),
     /// A name that another model has already.
     #[error("two models are called {0}")]
     NameTaken(String),

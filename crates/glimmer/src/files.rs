@@ -70,7 +70,9 @@ impl ModelFiles {
     /// When they were made, in seconds since 1970; those inside the program are as old as its process.
     pub fn created(&self) -> u64 {
         let modified = match &self.source {
-            Source::Path(path) => std::fs::metadata(path).and_then(|file| file.modified()).ok(),
+            Source::Path(path) | Source::Named { path, .. } => {
+                std::fs::metadata(path).and_then(|file| file.modified()).ok()
+            }
             Source::Embedded { .. } => None,
         };
         let made = modified.unwrap_or_else(SystemTime::now);
@@ -84,7 +86,7 @@ impl ModelFiles {
     pub fn checkpoint(&self) -> Result<&Checkpoint, Error> {
         once(&self.checkpoint, || {
             Ok(match &self.source {
-                Source::Path(path) => Checkpoint::open(path)?,
+                Source::Path(path) | Source::Named { path, .. } => Checkpoint::open(path)?,
                 Source::Embedded { name, gguf } => Checkpoint::embedded(Path::new(name), gguf)?,
             })
         })
@@ -122,7 +124,7 @@ impl ModelFiles {
     /// # Errors
     /// Those of [`ModelFiles::checkpoint`].
     pub fn metadata(&self) -> Result<Option<&Metadata>, Error> {
-        if let Source::Path(path) = &self.source {
+        if let Source::Path(path) | Source::Named { path, .. } = &self.source {
             let extension = path.extension().unwrap_or_default();
             if path.is_dir() || extension == "safetensors" || extension == "bin" {
                 return Ok(None);

@@ -9,6 +9,13 @@ use crate::{DEMO, Error, demo};
 pub enum Source {
     /// A directory in Hugging Face layout, or one file of weights (`.gguf`, `.safetensors`, `.bin`).
     Path(PathBuf),
+    /// Files at a path that does not say what they are, such as one in a hub's cache.
+    Named {
+        /// The directory or file.
+        path: PathBuf,
+        /// What to call the model.
+        name: String,
+    },
     /// A GGUF that the program itself holds.
     Embedded {
         /// What messages call it.
@@ -54,7 +61,7 @@ impl Source {
     /// The path, as messages show it.
     pub fn path(&self) -> &Path {
         match self {
-            Source::Path(path) => path,
+            Source::Path(path) | Source::Named { path, .. } => path,
             Source::Embedded { name, .. } => Path::new(name),
         }
     }
@@ -63,6 +70,7 @@ impl Source {
     pub fn name(&self) -> String {
         let path = match self {
             Source::Path(path) => path.canonicalize().unwrap_or_else(|_| path.clone()),
+            Source::Named { name, .. } => return name.clone(),
             Source::Embedded { name, .. } => return (*name).to_owned(),
         };
         let is_gguf = path.extension().is_some_and(|extension| extension == "gguf");
@@ -73,7 +81,7 @@ impl Source {
     /// The directory that holds the model's files.
     pub fn directory(&self) -> &Path {
         match self {
-            Source::Path(path) if path.is_dir() => path,
+            Source::Path(path) | Source::Named { path, .. } if path.is_dir() => path,
             _ => match self.path().parent() {
                 Some(parent) if parent != Path::new("") => parent,
                 _ => Path::new("."),

@@ -6,6 +6,7 @@
 mod answer;
 mod catalogue;
 mod files;
+mod hub;
 mod measure;
 mod serve;
 mod text;
@@ -20,8 +21,9 @@ use clap_complete::Shell;
 use glimmer::{Compute, DeviceKind, DeviceOptions, Family, GpuLayers, KvType};
 
 pub(crate) use answer::{ChatArgs, OnFull, RunArgs, SamplingArgs};
-pub(crate) use catalogue::{CatalogueArgs, ListArgs, ShowArgs};
+pub(crate) use catalogue::{ListArgs, ShowArgs};
 pub(crate) use files::{ConvertArgs, InspectArgs, SynthArgs};
+pub(crate) use hub::{CacheArgs, HubArgs, PullArgs, RmArgs};
 pub(crate) use measure::{BenchArgs, Figures, LogitsArgs, VerifyArgs};
 pub(crate) use serve::{BatchArgs, ServeArgs, ServedArgs};
 pub(crate) use text::{DetokenizeArgs, TemplateArgs, TokenizeArgs};
@@ -32,8 +34,8 @@ use values::{gpu_layers, one_of, positive};
 #[derive(Debug, Parser)]
 #[command(name = "glimmer", version, max_term_width = 110)]
 #[command(after_help = "\
-MODEL is a directory in Hugging Face layout, a .gguf file, or `demo`, the small model inside this program. Results go \
-to standard output, everything else to standard error. Exit status: 0 success, 1 failure, 2 wrong usage.
+MODEL is a directory in Hugging Face layout, a .gguf file, `demo`, the small model inside this program, or a hub's \
+OWNER/NAME[:QUANTIZATION], which is fetched where it is not here yet. Results go to standard output, everything else to standard error. Exit status: 0 success, 1 failure, 2 wrong usage.
 
 Every flag has an environment variable that stands in for it: GLIMMER_MAX_TOKENS for --max-tokens.")]
 pub(crate) struct CommandLine {
@@ -53,6 +55,9 @@ pub(crate) enum Verb {
     Run(RunArgs),
     Serve(ServeArgs),
     Batch(BatchArgs),
+    Pull(PullArgs),
+    Rm(RmArgs),
+    Cache(CacheArgs),
     Tokenize(TokenizeArgs),
     Detokenize(DetokenizeArgs),
     Template(TemplateArgs),
@@ -71,7 +76,7 @@ pub(crate) enum Verb {
 /// Which model.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// A directory in Hugging Face layout, a .gguf file, or `demo`
+    /// A directory in Hugging Face layout, a .gguf file, `demo`, or a hub's OWNER/NAME[:QUANTIZATION]
     #[arg(value_name = "MODEL")]
     pub(crate) path: PathBuf,
 
@@ -152,17 +157,19 @@ pub(crate) fn spelled_out(typed: impl Iterator<Item = OsString>) -> Vec<OsString
 /// The definition of the whole command line, with a variable for every flag: `GLIMMER_MAX_TOKENS` for
 /// `--max-tokens`. An empty variable counts as none.
 pub(crate) fn command() -> Command {
-    fn with_variable(arg: Arg) -> Arg {
-        let Some(long) = arg.get_long() else { return arg };
-        let name = format!("GLIMMER_{}", long.to_uppercase().replace('-', "_"));
-        let arg = match arg.get_action() {
-            ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
-            _ => arg,
-        };
-        let empty = std::env::var_os(&name).is_some_and(|value| value.is_empty());
-        if empty { arg } else { arg.env(name).hide_env(true) }
-    }
     CommandLine::command().mut_args(with_variable).mut_subcommands(|verb| verb.mut_args(with_variable))
+}
+
+/// A flag with its variable.
+fn with_variable(arg: Arg) -> Arg {
+    let Some(long) = arg.get_long() else { return arg };
+    let name = format!("GLIMMER_{}", long.to_uppercase().replace('-', "_"));
+    let arg = match arg.get_action() {
+        ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
+        _ => arg,
+    };
+    let empty = std::env::var_os(&name).is_some_and(|value| value.is_empty());
+    if empty { arg } else { arg.env(name).hide_env(true) }
 }
 
 const DEVICES: [(DeviceKind, &str); 4] = [

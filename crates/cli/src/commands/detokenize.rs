@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::{DetokenizeArgs, parse_ids};
 use crate::model::files_at;
+use crate::terminal::Terminal;
 use crate::{input, jsonl, output};
 
 /// A line of `--jsonl`.
@@ -23,8 +24,8 @@ struct Detokenized {
 }
 
 /// Decodes and prints.
-pub(crate) fn run(args: &DetokenizeArgs) -> anyhow::Result<()> {
-    let files = files_at(&args.model)?;
+pub(crate) fn run(args: &DetokenizeArgs, terminal: &Terminal) -> anyhow::Result<()> {
+    let files = files_at(&args.model, terminal)?;
     let tokenizer = files.tokenizer()?;
     // A model can emit every row of its embedding; those beyond the tokenizer stand for no text.
     let rows = files.configuration()?.evidence().vocabulary.and_then(|rows| usize::try_from(rows).ok());

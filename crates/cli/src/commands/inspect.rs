@@ -20,7 +20,7 @@ use crate::terminal::Terminal;
 /// Prints the report, whole or of what can be read; then the run fails by the first part that cannot.
 pub(crate) fn run(args: &InspectArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let mut faults = Vec::new();
-    let report = Report::of(&files(&args.model, None)?, args, terminal, &mut faults)?;
+    let report = Report::of(&files(&args.model, None, terminal)?, args, terminal, &mut faults)?;
     if args.json {
         output::json(&report)?
     } else {

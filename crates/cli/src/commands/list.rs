@@ -1,17 +1,17 @@
 //! `glimmer list`: the models of the catalogue.
 
-use anyhow::Context;
 use glimmer::PublishedModel;
 use glimmer_catalogue::{Catalogue, Entry, Format, Model, Size};
 use serde::Serialize;
 
-use crate::args::{CatalogueArgs, ListArgs};
+use crate::args::ListArgs;
+use crate::catalogue;
 use crate::output::{self, Lines, size};
 use crate::page::{self, Column, Table};
 
 /// Prints the models.
 pub(crate) fn run(args: &ListArgs) -> anyhow::Result<()> {
-    let catalogue = open(&args.catalogue)?;
+    let catalogue = catalogue::open(&args.catalogue.catalogue)?;
     let models: Vec<Row> = catalogue
         .models()
         .map(|(entry, model)| Row::of(&catalogue, entry, model))
@@ -27,21 +27,6 @@ pub(crate) fn run(args: &ListArgs) -> anyhow::Result<()> {
         table(&models).lines(page::width()).iter().for_each(|line| lines.add(line));
     }
     lines.print()
-}
-
-/// The published models, and the user's own from where the flags or custom say.
-///
-/// # Errors
-/// When one of the user's files cannot be read.
-pub(super) fn open(args: &CatalogueArgs) -> anyhow::Result<Catalogue> {
-    let mut paths = args.catalogue.clone();
-    if paths.is_empty() {
-        let set =
-            |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(std::path::PathBuf::from);
-        let data = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")));
-        paths.extend(data.map(|data| data.join("glimmer/models")).filter(|path| path.is_dir()));
-    }
-    Catalogue::with(&paths).context("models of your own")
 }
 
 /// A model, as it is listed.

@@ -19,7 +19,7 @@ const ROWS: usize = 64;
 /// Computes and writes.
 pub(crate) fn run(args: &LogitsArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let ids = input::ids(&args.ids)?;
-    let files = files(&args.model, None)?;
+    let files = files(&args.model, None, terminal)?;
     let spec = spec(&files, terminal)?;
     check_ids(&ids, spec)?;
     let rows = indivisible(spec, &ids)?.max(ROWS);

@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod bench;
+pub(crate) mod cache;
 pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod convert;
@@ -10,6 +11,7 @@ pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod logits;
 pub(crate) mod man;
+pub(crate) mod pull;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod show;

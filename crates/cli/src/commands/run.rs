@@ -23,7 +23,7 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let start = Instant::now();
     let (model, typed) = args.meant();
     let is_lone_prompt = typed.is_some() && args.prompt.is_none();
-    let files = files(&model, args.chat_format)?;
+    let files = files(&model, args.chat_format, terminal)?;
     // Whatever is wrong with the prompt and the format is known before any weight is read.
     let format = format(args)?;
     let tools = tools(args.tools.as_deref())?;

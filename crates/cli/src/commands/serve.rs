@@ -110,7 +110,7 @@ pub(crate) fn open(
         registry.add(Loaded::engine(names, engine))?;
     }
     if let Some(path) = &args.embedding_model {
-        registry.add(Loaded::embedder(Embedder::open(source(path)?)?))?;
+        registry.add(Loaded::embedder(Embedder::open(source(path, terminal)?)?))?;
     }
     Ok(registry)
 }
@@ -122,7 +122,7 @@ fn open_one(
     device_args: &DeviceArgs,
     terminal: &Terminal,
 ) -> anyhow::Result<Engine> {
-    let files = files(&args.model(path), args.chat_format)?;
+    let files = files(&args.model(path), args.chat_format, terminal)?;
     files.tokenizer()?;
     match ModelText::read(&files)?.chat() {
         // A model that continues text is served without conversations.

@@ -8,8 +8,9 @@ use glimmer_catalogue::{
 };
 use serde::Serialize;
 
-use super::list::{open, runs_as, tokens};
+use super::list::{runs_as, tokens};
 use crate::args::ShowArgs;
+use crate::catalogue;
 use crate::output::{self, Lines, size};
 use crate::page::{self, Column, Table, paragraph};
 
@@ -30,7 +31,7 @@ const LEAST_CONTEXT: usize = 512;
 
 /// Prints the page.
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
-    let catalogue = open(&args.catalogue)?;
+    let catalogue = catalogue::open(&args.catalogue.catalogue)?;
     let member = catalogue.member(&args.name)?;
     let entry = member.entry;
     let models: Vec<&Model> =

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::args::TemplateArgs;
 use crate::model::{files, tools, with_advice};
+use crate::terminal::Terminal;
 use crate::{input, jsonl, output};
 
 /// What `--json` and `--jsonl` answer.
@@ -19,8 +20,8 @@ struct RenderedPrompt {
 }
 
 /// Renders and prints.
-pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<()> {
-    let files = files(&args.model, args.chat_format)?;
+pub(crate) fn run(args: &TemplateArgs, terminal: &Terminal) -> anyhow::Result<()> {
+    let files = files(&args.model, args.chat_format, terminal)?;
     let file = args.conversation.as_deref();
     let tools = tools(args.tools.as_deref())?;
     let template = with_advice(files.chat_template())?;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::TokenizeArgs;
 use crate::model::files_at;
+use crate::terminal::Terminal;
 use crate::{input, jsonl, output};
 
 /// A line of `--jsonl`.
@@ -24,8 +25,8 @@ struct Tokenized {
 }
 
 /// Tokenizes and prints.
-pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
-    let files = files_at(&args.model)?;
+pub(crate) fn run(args: &TokenizeArgs, terminal: &Terminal) -> anyhow::Result<()> {
+    let files = files_at(&args.model, terminal)?;
     let tokenizer = files.tokenizer()?;
     let encoding = Encoding { add_special: args.add_special, parse_special: args.parse_special };
     if args.format.jsonl {

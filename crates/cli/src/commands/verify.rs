@@ -26,7 +26,7 @@ const RELATIVE_TOLERANCE: f32 = 1e-4;
 
 /// Compares, or makes the file to compare with.
 pub(crate) fn run(args: &VerifyArgs, terminal: &Terminal) -> anyhow::Result<()> {
-    let files = files(&args.model, None)?;
+    let files = files(&args.model, None, terminal)?;
     let path = match &args.golden {
         Some(path) => path.clone(),
         None if files.source().is_demo() => {

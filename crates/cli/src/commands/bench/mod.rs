@@ -38,7 +38,7 @@ const STARTS_SECONDS: f64 = 10.0;
 
 /// Measures and prints.
 pub(crate) fn run(args: &BenchArgs, terminal: &Terminal) -> anyhow::Result<()> {
-    let files = files(&args.model, None)?;
+    let files = files(&args.model, None, terminal)?;
     let spec = spec(&files, terminal)?;
     if args.stress {
         let (input, output) = (one(&args.n_prompt, 100_000, "-p")?, one(&args.n_gen, 128, "-n")?);

@@ -93,7 +93,7 @@ struct Chat<'t> {
 
 impl<'t> Chat<'t> {
     fn open(args: &ChatArgs, is_typed: bool, terminal: &'t Terminal) -> anyhow::Result<Self> {
-        let files = files(&args.model(), args.chat_format)?;
+        let files = files(&args.model(), args.chat_format, terminal)?;
         files.tokenizer()?;
         let mut sampling = with_advice(ModelText::read(&files)?.chat().cloned())?.sampling;
         set_by_flags(&mut sampling, &args.sampling);

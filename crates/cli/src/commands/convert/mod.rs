@@ -23,7 +23,7 @@ use crate::terminal::Terminal;
 
 /// Writes OUT.
 pub(crate) fn run(args: &ConvertArgs, terminal: &Terminal) -> anyhow::Result<()> {
-    let files = files(&args.model, None)?;
+    let files = files(&args.model, None, terminal)?;
     let checkpoint = files.checkpoint()?;
     refuse_own_files(&files, checkpoint, &args.output)?;
     spec(&files, terminal)?;
@@ -102,7 +102,9 @@ impl Job<'_> {
 /// Refuses to write over a file that is being read, or over a directory that such a file lies in.
 fn refuse_own_files(files: &ModelFiles, checkpoint: &Checkpoint, output: &Path) -> anyhow::Result<()> {
     // A model inside the program is in no file.
-    let (Source::Path(_), Ok(output)) = (files.source(), output.canonicalize()) else { return Ok(()) };
+    let (Source::Path(_) | Source::Named { .. }, Ok(output)) = (files.source(), output.canonicalize()) else {
+        return Ok(());
+    };
     let files = checkpoint.tensors().iter().map(|tensor| &*tensor.file);
     for source in files.chain([checkpoint.path()]) {
         let source = source.canonicalize().with_context(|| source.display().to_string())?;
