@@ -54,6 +54,22 @@ pub enum NameError {
         /// Names that are alike.
         nearest: Vec<String>,
     },
+    /// No card is called that.
+    #[error("no card of the catalogue is called {}{}", Quoted(name), did_you_mean(nearest))]
+    UnknownCard {
+        /// As given.
+        name: String,
+        /// Names that are alike.
+        nearest: Vec<String>,
+    },
+    /// Several cards' names begin so.
+    #[error("{} may be several cards; there {}", Quoted(name), there_are(known))]
+    SeveralCards {
+        /// As given.
+        name: String,
+        /// Their names.
+        known: Vec<String>,
+    },
     /// The entry has no such size, or no file of such a quantization.
     #[error("{} has no {}; there {}", Quoted(name), Quoted(wanted), there_are(known))]
     NoSuchForm {

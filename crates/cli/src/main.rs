@@ -76,6 +76,7 @@ fn dispatch(verb: &Verb, terminal: &Terminal) -> anyhow::Result<()> {
         Verb::Logits(args) => commands::logits::run(args, terminal),
         Verb::List(args) => commands::list::run(args),
         Verb::Show(args) => commands::show::run(args),
+        Verb::Fit(args) => commands::fit::run(args),
         Verb::Inspect(args) => commands::inspect::run(args, terminal),
         Verb::Verify(args) => commands::verify::run(args, terminal),
         Verb::Convert(args) => commands::convert::run(args, terminal),

@@ -146,6 +146,13 @@ pub(crate) fn paragraph(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// A text behind its label, which takes `wide` columns, in as many lines as it takes.
+pub(crate) fn labelled(label: &str, wide: usize, text: &str, width: usize) -> Vec<String> {
+    let lines = paragraph(text, width.saturating_sub(wide + 2).max(16));
+    let label = |number: usize| if number == 0 { label } else { "" };
+    lines.iter().enumerate().map(|(number, line)| format!("  {:<wide$}{line}", label(number))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -62,11 +62,12 @@ const ARROWS: [(&str, &[&str]); 16] = [
 
 /// The parts of the binary that are about files and machines themselves, not about using a model. They alone may look
 /// below the library.
-const FILE_VERBS: [&str; 9] = [
+const FILE_VERBS: [&str; 10] = [
     "args/files.rs",
     "args/values.rs",
     "commands/bench/",
     "commands/convert/",
+    "commands/fit/",
     "commands/inspect.rs",
     "commands/logits.rs",
     "commands/synth/",

@@ -65,34 +65,63 @@ struct Inputs<'a> {
     stride: usize,
 }
 
+/// Floats of the slabs of an [`Attention`]: those of each thread, then those of all.
+struct Sizes {
+    queries: usize,
+    scores: usize,
+    wide: usize,
+    state: usize,
+    chunks: usize,
+    partials: usize,
+}
+
+impl Sizes {
+    fn of(plan: &Plan, threads: usize) -> Self {
+        let layers = plan.distinct_heads();
+        let most = |floats: &dyn Fn(&Heads) -> usize| layers.iter().map(floats).max().unwrap_or(0);
+        let queries = |heads: &Heads| unit_rows(heads) * heads.group();
+        let chunks = (plan.capacity.pages * PAGE_SLOTS).div_ceil(CHUNK_SLOTS) + plan.capacity.rows.min(64);
+        let chunks = if threads > 1 { SPLIT_ROWS * chunks } else { 0 };
+        Sizes {
+            queries: most(&|heads| queries(heads) * heads.head_dim),
+            scores: most(&|heads| queries(heads) * CHUNK_SLOTS),
+            wide: most(&|heads| PAGE_SLOTS * heads.head_dim.max(heads.value_dim).next_multiple_of(16)),
+            state: most(&|heads| queries(heads) * stride(heads)),
+            chunks,
+            partials: most(&|heads| heads.heads.saturating_mul(chunks).saturating_mul(stride(heads))),
+        }
+    }
+}
+
 impl Attention {
     /// Scratch for a plan.
     ///
     /// # Errors
     /// [`DeviceError::OutOfMemory`].
     pub(crate) fn new(plan: &Plan, threads: usize) -> Result<Self, DeviceError> {
-        let layers = plan.distinct_heads();
-        let most = |floats: &dyn Fn(&Heads) -> usize| layers.iter().map(floats).max().unwrap_or(0);
-        let queries = |heads: &Heads| unit_rows(heads) * heads.group();
+        let sizes = Sizes::of(plan, threads);
         let slab = |len| Slab::zeroed(len, "attention's scratch");
         let scratch = || {
             Ok(Mutex::new(Scratch {
-                queries: slab(most(&|heads| queries(heads) * heads.head_dim))?,
-                scores: slab(most(&|heads| queries(heads) * CHUNK_SLOTS))?,
-                wide: slab(most(&|heads| {
-                    PAGE_SLOTS * heads.head_dim.max(heads.value_dim).next_multiple_of(16)
-                }))?,
-                running: slab(most(&|heads| queries(heads) * stride(heads)))?,
-                chunk: slab(most(&|heads| queries(heads) * stride(heads)))?,
+                queries: slab(sizes.queries)?,
+                scores: slab(sizes.scores)?,
+                wide: slab(sizes.wide)?,
+                running: slab(sizes.state)?,
+                chunk: slab(sizes.state)?,
             }))
         };
-        let chunks = (plan.capacity.pages * PAGE_SLOTS).div_ceil(CHUNK_SLOTS) + plan.capacity.rows.min(64);
-        let chunks = if threads > 1 { SPLIT_ROWS * chunks } else { 0 };
         Ok(Attention {
             scratch: (0..threads).map(|_| scratch()).collect::<Result<_, DeviceError>>()?,
-            chunks,
-            partials: slab(most(&|heads| heads.heads * chunks * stride(heads)))?,
+            chunks: sizes.chunks,
+            partials: slab(sizes.partials)?,
         })
+    }
+
+    /// Bytes that one for a plan takes.
+    pub(crate) fn needed(plan: &Plan, threads: usize) -> usize {
+        let Sizes { queries, scores, wide, state, partials, .. } = Sizes::of(plan, threads);
+        let all = partials.saturating_add(threads * (queries + scores + wide + 2 * state));
+        all.saturating_mul(size_of::<f32>())
     }
 
     /// How many results of a (query, chunk) can be kept for a layer with these heads.

@@ -16,8 +16,8 @@ use crate::step::Step;
 use crate::topology::Topology;
 use glimmer_tensor::{
     Batch, BufferId, Buffers, Candidates, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue,
-    FreeMemory, Handle, Heads, MatrixId, MatrixUse, MatrixView, Norm, Place, Plan, Planned, Role, Rope,
-    RopeId, Steps, Table, Taken, VectorId, first_largest,
+    FreeMemory, Handle, Heads, MatrixId, MatrixUse, MatrixView, Needs, Norm, Place, Plan, Planned, Role,
+    Rope, RopeId, Steps, Table, Taken, VectorId, first_largest,
 };
 
 /// Below this many elements an operation is done before the other threads have heard of it.
@@ -163,6 +163,19 @@ fn each_row(
     });
 }
 
+/// Threads where nobody says how many: one for each physical core that may be used.
+pub fn default_threads() -> usize {
+    Topology::detect().default_threads()
+}
+
+/// Bytes of what a [`CpuDevice`] works in beside the buffers that it is asked for: attention's states and activations as
+/// integers, of matrices of at most `cols` columns.
+pub fn working_bytes(plan: &Plan, cols: usize, threads: usize) -> usize {
+    let rows = plan.capacity.rows.max(plan.capacity.logits_rows);
+    let activations = Activations::needed(rows, cols, threads).unwrap_or(usize::MAX);
+    activations.saturating_add(Attention::needed(plan, threads))
+}
+
 impl Device for CpuDevice {
     fn describe(&self) -> String {
         let threads = self.pool.threads();
@@ -187,6 +200,14 @@ impl Device for CpuDevice {
 
     fn free_memory(&mut self) -> Option<FreeMemory> {
         os::free_memory()
+    }
+
+    fn needed(&self, needs: &Needs<'_>) -> Result<DeviceMemory, DeviceError> {
+        let cols = needs.matrices.iter().flat_map(|matrix| &matrix.parts).map(|part| part.cols).max();
+        let mut memory = needs.stored();
+        let working = working_bytes(&needs.plan, cols.unwrap_or(0), self.pool.threads());
+        memory.buffers = memory.buffers.saturating_add(working);
+        Ok(memory)
     }
 
     fn load_matrix(

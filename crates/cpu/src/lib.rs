@@ -20,7 +20,7 @@ mod step;
 mod tiles;
 mod topology;
 
-pub use device::{CpuDevice, CpuError, CpuOptions};
+pub use device::{CpuDevice, CpuError, CpuOptions, default_threads, working_bytes};
 pub use isa::{Isa, IsaError};
-pub use os::give_back_freed;
+pub use os::{free_memory, give_back_freed};
 pub use rates::Rates;

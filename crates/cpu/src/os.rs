@@ -2,6 +2,8 @@
 //!
 //! Each is a wish. Where the system has no such call or refuses it, the program is slower and nothing else.
 
+use std::path::Path;
+
 use glimmer_tensor::FreeMemory;
 
 #[cfg(target_os = "linux")]
@@ -18,14 +20,31 @@ pub fn give_back_freed() {
     }
 }
 
-/// What the system says that programs can still have without swapping (`/proc/meminfo`).
-pub(crate) fn free_memory() -> Option<FreeMemory> {
+/// What programs can still have without swapping: as the system says (`/proc/meminfo`), or less where this one is in a
+/// container that may have less.
+pub fn free_memory() -> Option<FreeMemory> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let bytes = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().strip_suffix(" kB")?.parse::<usize>().ok()?.checked_mul(1024)
     };
-    Some(FreeMemory { free: bytes("MemAvailable:")?, total: bytes("MemTotal:")? })
+    let system = FreeMemory { free: bytes("MemAvailable:")?, total: bytes("MemTotal:")? };
+    Some(match container_memory(Path::new("/sys/fs/cgroup")) {
+        Some(own) => FreeMemory { free: system.free.min(own.free), total: system.total.min(own.total) },
+        None => system,
+    })
+}
+
+/// What the control group at this place may have and has not (cgroup v2, as a container sees its own); `None` where it is
+/// not limited. Files that it has read and could read again are not counted: the system drops them first.
+fn container_memory(group: &Path) -> Option<FreeMemory> {
+    let read = |name: &str| std::fs::read_to_string(group.join(name)).ok();
+    let number = |name: &str| read(name)?.trim().parse::<usize>().ok();
+    let total = number("memory.max")?;
+    let files = read("memory.stat")
+        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("inactive_file ")?.parse().ok()));
+    let used = number("memory.current")?.saturating_sub(files.unwrap_or(0));
+    Some(FreeMemory { free: total.saturating_sub(used), total })
 }
 
 #[cfg(target_os = "linux")]
@@ -84,4 +103,27 @@ mod portable {
 
     /// This system backs memory as it likes.
     pub(crate) fn advise_huge(_memory: &mut [std::mem::MaybeUninit<u8>]) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_has_what_it_may_have_and_has_not() {
+        let group = std::env::temp_dir().join(format!("glimmer-cgroup-{}", std::process::id()));
+        std::fs::create_dir_all(&group).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(group.join(name), text).unwrap();
+        assert_eq!(container_memory(&group), None);
+        write("memory.current", "700\n");
+        write("memory.max", "max\n");
+        assert_eq!(container_memory(&group), None);
+        write("memory.max", "1000\n");
+        assert_eq!(container_memory(&group), Some(FreeMemory { free: 300, total: 1000 }));
+        write("memory.stat", "anon 100\ninactive_file 200\nactive_file 50\n");
+        assert_eq!(container_memory(&group), Some(FreeMemory { free: 500, total: 1000 }));
+        write("memory.max", "100\n");
+        assert_eq!(container_memory(&group).unwrap().free, 0);
+        std::fs::remove_dir_all(&group).unwrap();
+    }
 }

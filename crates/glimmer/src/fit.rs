@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use glimmer_checkpoint::Checkpoint;
+use glimmer_cpu::{default_threads, working_bytes};
 use glimmer_models::export::{Mix, WeightTypes, Written, written};
 use glimmer_models::{DecoderSpec, Understood, published_config, understand};
 use glimmer_tensor::{DType, KvType, PAGE_SLOTS};
@@ -33,8 +34,53 @@ pub struct Load {
 pub struct Fit {
     /// Keys and values.
     pub cache: u64,
-    /// Activations of one step, and logits.
+    /// Activations of one step, logits, and on the processor what its kernels work in. (A card's own is not counted.)
     pub scratch: u64,
+}
+
+impl Fit {
+    /// Both.
+    pub fn total(&self) -> u64 {
+        self.cache.saturating_add(self.scratch)
+    }
+}
+
+impl Load {
+    /// What it needs beside the weights: what an engine with as much room holds. ChatGLM-6B, which computes a whole context
+    /// in one step, is planned for as long a one.
+    pub fn needs(self, spec: &DecoderSpec) -> Fit {
+        let slots = self.context.saturating_mul(self.users);
+        let limits = Limits {
+            context: ContextLength::Tokens(self.context),
+            cache_tokens: Some(slots),
+            running: self.users,
+            ..Limits::default()
+        };
+        let capacity = limits.capacity(spec, self.device);
+        let plan = spec.plan(0..spec.layers.len(), capacity, self.kv_type);
+        let working = match self.device {
+            DeviceKind::Cpu => working_bytes(&plan, spec.most_columns(), default_threads()) as u64,
+            _ => 0,
+        };
+        let activations = spec.activation_bytes(capacity.rows, capacity.logits_rows);
+        Fit { cache: plan.kv_bytes() as u64, scratch: activations.saturating_add(working) }
+    }
+
+    /// The longest context, in whole pages and at most this one, that `bytes` hold beside the weights; 0 where not even a
+    /// page fits.
+    pub fn longest(self, spec: &DecoderSpec, bytes: u64) -> usize {
+        let most = self.context;
+        let fits = |pages: usize| {
+            Load { context: (pages * PAGE_SLOTS).min(most), ..self }.needs(spec).total() <= bytes
+        };
+        // Longer ones need more: the last that fits is looked for by halving.
+        let (mut good, mut bad) = (0, most.div_ceil(PAGE_SLOTS) + 1);
+        while bad - good > 1 {
+            let middle = good + (bad - good) / 2;
+            if fits(middle) { good = middle } else { bad = middle }
+        }
+        (good * PAGE_SLOTS).min(most)
+    }
 }
 
 impl PublishedModel {
@@ -49,50 +95,29 @@ impl PublishedModel {
         &self.understood.spec
     }
 
-    /// What the tensors of its GGUF take in a quantization, tensor by tensor as `glimmer convert` writes it; `None` for a
-    /// quantization that it does not write. Names are llama.cpp's, to which Q4_K is Q4_K_M.
+    /// What its files say.
+    pub fn understood(&self) -> &Understood {
+        &self.understood
+    }
+
+    /// What its weights take in a quantization: [`converted`].
     pub fn weights(&self, quantization: &str) -> Option<Written> {
-        let types = match quantization.to_ascii_uppercase().as_str() {
-            "Q2_K" => WeightTypes::Mix(Mix::Q2_K_M),
-            "Q3_K" => WeightTypes::Mix(Mix::Q3_K_M),
-            "Q4_K" => WeightTypes::Mix(Mix::Q4_K_M),
-            "Q5_K" => WeightTypes::Mix(Mix::Q5_K_M),
-            "FP16" => WeightTypes::One(DType::F16),
-            _ => WeightTypes::from_name(quantization)?,
-        };
-        written(&self.understood, types).ok()
+        converted(&self.understood, quantization)
     }
+}
 
-    /// What it needs beside its weights. ChatGLM-6B, which computes a whole context in one step, is planned for as long a one.
-    pub fn fit(&self, load: Load) -> Fit {
-        let spec = self.spec();
-        let slots = load.context.saturating_mul(load.users);
-        let limits = Limits {
-            context: ContextLength::Tokens(load.context),
-            cache_tokens: Some(slots),
-            running: load.users,
-            ..Limits::default()
-        };
-        let rows = limits.capacity(spec, load.device).rows;
-        Fit { cache: spec.cache_bytes(slots, load.kv_type), scratch: spec.activation_bytes(rows) }
-    }
-
-    /// The longest context, in whole pages and at most the load's, that `bytes` hold beside the weights; 0 where not even a
-    /// page fits.
-    pub fn longest(&self, bytes: u64, load: Load) -> usize {
-        let most = load.context;
-        let fits = |pages: usize| {
-            let Fit { cache, scratch } = self.fit(Load { context: (pages * PAGE_SLOTS).min(most), ..load });
-            cache.saturating_add(scratch) <= bytes
-        };
-        // Longer ones need more: the last that fits is looked for by halving.
-        let (mut good, mut bad) = (0, most.div_ceil(PAGE_SLOTS) + 1);
-        while bad - good > 1 {
-            let middle = good + (bad - good) / 2;
-            if fits(middle) { good = middle } else { bad = middle }
-        }
-        (good * PAGE_SLOTS).min(most)
-    }
+/// What the tensors of a model's GGUF take in a quantization, tensor by tensor as `glimmer convert` writes it; `None` for a
+/// quantization that it does not write. Names are llama.cpp's, to which Q4_K is Q4_K_M.
+pub fn converted(understood: &Understood, quantization: &str) -> Option<Written> {
+    let types = match quantization.to_ascii_uppercase().as_str() {
+        "Q2_K" => WeightTypes::Mix(Mix::Q2_K_M),
+        "Q3_K" => WeightTypes::Mix(Mix::Q3_K_M),
+        "Q4_K" => WeightTypes::Mix(Mix::Q4_K_M),
+        "Q5_K" => WeightTypes::Mix(Mix::Q5_K_M),
+        "FP16" => WeightTypes::One(DType::F16),
+        _ => WeightTypes::from_name(quantization)?,
+    };
+    written(understood, types).ok()
 }
 
 #[cfg(test)]
@@ -104,10 +129,13 @@ mod tests {
         let model = PublishedModel::named("glm-4-9b-chat").unwrap();
         let load = |context, users| Load { context, users, kv_type: KvType::F16, device: DeviceKind::Cpu };
         // 40 layers, 2 heads of 128, keys and values, 2 bytes.
-        assert_eq!(model.fit(load(131_072, 1)).cache, 40 * 2 * 128 * 2 * 2 * 131_072);
-        assert_eq!(model.fit(load(1000, 3)).cache, 40_960 * 3008);
-        // Users share a step.
-        assert_eq!(model.fit(load(1000, 3)).scratch, model.fit(load(2000, 1)).scratch);
+        let needs = |load: Load| load.needs(model.spec());
+        assert_eq!(needs(load(131_072, 1)).cache, 40 * 2 * 128 * 2 * 2 * 131_072);
+        assert_eq!(needs(load(1000, 3)).cache, 40_960 * 3008);
+        // Users share a step, and each has a row of logits, with the states that they are of.
+        let on_card = |context, users| Load { device: DeviceKind::Cuda, ..load(context, users) };
+        let more = needs(on_card(1000, 3)).scratch - needs(on_card(2000, 1)).scratch;
+        assert_eq!(more, 2 * 4 * (151_552 + 2 * 4096));
         assert!(PublishedModel::named("glm-5").is_none());
     }
 
@@ -119,6 +147,8 @@ mod tests {
         assert_eq!(half.embedding, 59_264 * 2048 * 2);
         // Norms are F32.
         assert_eq!(half.bytes, 2 * half.parameters + 2 * 57 * 2048);
+        // The embedding is the head, and read.
+        assert_eq!((half.head, half.read()), (0, half.bytes));
         assert_eq!(model.weights("Q4_K"), model.weights("q4_k_m"));
         assert_eq!(model.weights("fp16"), Some(half));
         assert!(model.weights("none").is_none() && model.weights("IQ2_M").is_none());
@@ -130,11 +160,8 @@ mod tests {
             let model = PublishedModel::named(name).unwrap();
             let load = |context| Load { context, users: 1, kv_type: KvType::F16, device: DeviceKind::Cuda };
             for bytes in [0, 1 << 20, 300 << 20, 3 << 30, 1 << 40] {
-                let context = model.longest(bytes, load(8000));
-                let total = |context| {
-                    let Fit { cache, scratch } = model.fit(load(context));
-                    cache + scratch
-                };
+                let context = load(8000).longest(model.spec(), bytes);
+                let total = |context| load(context).needs(model.spec()).total();
                 assert!(context == 0 || total(context) <= bytes, "{name} {bytes}");
                 assert!(context == 8000 || total(context + PAGE_SLOTS) > bytes, "{name} {bytes} {context}");
             }

@@ -68,7 +68,7 @@ pub use embedder::Embedder;
 pub use engine::Engine;
 pub use error::Error;
 pub use files::{ModelFiles, Overrides};
-pub use fit::{Fit, Load, PublishedModel};
+pub use fit::{Fit, Load, PublishedModel, converted};
 pub use generation::{Completion, Generation};
 pub use glimmer_models::EncodedText;
 pub use limits::{ContextLength, Limits, STEP_TOKENS, indivisible, serving_step_tokens, step_tokens};

@@ -40,7 +40,7 @@ pub fn memory(
     Memory {
         weights: checkpoint.tensors().iter().map(|t| t.bytes as u64).sum(),
         kv: spec.cache_bytes(context, kv_type),
-        activations: spec.activation_bytes(rows),
+        activations: spec.activation_bytes(rows, 1),
     }
 }
 
@@ -112,16 +112,26 @@ impl DecoderSpec {
         slots.next_multiple_of(PAGE_SLOTS) as u64 * self.kv_bytes(kv_type) as u64
     }
 
-    /// Bytes of the activations of one step of `rows` rows, and of a row of logits.
-    pub fn activation_bytes(&self, rows: usize) -> u64 {
+    /// Bytes of the activations of one step of `rows` rows, of which `logits_rows` have logits.
+    pub fn activation_bytes(&self, rows: usize, logits_rows: usize) -> u64 {
         // Layers share a buffer that is as wide in both.
         let buffers: HashSet<_> = self.layers.iter().flat_map(|layer| layer.buffers(self.hidden)).collect();
         let row: usize = buffers.iter().map(|(_, width)| width).sum();
-        4 * (rows * row + self.vocab + 2 * self.hidden) as u64
+        4 * (rows * row + logits_rows * (self.vocab + 2 * self.hidden)) as u64
+    }
+
+    /// Columns of the widest matrix.
+    pub fn most_columns(&self) -> usize {
+        let of = |layer: &LayerSpec| {
+            let (Attention::Heads { heads, .. }, FeedForward::Dense { inner, .. }) =
+                (layer.attention, layer.feed_forward);
+            heads.attended_width().max(inner)
+        };
+        self.layers.iter().map(of).fold(self.hidden, usize::max)
     }
 
     /// The plan of a device that holds these layers.
-    pub(crate) fn plan(&self, layers: Range<usize>, capacity: Capacity, kv_type: KvType) -> Plan {
+    pub fn plan(&self, layers: Range<usize>, capacity: Capacity, kv_type: KvType) -> Plan {
         let heads = self.layers[layers].iter().map(|layer| match layer.attention {
             Attention::Heads { heads, .. } => heads,
         });

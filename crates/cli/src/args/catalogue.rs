@@ -1,8 +1,12 @@
-//! Flags of the verbs that look models up: `list`, `show`.
+//! Flags of the verbs that look models up: `list`, `show`, `fit`.
 
 use std::path::PathBuf;
 
 use clap::Args;
+use glimmer::KvType;
+
+use super::KV_TYPES;
+use super::values::{memory_bytes, one_of, sequences, tokens};
 
 /// Which models are known.
 #[derive(Debug, Args)]
@@ -66,12 +70,63 @@ pub(crate) struct ShowArgs {
     pub(crate) name: String,
 
     /// The context that memory is shown for, in tokens [default: what the model was trained for]
-    #[arg(long, value_name = "N", value_parser = super::values::tokens())]
+    #[arg(long, value_name = "N", value_parser = tokens())]
     pub(crate) ctx: Option<usize>,
 
     /// Show every card that runs the model
     #[arg(long)]
     pub(crate) all_cards: bool,
+
+    #[command(flatten)]
+    pub(crate) catalogue: CatalogueArgs,
+}
+
+/// Show what a model takes and how fast it will be, here or on a card, and which quantization to take
+#[derive(Debug, Args)]
+#[command(after_help = "\
+NAME is that of the catalogue, as for `show`, or a model's files: a directory, a .gguf file, or `demo`.
+
+Bytes are exact: weights as `convert` writes them or as the files have them, the cache, and what an engine computes in. \
+Speeds are predicted: from how fast this machine reads memory and multiplies, measured for three seconds, and the part of \
+that which this program reaches; on a card only what its bandwidth allows at most.
+
+Examples:
+  glimmer fit glm-4-9b-chat
+  glimmer fit glm-4-9b-chat --ctx 32768 --users 4 --ram 32G
+  glimmer fit glm-4-9b-chat --gpu 'RTX 4090'
+  glimmer fit glm-4-9b-chat --cards --quant Q4_K_M
+  glimmer fit glm-edge-chat:1.5b --json | jq .recommended")]
+pub(crate) struct FitArgs {
+    /// The model
+    pub(crate) name: String,
+
+    /// Tokens of one conversation [default: what the model was trained for, at most 8192]
+    #[arg(long, value_name = "N", value_parser = tokens())]
+    pub(crate) ctx: Option<usize>,
+
+    /// Conversations at once, each so long
+    #[arg(long, value_name = "N", default_value = "1", value_parser = sequences())]
+    pub(crate) users: usize,
+
+    /// On this card of the catalogue instead of this machine's processor
+    #[arg(long, value_name = "CARD", conflicts_with_all = ["ram", "cards"])]
+    pub(crate) gpu: Option<String>,
+
+    /// Memory that there is for the model, such as 16G or 500M [default: what is free, but a 32nd]
+    #[arg(long, value_name = "BYTES", value_parser = memory_bytes, conflicts_with = "cards")]
+    pub(crate) ram: Option<u64>,
+
+    /// Only this quantization
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) quant: Option<String>,
+
+    /// Precision of the key/value cache
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = one_of(KV_TYPES))]
+    pub(crate) kv_type: KvType,
+
+    /// List the cards that run the model in Q4_K_M or in --quant, with the context that fits
+    #[arg(long)]
+    pub(crate) cards: bool,
 
     #[command(flatten)]
     pub(crate) catalogue: CatalogueArgs,

@@ -21,7 +21,7 @@ use clap_complete::Shell;
 use glimmer::{Compute, DeviceKind, DeviceOptions, Family, GpuLayers, KvType};
 
 pub(crate) use answer::{ChatArgs, OnFull, RunArgs, SamplingArgs};
-pub(crate) use catalogue::{ListArgs, ShowArgs};
+pub(crate) use catalogue::{FitArgs, ListArgs, ShowArgs};
 pub(crate) use files::{ConvertArgs, InspectArgs, SynthArgs};
 pub(crate) use hub::{CacheArgs, HubArgs, PullArgs, RmArgs};
 pub(crate) use measure::{BenchArgs, Figures, LogitsArgs, VerifyArgs};
@@ -64,6 +64,7 @@ pub(crate) enum Verb {
     Logits(LogitsArgs),
     List(ListArgs),
     Show(ShowArgs),
+    Fit(FitArgs),
     Inspect(InspectArgs),
     Verify(VerifyArgs),
     Convert(ConvertArgs),

@@ -147,6 +147,27 @@ pub(super) fn tokens() -> impl TypedValueParser<Value = usize> {
     clap::value_parser!(u32).range(..=1 << 24).map(|n| n as usize)
 }
 
+/// Bytes of memory: 16G, 16GiB, 500M, in units of 1024 but for GB, MB and TB.
+pub(super) fn memory_bytes(text: &str) -> Result<u64, String> {
+    let read = || {
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) =
+            (text[..digits].parse::<f64>().ok()?, text[digits..].trim().to_ascii_lowercase());
+        let base: f64 = if unit.len() == 2 { 1000.0 } else { 1024.0 };
+        let power = match unit.as_str() {
+            "" | "b" => 0,
+            "k" | "kb" | "kib" => 1,
+            "m" | "mb" | "mib" => 2,
+            "g" | "gb" | "gib" => 3,
+            "t" | "tb" | "tib" => 4,
+            _ => return None,
+        };
+        let bytes = number * base.powi(power);
+        (1.0..=f64::from(1 << 20) * f64::from(1 << 30)).contains(&bytes).then_some(bytes as u64)
+    };
+    read().ok_or_else(|| "a number of bytes, such as 16G or 500M".to_owned())
+}
+
 /// A number of rows of one step.
 pub(super) fn sequences() -> impl TypedValueParser<Value = usize> {
     clap::value_parser!(u32).range(1..=1 << 14).map(|n| n as usize)
@@ -237,6 +258,19 @@ mod tests {
         }
         for wrong in ["-1", "", "1.5", "ALL", "1e2"] {
             assert!(gpu_layers(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bytes_of_memory() {
+        for (text, bytes) in
+            [("16G", 16 << 30), ("1.5GiB", 3 << 29), ("500m", 500 << 20), ("8GB", 8_000_000_000)]
+        {
+            assert_eq!(memory_bytes(text), Ok(bytes), "{text}");
+        }
+        assert_eq!(memory_bytes("4096"), Ok(4096));
+        for wrong in ["", "G", "-1G", "0", "1e9", "16X", "9999999T", "1.2.3G", "16 G B", "１G"] {
+            assert!(memory_bytes(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -3,10 +3,12 @@
 pub(crate) mod batch;
 pub(crate) mod bench;
 pub(crate) mod cache;
+mod cards;
 pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod detokenize;
+pub(crate) mod fit;
 pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod logits;

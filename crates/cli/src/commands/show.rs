@@ -2,32 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use glimmer::{DeviceKind, Fit, KvType, Load, PublishedModel, Written};
-use glimmer_catalogue::{
-    Capability, Card, Catalogue, Entry, Format, Licence, Model, Origin, Published, cards,
-};
+use glimmer::{DeviceKind, Fit, KvType, Load, PublishedModel};
+use glimmer_catalogue::{Catalogue, Entry, Format, Licence, Model, Origin, Published};
 use serde::Serialize;
 
-use super::list::{runs_as, tokens};
+use super::cards::{self, LEAST_CONTEXT, Runs, fastest_of_each_size};
+use super::list::runs_as;
 use crate::args::ShowArgs;
 use crate::catalogue;
 use crate::output::{self, Lines, size};
 use crate::page::{self, Column, Table, paragraph};
 
 /// The quantizations whose memory is shown, of those that `convert` writes.
-const QUANTIZATIONS: [&str; 13] = [
+pub(super) const QUANTIZATIONS: [&str; 13] = [
     "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0", "Q3_K_M",
     "Q2_K_M",
 ];
 /// The one that cards are asked about.
-const ON_CARDS: &str = "Q4_K_M";
-/// The oldest cards that the CUDA device opens.
-const OLDEST: Capability = Capability { major: 7, minor: 5 };
-/// Of a card's memory, the part that is left alone, and bytes for the driver and a screen beside it.
-const SPARE: u64 = 32;
-const DRIVER: u64 = 512 << 20;
-/// Fewer tokens of context are of no use.
-const LEAST_CONTEXT: usize = 512;
+pub(super) const ON_CARDS: &str = "Q4_K_M";
 
 /// Prints the page.
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
@@ -116,17 +108,6 @@ struct Weights<'a> {
     quality: Option<(String, &'a str)>,
 }
 
-/// A card that runs it.
-#[derive(Serialize)]
-struct Runs {
-    #[serde(flatten)]
-    card: &'static Card,
-    /// The longest context that fits beside the weights.
-    context: usize,
-    /// Tokens a second that its bandwidth allows, of one conversation that has just begun.
-    tokens_per_second_at_most: f64,
-}
-
 impl<'a> Here<'a> {
     fn of(
         catalogue: &'a Catalogue,
@@ -137,8 +118,8 @@ impl<'a> Here<'a> {
         let known = PublishedModel::named(runs_as(catalogue, entry, model)?)?;
         let trained = entry.context.map_or(known.spec().context, |context| context as usize);
         let context = asked.unwrap_or(trained);
-        let Fit { cache, scratch } =
-            known.fit(Load { context, users: 1, kv_type: KvType::F16, device: DeviceKind::Cpu });
+        let load = Load { context, users: 1, kv_type: KvType::F16, device: DeviceKind::Cpu };
+        let Fit { cache, scratch } = load.needs(known.spec());
         let weights = QUANTIZATIONS.iter().filter_map(|quantization| {
             let written = known.weights(quantization)?;
             Some(Weights {
@@ -151,7 +132,7 @@ impl<'a> Here<'a> {
             })
         });
         let on_cards = known.weights(ON_CARDS)?;
-        let runs = |card| Runs::of(card, &known, &on_cards, trained);
+        let most = Load { context: trained, device: DeviceKind::Cuda, ..load };
         Some(Here {
             model: &model.name,
             parameters: on_cards.parameters,
@@ -159,23 +140,7 @@ impl<'a> Here<'a> {
             cache,
             scratch,
             weights: weights.collect(),
-            cards: cards().iter().filter_map(runs).collect(),
-        })
-    }
-}
-
-impl Runs {
-    fn of(card: &'static Card, model: &PublishedModel, weights: &Written, trained: usize) -> Option<Self> {
-        card.compute_capability.filter(|capability| *capability >= OLDEST)?;
-        let free = card.memory_bytes - card.memory_bytes / SPARE;
-        let room = free.checked_sub(DRIVER)?.checked_sub(weights.bytes)?;
-        let most = Load { context: trained, users: 1, kv_type: KvType::F16, device: DeviceKind::Cuda };
-        let context = model.longest(room, most);
-        let read = (weights.bytes - weights.embedding) as f64;
-        (context >= LEAST_CONTEXT.min(trained)).then(|| Runs {
-            card,
-            context,
-            tokens_per_second_at_most: card.bandwidth_bytes_per_s as f64 / read,
+            cards: cards::that_run(known.spec(), on_cards.into(), most, LEAST_CONTEXT),
         })
     }
 }
@@ -219,11 +184,7 @@ impl Page<'_> {
 
     /// A text behind its label, in as many lines as it takes.
     fn text(&mut self, label: &str, text: &str) {
-        let room = self.width.saturating_sub(Self::LABEL + 2).max(16);
-        for (number, line) in paragraph(text, room).iter().enumerate() {
-            let label = if number == 0 { label } else { "" };
-            self.lines.add(format_args!("  {label:<wide$}{line}", wide = Self::LABEL));
-        }
+        page::labelled(label, Self::LABEL, text, self.width).iter().for_each(|line| self.lines.add(line));
     }
 
     /// A text under a section's name.
@@ -412,14 +373,8 @@ impl Page<'_> {
 
     fn cards(&mut self, here: &Here<'_>, all: bool) {
         self.section(&format!("NVIDIA cards that run {} in {ON_CARDS}, alone on the card", here.model));
-        // Cards stand by memory, then bandwidth: of a size the last is the fastest.
-        let is_fastest = |at: usize| {
-            here.cards
-                .get(at + 1)
-                .is_none_or(|next| next.card.memory_bytes != here.cards[at].card.memory_bytes)
-        };
         let shown: Vec<&Runs> =
-            (0..here.cards.len()).filter(|at| all || is_fastest(*at)).map(|at| &here.cards[at]).collect();
+            if all { here.cards.iter().collect() } else { fastest_of_each_size(&here.cards) };
         if shown.is_empty() {
             self.prose("None of the catalogue's cards has room for it.");
             return;
@@ -431,30 +386,8 @@ impl Page<'_> {
             }
             _ => format!("All cards of the catalogue{note} that do."),
         };
-        self.prose(&format!(
-            "{which} A {SPARE}nd of the card and {} are left to the driver and a screen. Context is what fits beside the \
-             weights; tokens a second are what the card's bandwidth allows at most, not a measurement.",
-            size(DRIVER)
-        ));
-        let mut table = Table::new(&[
-            Column::text("card"),
-            Column::number("memory"),
-            Column::number("bandwidth").goes(2),
-            Column::number("capability").goes(3),
-            Column::number("context"),
-            Column::number("tokens/s").goes(1),
-        ]);
-        for Runs { card, context, tokens_per_second_at_most } in shown {
-            table.add([
-                card.name.clone(),
-                size(card.memory_bytes),
-                format!("{:.0} GB/s", card.bandwidth_bytes_per_s as f64 / 1e9),
-                card.compute_capability.map_or(String::new(), |capability| capability.to_string()),
-                tokens(*context as u64),
-                format!("{tokens_per_second_at_most:.0}"),
-            ]);
-        }
-        self.table(&table);
+        self.prose(&format!("{which} {}", cards::explained()));
+        self.table(&cards::table(&shown));
     }
 
     fn sources(&mut self) {
@@ -468,18 +401,5 @@ impl Page<'_> {
                 self.lines.add(format_args!("  {label:<5}{line}"));
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_oldest_card_is_the_devices() {
-        let device = include_str!("../../../cuda/src/card.rs");
-        let super::Capability { major, minor } = super::OLDEST;
-        assert!(
-            device
-                .contains(&format!("const OLDEST_CARD: i32 = {};", 10 * i32::from(major) + i32::from(minor)))
-        );
     }
 }

@@ -64,6 +64,29 @@ struct Scratch {
     sums: Slab<Line>,
 }
 
+/// Elements of the slabs of an [`Activations`]: of all, then of each thread.
+struct Sizes {
+    panels: usize,
+    panel: usize,
+    floats: usize,
+    sums: usize,
+}
+
+impl Sizes {
+    fn of(max_rows: usize, max_cols: usize) -> Option<Self> {
+        let words = most_words(max_cols);
+        // As many as `rows_at_once` says of any number of columns.
+        let floats = max_cols.checked_mul(FEWEST_ROWS)?.max(ROWS_BYTES / size_of::<f32>());
+        let floats = floats.min(max_cols.checked_mul(max_rows)?);
+        Some(Sizes {
+            panels: words.checked_mul(max_rows.checked_next_multiple_of(WIDEST)?)?,
+            panel: words.checked_mul(WIDEST)?,
+            floats: floats.checked_add(max_cols.checked_mul(WIDEST)?)?,
+            sums: 2 * 2 * max_rows.min(ROWS).next_multiple_of(WIDEST).max(RUNS * WIDEST),
+        })
+    }
+}
+
 impl Activations {
     /// For products of at most `max_rows` rows of at most `max_cols` columns on `threads` threads.
     ///
@@ -71,26 +94,26 @@ impl Activations {
     /// [`DeviceError::OutOfMemory`].
     pub(crate) fn new(max_rows: usize, max_cols: usize, threads: usize) -> Result<Self, DeviceError> {
         let what = "activations";
-        let words = most_words(max_cols);
-        let size = |n: usize, each: usize| {
-            n.checked_mul(each).ok_or(DeviceError::OutOfMemory { what, bytes: usize::MAX })
-        };
-        // As many as `rows_at_once` says of any number of columns.
-        let floats = size(max_cols, FEWEST_ROWS)?.max(ROWS_BYTES / size_of::<f32>());
-        let floats = floats.min(size(max_cols, max_rows)?).saturating_add(size(max_cols, WIDEST)?);
-        let sums = max_rows.min(ROWS).next_multiple_of(WIDEST).max(RUNS * WIDEST);
+        let sizes =
+            Sizes::of(max_rows, max_cols).ok_or(DeviceError::OutOfMemory { what, bytes: usize::MAX })?;
         let threads = (0..threads)
             .map(|_| {
                 Ok(Mutex::new(Scratch {
-                    panel: Slab::zeroed(size(words, WIDEST)?, what)?,
-                    floats: Slab::zeroed(floats, what)?,
+                    panel: Slab::zeroed(sizes.panel, what)?,
+                    floats: Slab::zeroed(sizes.floats, what)?,
                     ready: Slab::zeroed(READY, what)?,
-                    sums: Slab::zeroed(2 * 2 * sums, what)?,
+                    sums: Slab::zeroed(sizes.sums, what)?,
                 }))
             })
             .collect::<Result<_, DeviceError>>()?;
-        let rows = max_rows.checked_next_multiple_of(WIDEST).unwrap_or(usize::MAX);
-        Ok(Activations { panels: Slab::zeroed(size(words, rows)?, what)?, threads, max_rows, max_cols })
+        Ok(Activations { panels: Slab::zeroed(sizes.panels, what)?, threads, max_rows, max_cols })
+    }
+
+    /// Bytes that one takes; `None` where no number holds them.
+    pub(crate) fn needed(max_rows: usize, max_cols: usize, threads: usize) -> Option<usize> {
+        let Sizes { panels, panel, floats, sums } = Sizes::of(max_rows, max_cols)?;
+        let thread = 4 * (panel + floats) + size_of::<Line>() * (READY + sums);
+        panels.checked_mul(4)?.checked_add(threads.checked_mul(thread)?)
     }
 
     /// Bytes in memory.

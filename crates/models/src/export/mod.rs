@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use glimmer_checkpoint::{Checkpoint, CheckpointError, TensorInfo, TensorView};
-use glimmer_tensor::MatrixView;
+use glimmer_tensor::{DType, MatrixView};
 
 use crate::config::Understood;
 use crate::names::{NamedRows, TensorNaming};
@@ -98,8 +98,22 @@ pub struct Written {
     pub parameters: u64,
     /// Bytes of all tensors.
     pub bytes: u64,
-    /// Of these, the embedding's: a step reads a row of it for each token, and all of the others.
+    /// Of these, the embedding's.
     pub embedding: u64,
+    /// Of these, the head's; 0 where the embedding is the head.
+    pub head: u64,
+    /// The type of the head.
+    pub head_type: DType,
+    /// Elements of the layers' matrices that are in no block format.
+    pub plain: u64,
+}
+
+impl Written {
+    /// Bytes that a step reads: all of them, but of an embedding that is not the head only the rows of its tokens, which do
+    /// not count.
+    pub fn read(&self) -> u64 {
+        if self.head == 0 { self.bytes } else { self.bytes - self.embedding }
+    }
 }
 
 /// What a GGUF in these types takes that is made of a model as its configuration promises it.
@@ -109,14 +123,20 @@ pub struct Written {
 pub fn written(understood: &Understood, types: WeightTypes) -> Result<Written, ModelError> {
     let tensors = promised(understood, TensorNaming::Gguf)?;
     let chosen = types.choose(&understood.spec, &tensors);
-    let mut written = Written { parameters: 0, bytes: 0, embedding: 0 };
+    let mut written =
+        Written { parameters: 0, bytes: 0, embedding: 0, head: 0, head_type: DType::F32, plain: 0 };
     for (tensor, dtype) in tensors.iter().zip(chosen) {
         let elements = tensor.shape.iter().product();
         let bytes = dtype.bytes_for(elements).expect("a type is chosen whose blocks divide a row") as u64;
         written.parameters += elements as u64;
         written.bytes += bytes;
-        if tensor.role == WeightRole::Embedding {
-            written.embedding += bytes;
+        match tensor.role {
+            WeightRole::Embedding => (written.embedding, written.head_type) = (bytes, dtype),
+            WeightRole::Head => (written.head, written.head_type) = (bytes, dtype),
+            _ if tensor.kind == TensorKind::Matrix && !dtype.is_quantized() => {
+                written.plain += elements as u64;
+            }
+            _ => {}
         }
     }
     Ok(written)

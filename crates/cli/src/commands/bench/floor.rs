@@ -10,14 +10,15 @@ use std::iter::Sum;
 use std::ops::Range;
 
 use glimmer_checkpoint::Checkpoint;
-use glimmer_models::{Attention, ModelError, Understood, WeightRole};
+use glimmer_models::export::Written;
+use glimmer_models::{Attention, DecoderSpec, ModelError, Understood, WeightRole};
 use glimmer_tensor::{Batch, Compute, DType, KvType};
 
 use super::rates::MachineRates;
 
 /// What a model, or a machine's part of it, costs per step, row, key and slot.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Costs {
+pub(in crate::commands) struct Costs {
     /// Bytes of the blocks' weights.
     block_bytes: f64,
     /// Bytes of the head's.
@@ -34,6 +35,82 @@ pub(super) struct Costs {
     key: f64,
 }
 
+/// Weights by what a step does with them.
+pub(in crate::commands) struct Weights {
+    block_bytes: f64,
+    /// Elements of the blocks' matrices that are no integers.
+    block_plain: f64,
+    head_bytes: f64,
+    head_type: Option<DType>,
+    embedding_row: f64,
+}
+
+/// Whether products with it are of integers, where they may be.
+fn is_packed(dtype: DType) -> bool {
+    dtype.is_quantized() || dtype == DType::I8
+}
+
+impl Weights {
+    /// Those of a model's files.
+    pub(in crate::commands) fn stored(checkpoint: &Checkpoint, understood: &Understood) -> Self {
+        let embedding = understood.stored(checkpoint, WeightRole::Embedding);
+        let head = understood.stored(checkpoint, WeightRole::Head).or(embedding);
+        let outside = [embedding, head].map(|info| info.map(|info| info.name.as_str()));
+        let blocks = checkpoint.tensors().iter().filter(|t| !outside.contains(&Some(t.name.as_str())));
+        let (mut block_bytes, mut block_plain) = (0.0, 0.0);
+        for tensor in blocks {
+            block_bytes += tensor.bytes as f64;
+            if tensor.shape.len() == 2 && !is_packed(tensor.dtype) {
+                block_plain += tensor.shape.iter().product::<usize>() as f64;
+            }
+        }
+        Weights {
+            block_bytes,
+            block_plain,
+            head_bytes: head.map_or(0.0, |info| info.bytes as f64),
+            head_type: head.map(|info| info.dtype),
+            embedding_row: embedding.map_or(0.0, |info| info.bytes as f64 / understood.spec.vocab as f64),
+        }
+    }
+
+    /// Those of a GGUF that is not written yet.
+    pub(in crate::commands) fn written(written: &Written, spec: &DecoderSpec) -> Self {
+        let head = if written.head == 0 { written.embedding } else { written.head };
+        Weights {
+            block_bytes: (written.bytes - written.embedding - written.head) as f64,
+            block_plain: written.plain as f64,
+            head_bytes: head as f64,
+            head_type: Some(written.head_type),
+            embedding_row: written.embedding as f64 / spec.vocab as f64,
+        }
+    }
+}
+
+/// What a step has to do.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::commands) struct Work {
+    /// Rows, and those of them that have logits.
+    pub(in crate::commands) rows: f64,
+    pub(in crate::commands) logits: f64,
+    /// Slots whose keys and values are read.
+    pub(in crate::commands) slots: f64,
+    /// Keys that rows see, summed over rows.
+    pub(in crate::commands) keys: f64,
+}
+
+impl Work {
+    fn of(batch: &Batch) -> Self {
+        let slots: usize = batch.sequences.iter().map(|sequence| sequence.kv_len).sum();
+        let seen = |sequence: &glimmer_tensor::SequenceRows| -> usize {
+            batch.slots[sequence.row_range()].iter().map(|&slot| sequence.visible(slot)).sum()
+        };
+        let keys: usize = batch.sequences.iter().map(seen).sum();
+        let [rows, logits, slots, keys] =
+            [batch.rows(), batch.logits_rows.len(), slots, keys].map(|count| count as f64);
+        Work { rows, logits, slots, keys }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Operations {
     int8: f64,
@@ -42,16 +119,16 @@ struct Operations {
 
 /// What a step waits for at least.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Floor {
+pub(in crate::commands) struct Floor {
     /// Seconds, at least.
-    pub(super) seconds: f64,
+    pub(in crate::commands) seconds: f64,
     /// Seconds of them in steps that wait for memory.
     memory: f64,
 }
 
 impl Floor {
     /// What binds most of the time.
-    pub(super) fn bound(&self) -> &'static str {
+    pub(in crate::commands) fn bound(&self) -> &'static str {
         if 2.0 * self.memory > self.seconds { "memory" } else { "arithmetic" }
     }
 }
@@ -67,49 +144,45 @@ impl Sum for Floor {
 
 impl Costs {
     /// Of a model as it is stored, computed in this mode with a cache of this type.
-    pub(super) fn of(
+    pub(in crate::commands) fn of(
         checkpoint: &Checkpoint,
         understood: &Understood,
         compute: Compute,
         kv_type: KvType,
     ) -> Self {
-        let spec = &understood.spec;
-        let is_int8 = |dtype: DType| compute == Compute::Auto && (dtype.is_quantized() || dtype == DType::I8);
-        let on = |operations: f64, int8: bool| match int8 {
-            true => Operations { int8: operations, float: 0.0 },
-            false => Operations { int8: 0.0, float: operations },
-        };
+        Costs::with(&understood.spec, &Weights::stored(checkpoint, understood), compute, kv_type)
+    }
 
-        let embedding = understood.stored(checkpoint, WeightRole::Embedding);
-        let head = understood.stored(checkpoint, WeightRole::Head).or(embedding);
-        let outside = [embedding, head].map(|info| info.map(|info| info.name.as_str()));
-        let blocks = checkpoint.tensors().iter().filter(|t| !outside.contains(&Some(t.name.as_str())));
-        let (mut block_bytes, mut float_weights) = (0.0, 0.0);
-        for tensor in blocks {
-            block_bytes += tensor.bytes as f64;
-            if tensor.shape.len() == 2 && !is_int8(tensor.dtype) {
-                float_weights += tensor.shape.iter().product::<usize>() as f64;
-            }
-        }
+    /// Of a decoder with such weights.
+    pub(in crate::commands) fn with(
+        spec: &DecoderSpec,
+        weights: &Weights,
+        compute: Compute,
+        kv_type: KvType,
+    ) -> Self {
+        let auto = compute == Compute::Auto;
         let all = spec.layer_parameters() as f64;
-        let float_weights = if compute == Compute::F32 { all } else { float_weights };
+        let plain = if auto { weights.block_plain } else { all };
         let query_widths = spec.layers.iter().map(|layer| match layer.attention {
             Attention::Heads { heads, .. } => heads.q_width() + heads.attended_width(),
         });
-        let head_weights = (spec.vocab * spec.hidden) as f64;
+        let head = 2.0 * (spec.vocab * spec.hidden) as f64;
         Costs {
-            block_bytes,
-            head_bytes: head.map_or(0.0, |info| info.bytes as f64),
-            embedding_row: embedding.map_or(0.0, |info| info.bytes as f64 / spec.vocab as f64),
+            block_bytes: weights.block_bytes,
+            head_bytes: weights.head_bytes,
+            embedding_row: weights.embedding_row,
             slot_bytes: spec.kv_bytes(kv_type) as f64,
-            block: Operations { int8: 2.0 * (all - float_weights), float: 2.0 * float_weights },
-            head: on(2.0 * head_weights, head.is_some_and(|info| is_int8(info.dtype))),
+            block: Operations { int8: 2.0 * (all - plain), float: 2.0 * plain },
+            head: match auto && weights.head_type.is_some_and(is_packed) {
+                true => Operations { int8: head, float: 0.0 },
+                false => Operations { int8: 0.0, float: head },
+            },
             key: (2 * query_widths.sum::<usize>()) as f64,
         }
     }
 
     /// The part of a machine with some of the layers: their bytes as they are stored, and all else by their number.
-    pub(super) fn part(
+    pub(in crate::commands) fn part(
         &self,
         checkpoint: &Checkpoint,
         understood: &Understood,
@@ -133,33 +206,21 @@ impl Costs {
     }
 
     /// The floor of these steps, one after the other.
-    pub(super) fn floor(&self, steps: &[Batch], limits: &MachineRates) -> Floor {
-        let floor = |batch| {
-            let (bytes, operations) = self.step(batch);
-            let memory = bytes / limits.read;
-            let arithmetic = operations.int8 / limits.int8 + operations.float / limits.float;
-            let waits = if memory > arithmetic { memory } else { 0.0 };
-            Floor { seconds: memory.max(arithmetic), memory: waits }
-        };
-        steps.iter().map(floor).sum()
+    pub(in crate::commands) fn floor(&self, steps: &[Batch], limits: &MachineRates) -> Floor {
+        steps.iter().map(|batch| self.floor_of(Work::of(batch), limits)).sum()
     }
 
-    /// Bytes and operations of one step.
-    fn step(&self, batch: &Batch) -> (f64, Operations) {
-        let (rows, logits) = (batch.rows() as f64, batch.logits_rows.len() as f64);
-        let slots: usize = batch.sequences.iter().map(|sequence| sequence.kv_len).sum();
-        let seen = |sequence: &glimmer_tensor::SequenceRows| -> usize {
-            batch.slots[sequence.row_range()].iter().map(|&slot| sequence.visible(slot)).sum()
-        };
-        let keys: usize = batch.sequences.iter().map(seen).sum();
-        let head_bytes = if batch.logits_rows.is_empty() { 0.0 } else { self.head_bytes };
-        let bytes =
-            self.block_bytes + head_bytes + rows * self.embedding_row + slots as f64 * self.slot_bytes;
-        let operations = Operations {
-            int8: rows * self.block.int8 + logits * self.head.int8,
-            float: rows * self.block.float + logits * self.head.float + keys as f64 * self.key,
-        };
-        (bytes, operations)
+    /// The floor of one step.
+    pub(in crate::commands) fn floor_of(&self, work: Work, limits: &MachineRates) -> Floor {
+        let Work { rows, logits, slots, keys } = work;
+        let head_bytes = if logits == 0.0 { 0.0 } else { self.head_bytes };
+        let bytes = self.block_bytes + head_bytes + rows * self.embedding_row + slots * self.slot_bytes;
+        let int8 = rows * self.block.int8 + logits * self.head.int8;
+        let float = rows * self.block.float + logits * self.head.float + keys * self.key;
+        let memory = bytes / limits.read;
+        let arithmetic = int8 / limits.int8 + float / limits.float;
+        let waits = if memory > arithmetic { memory } else { 0.0 };
+        Floor { seconds: memory.max(arithmetic), memory: waits }
     }
 }
 

@@ -5,10 +5,10 @@
 //! itself: no requests, no sampling.
 
 mod case;
-mod floor;
+pub(super) mod floor;
 mod peer;
 mod process;
-mod rates;
+pub(super) mod rates;
 mod report;
 mod stress;
 

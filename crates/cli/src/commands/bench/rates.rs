@@ -5,24 +5,24 @@ use glimmer_tensor::Compute;
 
 /// Rates of the processor, or of a card.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct MachineRates {
+pub(in crate::commands) struct MachineRates {
     /// Threads of the processor that compute; with a card, the one that launches.
-    pub(super) threads: usize,
+    pub(in crate::commands) threads: usize,
     /// Bytes per second read from memory.
-    pub(super) read: f64,
+    pub(in crate::commands) read: f64,
     /// Bytes per second copied within a card's memory, those read and those written.
-    pub(super) copy: Option<f64>,
+    pub(in crate::commands) copy: Option<f64>,
     /// Operations of 8-bit integers per second.
-    pub(super) int8: f64,
+    pub(in crate::commands) int8: f64,
     /// Operations of floats per second.
-    pub(super) float: f64,
+    pub(in crate::commands) float: f64,
     /// Which floats.
-    pub(super) unit: Unit,
+    pub(in crate::commands) unit: Unit,
 }
 
 /// The unit for everything that is no quantized weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
+pub(in crate::commands) enum Unit {
     F32,
     /// Of a card in its fast mode.
     Bf16,
@@ -30,7 +30,7 @@ pub(super) enum Unit {
 
 /// Measures one machine.
 #[derive(Clone, Copy)]
-pub(super) struct Meter {
+pub(in crate::commands) struct Meter {
     /// Which card; `None` for the processor.
     card: Option<usize>,
     #[cfg_attr(not(any(feature = "cuda", feature = "emulate")), allow(dead_code, reason = "of a card"))]
@@ -42,12 +42,17 @@ pub(super) struct Meter {
 
 impl Meter {
     /// For a machine of a model of so many bytes.
-    pub(super) fn of(card: Option<usize>, compute: Compute, threads: Option<usize>, bytes: usize) -> Self {
+    pub(in crate::commands) fn of(
+        card: Option<usize>,
+        compute: Compute,
+        threads: Option<usize>,
+        bytes: usize,
+    ) -> Self {
         Meter { card, compute, cpu: CpuOptions { threads, ..CpuOptions::default() }, bytes }
     }
 
     /// Measures for about a second.
-    pub(super) fn measure(&self) -> anyhow::Result<MachineRates> {
+    pub(in crate::commands) fn measure(&self) -> anyhow::Result<MachineRates> {
         #[cfg(any(feature = "cuda", feature = "emulate"))]
         if let Some(card) = self.card {
             let options = glimmer_cuda::CudaOptions { card, compute: self.compute };
@@ -74,7 +79,7 @@ impl Meter {
 
 impl MachineRates {
     /// The better of both in each: noise only ever makes a machine slower.
-    pub(super) fn best(self, other: MachineRates) -> MachineRates {
+    pub(in crate::commands) fn best(self, other: MachineRates) -> MachineRates {
         MachineRates {
             read: self.read.max(other.read),
             copy: if self.copy > other.copy { self.copy } else { other.copy },
