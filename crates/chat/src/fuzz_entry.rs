@@ -53,10 +53,10 @@ const TAGS: [&str; 9] = [
 ];
 
 /// A reply, from bytes: two that say of which generation and to what, one for where it is cut, and its text. What comes out is
-/// the same however it is cut.
+/// the same however it is cut, and a call that is complete has JSON for its arguments.
 ///
 /// # Panics
-/// If it is not.
+/// If it is not so.
 pub fn reply(data: &[u8]) {
     let [generation, asked, seed, text @ ..] = data else { return };
     let text = &text[..text.len().min(REPLY)];
@@ -87,8 +87,20 @@ pub fn reply(data: &[u8]) {
         true => vec![ids[*piece]],
         false => piece.iter().map(|byte| TokenId::from(*byte)).collect(),
     });
-    let by_byte = read(&bytes.collect::<Vec<_>>());
-    assert_eq!(joined(read(&by_piece)), joined(by_byte));
+    let by_byte = joined(read(&bytes.collect::<Vec<_>>()));
+    check_calls(&by_byte);
+    assert_eq!(joined(read(&by_piece)), by_byte);
+}
+
+fn check_calls(parts: &[ReplyPart]) {
+    for at in (0..parts.len()).filter(|&at| parts[at] == ReplyPart::ToolCallEnd) {
+        let Some([ReplyPart::ToolCallStart { .. }, ReplyPart::ToolCallArguments(json)]) =
+            at.checked_sub(2).map(|start| &parts[start..at])
+        else {
+            panic!("a call's end without its beginning: {parts:?}");
+        };
+        assert!(matches!(serde_json::from_str(json), Ok(Value::Object(_))), "no JSON: {json:?}");
+    }
 }
 
 fn tools() -> Vec<Value> {

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
+use crate::grammar::SOURCE_BYTES;
 use crate::schema::{self, Unmasked, escaped};
 use crate::{CallTool, Grammar};
 
@@ -36,6 +37,9 @@ impl CallCheck {
 
     /// Whether arguments are as they should be; `None` where masks saw to it, or there is nothing to tell it by.
     pub(crate) fn check(&self, arguments: &str) -> Option<Result<(), String>> {
+        if self.parameters.as_ref().is_some_and(|parameters| parameters.len() > SOURCE_BYTES) {
+            return Some(Err("its tool's schema is too large for a check".to_owned()));
+        }
         let validator = self.validator.get_or_init(|| self.validator()).as_ref()?;
         let checked = schema::validate(validator, arguments);
         (!self.is_held || checked.is_err()).then_some(checked)

@@ -9,6 +9,7 @@ use llguidance::api::{ParserLimits, TopLevelGrammar};
 
 use crate::call_check::CallCheck;
 use crate::error::first_line;
+use crate::grammar::SOURCE_BYTES;
 use crate::schema::{self, Unmasked};
 use crate::turns::Turns;
 use crate::{Beginning, CallTool, Calls, Grammar, GrammarError, Matcher, TokenTable, calls, gbnf};
@@ -139,7 +140,12 @@ impl Compiler {
 
     fn refuse(&self, grammar: &Grammar, error: &GrammarError) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(error, GrammarError::Failed(_)) || refused.iter().any(|(other, _)| other == grammar) {
+        // One that is large is not worth its memory.
+        let is_large = matches!(grammar, Grammar::Calls(calls) if calls.source_bytes() > SOURCE_BYTES);
+        if is_large
+            || matches!(error, GrammarError::Failed(_))
+            || refused.iter().any(|(other, _)| other == grammar)
+        {
             return;
         }
         if refused.len() == REFUSED {
@@ -223,7 +229,7 @@ impl Compiler {
     fn calls(&self, calls: &Calls) -> Result<Compiled, GrammarError> {
         let tokenizer = self.table.tokenizer();
         let fits = |schema: &schema::Prepared| self.parser(schema.grammar(false)).is_ok();
-        let mut free = HashMap::new();
+        let mut free = calls.beyond_limits();
         let mut written = calls::write(calls, tokenizer, &|_| true, &free)?;
         let mut parser = self.parser(written.grammar);
         if parser.is_err() {
@@ -242,11 +248,10 @@ impl Compiler {
             parser = self.parser(written.grammar);
         }
         let parser = parser.map_err(|reason| GrammarError::Syntax { language: "list of tools", reason })?;
-        let parameters = |tool: &CallTool| tool.parameters.as_ref().map_or(0, String::len);
         let check = |tool: &CallTool| (tool.name.clone(), CallCheck::new(tool, &written.unmasked));
         Ok(Compiled {
             parser: Mutex::new(parser),
-            source_bytes: calls.tools.iter().map(parameters).sum(),
+            source_bytes: calls.source_bytes(),
             tools: calls.tools.iter().map(check).collect(),
             unmasked: written.unmasked,
             validator: None,

@@ -7,9 +7,9 @@ use crate::error::first_line;
 use crate::{Calls, GrammarError};
 
 /// Bytes of a source.
-const SOURCE_BYTES: usize = 256 << 10;
+pub(crate) const SOURCE_BYTES: usize = 256 << 10;
 /// Brackets within brackets of a source.
-const DEPTH: usize = 128;
+pub(crate) const DEPTH: usize = 128;
 /// Texts that an answer may be one of.
 const CHOICES: usize = 4096;
 
@@ -50,8 +50,10 @@ impl Grammar {
         let (what, sources) = match self {
             Grammar::JsonObject => return Ok(()),
             Grammar::Calls(calls) => {
+                // Of other tools than strict ones some may be left to the model: see `Calls::beyond_limits`.
                 for tool in &calls.tools {
-                    own.extend([tool.name.clone()].into_iter().chain(tool.parameters.clone()));
+                    let parameters = tool.parameters.clone().filter(|_| tool.strict);
+                    own.extend([tool.name.clone()].into_iter().chain(parameters));
                 }
                 ("list of tools", own.as_slice())
             }
@@ -82,7 +84,7 @@ impl Grammar {
 }
 
 /// The most brackets that are open at once. Those in strings count: what a limit is for may well stand there.
-fn depth(source: &str) -> usize {
+pub(crate) fn depth(source: &str) -> usize {
     let (mut open, mut most) = (0_usize, 0);
     for byte in source.bytes() {
         match byte {

@@ -372,6 +372,50 @@ fn schemas_that_cannot_be_held() {
     assert!(kit.compiler.compile(&calls(lines(), &[], false)).is_err());
 }
 
+/// Where the schemas are too much together the largest ones are left to the model, and finished calls are checked.
+#[test]
+fn lists_that_are_too_large() {
+    let kit = Kit::new("glm45");
+    let number = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
+    let padded = |bytes: usize| {
+        json!({"type": "object", "required": ["s"], "description": "x".repeat(bytes),
+        "properties": {"s": {"type": "string"}, "n": {"type": "integer"}}})
+    };
+    let mut deep = json!({"type": "integer"});
+    for _ in 0..140 {
+        deep = json!({"items": deep});
+    }
+    let tools = [
+        ("large", padded(200 << 10)),
+        ("huge", padded(300 << 10)),
+        ("more", padded(150 << 10)),
+        ("get", number),
+    ];
+    let value = |key: &str, value: &str| format!("<arg_key>{key}</arg_key><arg_value>{value}</arg_value>");
+    let call = |name: &str, values: &[String]| format!("<tool_call>{name}{}</tool_call>", values.concat());
+    let grammar = calls(tagged(""), &[tools.as_slice(), &[("deep", deep.clone())]].concat(), false);
+    let compiled = kit.compiler.compile(&grammar).unwrap();
+    let unheld: Vec<&str> = compiled.unmasked().iter().map(|unmasked| unmasked.at.as_str()).collect();
+    assert_eq!(unheld, ["/large", "/huge", "/deep"]);
+    for (text, is_call) in [
+        (call("get", &[value("n", "1")]), true),
+        (call("get", &[value("n", "x")]), false),
+        (call("more", &[value("n", "1")]), false),
+        (call("large", &[value("n", "1"), value("s", "as it stands"), value("m", "\"JSON\"")]), true),
+        (call("large", &[value("m", "no JSON")]), false),
+    ] {
+        assert_eq!(takes(&kit, &grammar, &text), is_call, "{text}");
+    }
+    assert_eq!(compiled.check_call("large", "{\"s\": \"\"}"), Some(Ok(())));
+    assert!(compiled.check_call("large", "{}").unwrap().is_err());
+    assert!(compiled.check_call("huge", "{\"s\": \"\"}").unwrap().unwrap_err().contains("too large"));
+    assert_eq!(compiled.check_call("more", "{\"s\": \"\"}"), None, "masks saw to it");
+    for tools in [&tools[..], &[("deep", deep)]] {
+        let strict = kit.compiler.compile(&calls(lines(), tools, true)).err();
+        assert!(matches!(strict, Some(GrammarError::TooLarge { .. })), "{strict:?}");
+    }
+}
+
 #[test]
 fn arguments_of_any_name() {
     let kit = Kit::new("glm45");

@@ -1,7 +1,7 @@
-//! Follows JSON text as it comes: whether it can still become one whole object, and where that ends.
+//! Follows JSON text as it comes: whether it can still become one whole object or array, and where that ends.
 
 /// Levels within one another, as serde_json's reader has it.
-const MAX_DEPTH: usize = 128;
+const MAX_DEPTH: usize = 127;
 
 /// Where the scanner stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,18 +41,24 @@ enum Number {
 /// What a stretch of text did.
 #[derive(Debug, PartialEq)]
 pub(super) enum Scan {
-    /// All of it belongs to the object, which goes on.
+    /// All of it belongs to the value, which goes on.
     More,
-    /// The object ends after so many bytes.
+    /// The value ends after so many bytes.
     End(usize),
     /// The byte at this place cannot stand there.
     Invalid(usize),
 }
 
-/// Reads one JSON object.
+/// Reads one JSON object, or an array; what serde_json refuses it refuses, halves of surrogate pairs among it.
 #[derive(Debug)]
 pub(super) struct JsonScanner {
+    /// The brackets that it may begin with.
+    roots: &'static [u8],
     expect: Expect,
+    /// The digits of an escape so far.
+    code: u16,
+    /// Whether the other half of a surrogate pair has to follow.
+    is_half: bool,
     /// Whether each open bracket is an object's.
     open: Vec<bool>,
     /// Whether the first key and its colon, or the end, were seen.
@@ -60,8 +66,24 @@ pub(super) struct JsonScanner {
 }
 
 impl JsonScanner {
-    pub(super) fn new() -> JsonScanner {
-        JsonScanner { expect: Expect::Value, open: Vec::new(), first_member: false }
+    pub(super) fn of_object() -> JsonScanner {
+        JsonScanner {
+            roots: b"{",
+            expect: Expect::Value,
+            code: 0,
+            is_half: false,
+            open: Vec::new(),
+            first_member: false,
+        }
+    }
+
+    pub(super) fn of_object_or_array() -> JsonScanner {
+        JsonScanner { roots: b"{[", ..JsonScanner::of_object() }
+    }
+
+    /// Whether it stands within a string, or within a key.
+    pub(super) fn is_in_string(&self) -> bool {
+        matches!(self.expect, Expect::String { .. })
     }
 
     pub(super) fn scan(&mut self, text: &str) -> Scan {
@@ -82,26 +104,24 @@ impl JsonScanner {
         let space = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
         match self.expect {
             Expect::String { key } => match byte {
-                b'"' => self.expect = if key { Expect::Colon } else { Expect::CommaOrEnd },
                 b'\\' => self.expect = Expect::Escape { key, digits: 0 },
+                _ if self.is_half => return None,
+                b'"' => self.expect = if key { Expect::Colon } else { Expect::CommaOrEnd },
                 0..=0x1f => return None,
                 _ => {}
             },
             Expect::Escape { key, digits: 0 } => match byte {
-                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {
+                b'u' => self.expect = Expect::Escape { key, digits: 4 },
+                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' if !self.is_half => {
                     self.expect = Expect::String { key }
                 }
-                b'u' => self.expect = Expect::Escape { key, digits: 4 },
                 _ => return None,
             },
             Expect::Escape { key, digits } => {
-                if !byte.is_ascii_hexdigit() {
-                    return None;
-                }
-                self.expect = if digits == 1 {
-                    Expect::String { key }
-                } else {
-                    Expect::Escape { key, digits: digits - 1 }
+                self.code = self.code << 4 | char::from(byte).to_digit(16)? as u16;
+                self.expect = match digits {
+                    1 => self.character(key)?,
+                    _ => Expect::Escape { key, digits: digits - 1 },
                 };
             }
             Expect::Literal(rest) => {
@@ -132,11 +152,22 @@ impl JsonScanner {
         Some(())
     }
 
+    /// The character of four digits, or a half of one.
+    fn character(&mut self, key: bool) -> Option<Expect> {
+        let is_second_half = (0xdc00..0xe000).contains(&self.code);
+        if is_second_half != self.is_half {
+            return None;
+        }
+        self.is_half = (0xd800..0xdc00).contains(&self.code);
+        Some(Expect::String { key })
+    }
+
     fn begin_value(&mut self, byte: u8) -> Option<()> {
-        if self.open.is_empty() && byte != b'{' || self.open.len() >= MAX_DEPTH {
+        if self.open.is_empty() && !self.roots.contains(&byte) {
             return None;
         }
         self.expect = match byte {
+            b'{' | b'[' if self.open.len() >= MAX_DEPTH => return None,
             b'{' => {
                 self.open.push(true);
                 Expect::KeyOrEnd
@@ -192,8 +223,9 @@ mod tests {
             "{}",
             "{\"a\": [1, -0.5e+3, true, null, {\"b\": \"}\\\"\\u4f60\"}], \"c\": {}}",
             " {\n\"a\"\t:\"中\" }",
+            "{\"a\": \"\\ud83d\\uDC4B \\u00e9\"}",
         ] {
-            let mut scanner = JsonScanner::new();
+            let mut scanner = JsonScanner::of_object();
             assert_eq!(scanner.scan(&format!("{text} and more")), Scan::End(text.len()), "{text}");
             assert!(serde_json::from_str::<serde_json::Value>(text).is_ok());
         }
@@ -211,11 +243,20 @@ mod tests {
             ("{\"a\": [}", 7),
             ("{\"a\": \"\n", 7),
             ("{\"a\": tru}", 9),
+            ("{\"\\udc00", 7),
+            ("{\"\\ud800\"", 8),
+            ("{\"\\ud800\\n", 9),
+            ("{\"\\ud800\\u0061", 13),
         ] {
-            assert_eq!(JsonScanner::new().scan(text), Scan::Invalid(at), "{text}");
+            assert_eq!(JsonScanner::of_object().scan(text), Scan::Invalid(at), "{text}");
+        }
+        for levels in [126, 127] {
+            let deep = format!("{{\"a\": {}1{}}}", "[".repeat(levels), "]".repeat(levels));
+            let is_whole = JsonScanner::of_object().scan(&deep) == Scan::End(deep.len());
+            assert_eq!(is_whole, serde_json::from_str::<serde_json::Value>(&deep).is_ok(), "{levels}");
         }
         let deep = format!("{{\"a\": {}", "[".repeat(1_000_000));
-        assert!(matches!(JsonScanner::new().scan(&deep), Scan::Invalid(_)));
-        assert_eq!(JsonScanner::new().scan("{\"a\": \"unfinished"), Scan::More);
+        assert!(matches!(JsonScanner::of_object().scan(&deep), Scan::Invalid(_)));
+        assert_eq!(JsonScanner::of_object().scan("{\"a\": \"unfinished"), Scan::More);
     }
 }

@@ -46,7 +46,7 @@ enum State {
         held: String,
         raw: String,
     },
-    /// Arguments that turned out not to be JSON when they were under way.
+    /// Arguments that turned out not to be JSON when they were under way: the call stays without an end.
     Broken,
     /// A body that means something only as a whole; and what stood before it, should it mean nothing.
     Whole {
@@ -105,7 +105,6 @@ impl Lines {
             State::Json { scanner, held, raw, .. } if !scanner.first_member => {
                 sink(ReplyPart::Text(raw + &held))
             }
-            State::Broken => sink(ReplyPart::ToolCallEnd),
             State::Whole { name, body, raw } => self.whole(&name, &body, raw, sink),
             _ => {}
         }
@@ -152,7 +151,7 @@ impl Lines {
         }
         let (name, raw) = (std::mem::take(name), std::mem::take(raw));
         if body.starts_with('{') {
-            self.state = State::Json { name, scanner: JsonScanner::new(), held: String::new(), raw };
+            self.state = State::Json { name, scanner: JsonScanner::of_object(), held: String::new(), raw };
             self.json(body, sink);
         } else if is_builtin(&name) {
             self.state = State::Whole { name, body: body.to_owned(), raw };

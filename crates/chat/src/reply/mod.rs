@@ -43,7 +43,8 @@ pub enum ReplyPart {
     },
     /// More of the arguments: a piece of JSON text.
     ToolCallArguments(String),
-    /// The call is complete. A call that the model did not finish has no end.
+    /// The call is complete, and its arguments are JSON. A call that the model did not finish has no end, nor has one of which
+    /// arguments were told before they turned out to be no JSON; others are text.
     ToolCallEnd,
     /// At the end: all the reasoning so far was none. The model never closed what its prompt had opened and answered there;
     /// what it wrote follows as text and calls.

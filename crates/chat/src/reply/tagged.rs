@@ -2,10 +2,12 @@
 //! `<tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value>…</tool_call>`, with or without newlines
 //! between. A value is JSON where the tool's schema asks for something else than a string, and where it asks for
 //! nothing but the value reads as JSON; else it is a string as it stands, or `null` where that may stand for it. Strings
-//! are passed on as they come.
+//! are passed on as they come. In the strings of an object or an array a tag may be spelt; a string that stands as it is, or
+//! alone, ends at the first.
 
 use super::arguments::{Kind, Tools, to_json};
 use super::filters::partial_suffix;
+use super::json_scanner::{JsonScanner, Scan};
 use super::{ReplyPart, Sink};
 use crate::python;
 
@@ -71,6 +73,11 @@ enum State {
     },
     Value {
         key: String,
+        json: JsonScanner,
+        /// How much of it `json` has read.
+        scanned: usize,
+        /// Where a string in it spells the closing tag for the first time.
+        spelt: Option<usize>,
     },
     /// A string that may be `null` instead, which its first letters tell.
     NullableValue,
@@ -102,6 +109,11 @@ impl Tagged {
 
     /// The reply, or this part of it, ends here. A call that did not end stays without an end.
     pub(super) fn end_segment(&mut self, sink: &mut Sink<'_>) {
+        // A string that spelt the closing tag and never ended: the tag closed the value.
+        while let State::Value { spelt: Some(at), .. } = self.state {
+            self.end_value(at, sink);
+            while self.step(sink) {}
+        }
         let held = self.take(self.held.len());
         match std::mem::replace(&mut self.state, State::Text) {
             State::Start | State::Plain | State::Text if !held.is_empty() => sink(ReplyPart::Text(held)),
@@ -178,15 +190,7 @@ impl Tagged {
                     Some(_) => self.state = State::Between,
                 }
             }
-            State::Value { key } => {
-                let key = key.clone();
-                let Some(at) = self.find(VALUE_END) else { return false };
-                let value = self.take(at);
-                self.take(VALUE_END.len());
-                let value = to_json(&value, self.tools.kind(&self.name, &key));
-                sink(ReplyPart::ToolCallArguments(value));
-                self.state = State::Between;
-            }
+            State::Value { .. } => return self.value(sink),
             State::NullableValue => {
                 const NULL: &str = "null</arg_value>";
                 if self.held.starts_with(NULL) {
@@ -245,7 +249,8 @@ impl Tagged {
         opening.push_str("\": ");
         self.arguments += 1;
         if self.tools.kind(&self.name, &key) != Kind::Text {
-            self.state = State::Value { key };
+            let json = JsonScanner::of_object_or_array();
+            self.state = State::Value { key, json, scanned: 0, spelt: None };
         } else if self.tools.is_nullable(&self.name, &key) {
             self.state = State::NullableValue;
         } else {
@@ -253,6 +258,32 @@ impl Tagged {
             self.state = State::StringValue;
         }
         sink(ReplyPart::ToolCallArguments(opening));
+    }
+
+    /// A value that is no text: up to the first closing tag that no string in it spells.
+    fn value(&mut self, sink: &mut Sink<'_>) -> bool {
+        let Some(at) = self.find(VALUE_END) else { return false };
+        let State::Value { json, scanned, spelt, .. } = &mut self.state else { return false };
+        let scan = json.scan(&self.held[*scanned..at]);
+        if scan == Scan::More && json.is_in_string() {
+            spelt.get_or_insert(at);
+            *scanned = at + VALUE_END.len();
+            self.searched = *scanned;
+            return true;
+        }
+        let is_whole =
+            matches!(scan, Scan::End(end) if python::strip(&self.held[*scanned + end..at]).is_empty());
+        let end = spelt.filter(|_| !is_whole).unwrap_or(at);
+        self.end_value(end, sink);
+        true
+    }
+
+    fn end_value(&mut self, at: usize, sink: &mut Sink<'_>) {
+        let value = self.take(at);
+        self.take(VALUE_END.len());
+        if let State::Value { key, .. } = std::mem::replace(&mut self.state, State::Between) {
+            sink(ReplyPart::ToolCallArguments(to_json(&value, self.tools.kind(&self.name, &key))));
+        }
     }
 
     /// The next of these tags, with what stands before it dropped.
@@ -272,9 +303,9 @@ impl Tagged {
 
     /// Where the tag is in what is held; what was searched before is not searched again.
     fn find(&mut self, tag: &str) -> Option<usize> {
-        let from = self.held.floor_char_boundary(self.searched.saturating_sub(tag.len()));
-        let found = self.held[from..].find(tag).map(|at| from + at);
-        self.searched = self.held.len();
+        let found = self.held[self.searched..].find(tag).map(|at| self.searched + at);
+        let partial = self.held.floor_char_boundary((self.held.len() + 1).saturating_sub(tag.len()));
+        self.searched = found.unwrap_or(self.searched.max(partial));
         found
     }
 

@@ -17,8 +17,8 @@ struct Called {
     call: ToolCall,
 }
 
-/// Text of every kind. Where the tags of calls are text as well, a string cannot hold them; SentencePiece's own mark for a
-/// blank becomes one.
+/// Text of every kind. Where the tags of calls are text as well, a string that stands as it is cannot hold them; SentencePiece's
+/// own mark for a blank becomes one.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => any::<String>().prop_map(|text| text.replace(['<', '\u{2581}'], "-")),
@@ -59,7 +59,10 @@ fn nested() -> impl Strategy<Value = Value> {
         number(),
         any::<bool>().prop_map(Value::from),
         Just(Value::Null),
-        text().prop_map(Value::from)
+        text().prop_map(Value::from),
+        Just(
+            json!(["\\\"</arg_value>\n<arg_key>b</arg_key>", {"</arg_value></tool_call>": "<arg_value>\""}])
+        ),
     ];
     leaf.prop_recursive(3, 24, 5, |inner| {
         prop_oneof![

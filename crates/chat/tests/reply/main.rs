@@ -327,6 +327,45 @@ fn broken_tags_break_nothing() {
     assert_eq!(parts(&two).2, [("add".into(), json!({"a": 1})), ("bare".into(), json!({}))]);
 }
 
+/// Strings of JSON may spell the tags; those that never end do not take the rest of the call.
+#[test]
+fn json_ends_where_it_ends() {
+    let whole = r#"{"x": "</arg_value></tool_call>\"</arg_value>", "</arg_value>": ["<arg_key>"]}"#;
+    let call = |a: &str| {
+        let value =
+            |key: &str, value: &str| format!("<arg_key>{key}</arg_key><arg_value>{value}</arg_value>");
+        format!("<tool_call>add{}{}</tool_call>after", value("a", a), value("b", "1"))
+    };
+    for format in [Family::Glm45, Family::Glm47] {
+        for (a, value) in [
+            (whole, serde_json::from_str(whole).unwrap()),
+            ("[\"</arg_value>\"] \n", json!(["</arg_value>"])),
+            ("[\"x", json!("[\"x")),
+            ("[\"\\", json!("[\"\\")),
+            ("[\"x\"", json!("[\"x\"")),
+            ("{\"x\": \"y\n", json!("{\"x\": \"y\n")),
+            ("\"x", json!("\"x")),
+        ] {
+            let reply = read(format, &call(a));
+            assert_eq!(parts(&reply).2, [("add".into(), json!({"a": value, "b": 1}))], "{format}: {a}");
+            assert_eq!((reply.text.as_str(), reply.unfinished_call), ("after", false));
+        }
+    }
+}
+
+/// Arguments that turn out to be no JSON when some were told already: no such call is complete.
+#[test]
+fn broken_arguments_have_no_end() {
+    for format in [Family::Glm4, Family::Glm40414, Family::GlmZ1] {
+        for arguments in ["{\"a\": 1,}", "{\"a\": =}", "{\"a\": \"\\ud800\"}", "{\"a\": [1"] {
+            let reply = read(format, &format!("add\n{arguments} more"));
+            assert!(reply.unfinished_call && reply.text.is_empty(), "{format}: {reply:?}");
+            let reply = read(format, &format!("add\n{arguments}<|assistant|>bare\n{{}}"));
+            assert_eq!(parts(&reply).2, [("bare".into(), json!({}))], "{format}");
+        }
+    }
+}
+
 #[test]
 fn stop_strings_end_the_answer() {
     let options =

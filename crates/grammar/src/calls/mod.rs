@@ -13,6 +13,7 @@ use glimmer_tokenizer::Tokenizer;
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use serde_json::{Map, Value, json};
 
+use crate::grammar::{DEPTH, SOURCE_BYTES, depth};
 use crate::schema::{self, Prepared, Unmasked, escaped};
 use crate::{Grammar, GrammarError};
 use place::Place;
@@ -39,6 +40,36 @@ pub struct CallTool {
     pub strict: bool,
     /// Arguments that are a text as it stands where a form knows such; others are JSON.
     pub texts: Vec<String>,
+}
+
+impl Calls {
+    /// Bytes of the tools' schemas.
+    pub(crate) fn source_bytes(&self) -> usize {
+        self.tools.iter().filter_map(|tool| tool.parameters.as_ref()).map(String::len).sum()
+    }
+
+    /// The tools whose schemas no parser should meet, each with the reason: such as are nested too deeply, and the largest
+    /// ones where all are too large together. Strict ones are not among them.
+    pub(crate) fn beyond_limits(&self) -> HashMap<&str, String> {
+        let reason = |limit| GrammarError::TooLarge { what: "list of tools", limit }.to_string();
+        let size = |tool: &&CallTool| tool.parameters.as_ref().map_or(0, String::len);
+        let names = self.tools.iter().map(|tool| tool.name.len()).sum::<usize>();
+        let strict = self.tools.iter().filter(|tool| tool.strict).map(|tool| size(&tool)).sum::<usize>();
+        let mut left = SOURCE_BYTES.saturating_sub(names + strict);
+        let mut tools: Vec<&CallTool> = self.tools.iter().filter(|tool| !tool.strict).collect();
+        tools.sort_by_key(size);
+        let mut beyond = HashMap::new();
+        for tool in tools {
+            if tool.parameters.as_ref().is_some_and(|parameters| depth(parameters) > DEPTH) {
+                beyond.insert(tool.name.as_str(), reason(format!("{DEPTH} brackets within each other")));
+            } else if size(&tool) > left {
+                beyond.insert(tool.name.as_str(), reason(format!("{} KiB", SOURCE_BYTES >> 10)));
+            } else {
+                left -= size(&tool);
+            }
+        }
+        beyond
+    }
 }
 
 /// How calls are written. Tags are tokens where the tokenizer has them.

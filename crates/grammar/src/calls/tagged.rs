@@ -37,23 +37,42 @@ impl Writer<'_> {
     ) -> Result<String, GrammarError> {
         let arguments = Arguments::of(Place::root(schema));
         self.unmasked.extend(arguments.unmasked);
-        let gap = literal(tags.gap);
         let mut body =
             format!("{} {}", self.tag(&tags.call[0]), literal(&format!("{}{}", tool.name, tags.gap)));
         for argument in arguments.named.iter().filter(|argument| argument.is_possible()) {
             check_name(argument, tags)?;
             let is_text = tool.texts.iter().any(|text| text == argument.name);
-            let value = self.tagged_value(argument, is_text, tags.value)?;
-            let [open, close] = tags.key.each_ref().map(|tag| self.tag(tag));
-            let key = literal(argument.name);
-            let rule = self.name("a", &format!("{open} {key} {close} {gap} {value} {gap}"));
+            let rule = self.tagged_argument(argument, is_text, tags)?;
             let _ = write!(body, " {rule}{}", if argument.is_required { "" } else { "?" });
         }
         if let Some(others) = arguments.others {
-            let others = self.other_arguments(&others, &arguments.named, tags)?;
-            let _ = write!(body, " {others}*");
+            // Of a tool that is held to its name alone a text stands as it is all the same.
+            let is_named = |text: &String| arguments.named.iter().any(|argument| argument.name == text);
+            let texts = tool.texts.iter().filter(|text| !is_named(text));
+            let text = |name| Argument { name, place: others.anything(), is_required: false };
+            let texts = texts.map(|name| text(name)).filter(|text| check_name(text, tags).is_ok());
+            let texts: Vec<Argument<'_>> = texts.collect();
+            let mut rules =
+                vec![self.other_arguments(&others, arguments.named.iter().chain(&texts), tags)?];
+            for text in &texts {
+                rules.push(self.tagged_argument(text, true, tags)?);
+            }
+            let _ = write!(body, " ({})*", rules.join(" | "));
         }
         Ok(format!("{body} {}", self.tag(&tags.call[1])))
+    }
+
+    /// The rule of an argument: its name and its value.
+    fn tagged_argument(
+        &mut self,
+        argument: &Argument<'_>,
+        is_text: bool,
+        tags: &Tags<'_>,
+    ) -> Result<String, GrammarError> {
+        let value = self.tagged_value(argument, is_text, tags.value)?;
+        let [open, close] = tags.key.each_ref().map(|tag| self.tag(tag));
+        let (key, gap) = (literal(argument.name), literal(tags.gap));
+        Ok(self.name("a", &format!("{open} {key} {close} {gap} {value} {gap}")))
     }
 
     /// A value between its tags: a text as it stands, or JSON.
@@ -125,13 +144,13 @@ impl Writer<'_> {
     }
 
     /// An argument whose name no other has.
-    fn other_arguments(
+    fn other_arguments<'n>(
         &mut self,
         others: &Place<'_>,
-        named: &[Argument<'_>],
+        named: impl Iterator<Item = &'n Argument<'n>>,
         tags: &Tags<'_>,
     ) -> Result<String, GrammarError> {
-        let taken: String = named.iter().map(|argument| format!(" & ~{}", literal(argument.name))).collect();
+        let taken: String = named.map(|argument| format!(" & ~{}", literal(argument.name))).collect();
         let other = self.name("T", &format!("/[^<>\\s]{{1,64}}/{taken}"));
         let json = self.json(others.root, &others.at)?;
         let [key, key_end, value, value_end] =
