@@ -16,8 +16,8 @@ use crate::commands::show::QUANTIZATIONS;
 
 /// A model.
 pub(super) enum Subject {
-    Published { name: String, trained: Option<usize>, model: PublishedModel },
-    Files(ModelFiles),
+    Published { name: String, trained: Option<usize>, model: Box<PublishedModel> },
+    Files(Box<ModelFiles>),
 }
 
 /// Its weights in one form.
@@ -37,7 +37,7 @@ impl Subject {
         let path = Path::new(&args.name);
         if args.name == DEMO || path.exists() {
             let files = ModelFiles::new(Local.resolve(path)?, Overrides::default());
-            return Ok((Subject::Files(files), args.quant.clone()));
+            return Ok((Subject::Files(Box::new(files)), args.quant.clone()));
         }
         let is_gguf = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
         if is_gguf || path.is_absolute() {
@@ -57,7 +57,7 @@ impl Subject {
         let known = runs_as(catalogue, entry, model).and_then(PublishedModel::named);
         let known = known.with_context(|| format!("this program has no decoder of {} yet", model.name))?;
         let trained = entry.context.map(|context| context as usize);
-        Ok(Subject::Published { name: model.name.clone(), trained, model: known })
+        Ok(Subject::Published { name: model.name.clone(), trained, model: Box::new(known) })
     }
 
     pub(super) fn name(&self) -> String {
