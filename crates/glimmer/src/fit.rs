@@ -147,8 +147,8 @@ mod tests {
         assert_eq!(half.embedding, 59_264 * 2048 * 2);
         // Norms are F32.
         assert_eq!(half.bytes, 2 * half.parameters + 2 * 57 * 2048);
-        // The embedding is the head, and read.
-        assert_eq!((half.head, half.read()), (0, half.bytes));
+        // Its head is a matrix of its own: of the embedding only rows are read.
+        assert_eq!((half.head, half.read()), (half.embedding, half.bytes - half.embedding));
         assert_eq!(model.weights("Q4_K"), model.weights("q4_k_m"));
         assert_eq!(model.weights("fp16"), Some(half));
         assert!(model.weights("none").is_none() && model.weights("IQ2_M").is_none());
