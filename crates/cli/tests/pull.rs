@@ -124,8 +124,9 @@ fn a_name_of_the_catalogue_is_a_model() {
     assert!(path.trim_end().ends_with("ggml-model-Q4_K_M.gguf"), "{path}");
     let path = world.run(&["pull", "glm-edge-chat:1.5b:Q8_0", "--accept-licence", "--hub", "modelscope"]);
     assert!(path.trim_end().ends_with("ggml-model-Q8_0.gguf") && path.contains("ZhipuAI"), "{path}");
-    let said = world.fail(&["pull", "glm-edge-1.5b-chad"]);
-    assert!(said.contains("did you mean glm-edge-1.5b-chat"), "{said}");
+    let output = world.output(&["pull", "glm-edge-1.5b-chad"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("did you mean glm-edge-1.5b-chat"), "{}", said(&output));
     world.run(&["rm", "glm-edge-1.5b-chat"]);
     assert!(!world.run(&["cache"]).contains("Q4_K_M"));
 }
@@ -230,14 +231,18 @@ fn an_interrupted_pull_keeps_what_it_has() {
     let world = World::new();
     let large = stand_in::noise(40 << 20, 3);
     world.server.publish("a/b", Repo::new(&[("config.json", b"{}"), ("model.safetensors", &large)]));
-    world.server.pace(2 << 20);
+    // Ten seconds and more, over its eight connections.
+    world.server.pace(512 << 10);
     let child = world
         .command(&["pull", "a/b", "--accept-licence", "--hub", "huggingface"])
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    while !world.run(&["cache"]).contains("incomplete: 1 files") {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    std::thread::sleep(std::time::Duration::from_secs(3));
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
