@@ -82,6 +82,34 @@ fn keywords_are_rewritten_where_that_is_exact() {
         ),
         (json!({"type": "string", "format": "colour"}), vec!["\"red\""], vec!["1"]),
         (
+            json!({"type": "array", "items": {"not": {"minLength": 2}}}),
+            vec!["[\"a\"]"],
+            vec!["[\"ab\"]", "[1]"],
+        ),
+        (
+            json!({"type": "object", "not": {"required": ["a", "b"]}, "properties": {"a": {}, "b": {}}}),
+            vec![r#"{"a":1}"#, r#"{"b":1}"#, "{}"],
+            vec![r#"{"a":1,"b":1}"#],
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "integer"}, "b": {}, "c": {}},
+                   "oneOf": [{"required": ["a"]}, {"required": ["b", "c"]}]}),
+            vec![r#"{"a":1}"#, r#"{"a":1,"c":1}"#, r#"{"b":1,"c":1}"#],
+            vec![r#"{"a":1,"b":1,"c":1}"#, "{}", r#"{"b":1}"#],
+        ),
+        (
+            json!({"oneOf": [{"type": "array", "items": {"type": "number"}}, {"type": "array", "items": {"type": "string"}}]}),
+            vec!["[1]", "[\"a\"]"],
+            vec!["[]", "[1,\"a\"]"],
+        ),
+        (
+            json!({"$ref": "#/$defs/node", "required": ["name"], "$defs": {"node": {"type": "object",
+                   "properties": {"name": {"type": "string"}, "in": {"$ref": "#/$defs/node", "minProperties": 1}},
+                   "additionalProperties": false}}}),
+            vec![r#"{"name":"a"}"#, r#"{"name":"a","in":{"in":{"name":"b"}}}"#],
+            vec![r#"{"in":{"name":"b"}}"#, r#"{"name":"a","in":{}}"#],
+        ),
+        (
             json!({"type": "object", "properties": {"a": {}}, "unevaluatedProperties": false}),
             vec![r#"{"a":1}"#],
             vec![r#"{"b":1}"#],
@@ -108,7 +136,7 @@ fn what_cannot_be_kept_is_named_and_checked() {
             "[1,2]",
             "[1,1]",
         ),
-        (json!({"items": {"not": {"minLength": 2}}}), "not", "/items", "", ""),
+        (json!({"items": {"not": {"pattern": "a"}}}), "not", "/items", "[\"b\"]", "[\"a\"]"),
         (json!({"type": "string", "pattern": "^(?!b)"}), "pattern", "", "\"a\"", "\"b\""),
         (json!({"type": "array", "contains": {"const": 1}}), "contains", "", "[2,1]", "[2]"),
         // Numbers that are too large to reckon with.
