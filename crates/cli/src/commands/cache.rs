@@ -100,20 +100,36 @@ pub(crate) fn run(args: &CacheArgs, terminal: &Terminal) -> anyhow::Result<()> {
 pub(crate) fn remove(args: &RmArgs, terminal: &Terminal) -> anyhow::Result<()> {
     for name in &args.names {
         let wanted = Wanted::new(name)?;
-        let mut freed = None;
+        let (mut freed, mut faults) = (None, Vec::new());
         for options in options(args.hub)? {
             let cache = Cache::new(&options);
             for repo in cache.repos()?.iter().filter(|repo| wanted.is(repo.hub, &repo.id)) {
-                let bytes = cache.remove(repo, wanted.quantization())?;
-                freed = Some(freed.unwrap_or(0) + bytes);
+                match cache.remove(repo, wanted.quantization()) {
+                    Ok(bytes) => freed = Some(freed.unwrap_or(0) + bytes),
+                    Err(fault) => {
+                        if !is_absence(&fault) {
+                            terminal.warn(&fault.to_string());
+                        }
+                        faults.push(fault);
+                    }
+                }
             }
         }
-        match freed {
-            Some(bytes) => terminal.note(&format!("{wanted} is removed; {} are free again", size(bytes))),
-            None => bail!("{wanted} is in no cache; `glimmer cache` lists what is"),
+        // A hub's cache may have some of a model, and the other's the rest.
+        match (freed, faults.pop()) {
+            (Some(bytes), _) => {
+                terminal.note(&format!("{wanted} is removed; {} are free again", size(bytes)))
+            }
+            (None, Some(fault)) => return Err(fault.into()),
+            (None, None) => bail!("{wanted} is in no cache; `glimmer cache` lists what is"),
         }
     }
     Ok(())
+}
+
+/// Whether there was nothing to remove.
+fn is_absence(fault: &HubError) -> bool {
+    matches!(fault, HubError::Io { source, .. } if source.kind() == std::io::ErrorKind::Other)
 }
 
 fn options(hub: Option<HubKind>) -> Result<Vec<HubOptions>, HubError> {
