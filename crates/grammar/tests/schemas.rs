@@ -63,7 +63,7 @@ fn run() -> Outcome {
         }
         for (i, test) in entry["tests"].as_array().unwrap().iter().enumerate() {
             let valid = test["valid"].as_bool().unwrap();
-            let text = kit.written(&compiled, &test["data"]);
+            let text = kit.written(&compiled, &entry["schema"], &test["data"]);
             if text.is_some_and(|text| compiled.check(&text).is_ok()) != valid {
                 outcome.wrong.push(format!("{name}, {i}: valid {valid}"));
             }

@@ -50,10 +50,47 @@ fn goes_on(matcher: &mut Matcher, kit: &Kit, text: &str) -> bool {
     true
 }
 
+/// In which order properties are tried first, and how often in another.
+struct Order {
+    /// Names as the schemas of objects list them.
+    lists: Vec<Vec<String>>,
+    tries: usize,
+}
+
+impl Order {
+    fn of(schema: &Value) -> Self {
+        let mut order = Order { lists: Vec::new(), tries: 30 };
+        order.collect(schema);
+        order
+    }
+
+    fn collect(&mut self, schema: &Value) {
+        match schema {
+            Value::Object(fields) => {
+                let own = fields.get("properties").and_then(Value::as_object);
+                self.lists.extend(own.map(|own| own.keys().cloned().collect()));
+                fields.values().for_each(|inner| self.collect(inner));
+            }
+            Value::Array(items) => items.iter().for_each(|inner| self.collect(inner)),
+            _ => {}
+        }
+    }
+
+    /// The names of an object, as that list has them which knows most of them.
+    fn names<'v>(&self, entries: &'v Map<String, Value>) -> Vec<&'v String> {
+        let mut names: Vec<&String> = entries.keys().collect();
+        let known = |list: &&Vec<String>| list.iter().filter(|name| entries.contains_key(*name)).count();
+        if let Some(list) = self.lists.iter().max_by_key(known) {
+            names.sort_by_key(|name| list.iter().position(|other| other == *name).unwrap_or(usize::MAX));
+        }
+        names
+    }
+}
+
 /// Has a value written whose objects name their properties in whatever order masks allow, and returns what stands there.
-fn written(kit: &Kit, matcher: &mut Matcher, value: &Value, tries: &mut usize) -> Option<String> {
+fn written(kit: &Kit, matcher: &mut Matcher, value: &Value, order: &mut Order) -> Option<String> {
     match value {
-        Value::Object(entries) => properties(kit, matcher, entries, tries),
+        Value::Object(entries) => properties(kit, matcher, entries, order),
         Value::Array(items) => {
             goes_on(matcher, kit, "[").then_some(())?;
             let mut text = "[".to_owned();
@@ -61,7 +98,7 @@ fn written(kit: &Kit, matcher: &mut Matcher, value: &Value, tries: &mut usize) -
                 let comma = if i == 0 { "" } else { "," };
                 goes_on(matcher, kit, comma).then_some(())?;
                 text += comma;
-                text += &written(kit, matcher, item, tries)?;
+                text += &written(kit, matcher, item, order)?;
             }
             goes_on(matcher, kit, "]").then_some(text + "]")
         }
@@ -87,9 +124,9 @@ fn properties(
     kit: &Kit,
     matcher: &mut Matcher,
     entries: &Map<String, Value>,
-    tries: &mut usize,
+    order: &mut Order,
 ) -> Option<String> {
-    let mut names: Vec<&String> = entries.keys().collect();
+    let mut names = order.names(entries);
     for _ in 0..=names.len() {
         let (mut copy, mut text) = (matcher.clone(), "{".to_owned());
         goes_on(&mut copy, kit, "{").then_some(())?;
@@ -99,7 +136,7 @@ fn properties(
             let comma = if named.is_empty() { "" } else { "," };
             let head = format!("{comma}{}:", Value::from(name.as_str()));
             let own = goes_on(&mut next, kit, &head)
-                .then(|| written(kit, &mut next, &entries[*name], tries))
+                .then(|| written(kit, &mut next, &entries[*name], order))
                 .flatten();
             if let Some(own) = &own {
                 copy = next;
@@ -113,7 +150,7 @@ fn properties(
             *matcher = copy;
             return Some(text + "}");
         }
-        *tries = tries.checked_sub(1)?;
+        order.tries = order.tries.checked_sub(1)?;
         names = [rest, named].concat();
     }
     None
@@ -140,10 +177,9 @@ impl Kit {
     }
 
     /// How masks allow a value to be written, if they do, its properties in any order.
-    pub(crate) fn written(&self, compiled: &Arc<Compiled>, value: &Value) -> Option<String> {
-        const TRIES: usize = 100;
+    pub(crate) fn written(&self, compiled: &Arc<Compiled>, schema: &Value, value: &Value) -> Option<String> {
         let mut matcher = self.compiler.matcher(compiled, Beginning::Exact);
-        let text = written(self, &mut matcher, value, &mut { TRIES })?;
+        let text = written(self, &mut matcher, value, &mut Order::of(schema))?;
         matcher.may_end().then_some(text)
     }
 
