@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use glimmer_grammar::Grammar;
+use glimmer_grammar::{Grammar, GrammarError};
 use serde_json::{Map, Value};
 use support::Kit;
 
@@ -82,6 +82,13 @@ fn run(draft: &str, kit: &Kit) -> Outcome {
         }
         let compiled = match kit.compiler.compile(&Grammar::json_schema(&schema, false)) {
             Ok(compiled) => compiled,
+            // No answer is right, and none can be asked for.
+            Err(GrammarError::Unsatisfiable(_)) => {
+                let tests = group["tests"].as_array().unwrap();
+                assert!(tests.iter().all(|test| test["valid"] == false), "{file}: {}", name("description"));
+                outcome.exact += tests.len();
+                continue;
+            }
             Err(error) => {
                 outcome.refused.entry(file).or_default().push(format!("{}: {error}", name("description")));
                 continue;
@@ -112,7 +119,7 @@ fn run(draft: &str, kit: &Kit) -> Outcome {
 #[test]
 fn no_invalid_value_is_allowed_and_no_valid_one_refused() {
     let kit = Kit::new("glm4-tiktoken");
-    for (draft, exact, checked) in [("draft2020-12", 696, 320), ("draft7", 602, 136)] {
+    for (draft, exact, checked) in [("draft2020-12", 746, 302), ("draft7", 652, 118)] {
         let outcome = run(draft, &kit);
         println!("{draft}: exact {}, checked {}", outcome.exact, outcome.checked);
         println!("unmasked {:?}", outcome.unmasked);
