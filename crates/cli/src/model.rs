@@ -20,8 +20,8 @@ use crate::terminal::Terminal;
 pub(crate) const DEMO_LABEL: &str = "this is the demo model: very small, made to show Glimmer";
 
 /// Where a model's name leads nowhere.
-const NO_MODEL: &str = "no such file or directory; MODEL is a directory in Hugging Face layout, a .gguf file, `demo`, a \
-                        name that `glimmer list` shows, or a hub's OWNER/NAME, which `glimmer pull` fetches";
+const NO_MODEL: &str = "no such file; MODEL is a directory, a .gguf file, `demo`, or a name of the catalogue or OWNER/NAME \
+                        on a hub, as `glimmer pull` fetches";
 
 /// The files of the model that was named.
 pub(crate) fn files(
