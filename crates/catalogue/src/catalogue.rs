@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::custom;
 use crate::names::{nearest, plain, renamed};
-use crate::{CatalogueError, Entry, HubId, Licence, Model, NameError, Origin, Published, Shape, Size};
+use crate::{CatalogueError, Entry, Licence, Model, NameError, Origin, Published, Shape, Size};
 
 /// The published models, oldest generation first, those that see last; a family each.
 const FILES: [&str; 8] = [
@@ -161,7 +161,7 @@ impl Catalogue {
             Some(member(entry, if let [only] = &entry.models[..] { Some(only) } else { None }, None))
         };
         let by_repository = || {
-            let id = renamed(name.trim()).parse::<HubId>().ok()?.to_string();
+            let id = renamed(name.trim());
             let holds = |form: &&Published| form.repositories.iter().any(|r| r.id.eq_ignore_ascii_case(&id));
             self.entries.iter().find_map(|entry| {
                 let form = entry.formats.iter().find(holds)?;

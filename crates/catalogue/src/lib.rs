@@ -21,5 +21,5 @@ pub use entry::{
     Repository, Shape,
 };
 pub use error::{CatalogueError, NameError};
-pub use names::{HubId, HubIdError, renamed};
+pub use names::renamed;
 pub use size::Size;

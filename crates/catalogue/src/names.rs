@@ -1,10 +1,5 @@
 //! Names of models and of repositories.
 
-use std::fmt;
-use std::str::FromStr;
-
-use glimmer_config::Quoted;
-
 /// The names that an organisation had before, and has now, on Hugging Face (which leads from one to the other).
 const RENAMED: [(&str, &str); 1] = [("THUDM", "zai-org")];
 
@@ -18,52 +13,6 @@ pub fn renamed(id: &str) -> String {
 /// A name as it is compared: in lower case, blanks and underscores as hyphens.
 pub(crate) fn plain(name: &str) -> String {
     name.trim().to_lowercase().replace(['_', ' '], "-")
-}
-
-/// A repository on a hub, and perhaps one of the quantizations in it: `zai-org/glm-edge-1.5b-chat-gguf:Q4_K_M`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HubId {
-    /// Who owns it.
-    pub owner: String,
-    /// What it is called.
-    pub name: String,
-    /// What stands behind the colon.
-    pub quantization: Option<String>,
-}
-
-/// Why a text is no id of a repository.
-#[derive(Debug, thiserror::Error)]
-#[error("{} is no repository's id; one is owner/name or owner/name:QUANTIZATION", Quoted(.0))]
-pub struct HubIdError(String);
-
-impl FromStr for HubId {
-    type Err = HubIdError;
-
-    fn from_str(text: &str) -> Result<Self, HubIdError> {
-        let (id, quantization) = match text.split_once(':') {
-            Some((id, quantization)) => (id, Some(quantization)),
-            None => (text, None),
-        };
-        // Both become parts of paths and addresses.
-        let plain = |part: &str| {
-            let usual = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-            !part.is_empty() && part.len() <= 96 && !part.starts_with('.') && part.chars().all(usual)
-        };
-        match id.split_once('/') {
-            Some((owner, name)) if plain(owner) && plain(name) && quantization.is_none_or(plain) => {
-                let quantization = quantization.map(str::to_owned);
-                Ok(HubId { owner: owner.to_owned(), name: name.to_owned(), quantization })
-            }
-            _ => Err(HubIdError(text.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for HubId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.owner, self.name)?;
-        self.quantization.as_ref().map_or(Ok(()), |quantization| write!(f, ":{quantization}"))
-    }
 }
 
 /// Of some names, the few that somebody may have meant who typed `name`, the most alike first.
@@ -106,19 +55,6 @@ mod tests {
         assert_eq!(renamed("zai-org/GLM-4.5"), "zai-org/GLM-4.5");
         assert_eq!(renamed("ZhipuAI/glm-4-9b"), "ZhipuAI/glm-4-9b");
         assert_eq!(renamed("glm-4-9b"), "glm-4-9b");
-    }
-
-    #[test]
-    fn ids_of_repositories() {
-        let id: HubId = "zai-org/glm-edge-1.5b-chat-gguf:Q4_K_M".parse().unwrap();
-        assert_eq!((id.owner.as_str(), id.quantization.as_deref()), ("zai-org", Some("Q4_K_M")));
-        assert_eq!(id.to_string(), "zai-org/glm-edge-1.5b-chat-gguf:Q4_K_M");
-        for text in
-            ["", "glm-4", "a/b/c", "/a", "a/", "../a", "a/..", "a/b:", "a/b:c/d", "a /b", "a/b\n", "名/a"]
-        {
-            let error = text.parse::<HubId>().unwrap_err().to_string();
-            assert!(error.contains("owner/name") && !error.contains('\n'), "{error}");
-        }
     }
 
     #[test]

@@ -126,6 +126,21 @@ fn keywords_are_rewritten_where_that_is_exact() {
 }
 
 #[test]
+fn many_options_are_told_apart_and_more_that_overlap_given_up() {
+    let kit = Kit::new("glm4-tiktoken");
+    let option = |i: usize| json!({"type": "object", "properties": {"t": {"const": i}}, "required": ["t"]});
+    let apart = json!({"oneOf": (0..100).map(option).collect::<Vec<_>>()});
+    assert!(kit.takes(&Grammar::json_schema(&apart, true), r#"{"t":99}"#).unwrap());
+    let open = |i: usize| json!({"required": [format!("p{i}")]});
+    let overlapping = |options| json!({"oneOf": (0..options).map(open).collect::<Vec<_>>()});
+    let begin = std::time::Instant::now();
+    assert!(kit.compiler.compile(&Grammar::json_schema(&overlapping(15_000), true)).is_err());
+    let strict = kit.compiler.compile(&Grammar::json_schema(&overlapping(500), true)).map(|_| ());
+    assert_eq!(strict, Err(GrammarError::Unmasked { keyword: "oneOf".to_owned(), at: String::new() }));
+    assert!(begin.elapsed().as_secs() < 30, "{:?}", begin.elapsed());
+}
+
+#[test]
 fn what_cannot_be_kept_is_named_and_checked() {
     let kit = Kit::new("glm4-tiktoken");
     for (schema, keyword, at, good, bad) in [

@@ -27,31 +27,13 @@ impl Preparer<'_> {
         // What holds for every option tells them apart as well.
         let whole = options.iter().map(|option| with_shared(scope.look(option), draft.schema));
         let whole: Vec<Value> = whole.collect();
-        let mut exclusions = vec![Vec::new(); options.len()];
-        let mut branches = 0;
-        for (i, a) in whole.iter().enumerate() {
-            let mut product = 1;
-            for (b, option) in whole.iter().zip(options).enumerate().filter(|(j, _)| *j != i).map(|(_, b)| b)
-            {
-                if are_disjoint(a, b, scope.at, scope.references) {
-                    continue;
-                }
-                match negation(option, a, &scope) {
-                    Some(others) => {
-                        product *= others.len();
-                        exclusions[i].push(any_of(others));
-                    }
-                    None => product = BRANCHES + 1,
-                }
-            }
-            branches += product;
-        }
-        if branches > BRANCHES {
+        let excluded = exclusions(&whole, options, &scope);
+        if excluded.is_none() {
             self.mark(draft, "oneOf");
-            exclusions.iter_mut().for_each(Vec::clear);
         }
+        let excluded = excluded.unwrap_or_else(|| vec![Vec::new(); options.len()]);
         let Value::Array(written) = self.list(draft, "oneOf", value)? else { return Ok(()) };
-        let options = written.into_iter().zip(exclusions).map(|(option, mut excluded)| {
+        let options = written.into_iter().zip(excluded).map(|(option, mut excluded)| {
             if excluded.is_empty() {
                 return option;
             }
@@ -276,6 +258,33 @@ impl Preparer<'_> {
         }
         Ok(())
     }
+}
+
+/// What each of a `oneOf`'s options must be beside itself, that no other holds: nothing where they have no value in common.
+/// `whole` is the same with what holds for all. `None` where it cannot be said, or only in too many ways.
+fn exclusions(whole: &[Value], options: &[Value], scope: &Scope<'_, '_>) -> Option<Vec<Vec<Value>>> {
+    let mut excluded = vec![Vec::new(); options.len()];
+    let mut ways = vec![1_usize; options.len()];
+    let mut overlaps = 0;
+    for i in 1..options.len() {
+        for j in 0..i {
+            if are_disjoint(&whole[i], &whole[j], scope.at, scope.references) {
+                continue;
+            }
+            overlaps += 1;
+            for (one, other) in [(i, j), (j, i)] {
+                let others = negation(&options[other], &whole[one], scope)?;
+                ways[one] = ways[one].saturating_mul(others.len());
+                excluded[one].push(any_of(others));
+            }
+            if overlaps > BRANCHES {
+                return None;
+            }
+        }
+    }
+    let branches = ways.iter().zip(&excluded).filter(|(_, excluded)| !excluded.is_empty());
+    let branches = branches.fold(0_usize, |sum, (ways, _)| sum.saturating_add(*ways));
+    (branches <= BRANCHES).then_some(excluded)
 }
 
 /// A condition on a property whose values are listed.
