@@ -7,7 +7,7 @@
 #![allow(clippy::needless_range_loop, reason = "a tile's rows and columns index several arrays at once")]
 
 use super::formats::{By32, By256, Floats, ForFormat, GROUP, for_format, quads_by_sub};
-use super::integer::{Sums, ask, load, store};
+use super::integer::{Sums, ask, so_far, store};
 use super::line::Line;
 use crate::lanes::{Kernel, Lanes};
 use glimmer_tensor::DType;
@@ -289,10 +289,7 @@ impl<F: Floats, const N: usize> Kernel for TurnsFloats<'_, F, N> {
         let cols = tiles.iter().map(|tile| columns_of::<F, N>(&rows, tile)).min().unwrap_or(0);
         for start in (0..cols.max(1)).step_by(CHUNK) {
             for (tile, lines) in tiles.iter().zip(lines.chunks_mut(stride)) {
-                let mut totals = [[s.splat(0.0); N]; 2];
-                if start > 0 {
-                    load(s, lines, &mut totals);
-                }
+                let mut totals = so_far(s, start, lines);
                 add_chunk::<S, F, N, false>(s, tile, &rows, start..cols.min(start + CHUNK), &mut totals);
                 store(s, &totals, lines);
             }

@@ -13,6 +13,7 @@ use super::formats::{By32, By256, quads_by_sub};
 use super::line::Line;
 use crate::lanes::{Integers, Kernel, Lanes};
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Accumulators of a tile.
 pub(super) type Sums<F, const N: usize> = [[F; N]; 2];
@@ -256,10 +257,12 @@ impl<S: Lanes, F: By256> Rows256<S> for Packed<'_, F> {
     }
 }
 
-/// A tile times at most eight rows, by 32 columns. `sums` gets `N` lines of group 0 and `N` of group 1.
+/// Some blocks of a tile times at most eight rows, by 32 columns. `sums` gets `N` lines of group 0 and `N` of group 1; they
+/// begin with block 0 and go on after it.
 pub(super) struct Few32<'a, F, const N: usize> {
     pub(super) tile: &'a [Line],
     pub(super) cols: usize,
+    pub(super) blocks: Range<usize>,
     pub(super) panel: &'a [u32],
     pub(super) sums: &'a mut [Line],
     pub(super) format: PhantomData<F>,
@@ -273,15 +276,19 @@ impl<F: By32, const N: usize> Kernel for Few32<'_, F, N> {
         if N > S::PAIRS {
             unreachable!("panels are as wide as tiles at most");
         }
-        let blocks: &[Block32<N>] = bytemuck::cast_slice(self.panel);
-        let (head, body) = self.tile.split_at(F::HEAD);
-        let mut sums = [[s.splat(0.0); N]; 2];
-        for (unit, a) in body.chunks_exact(F::UNIT).zip(&blocks[..self.cols / 32]) {
+        let Few32 { tile, cols, blocks: Range { start, end }, panel, sums: lines, .. } = self;
+        let blocks: &[Block32<N>] = bytemuck::cast_slice(panel);
+        let (head, body) = tile.split_at(F::HEAD);
+        let mut sums = so_far(s, start, lines);
+        let units = body[start * F::UNIT..].chunks_exact(F::UNIT);
+        for (unit, a) in units.zip(&blocks[start..end.min(cols / 32)]) {
             Stream(unit).all(s);
             step_32(s, Packed::<F> { head, unit, format: PhantomData }, a, &mut sums);
         }
-        last_32::<S, F, N>(s, self.tile, self.cols, blocks, &mut sums);
-        store(s, &sums, self.sums);
+        if end * 32 >= cols {
+            last_32::<S, F, N>(s, tile, cols, blocks, &mut sums);
+        }
+        store(s, &sums, lines);
     }
 }
 
@@ -316,10 +323,7 @@ impl<F: By32, const N: usize> Kernel for Turns32<'_, F, N> {
         for first in (0..whole.max(1)).step_by(turn) {
             let end = whole.min(first + turn);
             for (tile, lines) in tiles.iter().zip(lines.chunks_mut(stride)) {
-                let mut sums = [[s.splat(0.0); N]; 2];
-                if first > 0 {
-                    load(s, lines, &mut sums);
-                }
+                let mut sums = so_far(s, first, lines);
                 let (head, body) = tile.split_at(F::HEAD);
                 for (unit, a) in body[first * F::UNIT..].chunks_exact(F::UNIT).zip(&blocks[first..end]) {
                     for line in unit {
@@ -363,9 +367,10 @@ impl Stream<'_> {
     }
 }
 
-/// A tile times at most eight rows, by 256 columns. `sums` gets `N` lines of group 0 and `N` of group 1.
+/// Some blocks of a tile times at most eight rows, by 256 columns, as [`Few32`].
 pub(super) struct Few256<'a, F, const N: usize> {
     pub(super) tile: &'a [Line],
+    pub(super) blocks: Range<usize>,
     pub(super) panel: &'a [u32],
     pub(super) sums: &'a mut [Line],
     pub(super) format: PhantomData<F>,
@@ -379,12 +384,14 @@ impl<F: By256, const N: usize> Kernel for Few256<'_, F, N> {
         if N > S::PAIRS {
             unreachable!("panels are as wide as tiles at most");
         }
-        let blocks: &[F::Columns<N>] = bytemuck::cast_slice(self.panel);
-        let mut sums = [[s.splat(0.0); N]; 2];
-        for (unit, a) in self.tile.chunks_exact(F::UNIT).zip(blocks) {
+        let Few256 { tile, blocks: Range { start, end }, panel, sums: lines, .. } = self;
+        let blocks: &[F::Columns<N>] = bytemuck::cast_slice(panel);
+        let mut sums = so_far(s, start, lines);
+        let units = tile[start * F::UNIT..].chunks_exact(F::UNIT);
+        for (unit, a) in units.zip(&blocks[start..end]) {
             step_256(s, Packed::<F> { head: &[], unit, format: PhantomData }, a, &mut sums, Stream(unit));
         }
-        store(s, &sums, self.sums);
+        store(s, &sums, lines);
     }
 }
 
@@ -399,15 +406,19 @@ pub(super) fn store<S: Lanes, const N: usize>(s: S, sums: &Sums<S::F, N>, lines:
     }
 }
 
-/// Reads what [`store`] has written.
+/// The accumulators before block `first`: what [`store`] has written, or zeros before the first one.
 #[inline(always)]
-pub(super) fn load<S: Lanes, const N: usize>(s: S, lines: &[Line], sums: &mut Sums<S::F, N>) {
-    let lines = &lines[..2 * N];
-    for r in 0..2 {
-        for c in 0..N {
-            sums[r][c] = lines[r * N + c].floats(s);
+pub(super) fn so_far<S: Lanes, const N: usize>(s: S, first: usize, lines: &[Line]) -> Sums<S::F, N> {
+    let mut sums = [[s.splat(0.0); N]; 2];
+    if first > 0 {
+        let lines = &lines[..2 * N];
+        for r in 0..2 {
+            for c in 0..N {
+                sums[r][c] = lines[r * N + c].floats(s);
+            }
         }
     }
+    sums
 }
 
 // ---- weights unpacked before ----
@@ -644,10 +655,7 @@ impl<F, const N: usize> Many<'_, F, N> {
             for line in next.next().unwrap_or_default() {
                 s.prefetch_far(line);
             }
-            let mut sums = [[s.splat(0.0); N]; 2];
-            if self.first > 0 {
-                load(s, lines, &mut sums);
-            }
+            let mut sums = so_far(s, self.first, lines);
             let blocks: &[B] = bytemuck::cast_slice(panel);
             multiply(&blocks[self.first..], self.ready, &mut sums);
             store(s, &sums, lines);

@@ -1,9 +1,10 @@
 //! Which thread multiplies what, when: the loops around the kernels.
 //!
 //! Few rows (a generation): every thread quantizes them for itself and then reads its share of the weights once, as one
-//! stream or as some in turns, whichever the processor is faster with. Many rows (a prompt): rows are quantized into
-//! panels by all threads; then each thread takes tile after tile, unpacks some columns into the first-level cache and
-//! multiplies them with one panel after the other.
+//! stream or as some in turns, whichever the processor is faster with. More rows: they are quantized into panels by all
+//! threads; then each thread takes tile after tile, and some columns of it go with one panel after the other while the
+//! first-level cache holds them: as they are packed for some panels (the answers of several users), for many (a prompt)
+//! unpacked.
 
 use super::activations::{Family, Quantize, Scheme, most_words};
 use super::epilogue::{Finish, Finishing, Output};
@@ -30,7 +31,10 @@ const ROWS: usize = 512;
 const ROWS_BYTES: usize = 5 << 18;
 const FEWEST_ROWS: usize = 64;
 
-/// Columns that are unpacked at a time: both groups of a tile and a panel fit the first-level cache.
+/// Panels of rows with which weights are multiplied as they are packed, at most: with more, unpacking them first pays.
+const PANELS: usize = 4;
+
+/// Columns that are taken at a time: both groups of a tile, unpacked, and a panel fit the first-level cache.
 const COLUMNS: usize = 512;
 
 /// Lines that unpacked columns take at most.
@@ -232,7 +236,10 @@ impl Work for Product<'_> {
                     }
                     let panels = &panels[..];
                     pool.run(&|thread| {
-                        with_scratch(thread, &|scratch| job.many(segment, scheme, panels, thread, scratch));
+                        with_scratch(thread, &|scratch| match job.unpacks() {
+                            false => job.several(segment, scheme, panels, thread, scratch),
+                            true => job.many(segment, scheme, panels, thread, scratch),
+                        });
                     });
                 }
                 None => {
@@ -286,13 +293,24 @@ struct Job<'a, S> {
 }
 
 impl<S: Lanes> Job<'_, S> {
+    /// Whether there are so many rows that weights are unpacked before they are multiplied.
+    fn unpacks(&self) -> bool {
+        self.m > PANELS * S::PAIRS
+    }
+
+    /// The rows of a panel, and how wide it is.
+    fn panel(&self, p: usize) -> (std::ops::Range<usize>, usize) {
+        let rows = p * S::PAIRS..self.m.min((p + 1) * S::PAIRS);
+        let width = if self.unpacks() { S::PAIRS } else { panel_width::<S>(rows.len()) };
+        (rows, width)
+    }
+
     /// Quantizes this thread's share of the panels.
     fn quantize(&self, scheme: Scheme, panels: &Parts<'_, u32>, thread: usize) {
         let words = scheme.words(self.cols);
         for p in share(self.m.div_ceil(S::PAIRS), self.threads, thread) {
-            let width = S::PAIRS;
-            let rows = p * width..self.m.min((p + 1) * width);
-            let at = p * width * words;
+            let (rows, width) = self.panel(p);
+            let at = rows.start * words;
             // SAFETY: each panel has words of its own, and is quantized by one thread.
             let panel = unsafe { panels.range(at..at + width * words) };
             let rows = &self.x[rows.start * self.cols..rows.end * self.cols];
@@ -326,7 +344,8 @@ impl<S: Lanes> Job<'_, S> {
             *quantized = Some(scheme);
         }
         self.by_turns(segment, width, thread, &mut scratch.sums, |dtype, tiles, sums, stride| {
-            let few = FewOf { s: self.s, width, tiles, cols: self.cols, panel, sums, stride };
+            let blocks = 0..self.cols.div_ceil(scheme.columns());
+            let few = FewOf { s: self.s, width, tiles, cols: self.cols, blocks, panel, sums, stride };
             for_format(dtype, few).expect("packed matrices hold weights");
         });
     }
@@ -372,6 +391,41 @@ impl<S: Lanes> Job<'_, S> {
                 self.finish(segment, tile, 0..self.m, width, 2 * width, sums);
             }
         }
+    }
+
+    /// This thread's share of a segment times some panels of rows.
+    fn several(
+        &self,
+        segment: &Segment,
+        scheme: Scheme,
+        panels: &[u32],
+        thread: usize,
+        scratch: &mut Scratch,
+    ) {
+        let words = scheme.words(self.cols);
+        let step = COLUMNS / scheme.columns();
+        let blocks = self.cols.div_ceil(scheme.columns());
+        let count = self.m.div_ceil(S::PAIRS);
+        let side_lines = 2 * S::PAIRS * count;
+        for tile in share(segment.tiles, self.threads, thread) {
+            for (i, side) in segment.sides.iter().enumerate() {
+                let tiles = &[self.tiles.tile(segment, tile, i)];
+                let sums = &mut scratch.sums[side_lines * i..][..side_lines];
+                for first in (0..blocks).step_by(step) {
+                    let blocks = first..blocks.min(first + step);
+                    for (p, sums) in sums.chunks_mut(2 * S::PAIRS).enumerate() {
+                        let (rows, width) = self.panel(p);
+                        let panel = &panels[rows.start * words..][..width * words];
+                        let (s, cols, blocks, stride) = (self.s, self.cols, blocks.clone(), 2 * width);
+                        let few = FewOf { s, width, tiles, cols, blocks, panel, sums, stride };
+                        for_format(side.dtype, few).expect("packed matrices hold weights");
+                    }
+                }
+            }
+            let (_, last) = self.panel(count - 1);
+            self.finish(segment, tile, 0..self.m, last, side_lines, &scratch.sums);
+        }
+        self.s.fence();
     }
 
     /// This thread's share of a segment times many rows.
@@ -509,12 +563,13 @@ fn panel_width<S: Lanes>(rows: usize) -> usize {
 /// Lines of 32 columns of a tile with a byte for each weight: with fewer, [`Job::by_turns`] gives one tile at a time.
 const BYTES_32: usize = TILE * 32 / size_of::<Line>();
 
-/// Some tiles of any type times few rows.
+/// Some tiles of any type times few rows; of one tile perhaps some blocks alone.
 struct FewOf<'a, S> {
     s: S,
     width: usize,
     tiles: &'a [&'a [Line]],
     cols: usize,
+    blocks: std::ops::Range<usize>,
     panel: &'a [u32],
     sums: &'a mut [Line],
     stride: usize,
@@ -522,19 +577,20 @@ struct FewOf<'a, S> {
 
 impl<S: Lanes> FewOf<'_, S> {
     fn run_32<F: By32, const N: usize>(self) {
-        let FewOf { s, tiles, cols, panel, sums, stride, .. } = self;
+        let FewOf { s, tiles, cols, blocks, panel, sums, stride, .. } = self;
         let format = PhantomData;
         match tiles {
-            [tile] => s.run(Few32::<F, N> { tile, cols, panel, sums, format }),
+            [tile] => s.run(Few32::<F, N> { tile, cols, blocks, panel, sums, format }),
             _ if F::UNIT >= BYTES_32 => s.run(Turns32::<F, N> { tiles, cols, panel, sums, stride, format }),
             _ => unreachable!("narrower weights are read as one run"),
         }
     }
 
     fn run_256<F: By256, const N: usize>(self) {
-        let FewOf { s, tiles, panel, sums, stride, .. } = self;
+        let FewOf { s, tiles, blocks, panel, sums, stride, .. } = self;
         for (tile, sums) in tiles.iter().zip(sums.chunks_mut(stride)) {
-            s.run(Few256::<F, N> { tile, panel, sums, format: PhantomData });
+            let blocks = blocks.clone();
+            s.run(Few256::<F, N> { tile, blocks, panel, sums, format: PhantomData });
         }
     }
 }

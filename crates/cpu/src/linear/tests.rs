@@ -414,14 +414,14 @@ fn bits_are_those_of_a_row_alone_whatever_the_loops() {
     let random = &mut Random(71);
     let pool = Pool::new(1);
     for dtype in [DType::Q4_K, DType::Q6_K, DType::Q5_0, DType::RowI8, DType::F16] {
-        let (m, cols) = (270, 1280);
+        let cols = 1280;
         let packed = pack(&[Owned::random(dtype, 50, cols, random)], None, MatrixUse::Linear, &pool);
-        let x = activations(1, m, cols, random);
-        for compute in [Compute::F32, Compute::Auto] {
+        let x = activations(1, 270, cols, random);
+        for (compute, m) in [Compute::F32, Compute::Auto].into_iter().flat_map(|c| [(c, 270), (c, 15)]) {
             let mut x86 = Vec::new();
             for proof in proofs() {
                 let together = bits(proof, 2, compute, &x, 0..m, &packed);
-                for row in [0, 7, 8, 255, 256, 263, 264, 269] {
+                for row in [0, 7, 8, 14, 255, 256, 263, 264, 269].into_iter().filter(|&row| row < m) {
                     let alone = bits(proof, 1, compute, &x, row..row + 1, &packed);
                     assert_eq!(together[row], alone[0], "{dtype} {proof:?} {compute:?} row {row}");
                 }
