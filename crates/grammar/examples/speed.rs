@@ -1,6 +1,7 @@
 //! How long schemas take to compile and masks to compute, with GLM-4's published vocabulary.
 //!
-//! `cargo run --release -p glimmer-grammar --example speed`
+//! `cargo run --release -p glimmer-grammar --example speed [FILE]`; FILE gets the vocabulary, the schemas and the answers'
+//! tokens, so that `tools/xgrammar_speed.py` measures xgrammar with the same.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an example that shows figures")]
 
 use std::time::{Duration, Instant};
@@ -11,6 +12,9 @@ use serde_json::{Value, json};
 
 /// Tokens of GLM-4's rank file.
 const RANKS: u32 = 151_329;
+
+/// How often each schema is compiled and its answer walked through.
+const ROUNDS: u32 = 20;
 
 /// Schemas, and an answer to each.
 fn schemas() -> Vec<(Value, Value)> {
@@ -53,6 +57,16 @@ fn tokenizer() -> Tokenizer {
     Tokenizer::from_tiktoken(ranks.as_bytes(), None).unwrap()
 }
 
+/// The vocabulary, and each schema with its answer's tokens.
+fn what_is_measured(tokenizer: &Tokenizer, table: &TokenTable, end: u32) -> Value {
+    let tokens: Vec<String> = (0..table.len() as u32).map(|id| base64(table.bytes(id))).collect();
+    let answers: Vec<Value> = schemas()
+        .into_iter()
+        .map(|(schema, answer)| json!({"schema": schema, "ids": tokenizer.encode(&answer.to_string())}))
+        .collect();
+    json!({"tokens": tokens, "end": end, "rounds": ROUNDS, "answers": answers})
+}
+
 fn show(what: &str, mut times: Vec<Duration>) {
     times.sort();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e6;
@@ -73,8 +87,11 @@ fn main() {
     let table = TokenTable::new(&tokenizer, &[end]).unwrap();
     println!("table of {} tokens: {:.0} ms", table.len(), begin.elapsed().as_secs_f64() * 1e3);
     let compiler = Compiler::new(table);
+    if let Some(path) = std::env::args().nth(1) {
+        std::fs::write(path, what_is_measured(&tokenizer, compiler.table(), end).to_string()).unwrap();
+    }
     let (mut compiles, mut masks, mut takes, mut forced) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    for round in 0..20 {
+    for round in 0..ROUNDS {
         for (mut schema, value) in schemas() {
             // Another comment each time: nothing is remembered.
             schema["$comment"] = format!("{round}").into();
