@@ -172,6 +172,14 @@ pub enum CheckpointError {
         /// The number, its block, and its offset from where the tensor begins.
         source: QuantError,
     },
+    /// Weights cannot be had in the type that was asked for.
+    #[error("tensor {}: {source}", Quoted(tensor))]
+    Unencodable {
+        /// The tensor, by the name that it has where it goes.
+        tensor: String,
+        /// Which value of it, and why.
+        source: QuantError,
+    },
     /// An index of shards cannot be understood.
     #[error("{}: {what}", file(path))]
     Index {

@@ -9,6 +9,7 @@
 
 mod checkpoint;
 mod cursor;
+mod encode;
 mod entry;
 mod error;
 mod floats;

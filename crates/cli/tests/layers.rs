@@ -85,6 +85,27 @@ mod emulated {
         assert_eq!(seen, [0, 1, 2, 3]);
     }
 
+    /// What is quantized on its way takes less room, which is known before it is read, and is shared like any other.
+    #[test]
+    fn more_layers_fit_that_are_quantized() {
+        let quantized = ["--quantize", "4-bit"];
+        let expected = with_cards(PLENTY, &quantized).quiet_success();
+        let flags = ["--device", "cuda", "--gpu-layers", "auto"];
+        let on_card = |memory: usize, more: &[&str]| {
+            let ran = with_cards(&memory.to_string(), &[&flags[..], more].concat());
+            let layers =
+                told(&ran).into_iter().find(|(device, _)| device == "an").map_or(0, |(_, layers)| layers);
+            (layers, ran.stdout)
+        };
+        let mut gained = 0;
+        for memory in (0..24).map(|i| 50_000 * i) {
+            let (stored, (layers, stdout)) = (on_card(memory, &[]).0, on_card(memory, &quantized));
+            assert!(layers >= stored && stdout == expected, "{memory}: {layers} of {stored}");
+            gained += layers - stored;
+        }
+        assert!(gained > 0);
+    }
+
     #[test]
     fn two_cards_share_what_one_cannot_hold() {
         let expected = with_cards(PLENTY, &[]).quiet_success();

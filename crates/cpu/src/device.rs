@@ -202,7 +202,7 @@ impl Device for CpuDevice {
         os::free_memory()
     }
 
-    fn needed(&self, needs: &Needs<'_>) -> Result<DeviceMemory, DeviceError> {
+    fn needed(&self, needs: &Needs) -> Result<DeviceMemory, DeviceError> {
         let cols = needs.matrices.iter().flat_map(|matrix| &matrix.parts).map(|part| part.cols).max();
         let mut memory = needs.stored();
         let working = working_bytes(&needs.plan, cols.unwrap_or(0), self.pool.threads());

@@ -112,7 +112,7 @@ impl CudaDevice {
     }
 
     /// This device with all that it is asked for, on a machine that only counts.
-    fn trial(&self, needs: &Needs<'_>) -> Result<Self, DeviceError> {
+    fn trial(&self, needs: &Needs) -> Result<Self, DeviceError> {
         let mut trial = Self::on(Box::new(Counted::new(self.driver.limits())), self.compute);
         for NeededMatrix { parts, biased, used_for } in &needs.matrices {
             let bias = biased.then(|| vec![0f32; parts.iter().map(|part| part.rows).sum()]);
@@ -297,7 +297,7 @@ impl Device for CudaDevice {
         self.driver.free_memory()
     }
 
-    fn needed(&self, needs: &Needs<'_>) -> Result<DeviceMemory, DeviceError> {
+    fn needed(&self, needs: &Needs) -> Result<DeviceMemory, DeviceError> {
         Ok(self.trial(needs)?.memory())
     }
 

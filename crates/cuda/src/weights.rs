@@ -8,11 +8,13 @@
 //!
 //! A matrix of which only single rows are looked up lies as in the file.
 
+use std::ops::Range;
+
 use crate::device::Rows;
 use crate::driver::{Driver, Memory};
 use crate::embed::embed;
 use glimmer_tensor::quant::{iq4, kquants, legacy, rows::int4_pair};
-use glimmer_tensor::{DType, DeviceError, MatrixUse, MatrixView, Taken};
+use glimmer_tensor::{DType, DeviceError, MatrixShape, MatrixUse, MatrixView, Taken};
 
 /// Rows of a tile.
 pub(crate) const TILE: usize = 16;
@@ -44,7 +46,7 @@ impl CardMatrix {
         used_for: MatrixUse,
         taken: Taken<'_>,
     ) -> Result<CardMatrix, DeviceError> {
-        let matrix = Self::reserve(driver, parts, bias, used_for)?;
+        let matrix = Self::reserve(driver, &shapes(parts), bias, used_for)?;
         let memory = matrix.memory;
         // What was packed goes from the driver's buffers to the card while the next is packed.
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_THREADS));
@@ -60,7 +62,7 @@ impl CardMatrix {
     /// Those of [`CardMatrix::load`].
     pub(crate) fn reserve(
         driver: &mut dyn Driver,
-        parts: &[MatrixView<'_>],
+        parts: &[MatrixShape],
         bias: Option<&[f32]>,
         used_for: MatrixUse,
     ) -> Result<CardMatrix, DeviceError> {
@@ -181,7 +183,7 @@ impl Layout {
     /// # Errors
     /// When the parts disagree, a type holds no weights, or the sizes overflow.
     pub(crate) fn new(
-        parts: &[MatrixView<'_>],
+        parts: &[MatrixShape],
         bias: Option<&[f32]>,
         used_for: MatrixUse,
     ) -> Result<Layout, DeviceError> {
@@ -213,7 +215,7 @@ impl Layout {
             MatrixUse::Rows => parts.iter().try_for_each(|part| layout.add_table(part)),
             MatrixUse::Linear | MatrixUse::Gated => {
                 let pieces = pieces(parts, used_for);
-                pieces.iter().try_for_each(|piece| layout.add_segment(piece, bias.is_some()))
+                pieces.iter().try_for_each(|piece| layout.add_segment(parts, piece, bias.is_some()))
             }
         };
         added.ok_or(DeviceError::OutOfMemory { what: "a matrix", bytes: usize::MAX })?;
@@ -232,21 +234,21 @@ impl Layout {
         Some(offset)
     }
 
-    fn add_table(&mut self, part: &MatrixView<'_>) -> Option<()> {
+    fn add_table(&mut self, part: &MatrixShape) -> Option<()> {
         let first = self.tables.last().map_or(0, |t| t.first + t.rows);
-        let offset = self.take(part.data.len())?;
-        let scales = match part.row_scale {
-            Some(scales) => Some(self.take(scales.len())?),
-            None => None,
+        let offset = self.take(part.bytes()?)?;
+        let scales = match part.scale_bytes() {
+            0 => None,
+            bytes => Some(self.take(bytes)?),
         };
-        let (dtype, rows, row_bytes) = (part.dtype, part.rows, part.row_bytes());
+        let (dtype, rows, row_bytes) = (part.dtype, part.rows, part.dtype.bytes_for(part.cols)?);
         self.tables.push(Table { dtype, first, rows, offset, row_bytes, scales });
         Some(())
     }
 
-    fn add_segment(&mut self, piece: &[MatrixView<'_>], biased: bool) -> Option<()> {
+    fn add_segment(&mut self, parts: &[MatrixShape], piece: &[PartRows], biased: bool) -> Option<()> {
         let first = self.segments.last().map_or(0, |s| s.first + s.outputs);
-        let (dtype, outputs) = (piece[0].dtype, piece[0].rows);
+        let (dtype, outputs) = (parts[piece[0].part].dtype, piece[0].rows.len());
         let tile_bytes =
             units(dtype, self.cols).checked_mul(unit_bytes(dtype)?)?.checked_add(head_bytes(dtype))?;
         let tiles = outputs.div_ceil(TILE / piece.len());
@@ -282,7 +284,9 @@ impl Layout {
             return;
         }
         let mut buffer = Vec::new();
-        for (segment, piece) in self.segments.iter().zip(pieces(parts, self.used_for)) {
+        for (segment, piece) in self.segments.iter().zip(pieces(&shapes(parts), self.used_for)) {
+            let rows_of = |of: &PartRows| parts[of.part].slice_rows(of.rows.clone());
+            let piece: Vec<_> = piece.iter().map(rows_of).collect();
             let step = (PIECE / segment.tile_bytes.max(1)).max(1);
             for from in (0..segment.tiles).step_by(step * threads) {
                 let to = segment.tiles.min(from + step * threads);
@@ -315,12 +319,15 @@ impl Layout {
     }
 }
 
-/// Rows of one type that become a segment: the rows, or those of the gate and those of the value.
-type Piece<'a> = Vec<MatrixView<'a>>;
+/// Rows of one of a matrix's parts.
+struct PartRows {
+    part: usize,
+    rows: Range<usize>,
+}
 
 impl Segment {
     /// Packs the tiles from `from` on into `out`, each thread `step` of them.
-    fn pack(&self, from: usize, step: usize, piece: &Piece<'_>, out: &mut [u8]) {
+    fn pack(&self, from: usize, step: usize, piece: &[MatrixView<'_>], out: &mut [u8]) {
         let per_tile = TILE / piece.len();
         let tiles = |first: usize, out: &mut [u8]| {
             for (tile, out) in (first..).zip(out.chunks_exact_mut(self.tile_bytes.max(1))) {
@@ -342,37 +349,44 @@ impl Segment {
 }
 
 /// Cuts the parts into segments.
-fn pieces<'a>(parts: &[MatrixView<'a>], used_for: MatrixUse) -> Vec<Piece<'a>> {
-    let plain = || parts.iter().filter(|p| p.rows > 0).map(|p| vec![*p]).collect();
+fn pieces(parts: &[MatrixShape], used_for: MatrixUse) -> Vec<Vec<PartRows>> {
+    let rows_of = |part: usize, rows: Range<usize>| PartRows { part, rows };
+    let has_rows = |of: &PartRows| !of.rows.is_empty();
+    let whole = parts.iter().enumerate().map(|(at, part)| rows_of(at, 0..part.rows));
+    let plain = || whole.clone().filter(has_rows).map(|rows| vec![rows]).collect();
     if used_for != MatrixUse::Gated {
         return plain();
     }
     let half = parts.iter().map(|p| p.rows).sum::<usize>() / 2;
     let (mut gate, mut value) = (Vec::new(), Vec::new());
     let mut first = 0;
-    for part in parts {
+    for (at, part) in parts.iter().enumerate() {
         let cut = half.saturating_sub(first).min(part.rows);
-        gate.push(part.slice_rows(0..cut));
-        value.push(part.slice_rows(cut..part.rows));
+        gate.push(rows_of(at, 0..cut));
+        value.push(rows_of(at, cut..part.rows));
         first += part.rows;
     }
-    // The parts that are left, the next one last.
-    let mut sides =
-        [gate, value].map(|side| side.into_iter().rev().filter(|p| p.rows > 0).collect::<Vec<_>>());
+    // The rows that are left, the next ones last.
+    let mut sides = [gate, value].map(|side| side.into_iter().rev().filter(has_rows).collect::<Vec<_>>());
     let mut pieces = Vec::new();
     while let [Some(gate), Some(value)] = sides.each_mut().map(Vec::pop) {
-        if gate.dtype != value.dtype {
+        if parts[gate.part].dtype != parts[value.part].dtype {
             return plain();
         }
-        let rows = gate.rows.min(value.rows);
-        for (side, part) in sides.iter_mut().zip([gate, value]) {
-            if part.rows > rows {
-                side.push(part.slice_rows(rows..part.rows));
-            }
+        let count = gate.rows.len().min(value.rows.len());
+        let mut piece = Vec::with_capacity(2);
+        for (side, PartRows { part, rows }) in sides.iter_mut().zip([gate, value]) {
+            let cut = rows.start + count;
+            side.extend(Some(rows_of(part, cut..rows.end)).filter(has_rows));
+            piece.push(rows_of(part, rows.start..cut));
         }
-        pieces.push(vec![gate.slice_rows(0..rows), value.slice_rows(0..rows)]);
+        pieces.push(piece);
     }
     pieces
+}
+
+pub(crate) fn shapes(parts: &[MatrixView<'_>]) -> Vec<MatrixShape> {
+    parts.iter().map(MatrixView::shape).collect()
 }
 
 /// Packs rows into a zeroed tile, as its rows from `first` on.

@@ -1,6 +1,8 @@
 //! Which machine computes, and how precisely.
 
-use glimmer_cpu::{CpuDevice, CpuOptions};
+use glimmer_cpu::{CpuDevice, CpuOptions, default_threads};
+use glimmer_models::Quantize;
+use glimmer_models::export::Quantization;
 use glimmer_tensor::{Compute, Device, KvType, ReferenceDevice};
 
 use crate::{Error, GpuLayers, Progress};
@@ -38,6 +40,8 @@ pub struct DeviceOptions {
     pub kv_type: Option<KvType>,
     /// The last layers are on cards and the others on the processor; where nothing is said one device has all.
     pub gpu_layers: Option<GpuLayers>,
+    /// What weights become while they are loaded; where nothing is said they stay as they are stored.
+    pub quantize: Option<Quantization>,
 }
 
 /// A device that is ready to take weights, or several that share a model.
@@ -45,6 +49,7 @@ pub struct OpenDevice {
     /// Where layers are shared the cards and, behind them, the processor.
     pub(crate) devices: Vec<Box<dyn Device>>,
     pub(crate) gpu_layers: Option<GpuLayers>,
+    pub(crate) quantize: Option<Quantize>,
     /// What was opened; never [`DeviceKind::Auto`].
     pub kind: DeviceKind,
     /// Precision of the cache.
@@ -98,7 +103,9 @@ impl DeviceOptions {
             (kind, devices) => (devices?, kind),
         };
         let gpu_layers = self.gpu_layers.filter(|_| kind == DeviceKind::Cuda);
-        Ok(OpenDevice { devices, gpu_layers, kind, kv_type: self.kv_type_with(compute) })
+        let threads = self.threads.unwrap_or_else(default_threads);
+        let quantize = self.quantize.map(|to| Quantize { to, threads });
+        Ok(OpenDevice { devices, gpu_layers, quantize, kind, kv_type: self.kv_type_with(compute) })
     }
 
     /// Those of a kind as [`OpenDevice`] has them; for [`DeviceKind::Auto`] cards.

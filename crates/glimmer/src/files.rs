@@ -9,7 +9,7 @@ use glimmer_chat::{ChatTemplate, stop_ids};
 use glimmer_checkpoint::Checkpoint;
 use glimmer_checkpoint::gguf::Metadata;
 use glimmer_config::{Configuration, Evidence, Family};
-use glimmer_models::{DecoderSpec, Understood, understand};
+use glimmer_models::{DecoderSpec, ModelWeights, Quantize, Understood, understand};
 use glimmer_tokenizer::{GgufVocab, Tokenizer, TokenizerError};
 
 use crate::{Error, Source, gguf_vocabulary};
@@ -117,6 +117,11 @@ impl ModelFiles {
     /// Those of [`ModelFiles::understood`].
     pub fn spec(&self) -> Result<&DecoderSpec, Error> {
         Ok(&self.understood()?.spec)
+    }
+
+    /// The weights, as a device is given them.
+    pub(crate) fn weights(&self, quantize: Option<Quantize>) -> Result<ModelWeights<'_>, Error> {
+        Ok(ModelWeights { checkpoint: self.checkpoint()?, understood: self.understood()?, quantize })
     }
 
     /// The key/values of a GGUF; `None` for a directory or another file, which is not opened to find out.

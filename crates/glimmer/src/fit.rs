@@ -4,7 +4,7 @@ use std::path::Path;
 
 use glimmer_checkpoint::Checkpoint;
 use glimmer_cpu::{default_threads, working_bytes};
-use glimmer_models::export::{Mix, WeightTypes, Written, written};
+use glimmer_models::export::{Mix, Quantization, WeightTypes, Written, written};
 use glimmer_models::{DecoderSpec, Understood, published_config, understand};
 use glimmer_tensor::{DType, KvType, PAGE_SLOTS};
 
@@ -107,8 +107,11 @@ impl PublishedModel {
 }
 
 /// What the tensors of a model's GGUF take in a quantization, tensor by tensor as `glimmer convert` writes it; `None` for a
-/// quantization that it does not write. Names are llama.cpp's, to which Q4_K is Q4_K_M.
+/// quantization that it does not write. Names are llama.cpp's, to which Q4_K is Q4_K_M, and those of [`Quantization`].
 pub fn converted(understood: &Understood, quantization: &str) -> Option<Written> {
+    if let Some((loaded, _)) = Quantization::NAMES.iter().find(|(_, name)| *name == quantization) {
+        return written(None, understood, loaded.types()).ok();
+    }
     let types = match quantization.to_ascii_uppercase().as_str() {
         "Q2_K" => WeightTypes::Mix(Mix::Q2_K_M),
         "Q3_K" => WeightTypes::Mix(Mix::Q3_K_M),
@@ -117,7 +120,7 @@ pub fn converted(understood: &Understood, quantization: &str) -> Option<Written>
         "FP16" => WeightTypes::One(DType::F16),
         _ => WeightTypes::from_name(quantization)?,
     };
-    written(understood, types).ok()
+    written(None, understood, types).ok()
 }
 
 #[cfg(test)]

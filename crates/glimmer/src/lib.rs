@@ -90,7 +90,7 @@ pub use glimmer_engine::{
     Speculation, Statistics, Token, room_for_answer,
 };
 pub use glimmer_grammar::{GrammarError, Unmasked};
-pub use glimmer_models::export::Written;
+pub use glimmer_models::export::{Quantization, Written};
 pub use glimmer_models::{Decoder, DecoderSpec, ModelError};
 pub use glimmer_tensor::{Capacity, Compute, DeviceMemory, FreeMemory, KvType};
 pub use glimmer_tokenizer::{DecodeStream, Encoding, Tokenizer};

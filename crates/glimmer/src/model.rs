@@ -81,16 +81,21 @@ impl Model {
     /// Brings the weights of files that are known already to their devices.
     ///
     /// # Errors
-    /// When a tensor is missing, has another shape or type than the configuration says, or memory runs out.
+    /// When a tensor is missing, has another shape or type than the configuration says, or cannot be quantized, or memory
+    /// runs out.
     pub fn load(
         files: &ModelFiles,
         placement: Placement,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self, Error> {
         let text = Arc::new(ModelText::read(files)?);
-        let Placement { devices, kind, kv_type, .. } = placement;
+        let Placement { devices, kind, kv_type, quantize, .. } = placement;
+        let weights = files.weights(quantize)?;
+        if let Some(warning) = weights.second_rounding()? {
+            progress(Progress::Warning(&warning));
+        }
         let mut each = |done, total| progress(Progress::Loading { done, total });
-        let decoder = load_split(files.checkpoint()?, files.understood()?, devices, &mut each)?;
+        let decoder = load_split(weights, devices, &mut each)?;
         Ok(Model { text, decoder, device: kind, kv_type })
     }
 

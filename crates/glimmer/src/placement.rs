@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use glimmer_models::{DeviceLayers, needs};
+use glimmer_models::{DeviceLayers, ModelWeights, Quantize, needs};
 use glimmer_tensor::{Capacity, Device, DeviceError, DeviceMemory, FreeMemory, KvType};
 
 use crate::{DeviceKind, Error, ModelFiles, OpenDevice, Progress};
@@ -45,6 +45,7 @@ pub struct Placement {
     pub placed: Vec<Placed>,
     pub(crate) kind: DeviceKind,
     pub(crate) kv_type: KvType,
+    pub(crate) quantize: Option<Quantize>,
 }
 
 /// The part of a card's memory that [`GpuLayers::Auto`] leaves alone: the driver's own, and what else comes.
@@ -63,14 +64,15 @@ impl OpenDevice {
         capacity: Capacity,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Placement, Error> {
-        let OpenDevice { mut devices, gpu_layers, kind, kv_type } = self;
+        let OpenDevice { mut devices, gpu_layers, quantize, kind, kv_type } = self;
         let layers = files.spec()?.layers.len();
         let Some(wanted) = gpu_layers else {
             let device = devices.swap_remove(0);
             let placed = vec![Placed { card: (kind == DeviceKind::Cuda).then_some(0), layers: 0..layers }];
-            return Ok(Placement { devices: vec![DeviceLayers { device, layers }], placed, kind, kv_type });
+            let devices = vec![DeviceLayers { device, layers }];
+            return Ok(Placement { devices, placed, kind, kv_type, quantize });
         };
-        let model = Shape { files, capacity, kv_type };
+        let model = Shape { weights: files.weights(quantize)?, capacity, kv_type };
         let processor = devices.pop().expect("the processor stands behind the cards");
         let mut shares = model.on_cards(devices, layers, wanted)?;
         let rest = layers - shares.iter().map(|(_, plan)| plan.placed.layers.len()).sum::<usize>();
@@ -82,7 +84,7 @@ impl OpenDevice {
         progress(Progress::Placed(&plans));
         let placed = plans.into_iter().map(|plan| plan.placed).collect();
         let share = |(device, plan): Share| DeviceLayers { device, layers: plan.placed.layers.len() };
-        Ok(Placement { devices: shares.into_iter().map(share).collect(), placed, kind, kv_type })
+        Ok(Placement { devices: shares.into_iter().map(share).collect(), placed, kind, kv_type, quantize })
     }
 }
 
@@ -91,7 +93,7 @@ type Share = (Box<dyn Device>, DevicePlan);
 
 /// A model that runs with so much room.
 struct Shape<'a> {
-    files: &'a ModelFiles,
+    weights: ModelWeights<'a>,
     capacity: Capacity,
     kv_type: KvType,
 }
@@ -157,7 +159,6 @@ impl Shape<'_> {
 
     /// What a device holds that has these layers.
     fn needed(&self, device: &dyn Device, layers: Range<usize>) -> Result<DeviceMemory, Error> {
-        let (checkpoint, understood) = (self.files.checkpoint()?, self.files.understood()?);
-        Ok(device.needed(&needs(checkpoint, understood, layers, self.capacity, self.kv_type)?)?)
+        Ok(device.needed(&needs(self.weights, layers, self.capacity, self.kv_type)?)?)
     }
 }

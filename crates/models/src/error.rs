@@ -44,14 +44,6 @@ pub enum ModelError {
         /// The weight that it does not know.
         role: WeightRole,
     },
-    /// A weight cannot be written in the type that was asked for.
-    #[error("tensor {tensor}: {source}")]
-    Unencodable {
-        /// The tensor's name in the new file.
-        tensor: String,
-        /// Which value of it, and why.
-        source: glimmer_tensor::quant::QuantError,
-    },
     /// The prompt cannot be laid out.
     #[error("{0}")]
     Prompt(String),

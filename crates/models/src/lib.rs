@@ -24,7 +24,7 @@ pub use decoder::{Decoder, DeviceHolds, Stage};
 pub use encoder::{EncodedText, Encoder, Prompts, SentenceModules};
 pub use error::ModelError;
 pub use glimmer_config::Family;
-pub use load::{DeviceLayers, load, load_split};
+pub use load::{DeviceLayers, ModelWeights, Quantize, load, load_split};
 pub use memory::{Memory, memory, needs};
 pub use parts::{MatrixPart, Part, PartKind, WeightRole};
 pub use positions::PositionLayout;

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use glimmer_checkpoint::Checkpoint;
 use glimmer_tensor::quant::check_matrix;
-use glimmer_tensor::{Device, MatrixId, MatrixUse, MatrixView, Norm};
+use glimmer_tensor::{Device, DeviceError, MatrixId, MatrixShape, MatrixUse, MatrixView, Norm};
 
 use crate::config::Understood;
 use crate::decoder::{Decoder, Share, Weights};
+use crate::export::{Quantization, second_rounding};
 use crate::names::NamedRows;
 use crate::parts::{MatrixPart, Part, PartKind};
 use crate::{ModelError, NormSpec};
@@ -21,22 +22,41 @@ pub struct DeviceLayers {
     pub layers: usize,
 }
 
-/// Loads the weights that `understood` names onto one device. `progress` is called with bytes done and bytes in all, for
-/// people.
+/// A model's weights: where they lie, and what becomes of them on their way to a device.
+#[derive(Clone, Copy)]
+pub struct ModelWeights<'a> {
+    /// The files.
+    pub checkpoint: &'a Checkpoint,
+    /// What they hold, under which names.
+    pub understood: &'a Understood,
+    /// Quantized to this; as they are stored where nothing is said.
+    pub quantize: Option<Quantize>,
+}
+
+/// How weights are quantized while they are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quantize {
+    /// To what.
+    pub to: Quantization,
+    /// Threads that do it.
+    pub threads: usize,
+}
+
+/// Loads weights onto one device. `progress` is called with bytes read and bytes in all, for people.
 ///
-/// Pages of a mapped file are let go of as their rows come to the device, so that memory never holds the weights twice.
+/// Pages of a mapped file are let go of as their rows come to the device, so that memory never holds the weights twice. Of
+/// weights that are quantized there is one matrix beside those on the device, and a piece for each thread.
 ///
 /// # Errors
 /// When a tensor is missing, has another shape or type than the configuration says, or holds a scale that is not
-/// finite.
+/// finite; where weights are quantized those of [`Checkpoint::encode`].
 pub fn load(
-    checkpoint: &Checkpoint,
-    understood: &Understood,
+    weights: ModelWeights<'_>,
     device: Box<dyn Device>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Decoder, ModelError> {
-    let layers = understood.spec.layers.len();
-    load_split(checkpoint, understood, vec![DeviceLayers { device, layers }], progress)
+    let layers = weights.understood.spec.layers.len();
+    load_split(weights, vec![DeviceLayers { device, layers }], progress)
 }
 
 /// [`load`] onto several devices, each with the layers after those of the one before. The first one embeds, the last one
@@ -48,11 +68,11 @@ pub fn load(
 /// # Panics
 /// When the devices' layers are not all layers of the model, or a device has none.
 pub fn load_split(
-    checkpoint: &Checkpoint,
-    understood: &Understood,
+    weights: ModelWeights<'_>,
     devices: Vec<DeviceLayers>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Decoder, ModelError> {
+    let ModelWeights { checkpoint, understood, .. } = weights;
     let spec = &understood.spec;
     let layers: usize = devices.iter().map(|of| of.layers).sum();
     assert!(
@@ -60,12 +80,11 @@ pub fn load_split(
         "every layer has a device"
     );
     let total = checkpoint.tensors().iter().map(|t| t.bytes as u64).sum();
-    let stored = Stored { checkpoint, understood };
     let (mut shares, mut next, mut done) = (Vec::new(), 0, 0);
     for DeviceLayers { mut device, layers } in devices {
         let range = next..next + layers;
         next = range.end;
-        let mut loader = Loader { stored, device: device.as_mut(), done, total, progress };
+        let mut loader = Loader { model: weights, device: device.as_mut(), done, total, progress };
         let weights = loader.weights(range.clone())?;
         done = loader.done;
         shares.push(Share::new(device, range, weights));
@@ -73,13 +92,6 @@ pub fn load_split(
     // The system brings pages in by the dozen: some came back beside others that were read.
     checkpoint.tensors().iter().for_each(|info| checkpoint.release(info));
     Ok(Decoder::new(spec.clone(), shares))
-}
-
-/// A model's weights as they lie in its files.
-#[derive(Clone, Copy)]
-pub(crate) struct Stored<'a> {
-    pub(crate) checkpoint: &'a Checkpoint,
-    pub(crate) understood: &'a Understood,
 }
 
 /// Where the rows of a matrix lie.
@@ -93,7 +105,28 @@ pub(crate) struct StoredMatrix<'a> {
     order: Option<Vec<Range<usize>>>,
 }
 
-impl<'a> Stored<'a> {
+impl StoredMatrix<'_> {
+    /// What the device is given.
+    pub(crate) fn shapes(&self, quantize: Option<Quantize>) -> Vec<MatrixShape> {
+        let as_stored = || self.views.iter().map(MatrixView::shape).collect();
+        self.quantized(quantize).map_or_else(as_stored, |whole| vec![whole])
+    }
+
+    /// What all rows together become; `None` where they stay as they are stored.
+    fn quantized(&self, quantize: Option<Quantize>) -> Option<MatrixShape> {
+        let cols = self.views.first()?.cols;
+        let dtype = quantize?.to.of_width(cols);
+        let rows = self.views.iter().map(|view| view.rows).sum();
+        self.views.iter().any(|view| view.dtype != dtype).then_some(MatrixShape { dtype, rows, cols })
+    }
+}
+
+impl<'a> ModelWeights<'a> {
+    /// As they are stored.
+    pub fn stored(checkpoint: &'a Checkpoint, understood: &'a Understood) -> Self {
+        ModelWeights { checkpoint, understood, quantize: None }
+    }
+
     /// Finds a matrix.
     pub(crate) fn matrix(&self, part: &Part, matrix: &MatrixPart) -> Result<StoredMatrix<'a>, ModelError> {
         let naming = self.understood.naming;
@@ -110,6 +143,44 @@ impl<'a> Stored<'a> {
             views = rows.iter().map(|rows| whole.slice_rows(rows.clone())).collect();
         }
         Ok(StoredMatrix { tensors, views, biased, order })
+    }
+
+    /// The bytes of `whole`, which is what the rows of a matrix become.
+    fn encoded(&self, matrix: &StoredMatrix<'_>, whole: MatrixShape) -> Result<Vec<u8>, ModelError> {
+        let threads = self.quantize.map_or(1, |quantize| quantize.threads);
+        let bytes = whole.bytes().unwrap_or(usize::MAX);
+        let mut encoded = Vec::new();
+        let full = |_| DeviceError::OutOfMemory { what: "a matrix that is being quantized", bytes };
+        encoded.try_reserve_exact(bytes).map_err(full)?;
+        // Each tensor has one view, or the only one all of them.
+        let of_tensor = matrix.views.len() / matrix.tensors.len();
+        for (tensor, views) in matrix.tensors.iter().zip(matrix.views.chunks(of_tensor)) {
+            let name = tensor.weight();
+            let info = self.checkpoint.tensor(&name)?.info;
+            let rows: Vec<_> = views.iter().map(|view| (*view, info)).collect();
+            self.checkpoint.encode(&name, &rows, whole.dtype, threads, &mut |bytes| {
+                encoded.extend_from_slice(bytes);
+                Ok(())
+            })?;
+        }
+        Ok(encoded)
+    }
+
+    /// What is to be said where weights that were rounded once are rounded again.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape or type than the configuration says.
+    pub fn second_rounding(&self) -> Result<Option<String>, ModelError> {
+        let Some(Quantize { to, .. }) = self.quantize else { return Ok(None) };
+        for part in self.understood.spec.parts(self.understood.has_own_head(Some(self.checkpoint))) {
+            let PartKind::Matrix(matrix) = &part.kind else { continue };
+            let views = self.matrix(&part, matrix)?.views;
+            let warning = views.iter().find_map(|view| second_rounding(view.dtype, to.of_width(view.cols)));
+            if warning.is_some() {
+                return Ok(warning);
+            }
+        }
+        Ok(None)
     }
 
     /// The bias of a matrix, in the order of its rows.
@@ -137,7 +208,7 @@ impl<'a> Stored<'a> {
 }
 
 struct Loader<'a, 'd> {
-    stored: Stored<'a>,
+    model: ModelWeights<'a>,
     device: &'d mut dyn Device,
     done: u64,
     total: u64,
@@ -147,7 +218,7 @@ struct Loader<'a, 'd> {
 impl Loader<'_, '_> {
     /// The weights of a device that holds these layers.
     fn weights(&mut self, layers: Range<usize>) -> Result<Weights, ModelError> {
-        let Stored { checkpoint, understood } = self.stored;
+        let ModelWeights { checkpoint, understood, .. } = self.model;
         let spec = &understood.spec;
         let own_head = understood.has_own_head(Some(checkpoint));
         let rope = self.device.load_rope(&spec.rope);
@@ -163,9 +234,16 @@ impl Loader<'_, '_> {
 
     /// A matrix, from one tensor or one for each of its sections.
     fn matrix(&mut self, part: &Part, matrix: &MatrixPart) -> Result<MatrixId, ModelError> {
-        let stored = self.stored.matrix(part, matrix)?;
-        let bias = self.stored.bias(&stored)?;
-        self.take(&stored.tensors, &stored.views, bias.as_deref(), matrix.used_for)
+        let stored = self.model.matrix(part, matrix)?;
+        let bias = self.model.bias(&stored)?;
+        let (bias, used_for) = (bias.as_deref(), matrix.used_for);
+        let Some(whole) = stored.quantized(self.model.quantize) else {
+            return self.take(&stored.tensors, &stored.views, bias, used_for);
+        };
+        let MatrixShape { dtype, rows, cols } = whole;
+        let encoded = self.model.encoded(&stored, whole)?;
+        let whole = MatrixView { dtype, rows, cols, data: &encoded, row_scale: None };
+        self.take(&stored.tensors, &[whole], bias, used_for)
     }
 
     /// Brings the rows of some tensors to the device. Block scales are looked at on the way, while they are in the
@@ -177,7 +255,7 @@ impl Loader<'_, '_> {
         bias: Option<&[f32]>,
         used_for: MatrixUse,
     ) -> Result<MatrixId, ModelError> {
-        let checkpoint = self.stored.checkpoint;
+        let checkpoint = self.model.checkpoint;
         let sound = AtomicBool::new(true);
         let id = self.device.load_matrix(parts, bias, used_for, &|rows| {
             if rows.dtype.is_quantized() && check_matrix(rows).is_err() {
@@ -199,11 +277,11 @@ impl Loader<'_, '_> {
     }
 
     fn norm(&mut self, part: &Part, spec: &NormSpec) -> Result<Norm, ModelError> {
-        let understood = self.stored.understood;
+        let understood = self.model.understood;
         let name = understood.naming.need(part.layer, part.role)?;
         let mut vectors = Vec::new();
         for vector in spec.vectors() {
-            let values = self.stored.vector(&format!("{name}.{vector}"), understood.spec.hidden)?;
+            let values = self.model.vector(&format!("{name}.{vector}"), understood.spec.hidden)?;
             vectors.push(self.device.load_vector(&values));
         }
         Ok(Norm { kind: spec.kind, weight: vectors[0], bias: vectors.get(1).copied(), eps: spec.eps })

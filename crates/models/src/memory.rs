@@ -7,7 +7,7 @@ use glimmer_checkpoint::Checkpoint;
 use glimmer_tensor::{Capacity, KvType, NeededMatrix, Needs, PAGE_SLOTS, Plan, Role};
 
 use crate::config::Understood;
-use crate::load::Stored;
+use crate::load::ModelWeights;
 use crate::parts::PartKind;
 use crate::{Attention, DecoderSpec, FeedForward, LayerSpec, ModelError, Residual};
 
@@ -48,21 +48,22 @@ pub fn memory(
 ///
 /// # Errors
 /// When a tensor is missing or has another shape or type than the configuration says.
-pub fn needs<'a>(
-    checkpoint: &'a Checkpoint,
-    understood: &'a Understood,
+pub fn needs(
+    weights: ModelWeights<'_>,
     layers: Range<usize>,
     capacity: Capacity,
     kv_type: KvType,
-) -> Result<Needs<'a>, ModelError> {
-    let (spec, stored) = (&understood.spec, Stored { checkpoint, understood });
+) -> Result<Needs, ModelError> {
+    let ModelWeights { checkpoint, understood, quantize } = weights;
+    let spec = &understood.spec;
     let (mut matrices, mut vectors) = (Vec::new(), Vec::new());
     for part in spec.parts_of(understood.has_own_head(Some(checkpoint)), layers.clone()) {
         match &part.kind {
             PartKind::Norm(norm) => vectors.extend(norm.vectors().iter().map(|_| spec.hidden)),
             PartKind::Matrix(matrix) => {
-                let (rows, used_for) = (stored.matrix(&part, matrix)?, matrix.used_for);
-                matrices.push(NeededMatrix { parts: rows.views, biased: rows.biased, used_for });
+                let (stored, used_for) = (weights.matrix(&part, matrix)?, matrix.used_for);
+                let parts = stored.shapes(quantize);
+                matrices.push(NeededMatrix { parts, biased: stored.biased, used_for });
             }
         }
     }

@@ -82,7 +82,7 @@ fn absurd_sizes_are_refused() {
 fn files_have_the_published_sizes() {
     for (name, published) in [("glm-edge-1.5b-chat", 980_470_144u64), ("glm-edge-4b-chat", 2_627_489_280)] {
         let understood = understood(name);
-        let total = written(&understood, WeightTypes::Mix(Mix::Q4_K_M)).unwrap().bytes;
+        let total = written(None, &understood, WeightTypes::Mix(Mix::Q4_K_M)).unwrap().bytes;
         let rest = published - total;
         assert!((2_000_000..6_000_000).contains(&rest), "{name}: {rest}");
     }

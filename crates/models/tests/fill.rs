@@ -4,14 +4,15 @@
 
 mod support;
 
-use glimmer_models::{PositionLayout, load};
+use glimmer_models::{ModelWeights, PositionLayout, load};
 use glimmer_tensor::{Batch, Capacity, KvType, PAGE_SLOTS, PageId};
 use support::{device, distance, open, root};
 
 /// Logits of the tokens after `depth` filled slots.
 fn after(name: &str, device_name: &str, depth: usize) -> Vec<f32> {
     let (checkpoint, understood) = open(&root().join("fixtures").join(name), None);
-    let mut decoder = load(&checkpoint, &understood, device(device_name), &mut |_, _| {}).unwrap();
+    let mut decoder =
+        load(ModelWeights::stored(&checkpoint, &understood), device(device_name), &mut |_, _| {}).unwrap();
     let ids: Vec<u32> = (0..depth as u32 + 8).map(|i| (i * 37 + 5) % 250).collect();
     let pages: Vec<PageId> = (0..ids.len().div_ceil(PAGE_SLOTS) as PageId).collect();
     let capacity = Capacity { rows: 64, logits_rows: 8, pages: pages.len() };

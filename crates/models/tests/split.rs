@@ -4,7 +4,8 @@
 
 mod support;
 
-use glimmer_models::{Stage, needs};
+use glimmer_models::export::{Quantization, written};
+use glimmer_models::{ModelWeights, Quantize, Stage, WeightRole, needs};
 use glimmer_tensor::{Capacity, Compute, Device, DeviceMemory, KvType, PAGE_SLOTS};
 use support::{Piece, Runner, device, open, root};
 
@@ -99,27 +100,31 @@ fn every_device_has_a_filled_cache() {
 /// What is planned for both sides of every cut, and what the devices hold then.
 fn planned_and_held(
     name: &str,
+    quantize: Option<Quantize>,
     make: &dyn Fn() -> [Box<dyn Device>; 2],
 ) -> Vec<[(DeviceMemory, DeviceMemory); 2]> {
     let (checkpoint, understood) = open(&root().join("fixtures").join(name), None);
     let layers = understood.spec.layers.len();
     let pages = 1024 / PAGE_SLOTS + 16;
     let capacity = Capacity { rows: 160, logits_rows: 160, pages };
-    let of = |range| needs(&checkpoint, &understood, range, capacity, KvType::F16).unwrap();
+    let weights = ModelWeights { quantize, ..ModelWeights::stored(&checkpoint, &understood) };
+    let of = |range| needs(weights, range, capacity, KvType::F16).unwrap();
     let whole = of(0..layers).stored();
+    if let Some(Quantize { to, .. }) = quantize {
+        let in_a_file = written(Some(&checkpoint), &understood, to.types()).unwrap().bytes;
+        assert_eq!(whole.weights as u64, in_a_file, "{name}: what `convert` writes");
+    }
     (1..layers)
         .map(|cut| {
             let [before, after] = [of(0..cut), of(cut..layers)];
             let sum: DeviceMemory = [before.stored(), after.stored()].into_iter().sum();
-            let [embedding, head] =
-                [before.matrices.first(), after.matrices.last()].map(|m| m.unwrap().parts[0].data);
-            let embedding = if embedding.as_ptr() == head.as_ptr() { embedding.len() } else { 0 };
+            let is_tied = understood.stored(&checkpoint, WeightRole::Head).is_none();
+            let embedding = before.matrices[0].parts[0].bytes().filter(|_| is_tied).unwrap_or(0);
             assert_eq!(sum.weights, whole.weights + embedding, "{name}: every weight once, but a tied head");
             assert_eq!(sum.kv, whole.kv, "{name}: every layer's cache once");
             let devices = make();
             let planned = [devices[0].needed(&before).unwrap(), devices[1].needed(&after).unwrap()];
-            let dir = root().join("fixtures").join(name);
-            let runner = Runner::split(&dir, devices.into(), &[cut], KvType::F16, 160, 1024);
+            let runner = Runner::load(weights, devices.into(), &[cut], KvType::F16, 160, 1024);
             let held = runner.decoder.devices();
             assert_eq!(held.iter().map(|of| of.layers.clone()).collect::<Vec<_>>(), [0..cut, cut..layers]);
             let all: DeviceMemory = held.iter().map(|of| of.memory).sum();
@@ -129,12 +134,18 @@ fn planned_and_held(
         .collect()
 }
 
+/// As stored, and quantized while they are loaded.
+fn quantizations() -> impl Iterator<Item = Option<Quantize>> {
+    let loaded = Quantization::NAMES.map(|(to, _)| Quantize { to, threads: 2 });
+    [None].into_iter().chain(loaded.map(Some))
+}
+
 /// The processor's cache and buffers are what is planned; its weights are padded to whole tiles, which shows in small ones.
 #[test]
 fn the_processor_holds_about_what_is_planned() {
     let cpu = || support::cpu(Compute::Auto, 1);
-    for name in FIXTURES {
-        for (planned, held) in planned_and_held(name, &|| [cpu(), cpu()]).into_iter().flatten() {
+    for (name, quantize) in FIXTURES.iter().flat_map(|name| quantizations().map(move |to| (name, to))) {
+        for (planned, held) in planned_and_held(name, quantize, &|| [cpu(), cpu()]).into_iter().flatten() {
             assert_eq!(planned.kv, held.kv, "{name}");
             assert!(
                 (planned.weights..2 * planned.weights).contains(&held.weights),
@@ -150,10 +161,13 @@ fn the_processor_holds_about_what_is_planned() {
 #[test]
 fn a_card_holds_what_is_planned() {
     for name in FIXTURES {
-        for compute in [Compute::F32, Compute::Auto] {
+        for (compute, quantize) in [Compute::F32, Compute::Auto]
+            .into_iter()
+            .flat_map(|mode| quantizations().map(move |to| (mode, to)))
+        {
             let make = || [support::cpu(compute, 1), support::cuda(compute)];
-            for [_, (planned, held)] in planned_and_held(name, &make) {
-                assert_eq!(planned, held, "{name}, {compute:?}");
+            for [_, (planned, held)] in planned_and_held(name, quantize, &make) {
+                assert_eq!(planned, held, "{name}, {compute:?}, {quantize:?}");
             }
         }
     }

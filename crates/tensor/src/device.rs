@@ -11,8 +11,8 @@
 use std::ops::Range;
 
 use crate::{
-    Batch, BatchError, BufferId, Candidates, Capacity, DeviceBatch, Heads, KvType, MatrixId, MatrixView,
-    Role, Rope, RopeId, VectorId,
+    Batch, BatchError, BufferId, Candidates, Capacity, DeviceBatch, Heads, KvType, MatrixId, MatrixShape,
+    MatrixView, Role, Rope, RopeId, VectorId,
 };
 
 /// What a matrix will be used for; the device chooses its layout by it.
@@ -156,9 +156,9 @@ pub struct FreeMemory {
 
 /// What a device is to be asked for, by shapes: of the weights nothing is read.
 #[derive(Clone, Debug)]
-pub struct Needs<'a> {
+pub struct Needs {
     /// Its matrices.
-    pub matrices: Vec<NeededMatrix<'a>>,
+    pub matrices: Vec<NeededMatrix>,
     /// The lengths of its vectors.
     pub vectors: Vec<usize>,
     /// Its rotary table.
@@ -171,21 +171,21 @@ pub struct Needs<'a> {
 
 /// A matrix as [`Device::load_matrix`] gets it.
 #[derive(Clone, Debug)]
-pub struct NeededMatrix<'a> {
+pub struct NeededMatrix {
     /// Its rows.
-    pub parts: Vec<MatrixView<'a>>,
+    pub parts: Vec<MatrixShape>,
     /// Whether there is a bias.
     pub biased: bool,
     /// What it is for.
     pub used_for: MatrixUse,
 }
 
-impl Needs<'_> {
+impl Needs {
     /// Bytes of the weights as they are stored and of all else without padding or scratch.
     pub fn stored(&self) -> DeviceMemory {
-        let matrix = |matrix: &NeededMatrix<'_>| -> usize {
+        let matrix = |matrix: &NeededMatrix| -> usize {
             let bias = if matrix.biased { 4 } else { 0 };
-            let part = |p: &MatrixView<'_>| p.data.len() + p.row_scale.map_or(0, <[u8]>::len) + bias * p.rows;
+            let part = |p: &MatrixShape| p.bytes().unwrap_or(usize::MAX) + p.scale_bytes() + bias * p.rows;
             matrix.parts.iter().map(part).sum()
         };
         let capacity = self.plan.capacity;
@@ -289,7 +289,7 @@ pub trait Device: Send {
     ///
     /// # Errors
     /// Those of loading and planning, [`DeviceError::OutOfMemory`] only where a size overflows.
-    fn needed(&self, needs: &Needs<'_>) -> Result<DeviceMemory, DeviceError> {
+    fn needed(&self, needs: &Needs) -> Result<DeviceMemory, DeviceError> {
         Ok(needs.stored())
     }
 

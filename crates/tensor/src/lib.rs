@@ -29,7 +29,7 @@ pub use dtype::DType;
 pub use handles::{BufferId, Handle, MatrixId, RopeId, Table, VectorId};
 pub use kv::{Heads, KV_BLOCK, KvType, q8_scale};
 pub use largest::{first_largest, largest};
-pub use matrix::{MatrixError, MatrixView};
+pub use matrix::{MatrixError, MatrixShape, MatrixView};
 pub use reference::ReferenceDevice;
 pub use rope::{Rope, RopePairs, RopeSection};
 pub use steps::{DeviceBatch, Planned, Steps};

@@ -19,6 +19,29 @@ pub struct MatrixView<'a> {
     pub row_scale: Option<&'a [u8]>,
 }
 
+/// What a matrix is, without its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MatrixShape {
+    /// Element type.
+    pub dtype: DType,
+    /// Number of rows.
+    pub rows: usize,
+    /// Elements per row.
+    pub cols: usize,
+}
+
+impl MatrixShape {
+    /// Bytes of its rows, without their scales; `None` when a row is no whole number of blocks, or the product overflows.
+    pub fn bytes(&self) -> Option<usize> {
+        self.dtype.bytes_for(self.cols)?.checked_mul(self.rows)
+    }
+
+    /// Bytes of the scales of its rows.
+    pub fn scale_bytes(&self) -> usize {
+        if matches!(self.dtype, DType::RowI8 | DType::RowI4) { 2 * self.rows } else { 0 }
+    }
+}
+
 /// Why bytes are not a matrix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MatrixError {
@@ -81,12 +104,17 @@ impl<'a> MatrixView<'a> {
         if expected != data.len() as u128 {
             return Err(MatrixError::WrongSize { dtype, rows, cols, expected, found: data.len() });
         }
-        let expected = if matches!(dtype, DType::RowI8 | DType::RowI4) { rows * 2 } else { 0 };
+        let expected = MatrixShape { dtype, rows, cols }.scale_bytes();
         let found = row_scale.map_or(0, <[u8]>::len);
         if expected != found {
             return Err(MatrixError::WrongScales { dtype, rows, expected, found });
         }
         Ok(MatrixView { dtype, rows, cols, data, row_scale })
+    }
+
+    /// What it is.
+    pub fn shape(&self) -> MatrixShape {
+        MatrixShape { dtype: self.dtype, rows: self.rows, cols: self.cols }
     }
 
     /// Bytes of one row, without its scale.

@@ -118,7 +118,7 @@ pub(crate) struct BenchArgs {
     pub(crate) output: Figures,
 
     /// The llama-bench to compare with
-    #[arg(long, value_name = "PROGRAM")]
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "quantize")]
     pub(crate) compare: Option<PathBuf>,
 
     /// Further flags for it, separated by blanks

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use glimmer::{Compute, DeviceKind, DeviceOptions, Family, GpuLayers, KvType};
+use glimmer::{Compute, DeviceKind, DeviceOptions, Family, GpuLayers, KvType, Quantization};
 
 pub(crate) use answer::{ChatArgs, OnFull, RunArgs, SamplingArgs};
 pub(crate) use catalogue::{FitArgs, ListArgs, ShowArgs};
@@ -111,6 +111,11 @@ pub(crate) struct DeviceArgs {
     /// Also written -ngl [default: one device has all]
     #[arg(long, alias = "n-gpu-layers", value_name = "N", value_parser = gpu_layers)]
     pub(crate) gpu_layers: Option<GpuLayers>,
+
+    /// Quantize the weights while they are loaded: `4-bit` is what `convert --type Q4_K` makes of them (Q5_0 where a width is
+    /// no multiple of 256), `8-bit` is Q8_0 [default: as they are stored]
+    #[arg(long, value_name = "BITS", value_parser = one_of(Quantization::NAMES))]
+    pub(crate) quantize: Option<Quantization>,
 }
 
 impl DeviceArgs {
@@ -122,6 +127,7 @@ impl DeviceArgs {
             compute: self.compute,
             kv_type: self.kv_type,
             gpu_layers: self.gpu_layers,
+            quantize: self.quantize,
         }
     }
 
@@ -138,6 +144,7 @@ impl DeviceArgs {
             ("--compute", self.compute.map(|compute| name(&COMPUTES, compute))),
             ("--kv-type", self.kv_type.map(|kv_type| name(&KV_TYPES, kv_type))),
             ("--gpu-layers", self.gpu_layers.map(values::gpu_layers_name)),
+            ("--quantize", self.quantize.map(|to| name(&Quantization::NAMES, to))),
         ];
         let given = optional.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?]));
         given.flatten().chain(["--device".to_owned(), name(&DEVICES, self.device)]).collect()

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::emulated::Emulated;
+use crate::weights::shapes;
 use glimmer_device_suite::rig::Random;
 use glimmer_tensor::{MatrixView, quant};
 use half::{bf16, f16};
@@ -321,7 +322,7 @@ fn what_is_not_finite_stays_in_its_row() {
 fn weights_take_no_more_room_than_in_the_file() {
     for dtype in DType::WEIGHTS {
         let w = Matrix::random(&mut Random(6), dtype, 64, 512);
-        let layout = Layout::new(&[w.view()], None, MatrixUse::Linear).unwrap();
+        let layout = Layout::new(&[w.view().shape()], None, MatrixUse::Linear).unwrap();
         let in_file = w.data.len() + w.row_scale.as_ref().map_or(0, Vec::len);
         assert_eq!(layout.bytes, in_file.next_multiple_of(256), "{dtype}");
     }
@@ -334,7 +335,7 @@ fn every_row_is_taken_once() {
     let parts = [DType::Q4_0, DType::F16].map(|dtype| Matrix::random(&mut rng, dtype, 50, 64));
     let views = [parts[0].view(), parts[1].view()];
     for used_for in [MatrixUse::Linear, MatrixUse::Gated, MatrixUse::Rows] {
-        let layout = Layout::new(&views, None, used_for).unwrap();
+        let layout = Layout::new(&shapes(&views), None, used_for).unwrap();
         let taken = std::sync::Mutex::new(0);
         layout.pack(&views, None, &|rows| *taken.lock().unwrap() += rows.rows, 2, &mut |at, bytes| {
             assert!(at + bytes.len() <= layout.bytes)
@@ -352,7 +353,7 @@ fn several_threads_pack_the_same_bytes() {
     let views = [parts[0].view(), parts[1].view()];
     let bias = rng.normals(8000);
     for used_for in [MatrixUse::Linear, MatrixUse::Gated] {
-        let layout = Layout::new(&views, Some(&bias), used_for).unwrap();
+        let layout = Layout::new(&shapes(&views), Some(&bias), used_for).unwrap();
         let packed = [1, 2, 3, 7].map(|threads| {
             let (mut out, taken) = (vec![0u8; layout.bytes], std::sync::Mutex::new(0));
             let take = |rows: &MatrixView<'_>| *taken.lock().unwrap() += rows.rows;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use glimmer_checkpoint::Checkpoint;
 use glimmer_cpu::{CpuDevice, CpuOptions};
 use glimmer_engine::{Engine, EngineOptions, Event, Finish, Request, Score, Statistics};
-use glimmer_models::{Decoder, load, understand};
+use glimmer_models::{Decoder, ModelWeights, load, understand};
 use glimmer_tensor::{Compute, KvType};
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
@@ -38,7 +38,7 @@ pub(crate) fn decoder(directory: &Path, compute: Compute) -> Decoder {
     let checkpoint = Checkpoint::open(directory).unwrap();
     let understood = understand(&checkpoint, None).unwrap();
     let device = CpuDevice::new(CpuOptions { threads: Some(1), compute, isa: None }).unwrap();
-    load(&checkpoint, &understood, Box::new(device), &mut |_, _| {}).unwrap()
+    load(ModelWeights::stored(&checkpoint, &understood), Box::new(device), &mut |_, _| {}).unwrap()
 }
 
 pub(crate) const OPTIONS: EngineOptions =

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use glimmer_checkpoint::Checkpoint;
 use glimmer_cpu::{CpuDevice, CpuOptions};
-use glimmer_models::{Decoder, load, understand};
+use glimmer_models::{Decoder, ModelWeights, load, understand};
 use glimmer_tensor::{
     Batch, BufferId, Candidates, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Heads,
     MatrixId, MatrixUse, MatrixView, Norm, Place, Plan, Role, Rope, RopeId, Taken, VectorId,
@@ -48,7 +48,7 @@ pub(crate) fn recorded(name: &str, runs_ahead: bool) -> (Decoder, Acts) {
     let options = CpuOptions { threads: Some(1), compute: Compute::F32, isa: None };
     let acts = Acts::default();
     let device = Recorded { device: CpuDevice::new(options).unwrap(), runs_ahead, acts: Arc::clone(&acts) };
-    (load(&checkpoint, &understood, Box::new(device), &mut |_, _| {}).unwrap(), acts)
+    (load(ModelWeights::stored(&checkpoint, &understood), Box::new(device), &mut |_, _| {}).unwrap(), acts)
 }
 
 impl Device for Recorded {

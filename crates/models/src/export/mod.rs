@@ -1,20 +1,19 @@
 //! A checkpoint's weights under another layout's names: which tensors there will be, and from which rows of the
 //! source each is made.
 //!
-//! Nothing is read but headers until a tensor is encoded, and then one piece of it at a time. Formats of files are the
-//! `checkpoint` crate's matter; this module is the inverse of `config.rs` and `load.rs`.
+//! Nothing is read but headers until a tensor is encoded, and then one piece of it at a time. Formats of files and encoding
+//! are the `checkpoint` crate's matter; this module is the inverse of `config.rs` and `load.rs`.
 //!
 //! Sources: llama.cpp's `conversion/chatglm.py` and `conversion/glm.py` (GGUF); transformers'
 //! `convert_glm_weights_to_hf.py` (which rows of the fused matrices are what).
 
 mod describe;
-mod encode;
 mod types;
 
 use std::collections::HashSet;
 use std::ops::Range;
 
-use glimmer_checkpoint::{Checkpoint, CheckpointError, TensorInfo, TensorView};
+use glimmer_checkpoint::{Checkpoint, CheckpointError, NewTensor, TensorInfo, TensorView};
 use glimmer_tensor::{DType, MatrixView};
 
 use crate::config::Understood;
@@ -23,7 +22,7 @@ use crate::parts::{MatrixPart, Part, PartKind};
 use crate::{DecoderSpec, ModelError, NormSpec, Residual, WeightRole};
 
 pub use describe::{config_json, gguf_metadata, model_name};
-pub use types::{Mix, WeightTypes, file_type_name};
+pub use types::{Mix, Quantization, WeightTypes, file_type_name, second_rounding};
 
 /// What a tensor's numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +50,37 @@ pub struct Outgoing<'a> {
     pub role: WeightRole,
     /// Its rows, piece after piece. A vector's rows have one element.
     rows: Rows<'a>,
+}
+
+impl Outgoing<'_> {
+    /// The type that the source has it in (where it is made of several, the first one's).
+    pub fn stored_type(&self) -> DType {
+        self.rows.pieces.first().map_or(DType::F32, |(view, _)| view.dtype)
+    }
+
+    /// Elements in a row, which must be whole blocks of the type it is written in. A vector is one row.
+    pub fn width(&self) -> usize {
+        self.shape.last().copied().unwrap_or(0)
+    }
+
+    /// What the writers of files are told.
+    pub fn announce(&self, dtype: DType) -> NewTensor {
+        NewTensor { name: self.name.clone(), dtype, shape: self.shape.clone() }
+    }
+
+    /// Hands the tensor's bytes in `dtype` to `write`, in order: [`Checkpoint::encode`].
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::encode`].
+    pub fn encode(
+        &self,
+        checkpoint: &Checkpoint,
+        dtype: DType,
+        threads: usize,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        checkpoint.encode(&self.name, &self.rows.pieces, dtype, threads, write)
+    }
 }
 
 /// The naming in a directory in Hugging Face's format that holds this model: that of transformers' own classes, or for
@@ -116,12 +146,16 @@ impl Written {
     }
 }
 
-/// What a GGUF in these types takes that is made of a model as its configuration promises it.
+/// What a GGUF in these types takes that is made of a checkpoint, or of a model as its configuration promises it.
 ///
 /// # Errors
-/// Those of [`promised`].
-pub fn written(understood: &Understood, types: WeightTypes) -> Result<Written, ModelError> {
-    let tensors = promised(understood, TensorNaming::Gguf)?;
+/// Those of [`outgoing`] and of [`promised`].
+pub fn written(
+    checkpoint: Option<&Checkpoint>,
+    understood: &Understood,
+    types: WeightTypes,
+) -> Result<Written, ModelError> {
+    let tensors = Walk::over(checkpoint, understood, TensorNaming::Gguf)?.tensors;
     let chosen = types.choose(&understood.spec, &tensors);
     let mut written =
         Written { parameters: 0, bytes: 0, embedding: 0, head: 0, head_type: DType::F32, plain: 0 };

@@ -20,6 +20,47 @@ pub enum WeightTypes {
     Mix(Mix),
 }
 
+/// What weights become that are quantized while they are loaded: the same as [`WeightTypes::One`] makes of them in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantization {
+    /// Q4_K for all matrices, the embedding and the head among them; Q5_0 where a row is no multiple of 256.
+    FourBit,
+    /// Q8_0.
+    EightBit,
+}
+
+impl Quantization {
+    /// The names that users know from other programs.
+    pub const NAMES: [(Quantization, &str); 2] =
+        [(Quantization::FourBit, "4-bit"), (Quantization::EightBit, "8-bit")];
+
+    /// What `convert` is told to write the same.
+    pub fn types(self) -> WeightTypes {
+        WeightTypes::One(self.dtype())
+    }
+
+    /// The type of matrices.
+    pub fn dtype(self) -> DType {
+        match self {
+            Quantization::FourBit => DType::Q4_K,
+            Quantization::EightBit => DType::Q8_0,
+        }
+    }
+
+    /// The type of a matrix with rows of so many elements.
+    pub(crate) fn of_width(self, width: usize) -> DType {
+        fit(self.dtype(), width)
+    }
+}
+
+/// What is to be said where weights of a type become another that both round; `None` where nothing is.
+pub fn second_rounding(from: DType, to: DType) -> Option<String> {
+    let is_second = from.is_quantized() && to.is_quantized() && from != to;
+    is_second.then(|| {
+        format!("weights are rounded a second time, from {from} to {to}; better start from F16 or BF16")
+    })
+}
+
 /// `llama-quantize`'s mixes of K-quants: more bits where they help most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(non_camel_case_types, missing_docs, reason = "the names are llama.cpp's, known to every user")]

@@ -11,7 +11,7 @@ use glimmer_cpu::{CpuDevice, CpuOptions};
 #[cfg(any(feature = "emulate", feature = "cuda"))]
 use glimmer_cuda::{CudaDevice, CudaOptions};
 use glimmer_models::{
-    Decoder, DeviceLayers, Family, PositionLayout, Stage, Understood, load_split, understand,
+    Decoder, DeviceLayers, Family, ModelWeights, PositionLayout, Stage, Understood, load_split, understand,
 };
 use glimmer_tensor::{Batch, Capacity, Compute, Device, KvType, PAGE_SLOTS, PageId, ReferenceDevice};
 use safetensors::{Dtype, SafeTensors};
@@ -158,11 +158,23 @@ impl Runner {
         slots: usize,
     ) -> Self {
         let (checkpoint, understood) = open(dir, None);
-        let bounds = [&[0], begins, &[understood.spec.layers.len()]].concat();
+        Self::load(ModelWeights::stored(&checkpoint, &understood), devices, begins, kv, rows, slots)
+    }
+
+    /// [`Runner::split`] of weights that may be quantized on their way.
+    pub fn load(
+        weights: ModelWeights<'_>,
+        devices: Vec<Box<dyn Device>>,
+        begins: &[usize],
+        kv: KvType,
+        rows: usize,
+        slots: usize,
+    ) -> Self {
+        let bounds = [&[0], begins, &[weights.understood.spec.layers.len()]].concat();
         let layers = bounds.windows(2).map(|range| range[1] - range[0]);
         let devices =
             devices.into_iter().zip(layers).map(|(device, layers)| DeviceLayers { device, layers }).collect();
-        let mut decoder = load_split(&checkpoint, &understood, devices, &mut |_, _| {}).unwrap();
+        let mut decoder = load_split(weights, devices, &mut |_, _| {}).unwrap();
         let pages = slots.div_ceil(PAGE_SLOTS) + 16;
         decoder.plan(Capacity { rows, logits_rows: rows, pages }, kv).unwrap();
         // Pages are handed out in a scattered order on purpose.

@@ -143,17 +143,7 @@ impl Sum for Floor {
 }
 
 impl Costs {
-    /// Of a model as it is stored, computed in this mode with a cache of this type.
-    pub(in crate::commands) fn of(
-        checkpoint: &Checkpoint,
-        understood: &Understood,
-        compute: Compute,
-        kv_type: KvType,
-    ) -> Self {
-        Costs::with(&understood.spec, &Weights::stored(checkpoint, understood), compute, kv_type)
-    }
-
-    /// Of a decoder with such weights.
+    /// Of a decoder with such weights, computed in this mode with a cache of this type.
     pub(in crate::commands) fn with(
         spec: &DecoderSpec,
         weights: &Weights,
@@ -233,6 +223,11 @@ mod tests {
     use glimmer_models::understand;
     use std::path::Path;
 
+    /// Of a model as it is stored.
+    fn costs(checkpoint: &Checkpoint, understood: &Understood, compute: Compute, kv_type: KvType) -> Costs {
+        Costs::with(&understood.spec, &Weights::stored(checkpoint, understood), compute, kv_type)
+    }
+
     /// By hand, for a fixture: 3 layers, hidden 64, 6 heads of 16 with 3 of keys, feed-forward 120, vocabulary 300, all
     /// in BF16, its head the embedding.
     #[test]
@@ -240,7 +235,7 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/glm-edge-1.5b-chat");
         let checkpoint = Checkpoint::open(&path).unwrap();
         let understood = understand(&checkpoint, None).unwrap();
-        let costs = Costs::of(&checkpoint, &understood, Compute::Auto, KvType::F16);
+        let costs = costs(&checkpoint, &understood, Compute::Auto, KvType::F16);
         let (qkv, q, ffn) = (12 * 16, 6 * 16, 120);
         let weights = 3 * 64 * (qkv + q + 3 * ffn);
         assert_eq!(costs.block_bytes, f64::from(2 * weights + 2 * (3 * 2 + 1) * 64));
@@ -275,7 +270,7 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/glm-edge-1.5b-chat");
         let checkpoint = Checkpoint::open(&path).unwrap();
         let understood = understand(&checkpoint, None).unwrap();
-        let costs = Costs::of(&checkpoint, &understood, Compute::Auto, KvType::F16);
+        let costs = costs(&checkpoint, &understood, Compute::Auto, KvType::F16);
         let cases = Case::all(&[40], &[2], &[10], &[2]);
         let capacity = capacity(&cases, &understood.spec, 32).unwrap();
         let mut steps = Steps { spec: &understood.spec, capacity, random: Random::new(&[]) };
@@ -301,9 +296,9 @@ mod tests {
         let checkpoint = Checkpoint::open(&path).unwrap();
         let understood = understand(&checkpoint, None).unwrap();
         let all = 2.0 * understood.spec.layer_parameters() as f64;
-        let fast = Costs::of(&checkpoint, &understood, Compute::Auto, KvType::F16);
+        let fast = costs(&checkpoint, &understood, Compute::Auto, KvType::F16);
         assert_eq!((fast.block.int8, fast.block.float, fast.head.int8), (all, 0.0, 0.0));
-        let exact = Costs::of(&checkpoint, &understood, Compute::F32, KvType::F32);
+        let exact = costs(&checkpoint, &understood, Compute::F32, KvType::F32);
         assert!(exact.block.int8 == 0.0 && exact.block.float > 0.0);
     }
 }

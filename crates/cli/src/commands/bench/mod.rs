@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use anyhow::{bail, ensure};
 use glimmer::{ContextLength, DeviceKind, ModelFiles, Placed, step_tokens};
-use glimmer_models::export::file_type_name;
+use glimmer_models::export::{Written, file_type_name, written};
 use glimmer_models::{Decoder, DeviceHolds, Positions, Understood, WeightRole};
 use glimmer_tensor::{Batch, Compute, DType, KvType};
 
@@ -27,7 +27,7 @@ use crate::model::{context, device, files, load, load_placed, place, spec};
 use crate::random::Random;
 use crate::terminal::Terminal;
 use case::{Case, Steps, capacity};
-use floor::{Costs, Floor};
+use floor::{Costs, Floor, Weights};
 use peer::Peer;
 use rates::{MachineRates, Meter};
 use report::{PeerRow, Report, Row, Seconds, deviation, mean, median};
@@ -81,7 +81,10 @@ impl Bench<'_> {
         let cases = self.cases()?;
         let repetitions = args.repetitions.unwrap_or(5);
         let checkpoint = files.checkpoint()?;
-        let size_bytes: u64 = checkpoint.tensors().iter().map(|tensor| tensor.bytes as u64).sum();
+        let quantized = args.device.quantize.map(|to| written(Some(checkpoint), understood, to.types()));
+        let quantized = quantized.transpose()?;
+        let stored = || checkpoint.tensors().iter().map(|tensor| tensor.bytes as u64).sum();
+        let size_bytes = quantized.map_or_else(stored, |written| written.bytes);
 
         let mut first_token = vec![process::first_token(args, spec)?];
         while first_token.len() < repetitions.min(STARTS) && first_token.iter().sum::<f64>() < STARTS_SECONDS
@@ -92,7 +95,7 @@ impl Bench<'_> {
         let step = args.ubatch_size.unwrap_or(step_tokens(spec, device.kind));
         let capacity = capacity(&cases, spec, step)?;
         let placement = place(files, device, capacity, terminal)?;
-        let machines = self.machines(&placement.placed, size_bytes)?;
+        let machines = self.machines(&placement.placed, size_bytes, quantized)?;
         let threads = machines.iter().map(|machine| machine.limits.threads).max().unwrap_or(1);
         let sees_peak = process::forget_peak();
 
@@ -173,10 +176,17 @@ impl Bench<'_> {
     }
 
     /// The machines that have layers, measured.
-    fn machines(&self, placed: &[Placed], size_bytes: u64) -> anyhow::Result<Vec<Machine>> {
+    fn machines(
+        &self,
+        placed: &[Placed],
+        size_bytes: u64,
+        quantized: Option<Written>,
+    ) -> anyhow::Result<Vec<Machine>> {
         let Bench { args, files, understood, compute, kv_type, .. } = *self;
-        let checkpoint = files.checkpoint()?;
-        let costs = Costs::of(checkpoint, understood, compute, kv_type);
+        let (checkpoint, spec) = (files.checkpoint()?, &understood.spec);
+        let stored = || Weights::stored(checkpoint, understood);
+        let weights = quantized.map_or_else(stored, |written| Weights::written(&written, spec));
+        let costs = Costs::with(spec, &weights, compute, kv_type);
         let bytes = usize::try_from(size_bytes).unwrap_or(usize::MAX);
         let machine = |placed: &Placed| {
             let meter = Meter::of(placed.card, compute, args.device.threads, bytes);
@@ -217,8 +227,11 @@ impl Bench<'_> {
             .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
     }
 
-    /// What the file says it is mostly in, else the type that most of the weights' bytes are in.
+    /// What it is quantized to, what the file says it is mostly in, or the type that most of the weights' bytes are in.
     fn types(&self) -> anyhow::Result<String> {
+        if let Some(to) = self.args.device.quantize {
+            return Ok(to.dtype().name().to_owned());
+        }
         if let Some(metadata) = self.files.metadata()?
             && let Some(name) = metadata.get("general.file_type")?.and_then(file_type_name)
         {

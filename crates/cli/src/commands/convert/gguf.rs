@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use glimmer_checkpoint::gguf::GgufWriter;
-use glimmer_models::export::{Outgoing, WeightTypes, gguf_metadata, outgoing};
+use glimmer_models::export::{Outgoing, WeightTypes, gguf_metadata, outgoing, second_rounding};
 use glimmer_models::names::TensorNaming;
 use glimmer_models::{Attention, Residual};
 use glimmer_tensor::DType;
@@ -41,12 +41,9 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
 
 /// Says when weights that were rounded once are rounded again.
 fn warn_of_second_rounding(job: &Job<'_>, tensors: &[Outgoing<'_>], chosen: &[DType]) {
-    let mut stored = tensors.iter().map(Outgoing::stored_type).zip(chosen);
-    let twice = |(from, to): &(DType, &DType)| from.is_quantized() && to.is_quantized() && from != *to;
-    if let Some((from, to)) = stored.find(twice) {
-        job.terminal.warn(&format!(
-            "weights are rounded a second time, from {from} to {to}; better start from F16 or BF16"
-        ));
+    let stored = tensors.iter().map(Outgoing::stored_type);
+    if let Some(warning) = stored.zip(chosen).find_map(|(from, &to)| second_rounding(from, to)) {
+        job.terminal.warn(&warning);
     }
 }
 
