@@ -217,8 +217,12 @@ impl Device for CpuDevice {
         used_for: MatrixUse,
         taken: Taken<'_>,
     ) -> Result<MatrixId, DeviceError> {
+        // Piece by piece it would wait for a step of another model each time.
+        self.pool.begin_turn();
         let packer = Packer { pool: &self.pool, arenas: &mut self.arenas, taken };
-        Ok(self.matrices.push(PackedMatrix::pack(parts, bias, used_for, packer)?))
+        let packed = PackedMatrix::pack(parts, bias, used_for, packer);
+        self.pool.end_turn();
+        Ok(self.matrices.push(packed?))
     }
 
     fn load_vector(&mut self, values: &[f32]) -> VectorId {
@@ -241,6 +245,14 @@ impl Device for CpuDevice {
         let steps = Steps::new([(); 2].map(|()| Step::with_capacity(plan, |heads| attention.room(heads))));
         self.work.set(Workspace { plan: plan.clone(), cache, attention, activations, steps });
         Ok(())
+    }
+
+    fn begin_turn(&mut self) {
+        self.pool.begin_turn();
+    }
+
+    fn end_turn(&mut self) {
+        self.pool.end_turn();
     }
 
     fn buffer(&mut self, _layer: usize, role: Role, width: usize) -> Result<BufferId, DeviceError> {

@@ -317,7 +317,9 @@ impl Worker {
     fn step(&mut self, plan: &[Piece]) -> Duration {
         let begin = Instant::now();
         self.order_masks(plan);
+        self.decoder.begin_turn();
         let result = guarded(|| self.forward(plan)).flatten();
+        self.decoder.end_turn();
         let mut forward = begin.elapsed();
         match result {
             Ok(()) => self.publish(plan),

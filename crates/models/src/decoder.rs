@@ -292,6 +292,16 @@ impl Decoder {
         matches!(self.shares.as_slice(), [all] if all.device.runs_ahead())
     }
 
+    /// [`glimmer_tensor::Device::begin_turn`] of its devices.
+    pub fn begin_turn(&mut self) {
+        self.shares.iter_mut().for_each(|share| share.device.begin_turn());
+    }
+
+    /// [`glimmer_tensor::Device::end_turn`] of its devices.
+    pub fn end_turn(&mut self) {
+        self.shares.iter_mut().for_each(|share| share.device.end_turn());
+    }
+
     /// The logits of the last batch's `logits_rows`: `[logits_rows, vocab]`, appended to `out`.
     ///
     /// # Errors

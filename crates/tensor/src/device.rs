@@ -331,6 +331,14 @@ pub trait Device: Send {
 
     // ---- a step ----
 
+    /// Waits until no other device of the process computes where this one does, and keeps them from it until
+    /// [`Device::end_turn`]: steps of several models on the same processors come one after another, in the order of asking.
+    /// Operations outside of a turn take one each. Nothing where a driver sees to that.
+    fn begin_turn(&mut self) {}
+
+    /// Leaves the processors to the next.
+    fn end_turn(&mut self) {}
+
     /// Checks a batch and brings it to the device, with the cosines and sines of its positions.
     ///
     /// # Errors
