@@ -18,6 +18,7 @@ mod page;
 mod printer;
 mod random;
 mod sampling;
+mod served;
 mod terminal;
 
 use std::io::{self, Write};
@@ -66,6 +67,7 @@ fn dispatch(verb: &Verb, terminal: &Terminal) -> anyhow::Result<()> {
         Verb::Chat(args) => commands::chat::run(args, terminal),
         Verb::Run(args) => commands::run::run(args, terminal),
         Verb::Serve(args) => commands::serve::run(args, terminal),
+        Verb::Local(args) => commands::serve::run_local(args, terminal),
         Verb::Batch(args) => commands::batch::run(args, terminal),
         Verb::Pull(args) => commands::pull::run(args, terminal),
         Verb::Rm(args) => commands::cache::remove(args, terminal),

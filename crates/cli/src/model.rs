@@ -91,18 +91,22 @@ pub(crate) fn load(
     capacity: Capacity,
     terminal: &Terminal,
 ) -> anyhow::Result<Model> {
-    load_placed(files, place(files, device, capacity, terminal)?, terminal)
+    load_placed(files, place(files, device, capacity, terminal)?, terminal, &mut |_| {})
 }
 
-/// A model's weights where they were placed.
+/// A model's weights where they were placed; `watch` is told what the terminal is.
 pub(crate) fn load_placed(
     files: &ModelFiles,
     placement: Placement,
     terminal: &Terminal,
+    watch: &mut dyn FnMut(Progress<'_>),
 ) -> anyhow::Result<Model> {
     let total = files.checkpoint()?.tensors().iter().map(|t| t.bytes as u64).sum();
     let bar = terminal.bytes_bar("loading", total);
-    let model = Model::load(files, placement, &mut |progress| terminal.tell(progress, Some(&bar)));
+    let model = Model::load(files, placement, &mut |progress| {
+        watch(progress);
+        terminal.tell(progress, Some(&bar));
+    });
     bar.finish_and_clear();
     Ok(model?)
 }

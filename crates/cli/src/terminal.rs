@@ -15,16 +15,25 @@ use crate::output;
 pub(crate) struct Terminal {
     quiet: bool,
     interactive: bool,
+    /// Whether nothing is told but errors.
+    muted: bool,
 }
 
 impl Terminal {
     pub(crate) fn new(quiet: bool) -> Self {
-        Terminal { quiet, interactive: io::stderr().is_terminal() }
+        Terminal { quiet, interactive: io::stderr().is_terminal(), muted: false }
+    }
+
+    /// For what was told before: only errors are.
+    pub(crate) fn muted(&self) -> Self {
+        Terminal { quiet: true, muted: true, ..*self }
     }
 
     /// Something that may make the result wrong.
     pub(crate) fn warn(&self, message: &str) {
-        line(&mut io::stderr(), "warning", message);
+        if !self.muted {
+            line(&mut io::stderr(), "warning", message);
+        }
     }
 
     /// Something good to know; `--quiet` leaves it out.

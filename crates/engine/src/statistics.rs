@@ -40,3 +40,29 @@ pub struct Statistics {
     /// Time of steps outside the model: accepting requests, planning, choosing tokens, telling.
     pub outside: Duration,
 }
+
+impl Statistics {
+    /// With what was counted in `past`, by an engine of the same model before this one.
+    pub fn after(self, past: &Statistics) -> Self {
+        Statistics {
+            prompt_tokens: self.prompt_tokens + past.prompt_tokens,
+            cached_tokens: self.cached_tokens + past.cached_tokens,
+            generated_tokens: self.generated_tokens + past.generated_tokens,
+            drafted_tokens: self.drafted_tokens + past.drafted_tokens,
+            accepted_tokens: self.accepted_tokens + past.accepted_tokens,
+            preemptions: self.preemptions + past.preemptions,
+            finished: self.finished + past.finished,
+            failed: self.failed + past.failed,
+            cancelled: self.cancelled + past.cancelled,
+            steps: self.steps + past.steps,
+            forward: self.forward + past.forward,
+            outside: self.outside + past.outside,
+            ..self
+        }
+    }
+
+    /// What was counted, without what was so just now.
+    pub fn of_the_past(self) -> Self {
+        Statistics { running: 0, waiting: 0, pages: 0, pages_used: 0, pages_cached: 0, ..self }
+    }
+}

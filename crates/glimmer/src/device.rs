@@ -5,7 +5,7 @@ use glimmer_models::Quantize;
 use glimmer_models::export::Quantization;
 use glimmer_tensor::{Compute, Device, KvType, ReferenceDevice};
 
-use crate::{Error, GpuLayers, Progress};
+use crate::{CardUse, Error, GpuLayers, Progress, card_use};
 
 /// What computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,22 @@ impl DeviceOptions {
             Compute::F32 => KvType::F32,
             Compute::Auto => KvType::F16,
         })
+    }
+
+    /// Bytes that models may hold there now: what is free, but a 32nd. `None` where nobody tells. Where layers are shared,
+    /// cards and processor count together.
+    pub fn room(&self) -> Option<u64> {
+        const SPARE: u64 = 32;
+        let is_cpu_alone = self.kind == DeviceKind::Cpu || self.gpu_layers == Some(GpuLayers::Last(0));
+        let cards = if is_cpu_alone { Vec::new() } else { card_use() };
+        let processor = glimmer_cpu::free_memory().map(|memory| memory.free as u64);
+        let of_card = |card: &CardUse| card.memory_total.saturating_sub(card.memory_used);
+        let free = match cards.as_slice() {
+            [] => processor?,
+            [first, ..] if self.gpu_layers.is_none() => of_card(first),
+            all => all.iter().map(of_card).fold(processor?, u64::saturating_add),
+        };
+        Some(free - free / SPARE)
     }
 
     /// Opens the device; `default` is the numeric mode where none was asked for.

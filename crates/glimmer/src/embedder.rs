@@ -1,5 +1,6 @@
 //! A model that makes vectors of texts.
 
+use glimmer_checkpoint::Checkpoint;
 use glimmer_models::{EncodedText, Encoder, ModelError, Prompts, SentenceModules};
 use glimmer_tokenizer::{Encoding, Tokenizer};
 
@@ -19,7 +20,20 @@ pub struct Embedder {
     prompts: Prompts,
     max_tokens: usize,
     width: usize,
+    memory: u64,
     compute: Box<Compute>,
+}
+
+/// Bytes of a checkpoint's weights, which an encoder holds as f32.
+fn weights(checkpoint: &Checkpoint) -> u64 {
+    let elements = checkpoint.tensors().iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64);
+    elements.sum::<u64>().saturating_mul(size_of::<f32>() as u64)
+}
+
+/// The encoder's own files where its modules lie beside them.
+fn files_of(model: &ModelFiles, modules: &SentenceModules) -> Option<ModelFiles> {
+    let is_within = modules.directory() != model.source().directory();
+    is_within.then(|| ModelFiles::new(modules.directory(), Overrides::default()))
 }
 
 impl Embedder {
@@ -30,8 +44,7 @@ impl Embedder {
     pub fn open(source: impl Into<Source>) -> Result<Self, Error> {
         let model = ModelFiles::new(source, Overrides::default());
         let modules = SentenceModules::read(model.source().directory())?;
-        let is_within = modules.directory() != model.source().directory();
-        let within = is_within.then(|| ModelFiles::new(modules.directory(), Overrides::default()));
+        let within = files_of(&model, &modules);
         let files = within.as_ref().unwrap_or(&model);
         let mut tokenizer = files.tokenizer()?.clone();
         if modules.lowercases() {
@@ -41,11 +54,22 @@ impl Embedder {
             })?;
         }
         let prompts = modules.prompts().clone();
+        let memory = weights(files.checkpoint()?);
         let encoder = Encoder::open(files.checkpoint()?, modules)?;
         let (max_tokens, width) = (encoder.max_tokens(), encoder.width());
         let compute = move |texts: &[EncodedText]| Ok(encoder.embed(texts)?);
         let embedder = Embedder::new(model.source().name(), tokenizer, max_tokens, width, compute);
-        Ok(Embedder { created: model.created(), prompts, ..embedder })
+        Ok(Embedder { created: model.created(), prompts, memory, ..embedder })
+    }
+
+    /// Bytes that an encoder will hold when it is opened, by the headers of its files.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn needed(source: impl Into<Source>) -> Result<u64, Error> {
+        let model = ModelFiles::new(source, Overrides::default());
+        let modules = SentenceModules::read(model.source().directory())?;
+        Ok(weights(files_of(&model, &modules).as_ref().unwrap_or(&model).checkpoint()?))
     }
 
     /// An encoder that somebody else computes: `max_tokens` of a text at most, vectors of `width` elements.
@@ -57,7 +81,16 @@ impl Embedder {
         compute: impl Fn(&[EncodedText]) -> Result<Vec<Vec<f32>>, Error> + Send + Sync + 'static,
     ) -> Self {
         let prompts = Prompts::default();
-        Embedder { name, created: 0, tokenizer, prompts, max_tokens, width, compute: Box::new(compute) }
+        Embedder {
+            name,
+            created: 0,
+            tokenizer,
+            prompts,
+            max_tokens,
+            width,
+            memory: 0,
+            compute: Box::new(compute),
+        }
     }
 
     /// What to call it.
@@ -73,6 +106,11 @@ impl Embedder {
     /// What makes ids of text; [`Embedder::encode`] is the whole way.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// Bytes of its weights; 0 where somebody else computes.
+    pub fn memory(&self) -> u64 {
+        self.memory
     }
 
     /// Most tokens of a text.

@@ -8,11 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use glimmer_chat::{ChatTemplate, stop_ids};
 use glimmer_checkpoint::Checkpoint;
 use glimmer_checkpoint::gguf::Metadata;
-use glimmer_config::{Configuration, Evidence, Family};
+use glimmer_config::{Configuration, Evidence, Family, file};
 use glimmer_models::{DecoderSpec, ModelWeights, Quantize, Understood, understand};
 use glimmer_tokenizer::{GgufVocab, Tokenizer, TokenizerError};
 
-use crate::{Error, Source, gguf_vocabulary};
+use crate::{Error, ModelKind, Source, gguf_vocabulary};
 
 /// What a person knows better than the files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,6 +77,17 @@ impl ModelFiles {
         };
         let made = modified.unwrap_or_else(SystemTime::now);
         made.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    }
+
+    /// What the model makes, by the small files beside it: encoders of sentences make vectors.
+    pub fn kind(&self) -> ModelKind {
+        let directory = self.path();
+        let config = file::read_object(&directory.join("config.json")).ok().flatten();
+        let is_bert = config.is_some_and(|config| config["model_type"] == "bert");
+        match is_bert || directory.join("modules.json").exists() {
+            true => ModelKind::Vectors,
+            false => ModelKind::Text,
+        }
     }
 
     /// Headers of the weights, and the configuration beside or inside them.

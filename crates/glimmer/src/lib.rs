@@ -75,7 +75,10 @@ pub use limits::{ContextLength, Limits, STEP_TOKENS, indivisible, serving_step_t
 pub use model::{Model, OpenOptions, Progress};
 pub use params::GenerationParams;
 pub use placement::{DevicePlan, GpuLayers, Placed, Placement};
-pub use registry::{Loaded, LoadedModel, Registry};
+pub use registry::{
+    Change, KnownModel, Lease, LeaseError, Leasing, Loaded, LoadedModel, ModelKind, ModelState, ModelStatus,
+    Observer, Open, OpenError, Opener, PlannedMemory, Prepared, Registry, RegistryLimits, Shelf,
+};
 pub use session::{Session, check_ids};
 pub use source::{Local, Resolver, Source};
 pub use text::{Chat, ModelText, Prompt};

@@ -52,6 +52,17 @@ pub struct Placement {
 const SPARE: usize = 32;
 
 impl OpenDevice {
+    /// What a model will hold with steps and a cache of `capacity`. Where cards share its layers with the processor, that is
+    /// counted as if the first had all.
+    ///
+    /// # Errors
+    /// When a tensor is missing or of another shape than the configuration says.
+    pub fn needed(&self, files: &ModelFiles, capacity: Capacity) -> Result<DeviceMemory, Error> {
+        let layers = 0..files.spec()?.layers.len();
+        Shape { weights: files.weights(self.quantize)?, capacity, kv_type: self.kv_type }
+            .needed(self.devices[0].as_ref(), layers)
+    }
+
     /// Decides which layers go where, for steps and a cache of `capacity`. What several devices are going to hold is told
     /// through `progress`.
     ///

@@ -54,8 +54,10 @@ impl App {
 
     /// Begins to answer.
     pub(crate) fn ready(&self, registry: Registry) {
+        let record = self.record.clone();
+        registry.observe(Box::new(move |name, change| record.model(name, change)));
         // There is one caller, and it calls once.
-        let _ = self.models.set(Models::new(registry, self.options.any_model, self.engine_end.clone()));
+        let _ = self.models.set(Models::new(registry, &self.options, self.engine_end.clone()));
     }
 
     /// Ends what can be ended; whoever asks is told not to come any more.

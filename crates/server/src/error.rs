@@ -2,6 +2,7 @@
 //! `{"error": {"message", "type", "param", "code"}}`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use glimmer::{ChatError, EngineError, Error, FileError, file};
@@ -94,12 +95,29 @@ impl ApiError {
         ApiError::new(StatusCode::FORBIDDEN, "invalid_request_error", message).coded("host_not_allowed")
     }
 
-    /// 404: no such model.
-    pub(crate) fn no_model(name: &str) -> Self {
-        let message = format!("the model `{}` does not exist; /v1/models lists those that do", shown(name));
-        let mut error = ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message);
+    /// 404: no such model, or none where one is needed; says which there are.
+    pub(crate) fn no_model(name: Option<&str>, known: &[String]) -> Self {
+        let missing = match name {
+            Some(name) => format!("the model `{}` does not exist", shown(name)),
+            None => "there is no model for this".to_owned(),
+        };
+        let known = match known {
+            [] => "no model is served yet".to_owned(),
+            known => format!("/v1/models lists those that do: {}", shown(&known.join(", "))),
+        };
+        let mut error =
+            ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", format!("{missing}; {known}"));
         error.param = Some("model".to_owned());
         error.coded("model_not_found")
+    }
+
+    /// 503: the model could not be loaded.
+    pub(crate) fn not_loaded(name: &str, why: &str, retry_after: Duration) -> Self {
+        let message = format!("the model `{}` cannot be loaded: {why}", shown(name));
+        let mut error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable_error", message);
+        error.retry_after = Some(retry_after.as_secs().max(1));
+        error.param = Some("model".to_owned());
+        error.coded("model_not_loaded")
     }
 
     /// 404: no such path.

@@ -1,6 +1,6 @@
 //! The server: the OpenAI API and the GLM API over HTTP.
 //!
-//! It is given models that are ready (a [`glimmer::Registry`]) and opens none itself; it knows neither files nor devices. Other vendors' APIs are not there:
+//! It is given models by name (a [`glimmer::Registry`], which loads what requests ask for) and knows neither files nor devices. Other vendors' APIs are not there:
 //! what asks for them is refused.
 //!
 //! # The parts
@@ -25,7 +25,7 @@
 //!
 //! 1. `access` checks host and key and makes an entry; `body` reads at most `limits.body` bytes within `limits.body_time`,
 //!    if there is room for them beside the bodies of others.
-//! 2. `chat` takes the parameters, and complains of all that is wrong or left. `conversation` renders and encodes the messages on a
+//! 2. `chat` takes the parameters, finds the model, which is loaded for that where it is not, and complains of all that is wrong or left. `conversation` renders and encodes the messages on a
 //!    thread for slow things: a long prompt stops nobody else's stream. A prompt that does not fit is refused here.
 //! 3. `Generations::start` lets go of the body's room and submits one request per answer (`n`) to the engine. Its sink runs on the engine's thread and
 //!    only ever *tries* to put an event into a bounded channel.
@@ -55,6 +55,7 @@
 //! | what is made of a body before it is ids | a few times its bytes (`glimmer::json::room`); beyond, 413 |
 //! | connections | `RequestLimits::connections`; idle ones make room, then others wait in the system's queue |
 //! | the log | lines that wait to be written; beyond, they are lost and counted |
+//! | requests that wait for a model to be loaded | so many for each, `RequestLimits::load_time`; then 429, or 503 with `Retry-After` |
 //! | answers waiting | the engine's queue; then 429 with `Retry-After`, an average answer's time |
 //!
 //! An answer that is not a stream is held whole; its size is bounded by its tokens. Memory that a connection can take is

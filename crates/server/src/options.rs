@@ -56,7 +56,9 @@ pub struct RequestLimits {
     pub head_time: Duration,
     /// Time in which a client must take something of what is sent.
     pub stall_time: Duration,
-    /// Time for a whole answer.
+    /// Time that a request waits for its model to be loaded.
+    pub load_time: Duration,
+    /// Time for a whole answer, once its model is there.
     pub answer_time: Duration,
     /// Time for requests in progress when the server is told to stop.
     pub drain_time: Duration,
@@ -113,6 +115,7 @@ impl Default for RequestLimits {
             body_time: Duration::from_secs(30),
             head_time: Duration::from_secs(60),
             stall_time: Duration::from_secs(30),
+            load_time: Duration::from_secs(300),
             answer_time: Duration::from_secs(3600),
             drain_time: Duration::from_secs(300),
             answer_tokens: usize::MAX,

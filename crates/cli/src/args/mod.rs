@@ -25,9 +25,9 @@ pub(crate) use catalogue::{FitArgs, ListArgs, ShowArgs};
 pub(crate) use files::{ConvertArgs, InspectArgs, SynthArgs};
 pub(crate) use hub::{CacheArgs, HubArgs, PullArgs, RmArgs};
 pub(crate) use measure::{BenchArgs, Figures, LogitsArgs, VerifyArgs};
-pub(crate) use serve::{BatchArgs, ServeArgs, ServedArgs};
+pub(crate) use serve::{BatchArgs, LocalArgs, ServeArgs, ServedArgs, ServerArgs};
 pub(crate) use text::{DetokenizeArgs, TemplateArgs, TokenizeArgs};
-pub(crate) use values::{Ids, parse_ids};
+pub(crate) use values::{Ids, KeepAlive, parse_ids};
 use values::{gpu_layers, one_of, positive};
 
 /// Run the GLM family of language models.
@@ -54,6 +54,7 @@ pub(crate) enum Verb {
     Chat(ChatArgs),
     Run(RunArgs),
     Serve(ServeArgs),
+    Local(LocalArgs),
     Batch(BatchArgs),
     Pull(PullArgs),
     Rm(RmArgs),
@@ -87,7 +88,7 @@ pub(crate) struct ModelArgs {
 }
 
 /// On what and how precisely to compute.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Computation")]
 pub(crate) struct DeviceArgs {
     /// What computes: `cuda` is an NVIDIA card, `auto` that where there is one and otherwise the CPU; `reference` is slow

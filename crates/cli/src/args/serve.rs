@@ -1,15 +1,15 @@
-//! Flags of `serve` and `batch`.
+//! Flags of `serve`, `local` and `batch`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use glimmer::{ContextLength, Family};
 
-use super::values::{chat_format, context_length, one_of, positive};
-use super::{DeviceArgs, ModelArgs};
+use super::DeviceArgs;
+use super::values::{KeepAlive, chat_format, context_length, keep_alive, memory_bytes, one_of, positive};
 
 /// Which models are served, and how much of the machine they get.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ServedArgs {
     /// What clients call the model, in place of the last part of its path; several names for one model, or one name for
     /// each of several
@@ -47,6 +47,30 @@ pub(crate) struct ServedArgs {
     /// Tokens computed in one step; longer prompts are cut [default: 256 on a CPU, 512 on a card]
     #[arg(long, value_name = "N", value_parser = positive())]
     pub(crate) step_tokens: Option<usize>,
+
+    /// What all models may hold together, such as 16G: what nobody uses makes room for what is asked for [default: what the
+    /// machine has free, but a 32nd]
+    #[arg(long, value_name = "BYTES", value_parser = memory_bytes)]
+    pub(crate) memory: Option<u64>,
+}
+
+/// Models that are loaded when they are asked for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Several models")]
+pub(crate) struct ShelfArgs {
+    /// Serve the models in this directory, too: its directories with a config.json and its .gguf files, each by its name.
+    /// They are loaded when they are asked for, and new ones are found then
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) models_dir: Option<PathBuf>,
+
+    /// How long a model stays loaded that nobody uses: 300, 5m, 1h; 0 not at all, -1 until another needs its room [default:
+    /// 5m, and of models on the command line of `serve` -1]
+    #[arg(long, value_name = "TIME", value_parser = keep_alive, allow_hyphen_values = true)]
+    pub(crate) keep_alive: Option<KeepAlive>,
+
+    /// Seconds that a request waits for its model to be loaded
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = positive())]
+    pub(crate) load_timeout: usize,
 }
 
 /// Serve models over HTTP: the OpenAI API and the GLM API
@@ -54,19 +78,59 @@ pub(crate) struct ServedArgs {
 #[command(after_help = "\
 http://HOST:PORT/docs describes every path. SIGTERM lets answers in progress finish, and then ends the program.
 
+The first model is loaded before anybody is answered, the others with it as long as --memory has room for them; what has none \
+is loaded when it is asked for, in the place of what was used longest ago.
+
 Examples:
   glimmer serve
   glimmer serve glm-4-9b-chat --served-model-name gpt-4o --port 8080
   glimmer serve glm-4-9b-chat.Q4_K_M.gguf --ctx max --parallel 16 --host 0.0.0.0 --api-keys keys.txt
+  glimmer serve --models-dir ~/models --memory 16G --keep-alive 10m
   curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{\"model\": \"demo\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello!\"}]}'")]
 pub(crate) struct ServeArgs {
-    /// Directories in Hugging Face layout, .gguf files, or `demo`. The first is meant where a request cannot say which
-    #[arg(value_name = "MODEL", default_value = glimmer::DEMO)]
+    /// Directories in Hugging Face layout, .gguf files, `demo`, or names as `glimmer pull` takes them. The first is meant where
+    /// a request cannot say which [default: demo, unless there is --models-dir]
+    #[arg(value_name = "MODEL")]
     pub(crate) models: Vec<PathBuf>,
 
+    /// Port to listen at; 0 takes a free one
+    #[arg(long, short = 'p', value_name = "PORT", default_value = "8000", help_heading = "Network")]
+    pub(crate) port: u16,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// Serve models that are loaded when they are asked for, where Xinference's clients look: at port 9997
+#[derive(Debug, Args)]
+#[command(after_help = "\
+It serves what `glimmer serve` does; no model has to be named.
+
+Examples:
+  glimmer local
+  glimmer local --models-dir ~/models --memory 16G")]
+pub(crate) struct LocalArgs {
+    /// Directories in Hugging Face layout, .gguf files, `demo`, or names as `glimmer pull` takes them
+    #[arg(value_name = "MODEL")]
+    pub(crate) models: Vec<PathBuf>,
+
+    /// Port to listen at; 0 takes a free one
+    #[arg(long, short = 'p', value_name = "PORT", default_value = "9997", help_heading = "Network")]
+    pub(crate) port: u16,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// How a server works, whichever models it has.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
     #[command(flatten)]
     pub(crate) served: ServedArgs,
+
+    #[command(flatten)]
+    pub(crate) shelf: ShelfArgs,
 
     /// Take any model name in requests for the first model
     #[arg(long)]
@@ -79,10 +143,6 @@ pub(crate) struct ServeArgs {
     /// Name or address to listen at
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Network")]
     pub(crate) host: String,
-
-    /// Port to listen at; 0 takes a free one
-    #[arg(long, short = 'p', value_name = "PORT", default_value = "8000", help_heading = "Network")]
-    pub(crate) port: u16,
 
     /// A file of keys, one a line, of which every request must bring one (`Authorization: Bearer KEY`, `x-api-key` or
     /// `api-key`); SIGHUP has it read again
@@ -165,13 +225,6 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
-}
-
-impl ServedArgs {
-    /// A model, as the other verbs name it.
-    pub(crate) fn model(&self, path: &std::path::Path) -> ModelArgs {
-        ModelArgs { path: path.to_owned(), family: self.family }
-    }
 }
 
 /// Answer the requests of a file, in the OpenAI API's batch format

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command};
@@ -168,6 +169,37 @@ pub(super) fn memory_bytes(text: &str) -> Result<u64, String> {
     read().ok_or_else(|| "a number of bytes, such as 16G or 500M".to_owned())
 }
 
+/// How long a model stays that nobody uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeepAlive {
+    /// So long.
+    For(Duration),
+    /// Until another needs its room.
+    Always,
+}
+
+/// A time as Ollama has it: seconds, or a number with its unit; below 0 for ever.
+pub(super) fn keep_alive(text: &str) -> Result<KeepAlive, String> {
+    let read = || {
+        let digits = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+        let (number, unit) = (text[..digits].parse::<f64>().ok()?, &text[digits..]);
+        let seconds = match unit {
+            "ms" => 0.001,
+            "" | "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        if number < 0.0 {
+            return Some(KeepAlive::Always);
+        }
+        // A century.
+        let seconds = Some(number * seconds).filter(|seconds| *seconds <= 3.2e9)?;
+        Duration::try_from_secs_f64(seconds).ok().map(KeepAlive::For)
+    };
+    read().ok_or_else(|| "a time such as 300, 5m or 1h, 0, or -1 for no end".to_owned())
+}
+
 /// A number of rows of one step.
 pub(super) fn sequences() -> impl TypedValueParser<Value = usize> {
     clap::value_parser!(u32).range(1..=1 << 14).map(|n| n as usize)
@@ -271,6 +303,19 @@ mod tests {
         assert_eq!(memory_bytes("4096"), Ok(4096));
         for wrong in ["", "G", "-1G", "0", "1e9", "16X", "9999999T", "1.2.3G", "16 G B", "１G"] {
             assert!(memory_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_to_stay() {
+        let after = |seconds| Ok(KeepAlive::For(Duration::from_secs_f64(seconds)));
+        for (text, seconds) in [("300", 300.0), ("5m", 300.0), ("0", 0.0), ("1.5h", 5400.0), ("20ms", 0.02)] {
+            assert_eq!(keep_alive(text), after(seconds), "{text}");
+        }
+        assert_eq!(keep_alive("-1"), Ok(KeepAlive::Always));
+        assert_eq!(keep_alive("-1m"), Ok(KeepAlive::Always));
+        for wrong in ["", "m", "5 m", "5d", "1e99", "inf", "nan", "５m"] {
+            assert!(keep_alive(wrong).is_err(), "{wrong}");
         }
     }
 

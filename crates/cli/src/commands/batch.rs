@@ -4,7 +4,8 @@ use anyhow::bail;
 use glimmer_server::{Batch, Options};
 
 use crate::args::BatchArgs;
-use crate::commands::serve::{names, open};
+use crate::commands::serve::{known_models, names, settings};
+use crate::served;
 use crate::terminal::Terminal;
 
 /// Answers, and says how it went.
@@ -13,7 +14,8 @@ pub(crate) fn run(args: &BatchArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let options = Options { any_model: args.any_model, ..Options::for_batch() };
     // What is wrong with the files is known before a model is loaded.
     let batch = Batch::open(&args.input, &args.output, options.limits.body, args.keep_failures)?;
-    let registry = open(&args.model, names, &args.served, &args.device, terminal)?;
+    let settings = settings(&args.served, &args.device, terminal);
+    let registry = served::open(known_models(&args.model, names, None, &settings)?, None, &settings)?;
     let bar = terminal.steps_bar("answering", batch.remaining() as u64);
     // As many as are computed, and as many again so that none of those waits for the next.
     let at_once = args.served.parallel.saturating_mul(2).min(args.served.queue);

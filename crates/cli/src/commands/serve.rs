@@ -1,31 +1,60 @@
-//! `glimmer serve`: models over HTTP.
+//! `glimmer serve` and `glimmer local`: models over HTTP.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use glimmer::{
-    Compute, ContextLength, Embedder, Engine, Limits, Loaded, ModelText, Registry, Source,
-    serving_step_tokens,
-};
+use glimmer::{KnownModel, Source};
 use glimmer_server::{Options, RequestLimits, Server};
 
 use crate::WrongUsage;
-use crate::args::{DeviceArgs, ServeArgs, ServedArgs};
-use crate::model::{DEMO_LABEL, context, device, files, load, source, spec};
+use crate::args::{DeviceArgs, KeepAlive, LocalArgs, ServeArgs, ServedArgs, ServerArgs};
+use crate::model::source;
+use crate::served::{self, Directory, Settings, known, known_encoder};
 use crate::terminal::Terminal;
+
+/// How long a model stays that is loaded when it is asked for, where nobody says so: as Ollama has it.
+const KEEP_ALIVE: Duration = Duration::from_secs(300);
 
 /// Serves until it is told to stop.
 pub(crate) fn run(args: &ServeArgs, terminal: &Terminal) -> anyhow::Result<()> {
-    let names = names(&args.models, &args.served)?;
+    let server = &args.server;
+    let demo = [PathBuf::from(glimmer::DEMO)];
+    let is_demo = args.models.is_empty() && server.shelf.models_dir.is_none();
+    let models = if is_demo { demo.as_slice() } else { args.models.as_slice() };
+    let keep_alive = server.shelf.keep_alive.unwrap_or(KeepAlive::Always);
+    serve(models, keep_alive, args.port, server, terminal)
+}
+
+/// The same at another port, of models that go again.
+pub(crate) fn run_local(args: &LocalArgs, terminal: &Terminal) -> anyhow::Result<()> {
+    let keep_alive = args.server.shelf.keep_alive.unwrap_or(KeepAlive::For(KEEP_ALIVE));
+    serve(&args.models, keep_alive, args.port, &args.server, terminal)
+}
+
+fn serve(
+    paths: &[PathBuf],
+    keep_alive: KeepAlive,
+    port: u16,
+    args: &ServerArgs,
+    terminal: &Terminal,
+) -> anyhow::Result<()> {
+    let names = names(paths, &args.served)?;
+    let settings = settings(&args.served, &args.device, terminal);
+    let shelf = args.shelf.models_dir.as_deref().map(|path| {
+        let keep_alive = args.shelf.keep_alive.unwrap_or(KeepAlive::For(KEEP_ALIVE));
+        Directory::open(path, time(keep_alive), &settings)
+    });
+    let shelf = shelf.transpose()?;
     // What is wrong with the address or the keys is known before a model is loaded.
-    let server = Server::start(options(args))?;
-    let registry = open(&args.models, names, &args.served, &args.device, terminal)?;
+    let server = Server::start(options(port, args))?;
+    let models = known_models(paths, names, time(keep_alive), &settings)?;
+    let registry = served::open(models, shelf, &settings)?;
     let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
-    let models = registry.all();
-    let listed: Vec<&str> = models.iter().flat_map(|model| &model.names).map(String::as_str).collect();
-    let (listed, address) = (listed.join(", "), server.address());
+    let (listed, address) = (registry.names().join(", "), server.address());
     server.ready(registry);
+    let listed = if listed.is_empty() { "no model yet" } else { &listed };
     let note = format!("serving {listed} at {scheme}://{address}; {scheme}://{address}/docs says how to ask");
     let terminal = terminal.clone();
     // Where nobody reads standard error, this line is not what the program's end waits for.
@@ -33,11 +62,18 @@ pub(crate) fn run(args: &ServeArgs, terminal: &Terminal) -> anyhow::Result<()> {
     Ok(server.wait()?)
 }
 
-fn options(args: &ServeArgs) -> Options {
+fn time(keep_alive: KeepAlive) -> Option<Duration> {
+    match keep_alive {
+        KeepAlive::For(time) => Some(time),
+        KeepAlive::Always => None,
+    }
+}
+
+fn options(port: u16, args: &ServerArgs) -> Options {
     let seconds = |seconds: usize| Duration::from_secs(seconds as u64);
     Options {
         host: args.host.clone(),
-        port: args.port,
+        port,
         api_keys: args.api_keys.clone(),
         insecure: args.insecure,
         public_status: args.public_status,
@@ -55,6 +91,7 @@ fn options(args: &ServeArgs) -> Options {
         limits: RequestLimits {
             body: args.max_body,
             bodies: args.max_body.saturating_mul(8),
+            load_time: seconds(args.shelf.load_timeout),
             answer_time: seconds(args.timeout),
             drain_time: seconds(args.drain_timeout),
             answer_tokens: args.max_tokens.unwrap_or(usize::MAX),
@@ -96,57 +133,26 @@ pub(crate) fn names(paths: &[PathBuf], args: &ServedArgs) -> anyhow::Result<Vec<
     Ok(names)
 }
 
-/// Loads models to serve.
-pub(crate) fn open(
-    paths: &[PathBuf],
-    names: Vec<Vec<String>>,
-    args: &ServedArgs,
-    device: &DeviceArgs,
-    terminal: &Terminal,
-) -> anyhow::Result<Registry> {
-    let registry = Registry::default();
-    for (path, names) in paths.iter().zip(names) {
-        let engine = open_one(path, &names[0], args, device, terminal)?;
-        registry.add(Loaded::engine(names, engine))?;
-    }
-    if let Some(path) = &args.embedding_model {
-        registry.add(Loaded::embedder(Embedder::open(source(path, terminal)?)?))?;
-    }
-    Ok(registry)
+/// How models are served.
+pub(crate) fn settings(served: &ServedArgs, device: &DeviceArgs, terminal: &Terminal) -> Arc<Settings> {
+    Arc::new(Settings { served: served.clone(), device: device.clone(), terminal: terminal.clone() })
 }
 
-fn open_one(
-    path: &Path,
-    name: &str,
-    args: &ServedArgs,
-    device_args: &DeviceArgs,
-    terminal: &Terminal,
-) -> anyhow::Result<Engine> {
-    let files = files(&args.model(path), args.chat_format, terminal)?;
-    files.tokenizer()?;
-    match ModelText::read(&files)?.chat() {
-        // A model that continues text is served without conversations.
-        Err(error) if error.is_unknown_format() => {
-            terminal.note(&format!("{name}: nothing tells the chat format; only text is continued"));
-        }
-        result => drop(result?),
+/// The models that were named, and the encoder.
+pub(crate) fn known_models(
+    paths: &[PathBuf],
+    names: Vec<Vec<String>>,
+    keep_alive: Option<Duration>,
+    settings: &Arc<Settings>,
+) -> anyhow::Result<Vec<KnownModel>> {
+    let mut models = Vec::new();
+    for (path, names) in paths.iter().zip(names) {
+        models.push(known(source(path, &settings.terminal)?, names, keep_alive, settings));
     }
-    let spec = spec(&files, terminal)?;
-    let context = context(args.ctx, spec, terminal);
-    let device = device(device_args, Compute::Auto, terminal)?;
-    let step_tokens = args.step_tokens.unwrap_or_else(|| serving_step_tokens(spec, device.kind));
-    let limits = Limits {
-        context: ContextLength::Tokens(context),
-        cache_tokens: Some(args.cache_tokens.unwrap_or(context * 2)),
-        step_tokens: Some(step_tokens),
-        running: args.parallel,
-        waiting: args.queue,
-        ..Limits::default()
-    };
-    let capacity = limits.capacity(spec, device.kind);
-    let engine = load(&files, device, capacity, terminal)?.start(&limits)?;
-    if files.source().is_demo() {
-        terminal.note(DEMO_LABEL);
+    if let Some(path) = &settings.served.embedding_model {
+        let source = source(path, &settings.terminal)?;
+        let names = vec![source.name()];
+        models.push(known_encoder(source, names, keep_alive));
     }
-    Ok(engine)
+    Ok(models)
 }

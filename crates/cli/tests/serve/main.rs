@@ -16,6 +16,7 @@ mod openai;
 mod operations;
 mod prefix;
 mod repetition;
+mod several;
 #[path = "../support/mod.rs"]
 mod support;
 mod thinking;

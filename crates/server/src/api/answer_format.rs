@@ -111,7 +111,7 @@ pub(crate) async fn form(
     let Some((name, format)) = asked else { return Ok(None) };
     let model = model.clone();
     let compile = move || {
-        let form = model.engine.text().form(&format);
+        let form = model.engine().text().form(&format);
         form.map_err(|error| ApiError::parameter(&name, format!("`{name}`: {error}")))
     };
     blocking(entry, compile).await

@@ -124,7 +124,7 @@ pub(crate) async fn turn(
     model.chat()?;
     let model = model.clone();
     let render = move || {
-        let text = model.engine.text();
+        let text = model.engine().text();
         let prompt = text.prompt(&conversation)?;
         let ids = |conversation: &Conversation| Some(text.prompt(conversation).ok()?.ids);
         let turn = model.turns.turn(&conversation, &prompt.ids, ids);

@@ -34,13 +34,13 @@ pub(crate) struct GenerationRequest {
 
 impl GenerationRequest {
     /// Takes the parameters; `defaults` returns what the model's own way of choosing tokens is.
-    pub(crate) fn take(
+    pub(crate) async fn take(
         app: &App,
         params: &mut Params,
         defaults: impl FnOnce(&Model) -> Result<Sampling, ApiError>,
     ) -> Result<Self, ApiError> {
-        let (model, name) = model(app.models()?, params)?;
-        let vocab = model.engine.spec().vocab;
+        let (model, name) = model(app.models()?, params).await?;
+        let vocab = model.engine().spec().vocab;
         let sampling = sampling(params, defaults(&model)?, vocab, app);
         let max_tokens = params.integer("max_tokens", 0..=i64::from(i32::MAX));
         let max_completion_tokens = params.integer("max_completion_tokens", 0..=i64::from(i32::MAX));
@@ -95,7 +95,7 @@ impl GenerationRequest {
             return Err(ApiError::invalid("the prompt is empty"));
         }
         let most = self.params.max_tokens.unwrap_or(usize::MAX);
-        match room_for_answer(prompt.ids.len(), most, self.model.engine.context()) {
+        match room_for_answer(prompt.ids.len(), most, self.model.engine().context()) {
             Ok(_) => Ok(()),
             Err(error) => Err(ApiError::from_engine(&error, 0)),
         }
@@ -130,11 +130,11 @@ fn stream_usage(params: &mut Params, stream: bool) -> StreamUsage {
 }
 
 /// The model that a request names; the first one where it names none.
-pub(crate) fn model(models: &Models, params: &mut Params) -> Result<(Model, String), ApiError> {
+pub(crate) async fn model(models: &Models, params: &mut Params) -> Result<(Model, String), ApiError> {
     Ok(match params.string("model") {
-        Some(name) => (models.find(&name)?, name),
+        Some(name) => (models.find(&name).await?, name),
         None => {
-            let first = models.first()?;
+            let first = models.first().await?;
             let name = first.name().to_owned();
             (first, name)
         }

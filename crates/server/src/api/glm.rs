@@ -52,7 +52,7 @@ pub(crate) async fn chat(
 /// false` makes a stream's chunks cumulative.
 async fn messages(app: &Arc<App>, entry: &Entry, mut params: Params) -> Result<Response, ApiError> {
     // There is one model, whatever it is called.
-    params.put("model", app.models()?.first()?.name());
+    params.put("model", app.models()?.first().await?.name());
     let chunk = params.boolean("chunk").unwrap_or(true);
     params.only("return_function_call", false);
     chat_completions::respond(app, entry, params, !chunk).await
@@ -101,7 +101,7 @@ pub(crate) async fn embedding(
     Extension(entry): Extension<Entry>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
-    let encoder = app.models()?.encoder(None)?;
+    let encoder = app.models()?.encoder(None).await?;
     params.need("prompt");
     let prompt = params.texts("prompt", TEXTS, 0);
     params.done()?;
@@ -109,7 +109,7 @@ pub(crate) async fn embedding(
     let texts = blocking(&entry, move || {
         let one = |text: TextOrIds| match text {
             TextOrIds::Text(text) => {
-                let embedder = &shared.embedder;
+                let embedder = shared.embedder();
                 let mut text =
                     embedder.encode(&text, None).map_err(|error| ApiError::internal(error.to_string()))?;
                 text.cut(embedder.max_tokens());
@@ -169,7 +169,7 @@ impl Question {
         entry: &Entry,
         stream: bool,
     ) -> Result<(Generations, Shown), ApiError> {
-        let model = app.models()?.first()?;
+        let model = app.models()?.first().await?;
         let sampling = Sampling {
             temperature: self.temperature,
             top_p: self.top_p,
@@ -179,7 +179,7 @@ impl Question {
         let conversation = conversation::of_rounds(&self.history, self.prompt.clone())?;
         let (prompt, turn) = conversation::turn(entry, &model, conversation).await?;
         let length = prompt.ids.len();
-        let context = model.engine.context().min(self.max_length);
+        let context = model.engine().context().min(self.max_length);
         let room = room_for_answer(length, app.options.limits.answer_tokens, context);
         let max_tokens = Some(room.map_err(|error| ApiError::from_engine(&error, 0))?);
         let params = GenerationParams { sampling, max_tokens, ..GenerationParams::default() };

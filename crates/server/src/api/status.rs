@@ -42,7 +42,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let models = app.models().ok().map(Models::figures);
     // The driver may take its time.
     let cards = tokio::task::spawn_blocking(glimmer::card_use).await.unwrap_or_default();
-    let text = app.record.figures(models.as_deref(), &cards, app.options.vllm_metrics);
+    let text = app.record.figures(models.as_ref(), &cards, app.options.vllm_metrics);
     typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }
 

@@ -30,7 +30,7 @@ pub(crate) async fn tokenize(
 ) -> Result<Response, ApiError> {
     let by_vllm = params.has("model") || params.has("messages");
     let by_llamacpp = params.has("content") && !params.has("messages");
-    let (model, _) = generation_request::model(app.models()?, &mut params)?;
+    let (model, _) = generation_request::model(app.models()?, &mut params).await?;
     if by_llamacpp {
         as_llamacpp(&entry, model, params).await
     } else if by_vllm {
@@ -118,7 +118,7 @@ async fn as_vllm(entry: &Entry, model: Model, mut params: Params) -> Result<Resp
         params.done()?;
         encoded(entry, &model, prompt, Encoding { add_special, parse_special: false }).await?
     };
-    let (count, most) = (ids.len(), model.engine.context());
+    let (count, most) = (ids.len(), model.engine().context());
     let tokens = list(&format!("{{\"count\":{count},\"max_model_len\":{most},\"tokens\":"), &ids, |id| id);
     if !with_strings {
         return Ok(send(tokens.chain([",\"token_strs\":null".to_owned()])));
@@ -151,8 +151,8 @@ pub(crate) async fn detokenize(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let name = if params.has("model") { "prompt" } else { "content" };
-    let (model, _) = generation_request::model(app.models()?, &mut params)?;
-    let vocab = model.tokenizer()?.len().max(model.engine.spec().vocab);
+    let (model, _) = generation_request::model(app.models()?, &mut params).await?;
+    let vocab = model.tokenizer()?.len().max(model.engine().spec().vocab);
     params.need("tokens");
     let tokens = params.ids("tokens", vocab).unwrap_or_default();
     params.done()?;
@@ -175,7 +175,7 @@ pub(crate) async fn apply_template(
     Extension(entry): Extension<Entry>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
-    let (model, _) = generation_request::model(app.models()?, &mut params)?;
+    let (model, _) = generation_request::model(app.models()?, &mut params).await?;
     let tools = tools::take(&mut params).shown();
     let (conversation, _) = conversation::take(&mut params, tools);
     params.done()?;

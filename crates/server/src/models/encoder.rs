@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use glimmer::{Embedder, EncodedText, Usage};
+use glimmer::{Embedder, EncodedText, Lease, LoadedModel, Usage};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -12,16 +12,26 @@ use crate::models::blocking::blocking;
 use crate::record::entry::Entry;
 use crate::record::usage::ModelUse;
 
-/// An encoder and the turn at it: one request at a time has the processors. A cheap handle.
+/// An encoder in use and the turn at it: one request at a time has the processors. A cheap handle.
 #[derive(Clone)]
 pub(crate) struct Encoder {
-    pub(crate) embedder: Arc<Embedder>,
+    lease: Lease,
     turn: Arc<Semaphore>,
 }
 
 impl Encoder {
-    pub(crate) fn new(embedder: &Arc<Embedder>) -> Self {
-        Encoder { embedder: Arc::clone(embedder), turn: Arc::new(Semaphore::new(1)) }
+    /// Of a model that is one.
+    pub(crate) fn new(lease: Lease, turn: &Arc<Semaphore>) -> Option<Self> {
+        let is_one = matches!(lease.model, LoadedModel::Embedder(_));
+        is_one.then(|| Encoder { lease, turn: Arc::clone(turn) })
+    }
+
+    /// What computes.
+    pub(crate) fn embedder(&self) -> &Embedder {
+        match &self.lease.model {
+            LoadedModel::Embedder(embedder) => embedder,
+            LoadedModel::Engine(_) => unreachable!("an encoder is made of an embedder"),
+        }
     }
 
     /// Computes the vectors of texts, and notes it in the request's entry.
@@ -32,19 +42,19 @@ impl Encoder {
         limit: Duration,
     ) -> Result<Vec<Vec<f32>>, ApiError> {
         entry.used(ModelUse {
-            model: self.embedder.name().to_owned(),
+            model: self.lease.name().to_owned(),
             usage: Usage { prompt: texts.iter().map(|text| text.ids.len()).sum(), ..Usage::default() },
             departure: None,
             start: Instant::now(),
             first_token: None,
             finishes: Vec::new(),
         });
-        let embedder = Arc::clone(&self.embedder);
+        let own = self.clone();
         let computed = async move {
             let _turn =
                 self.turn.acquire().await.map_err(|_| ApiError::internal("the encoder has stopped"))?;
             blocking(entry, move || {
-                embedder.embed_encoded(&texts).map_err(|error| ApiError::invalid(error.to_string()))
+                own.embedder().embed_encoded(&texts).map_err(|error| ApiError::invalid(error.to_string()))
             })
             .await
         };

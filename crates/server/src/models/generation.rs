@@ -148,7 +148,7 @@ impl Generations {
     ) -> Result<Self, ApiError> {
         let copies: usize = asks.iter().map(|ask| ask.copies).sum();
         // A whole answer has no more events than its prompt and itself have tokens, and three.
-        let most = if stream { limits.behind } else { model.engine.context().saturating_add(3) };
+        let most = if stream { limits.behind } else { model.engine().context().saturating_add(3) };
         let behind = most.saturating_mul(copies);
         // Memory is taken as events come, not by the bound.
         let (sender, events) = channel(behind.clamp(1, tokio::sync::Semaphore::MAX_PERMITS));
@@ -165,18 +165,18 @@ impl Generations {
                 let prompt_logprobs = ask.params.prompt_logprobs.filter(|_| copy == 0);
                 let params = GenerationParams { prompt_logprobs, ..ask.params.clone() };
                 choices.push(Choice {
-                    reader: model.engine.reader(&ask.prompt, &params)?,
+                    reader: model.engine().reader(&ask.prompt, &params)?,
                     prompt,
                     turn: ask.turn.map(|turn| (turn, ask.prompt.ids.clone())),
                     cancelled,
                 });
             }
-            submissions.push((model.engine.request(&ask.prompt, &ask.params), sinks));
+            submissions.push((model.engine().request(&ask.prompt, &ask.params), sinks));
         }
         // The prompts are ids by now.
         entry.release();
         for (request, sinks) in submissions {
-            model.engine.submit(request, sinks);
+            model.engine().submit(request, sinks);
         }
         Ok(Generations {
             limits: *limits,

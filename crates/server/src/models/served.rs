@@ -2,14 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use glimmer::{Chat, Embedder, Engine, EngineError, Loaded, LoadedModel, Registry, Tokenizer};
-use tokio::sync::watch;
+use glimmer::{
+    Chat, Engine, EngineError, Lease, LeaseError, LoadedModel, ModelKind, ModelStatus, Registry, Tokenizer,
+};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 use crate::error::ApiError;
 use crate::models::encoder::Encoder;
 use crate::models::turns::Turns;
-use crate::record::metrics::{ModelFigures, ModelMetrics};
+use crate::options::Options;
+use crate::record::metrics::{ModelFigures, ModelMetrics, RegistryFigures};
 
 /// Why an engine has ended by itself, once one has. It ends the server: whoever started it may start it again.
 #[derive(Clone, Default)]
@@ -39,30 +44,32 @@ impl EngineEnd {
     }
 }
 
-/// A model that writes text, with its figures. A cheap handle.
+/// A model that writes text, in use, with its figures. A cheap handle; the model stays loaded as long as there is one.
 #[derive(Clone)]
 pub(crate) struct Model {
-    loaded: Arc<Loaded>,
+    lease: Lease,
     pub(crate) end: EngineEnd,
-    pub(crate) engine: Arc<Engine>,
     pub(crate) metrics: Arc<ModelMetrics>,
     pub(crate) turns: Arc<Turns>,
 }
 
 impl Model {
-    /// Its name in lists and figures.
-    pub(crate) fn name(&self) -> &str {
-        self.loaded.name()
+    /// What computes.
+    pub(crate) fn engine(&self) -> &Engine {
+        match &self.lease.model {
+            LoadedModel::Engine(engine) => engine,
+            LoadedModel::Embedder(_) => unreachable!("a model is made of an engine"),
+        }
     }
 
-    /// All its names.
-    pub(crate) fn names(&self) -> &[String] {
-        &self.loaded.names
+    /// Its name in lists and figures.
+    pub(crate) fn name(&self) -> &str {
+        self.lease.name()
     }
 
     /// How it converses.
     pub(crate) fn chat(&self) -> Result<&Chat, ApiError> {
-        self.engine.text().chat().map_err(|error| match error.is_unknown_format() {
+        self.engine().text().chat().map_err(|error| match error.is_unknown_format() {
             true => ApiError::invalid(format!(
                 "nothing tells the chat format of the model `{}`; /v1/completions continues text",
                 self.name()
@@ -73,97 +80,162 @@ impl Model {
 
     /// Text to ids and back.
     pub(crate) fn tokenizer(&self) -> Result<&Tokenizer, ApiError> {
-        Ok(self.engine.text().tokenizer()?)
+        Ok(self.engine().text().tokenizer()?)
     }
 }
 
-/// All that are served: the registry, and what the server keeps of each model beside it.
+/// All that are served: the registry, and what the server keeps of each model beside it, whether it is loaded or not.
 pub(crate) struct Models {
-    registry: Registry,
+    registry: Arc<Registry>,
     metrics: Mutex<HashMap<String, Arc<ModelMetrics>>>,
     turns: Mutex<HashMap<String, Arc<Turns>>>,
-    encoders: Mutex<HashMap<String, Encoder>>,
+    encoder_turns: Mutex<HashMap<String, Arc<Semaphore>>>,
     any: bool,
+    /// How long a request waits for its model.
+    load_time: Duration,
     end: EngineEnd,
+    looking: tokio::sync::Mutex<()>,
 }
 
 impl Models {
-    pub(crate) fn new(registry: Registry, any: bool, end: EngineEnd) -> Self {
+    pub(crate) fn new(registry: Registry, options: &Options, end: EngineEnd) -> Self {
         Models {
-            registry,
+            registry: Arc::new(registry),
             metrics: Mutex::default(),
             turns: Mutex::default(),
-            encoders: Mutex::default(),
-            any,
+            encoder_turns: Mutex::default(),
+            any: options.any_model,
+            load_time: options.limits.load_time,
             end,
+            looking: tokio::sync::Mutex::default(),
         }
     }
 
-    fn model(&self, loaded: Arc<Loaded>) -> Option<Model> {
-        let LoadedModel::Engine(engine) = &loaded.model else { return None };
-        let engine = Arc::clone(engine);
-        let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        let metrics = Arc::clone(metrics.entry(loaded.name().to_owned()).or_default());
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let turns = Arc::clone(turns.entry(loaded.name().to_owned()).or_default());
-        Some(Model { loaded, end: self.end.clone(), engine, metrics, turns })
-    }
-
-    fn encoder_of(&self, embedder: &Arc<Embedder>) -> Encoder {
-        let mut encoders = self.encoders.lock().unwrap_or_else(PoisonError::into_inner);
-        encoders.entry(embedder.name().to_owned()).or_insert_with(|| Encoder::new(embedder)).clone()
-    }
-
-    /// All that write text.
-    pub(crate) fn all(&self) -> Vec<Model> {
-        self.registry.all().into_iter().filter_map(|loaded| self.model(loaded)).collect()
+    /// What the library knows of them.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// What `/metrics` shows of each.
-    pub(crate) fn figures(&self) -> Vec<ModelFigures> {
-        let figures = |model: Model| ModelFigures {
-            name: model.name().to_owned(),
-            statistics: model.engine.statistics(),
-            metrics: model.metrics,
-        };
-        self.all().into_iter().map(figures).collect()
+    pub(crate) fn figures(&self) -> RegistryFigures {
+        let models = self.registry.status().into_iter().map(|status| {
+            let metrics = kept(&self.metrics, &status.names[0]);
+            ModelFigures { status, metrics }
+        });
+        RegistryFigures { models: models.collect(), memory: self.registry.memory() }
     }
 
     /// The one that requests mean that cannot say which.
-    pub(crate) fn first(&self) -> Result<Model, ApiError> {
-        let mut all = self.registry.all().into_iter();
-        all.find_map(|loaded| self.model(loaded)).ok_or_else(ApiError::loading)
-    }
-
-    /// All that make vectors.
-    pub(crate) fn encoders(&self) -> Vec<Encoder> {
-        let all = self.registry.all();
-        let embedders = all.iter().filter_map(|loaded| match &loaded.model {
-            LoadedModel::Embedder(embedder) => Some(embedder),
-            LoadedModel::Engine(_) => None,
-        });
-        embedders.map(|embedder| self.encoder_of(embedder)).collect()
-    }
-
-    /// The encoder that a request for vectors means.
-    pub(crate) fn encoder(&self, name: Option<&str>) -> Result<Encoder, ApiError> {
-        let has_name = |one: &Encoder| self.any || name.is_none_or(|name| name == one.embedder.name());
-        if let Some(encoder) = self.encoders().into_iter().find(has_name) {
-            return Ok(encoder);
-        }
-        let name = match name {
-            Some(name) => self.find(name).map(|_| name.to_owned())?,
-            None => self.first()?.name().to_owned(),
-        };
-        Err(ApiError::unsupported("model", format!("the model `{name}` writes text and makes no vectors")))
+    pub(crate) async fn first(&self) -> Result<Model, ApiError> {
+        let name = self.first_of(ModelKind::Text).await.ok_or_else(|| self.no_model(None))?;
+        self.model(&name).await
     }
 
     /// The one of this name.
-    pub(crate) fn find(&self, name: &str) -> Result<Model, ApiError> {
-        match self.registry.find(name).and_then(|loaded| self.model(loaded)) {
-            Some(model) => Ok(model),
-            None if self.any => self.first(),
-            None => Err(ApiError::no_model(name)),
+    pub(crate) async fn find(&self, name: &str) -> Result<Model, ApiError> {
+        match self.kind(name).await {
+            Some(ModelKind::Text) => self.model(name).await,
+            _ if self.any => self.first().await,
+            _ => Err(self.no_model(Some(name))),
         }
     }
+
+    /// The encoder that a request for vectors means.
+    pub(crate) async fn encoder(&self, name: Option<&str>) -> Result<Encoder, ApiError> {
+        let meant = match name.filter(|_| !self.any) {
+            Some(name) => Some(name.to_owned()),
+            None => match self.first_of(ModelKind::Vectors).await {
+                None => self.first_of(ModelKind::Text).await,
+                first => first,
+            },
+        };
+        let meant = meant.ok_or_else(|| self.no_model(name))?;
+        match self.kind(&meant).await {
+            Some(ModelKind::Vectors) => {
+                let lease = self.lease(&meant).await?;
+                let new = || Arc::new(Semaphore::new(1));
+                let mut turns = self.encoder_turns.lock().unwrap_or_else(PoisonError::into_inner);
+                let turn = turns.entry(lease.name().to_owned()).or_insert_with(new);
+                Encoder::new(lease, turn).ok_or_else(|| no_vectors(&meant))
+            }
+            Some(ModelKind::Text) => Err(no_vectors(&meant)),
+            None => Err(self.no_model(name)),
+        }
+    }
+
+    async fn model(&self, name: &str) -> Result<Model, ApiError> {
+        let lease = self.lease(name).await?;
+        if lease.model.kind() != ModelKind::Text {
+            return Err(self.no_model(Some(name)));
+        }
+        let (metrics, turns) = (kept(&self.metrics, lease.name()), kept(&self.turns, lease.name()));
+        Ok(Model { lease, end: self.end.clone(), metrics, turns })
+    }
+
+    /// A model to be used; who asks waits until it is loaded.
+    async fn lease(&self, name: &str) -> Result<Lease, ApiError> {
+        let unavailable = |error| self.unavailable(name, error);
+        let leasing = self.registry.lease(name).map_err(unavailable)?;
+        match timeout(self.load_time, leasing).await {
+            Ok(result) => result.map_err(unavailable),
+            Err(_) => Err(ApiError::loading()),
+        }
+    }
+
+    /// What a model makes; one that is not known is looked for.
+    async fn kind(&self, name: &str) -> Option<ModelKind> {
+        match self.registry.kind(name) {
+            None if self.look().await => self.registry.kind(name),
+            kind => kind,
+        }
+    }
+
+    async fn first_of(&self, kind: ModelKind) -> Option<String> {
+        match self.registry.first(kind) {
+            None if self.look().await => self.registry.first(kind),
+            first => first,
+        }
+    }
+
+    /// Looks where models may have come to be; whether there is such a place. One looks at a time.
+    pub(crate) async fn look(&self) -> bool {
+        if !self.registry.has_shelf() {
+            return false;
+        }
+        let _alone = self.looking.lock().await;
+        let registry = Arc::clone(&self.registry);
+        tokio::task::spawn_blocking(move || registry.refresh()).await.is_ok()
+    }
+
+    /// Of these the one that a request means by this name.
+    pub(crate) fn named<'a>(&self, all: &'a [ModelStatus], name: &str) -> Option<&'a ModelStatus> {
+        let has_name = |status: &&ModelStatus| status.names.iter().any(|known| known == name);
+        let first = || all.iter().find(|status| self.any && status.kind == ModelKind::Text);
+        all.iter().find(has_name).or_else(first)
+    }
+
+    pub(crate) fn no_model(&self, name: Option<&str>) -> ApiError {
+        ApiError::no_model(name, &self.registry.names())
+    }
+
+    fn unavailable(&self, name: &str, error: LeaseError) -> ApiError {
+        match error {
+            LeaseError::Unknown | LeaseError::Removed => self.no_model(Some(name)),
+            LeaseError::Full { waiting } => ApiError::busy(waiting, 1),
+            LeaseError::Failed { ref why, retry_after } => ApiError::not_loaded(name, why, retry_after),
+            LeaseError::NoRoom { .. } | LeaseError::TooLarge { .. } => {
+                ApiError::not_loaded(name, &error.to_string(), Duration::from_secs(1))
+            }
+        }
+    }
+}
+
+fn no_vectors(name: &str) -> ApiError {
+    ApiError::unsupported("model", format!("the model `{name}` writes text and makes no vectors"))
+}
+
+/// What is kept under a name.
+fn kept<T: Default>(all: &Mutex<HashMap<String, Arc<T>>>, name: &str) -> Arc<T> {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(all.entry(name.to_owned()).or_default())
 }

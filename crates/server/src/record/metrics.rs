@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use glimmer::{CardUse, Statistics, Usage};
+use glimmer::{CardUse, ModelKind, ModelState, ModelStatus, PlannedMemory, Statistics, Usage};
 
 /// A number that goes up and down.
 #[derive(Debug, Default)]
@@ -143,11 +143,22 @@ impl ModelMetrics {
     }
 }
 
+/// What the page shows of all models.
+pub(crate) struct RegistryFigures {
+    pub(crate) models: Vec<ModelFigures>,
+    pub(crate) memory: PlannedMemory,
+}
+
 /// What the page shows of one model.
 pub(crate) struct ModelFigures {
-    pub(crate) name: String,
+    pub(crate) status: ModelStatus,
     pub(crate) metrics: Arc<ModelMetrics>,
-    pub(crate) statistics: Statistics,
+}
+
+impl ModelFigures {
+    fn name(&self) -> &str {
+        self.status.names.first().map_or("model", String::as_str)
+    }
 }
 
 /// The server's figures.
@@ -167,7 +178,7 @@ impl Metrics {
     /// Everything, as text.
     pub(crate) fn text(
         &self,
-        models: Option<&[ModelFigures]>,
+        models: Option<&RegistryFigures>,
         cards: &[CardUse],
         vllm: bool,
         lost_lines: u64,
@@ -187,8 +198,10 @@ impl Metrics {
             page.line("glimmer_spans_lost_total", "", &lost);
         }
         page.cards(cards);
-        if let Some(models) = models {
-            page.models(models);
+        if let Some(figures) = models {
+            page.registry(figures);
+            let writers = figures.models.iter().filter(|model| model.status.kind == ModelKind::Text);
+            page.models(&writers.collect::<Vec<_>>());
         }
         page.text
     }
@@ -293,6 +306,27 @@ const FIGURES: [Figure; 14] = [
     ),
 ];
 
+/// A figure of where a model is: its name, its kind, what it is, where it comes from.
+type LoadFigure = (&'static str, &'static str, &'static str, fn(&ModelStatus) -> f64);
+
+const LOADS: [LoadFigure; 7] = [
+    ("glimmer_model_loaded", "gauge", "1 where the model is loaded.", |s| {
+        f64::from(u8::from(s.state == ModelState::Loaded))
+    }),
+    ("glimmer_model_memory_bytes", "gauge", "Memory that the model holds or is going to.", |s| {
+        s.memory as f64
+    }),
+    ("glimmer_model_requests_waiting", "gauge", "Requests that wait for the model to be loaded.", |s| {
+        s.waiting as f64
+    }),
+    ("glimmer_model_loads_total", "counter", "How often the model was loaded.", |s| s.loads as f64),
+    ("glimmer_model_unloads_total", "counter", "How often it was let go of.", |s| s.unloads as f64),
+    ("glimmer_model_load_failures_total", "counter", "How often it could not be loaded.", |s| {
+        s.failures as f64
+    }),
+    ("glimmer_model_load_seconds_total", "counter", "Time of all its loads.", |s| s.load_time.as_secs_f64()),
+];
+
 const SPREADS: [Spread; 5] = [
     (
         "glimmer_first_token_seconds",
@@ -375,13 +409,30 @@ impl Page {
         if self.vllm { format!("model_name=\"{name}\",engine=\"0\"") } else { format!("model=\"{name}\"") }
     }
 
-    fn models(&mut self, models: &[ModelFigures]) {
+    /// Where models are, and what that took.
+    fn registry(&mut self, figures: &RegistryFigures) {
+        for (name, kind, help, value) in LOADS {
+            self.head(name, kind, help);
+            for model in &figures.models {
+                self.line(name, &format!("model=\"{}\"", quoted(model.name())), &value(&model.status));
+            }
+        }
+        let PlannedMemory { held, limit } = figures.memory;
+        self.head("glimmer_models_memory_bytes", "gauge", "Memory that all models hold or are going to.");
+        self.line("glimmer_models_memory_bytes", "", &held);
+        if limit < u64::MAX {
+            self.head("glimmer_models_memory_limit_bytes", "gauge", "Memory that they may hold together.");
+            self.line("glimmer_models_memory_limit_bytes", "", &limit);
+        }
+    }
+
+    fn models(&mut self, models: &[&ModelFigures]) {
         for (own, theirs, kind, help, value) in FIGURES {
             let Some(name) = (if self.vllm { theirs } else { Some(own) }) else { continue };
             self.head(name, kind, help);
             for model in models {
-                let value = value(&model.metrics, &model.statistics);
-                self.line(name, &self.label(&model.name), &value);
+                let value = value(&model.metrics, &model.status.statistics);
+                self.line(name, &self.label(model.name()), &value);
             }
         }
         let (name, label) = if self.vllm {
@@ -392,7 +443,7 @@ impl Page {
         self.head(name, "counter", "Answers, by why they ended.");
         for model in models {
             for (end, ended) in ENDS.iter().zip(&model.metrics.ends) {
-                let labels = format!("{},{label}=\"{end}\"", self.label(&model.name));
+                let labels = format!("{},{label}=\"{end}\"", self.label(model.name()));
                 self.line(name, &labels, &count(ended));
             }
         }
@@ -400,7 +451,7 @@ impl Page {
             let name = if self.vllm { theirs } else { own };
             self.head(name, "histogram", help);
             for model in models {
-                self.histogram(name, &self.label(&model.name), histogram(&model.metrics));
+                self.histogram(name, &self.label(model.name()), histogram(&model.metrics));
             }
         }
     }

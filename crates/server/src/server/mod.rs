@@ -72,10 +72,9 @@ impl Server {
         self.address
     }
 
-    /// Hands over the models, the first of which is the one that is meant where requests cannot say.
+    /// Hands over the models, loaded or not, the first of which is the one that is meant where requests cannot say.
     pub fn ready(&self, registry: Registry) {
-        let names: Vec<Value> =
-            registry.all().iter().flat_map(|model| model.names.iter().cloned()).map(Value::from).collect();
+        let names: Vec<Value> = registry.names().into_iter().map(Value::from).collect();
         self.app.ready(registry);
         let mut line = Map::new();
         line.insert("address".to_owned(), self.address.to_string().into());

@@ -99,7 +99,7 @@ impl Bench<'_> {
         let threads = machines.iter().map(|machine| machine.limits.threads).max().unwrap_or(1);
         let sees_peak = process::forget_peak();
 
-        let (mut decoder, _) = load_placed(files, placement, terminal)?.into_decoder();
+        let (mut decoder, _) = load_placed(files, placement, terminal, &mut |_| {})?.into_decoder();
         decoder.plan(capacity, kv_type)?;
         let steps = Steps { spec, capacity, random: Random::new(&[]) };
         let mut driver = Driver { decoder, steps, filled: None, logits: Vec::new() };

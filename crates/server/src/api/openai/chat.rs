@@ -40,7 +40,8 @@ pub(crate) async fn respond(
     mut params: Params,
     cumulative: bool,
 ) -> Result<Response, ApiError> {
-    let mut settings = GenerationRequest::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone()))?;
+    let mut settings =
+        GenerationRequest::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone())).await?;
     let logprobs = logprobs(&mut params);
     refuse_the_rest(&mut params);
     let tools = tools::take(&mut params);

@@ -35,14 +35,15 @@ pub(crate) async fn complete(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let mut settings =
-        GenerationRequest::take(&app, &mut params, |model| Ok(model.engine.text().text_sampling().clone()))?;
+        GenerationRequest::take(&app, &mut params, |model| Ok(model.engine().text().text_sampling().clone()))
+            .await?;
     if !settings.has_length {
         settings.params.max_tokens = Some(DEFAULT_TOKENS.min(app.options.limits.answer_tokens));
     }
     let only = CompletionParams::take(&mut params, &settings);
     let most = app.options.limits.choices;
     params.need("prompt");
-    let prompts = params.texts("prompt", most, settings.model.engine.spec().vocab);
+    let prompts = params.texts("prompt", most, settings.model.engine().spec().vocab);
     if prompts.len().saturating_mul(settings.n) > most {
         params.wrong("prompt", &format!("at most {most} answers together with `n`"));
     }

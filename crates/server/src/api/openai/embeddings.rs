@@ -27,8 +27,8 @@ pub(crate) async fn embed(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let name = params.string("model");
-    let encoder = app.models()?.encoder(name.as_deref())?;
-    let embedder = &encoder.embedder;
+    let encoder = app.models()?.encoder(name.as_deref()).await?;
+    let embedder = encoder.embedder();
     params.need("input");
     let input = params.texts("input", TEXTS, embedder.tokenizer().len());
     let in_base64 = params.word("encoding_format", &["float", "base64"]) == Some("base64");
@@ -54,13 +54,13 @@ pub(crate) async fn embed(
     }
     params.done()?;
     let shared = encoder.clone();
-    let texts = blocking(&entry, move || texts(&shared.embedder, input, prompt.as_deref(), longest)).await?;
+    let texts = blocking(&entry, move || texts(shared.embedder(), input, prompt.as_deref(), longest)).await?;
     let tokens: usize = texts.iter().map(|text| text.ids.len()).sum();
     let vectors = encoder.compute(&entry, texts, app.options.limits.answer_time).await?;
     let value = Embeddings {
         object: "list",
         data: Entries { vectors: &vectors, in_base64 },
-        model: name.as_deref().unwrap_or(encoder.embedder.name()),
+        model: name.as_deref().unwrap_or(encoder.embedder().name()),
         usage: json!({"prompt_tokens": tokens, "total_tokens": tokens}),
     };
     Ok(response::json(StatusCode::OK, &value))
