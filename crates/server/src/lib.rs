@@ -1,4 +1,4 @@
-//! The server: the OpenAI API and the GLM API over HTTP.
+//! The server: the OpenAI API and the GLM API over HTTP, and the page that uses them in a browser (`ui/`).
 //!
 //! It is given models by name (a [`glimmer::Registry`], which loads what requests ask for) and knows neither files nor devices. Other vendors' APIs are not there:
 //! what asks for them is refused.
@@ -15,7 +15,7 @@
 //! | `http` | `connection`, `places`, `tls`, `stall`: sockets and their limits; `keys` and `hosts`: who may ask, and by what name; `body` and `params`: JSON in, every field is taken or refused; `response` and `sse`: JSON out |
 //! | `models` | `served`: the registry, and what is kept of each model beside it; `generation`: the answers to a request, through a channel that nobody waits for; `encoder`: vectors of texts |
 //! | `app` | what all requests share |
-//! | `api` | `openai`, `glm`, `tokens`, `status`: what each API asks, and how it shows what a model writes; `generation_request`, `answer_format`, `conversation`, `thinking` and `tools`: what they share |
+//! | `api` | `page`: the files of the page for browsers; `openai`, `glm`, `tokens`, `status`: what each API asks, and how it shows what a model writes; `generation_request`, `answer_format`, `conversation`, `thinking` and `tools`: what they share |
 //! | `access`, `router` | around every request: its key, its entry; the table of paths |
 //! | `server`, `batch` | [`Server`]: signals and the orderly end; [`Batch`]: the same paths from a file, without a socket |
 //!

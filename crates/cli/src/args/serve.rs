@@ -76,7 +76,7 @@ pub(crate) struct ShelfArgs {
 /// Serve models over HTTP: the OpenAI API and the GLM API
 #[derive(Debug, Args)]
 #[command(after_help = "\
-http://HOST:PORT/docs describes every path. SIGTERM lets answers in progress finish, and then ends the program.
+http://HOST:PORT/ is a page for browsers, and http://HOST:PORT/docs describes every path. SIGTERM lets answers in progress finish, and then ends the program.
 
 The first model is loaded before anybody is answered, the others with it as long as --memory has room for them; what has none \
 is loaded when it is asked for, in the place of what was used longest ago.
@@ -139,6 +139,10 @@ pub(crate) struct ServerArgs {
     /// `/chat-stream` sends what is new in place of the whole answer so far
     #[arg(long)]
     pub(crate) glm_api_deltas: bool,
+
+    /// Open the page in the browser
+    #[arg(long)]
+    pub(crate) open: bool,
 
     /// Name or address to listen at
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Network")]

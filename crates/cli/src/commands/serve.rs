@@ -10,6 +10,7 @@ use glimmer_server::{Options, RequestLimits, Server};
 
 use crate::WrongUsage;
 use crate::args::{DeviceArgs, KeepAlive, LocalArgs, ServeArgs, ServedArgs, ServerArgs};
+use crate::browser;
 use crate::model::source;
 use crate::served::{self, Directory, Settings, known, known_encoder};
 use crate::terminal::Terminal;
@@ -55,7 +56,13 @@ fn serve(
     let (listed, address) = (registry.names().join(", "), server.address());
     server.ready(registry);
     let listed = if listed.is_empty() { "no model yet" } else { &listed };
-    let note = format!("serving {listed} at {scheme}://{address}; {scheme}://{address}/docs says how to ask");
+    let note = format!(
+        "serving {listed} at {scheme}://{address}; that is its page for browsers, and {scheme}://{address}/docs says how \
+         programs ask"
+    );
+    if args.open {
+        browser::open(scheme, address, terminal);
+    }
     let terminal = terminal.clone();
     // Where nobody reads standard error, this line is not what the program's end waits for.
     std::thread::spawn(move || terminal.note(&note));

@@ -14,6 +14,7 @@ mod glm;
 mod load;
 mod openai;
 mod operations;
+mod page;
 mod prefix;
 mod repetition;
 mod several;

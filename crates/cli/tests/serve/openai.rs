@@ -296,6 +296,22 @@ fn offsets_are_places_in_the_text() {
 }
 
 #[test]
+fn a_stream_may_tell_how_far_the_prompt_is() {
+    let server = Server::start(&["--step-tokens", "32"]);
+    let options = json!({"stream": true, "max_tokens": 4, "return_progress": true});
+    let chunks = server.stream("/v1/chat/completions", &chat(&"one two three ".repeat(40), options));
+    let chunks: Vec<Value> = chunks.iter().filter_map(|data| serde_json::from_str(data).ok()).collect();
+    let told: Vec<&Value> =
+        chunks.iter().map(|chunk| &chunk["prompt_progress"]).filter(|p| p.is_object()).collect();
+    let total = told[0]["total"].as_u64().unwrap();
+    let done: Vec<u64> = told.iter().map(|progress| progress["processed"].as_u64().unwrap()).collect();
+    assert!(done.len() > 2 && done.is_sorted() && done.last() == Some(&total), "{done:?} of {total}");
+    let plain = chat("Hello!", json!({"stream": true, "max_tokens": 4}));
+    let plain = server.stream("/v1/chat/completions", &plain).concat();
+    assert!(!plain.contains("prompt_progress"));
+}
+
+#[test]
 fn usage_may_come_with_every_chunk() {
     let server = Server::start(&[]);
     // As guidellm 0.8.1 asks.

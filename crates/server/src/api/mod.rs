@@ -5,6 +5,7 @@ pub(crate) mod conversation;
 pub(crate) mod generation_request;
 pub(crate) mod glm;
 pub(crate) mod openai;
+pub(crate) mod page;
 pub(crate) mod status;
 pub(crate) mod thinking;
 pub(crate) mod tokens;

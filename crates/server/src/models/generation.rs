@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use glimmer::{
-    DeltaReader, EngineError, Event, FinishReason, GenerationParams, Prompt, ReplyPart, Score, Sink, Token,
-    Usage,
+    DeltaReader, EngineError, Event, FinishReason, GenerationParams, Prompt, PromptProgress, ReplyPart,
+    Score, Sink, Token, Usage,
 };
+use serde_json::{Value, json};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout_at;
@@ -49,6 +50,8 @@ pub(crate) struct ChoiceDelta {
     /// The log-probabilities of the prompt's tokens by their places, where they were asked for: once, with the first answer
     /// to the prompt. The first token has none.
     pub(crate) scores: Option<Vec<Option<Score>>>,
+    /// How far the prompt is, where that was asked for.
+    pub(crate) progress: Option<PromptProgress>,
     /// How the answer ends here.
     pub(crate) end: Option<End>,
 }
@@ -72,6 +75,7 @@ impl ChoiceDelta {
             tokens: delta.tokens.into_iter().filter(|token| token.logprob.is_some()).collect(),
             stop: delta.stop,
             scores: delta.scores,
+            progress: delta.progress,
             end: delta.finish.map(|finish| End {
                 reason: reason(&finish),
                 repeats: matches!(finish, FinishReason::Repetition { .. }),
@@ -130,6 +134,8 @@ pub(crate) struct Generations {
     choices: Vec<Choice>,
     open: usize,
     departure: Option<Departure>,
+    /// Whether it is told how far a prompt is.
+    pub(crate) tells_progress: bool,
     start: Instant,
     deadline: tokio::time::Instant,
     /// An event that was waited for before the answer's head was sent.
@@ -188,6 +194,7 @@ impl Generations {
             open: choices.len(),
             choices,
             departure,
+            tells_progress: false,
             start: Instant::now(),
             deadline: tokio::time::Instant::now() + limits.answer_time,
             waiting: None,
@@ -262,7 +269,7 @@ impl Generations {
             let figure = if before.is_none() { &metrics.first_token } else { &metrics.between_tokens };
             figure.observe(seconds);
         }
-        let delta = match read {
+        let mut delta = match read {
             Ok(Some(delta)) => ChoiceDelta::of(index, delta),
             Ok(None) => return Ok(None),
             Err(error) => return Err(self.refused(&error)),
@@ -280,11 +287,23 @@ impl Generations {
             };
             metrics.ended(ended, self.start.elapsed().as_secs_f64());
         }
+        delta.progress = delta.progress.filter(|_| self.tells_progress);
         let is_silent = delta.parts.is_empty()
+            && delta.progress.is_none()
             && delta.tokens.is_empty()
             && delta.scores.is_none()
             && delta.end.is_none();
         Ok((!is_silent).then_some(delta))
+    }
+
+    /// How far a prompt is, in the words of llama.cpp's API.
+    pub(crate) fn progress(&self, progress: &PromptProgress) -> Value {
+        json!({
+            "total": progress.total,
+            "cache": progress.cached,
+            "processed": progress.done,
+            "time_ms": self.start.elapsed().as_millis() as u64,
+        })
     }
 
     /// Where the prompt departs from what was read and written in the conversation's turn before.

@@ -43,6 +43,7 @@ pub(crate) async fn respond(
     let mut settings =
         GenerationRequest::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone())).await?;
     let logprobs = logprobs(&mut params);
+    let tells_progress = params.boolean("return_progress").unwrap_or(false);
     refuse_the_rest(&mut params);
     let tools = tools::take(&mut params);
     let (conversation, thinking) = conversation::take(&mut params, tools.shown());
@@ -70,6 +71,7 @@ pub(crate) async fn respond(
         is_legacy: tools.is_legacy,
     };
     if settings.stream {
+        generations.tells_progress = tells_progress;
         generations.admitted().await?;
         let whole = cumulative.then(|| vec![String::new(); settings.n]);
         let calls = vec![0; settings.n];
@@ -303,6 +305,11 @@ impl Chunks for Stream {
             Ok(delta) => delta,
             Err(error) => return Some(Err(error)),
         };
+        if let Some(progress) = &delta.progress {
+            let mut chunk = self.chunk(delta.index, &json!({}), &[], None);
+            chunk["prompt_progress"] = self.generations.progress(progress);
+            ready.push_back(chunk);
+        }
         let mut tokens = delta.tokens;
         for part in delta.parts {
             if let Some(shown) = self.delta(delta.index, part) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use glimmer::{LoadedModel, ModelState, ModelStatus, Registry};
+use glimmer::{LoadedModel, ModelState, ModelStatus, Registry, Sampling};
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -57,6 +57,7 @@ fn shown(registry: &Registry, status: &ModelStatus, name: &str) -> Value {
                     "n_ctx_train": spec.context,
                     "n_embd": spec.hidden,
                     "chat_format": chat.map(|chat| chat.template.format().map_or("jinja", |f| f.name())),
+                    "sampling": chat.map(|chat| sampling(&chat.sampling)),
                 });
             }
             LoadedModel::Embedder(embedder) => {
@@ -79,4 +80,17 @@ fn state(state: &ModelState) -> Value {
             json!({"value": "loading", "progress": *done as f64 / (*total).max(1) as f64})
         }
     }
+}
+
+/// How the model's tokens are chosen where a request says nothing.
+fn sampling(own: &Sampling) -> Value {
+    json!({
+        "temperature": own.temperature,
+        "top_p": own.top_p,
+        "top_k": own.top_k,
+        "min_p": own.min_p,
+        "repetition_penalty": own.repetition_penalty,
+        "presence_penalty": own.presence_penalty,
+        "frequency_penalty": own.frequency_penalty,
+    })
 }

@@ -1,0 +1,65 @@
+//! The page for browsers: its files, and who may have them.
+
+use std::io::Read;
+
+use serde_json::Value;
+
+use crate::client::Server;
+
+#[test]
+fn the_page_its_files_and_their_policy() {
+    let server = Server::start(&[]);
+    let page = server.get("/");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    assert!(!page.text().contains("<script>"), "no script within the page");
+
+    let names: Vec<String> = serde_json::from_value(server.get("/ui/files.json").json()).unwrap();
+    assert!(names.len() > 30 && names.contains(&"main.js".to_owned()));
+    for name in &names {
+        let file = server.get(&format!("/ui/{name}"));
+        assert_eq!(file.status, 200, "{name}");
+        let kind = match name.rsplit('.').next().unwrap() {
+            "js" => "text/javascript; charset=utf-8",
+            "css" => "text/css; charset=utf-8",
+            "svg" => "image/svg+xml",
+            "woff2" => "font/woff2",
+            _ => "application/manifest+json",
+        };
+        assert_eq!(file.header("content-type"), Some(kind), "{name}");
+        assert_eq!(file.header("content-security-policy"), Some(policy), "{name}");
+    }
+    for name in ["nothing.js", "../Cargo.toml", "%2e%2e/index.html", "vendor", "", "package.json"] {
+        assert_eq!(server.get(&format!("/ui/{name}")).status, 404, "{name}");
+    }
+}
+
+#[test]
+fn what_a_browser_has_is_not_sent_again_and_a_head_has_no_body() {
+    let server = Server::start(&[]);
+    let tag = server.get("/").header("etag").unwrap().to_owned();
+    let again = |tags: &str| server.request("GET", "/", &[&format!("If-None-Match: {tags}")], "").status;
+    assert_eq!((again(&tag), again(&format!("\"other\", W/{tag}")), again("\"other\"")), (304, 304, 200));
+    let mut text = String::new();
+    server.send("HEAD", "/", &[], "").read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("\r\n\r\n"), "{text}");
+}
+
+#[test]
+fn the_page_asks_for_the_key_and_needs_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("keys");
+    std::fs::write(&file, "sk-one\n").unwrap();
+    let server = Server::start(&["--api-keys", file.to_str().unwrap(), "--private-docs"]);
+    assert_eq!((server.get("/").status, server.get("/ui/main.js").status), (200, 200));
+    assert_eq!((server.get("/v1/models").status, server.get("/metrics").status), (401, 401));
+}
+
+#[test]
+fn a_models_own_sampling_is_listed() {
+    let server = Server::start(&[]);
+    let sampling: Value = server.get("/v1/models").json()["data"][0]["meta"]["sampling"].clone();
+    assert!(sampling["temperature"].is_number() && sampling["top_k"].is_u64(), "{sampling}");
+}

@@ -1,0 +1,139 @@
+//! The page: GLM in a browser. Its files (`crates/server/ui`) are inside the program; what it does it asks of the other APIs.
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::LazyLock;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Path;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::error::ApiError;
+use crate::http::response::{json, typed};
+
+/// A file of the page.
+struct File {
+    name: &'static str,
+    kind: &'static str,
+    bytes: &'static [u8],
+}
+
+macro_rules! files {
+    ($($kind:literal: $($name:literal)*;)*) => {
+        &[$($(File { name: $name, kind: $kind, bytes: include_bytes!(concat!("../../ui/", $name)) },)*)*]
+    };
+}
+
+/// All files, by type. A test holds this list to the folder.
+const FILES: &[File] = files! {
+    "text/html; charset=utf-8": "index.html";
+    "image/svg+xml": "icon.svg";
+    "application/manifest+json": "manifest.webmanifest";
+    "text/css; charset=utf-8": "style/message.css" "style/page.css" "vendor/katex/katex.min.css";
+    "text/javascript; charset=utf-8":
+        "answer.js" "api.js" "attachments.js" "chat-view.js" "code.js" "composer.js" "conversation.js" "dialogs.js"
+        "elements.js" "exchange.js" "key-view.js" "key.js" "libraries.js" "main.js" "markdown.js" "maths.js"
+        "message-view.js" "models-view.js" "preferences.js" "served.js" "service-worker.js" "session.js" "settings-view.js"
+        "sidebar.js" "status-view.js" "store.js" "theme.js" "tokens-view.js" "tool-cards.js" "tools.js" "typewriter.js"
+        "vectors-view.js" "welcome.js" "words.js"
+        "words/en.js" "words/zh.js" "vendor/dompurify/purify.min.js" "vendor/highlightjs/highlight.min.js"
+        "vendor/katex/katex.min.js" "vendor/markdown-it/markdown-it.umd.min.js";
+    "font/woff2":
+        "vendor/katex/fonts/KaTeX_AMS-Regular.woff2" "vendor/katex/fonts/KaTeX_Caligraphic-Bold.woff2"
+        "vendor/katex/fonts/KaTeX_Caligraphic-Regular.woff2" "vendor/katex/fonts/KaTeX_Fraktur-Bold.woff2"
+        "vendor/katex/fonts/KaTeX_Fraktur-Regular.woff2" "vendor/katex/fonts/KaTeX_Main-Bold.woff2"
+        "vendor/katex/fonts/KaTeX_Main-BoldItalic.woff2" "vendor/katex/fonts/KaTeX_Main-Italic.woff2"
+        "vendor/katex/fonts/KaTeX_Main-Regular.woff2" "vendor/katex/fonts/KaTeX_Math-BoldItalic.woff2"
+        "vendor/katex/fonts/KaTeX_Math-Italic.woff2" "vendor/katex/fonts/KaTeX_SansSerif-Bold.woff2"
+        "vendor/katex/fonts/KaTeX_SansSerif-Italic.woff2" "vendor/katex/fonts/KaTeX_SansSerif-Regular.woff2"
+        "vendor/katex/fonts/KaTeX_Script-Regular.woff2" "vendor/katex/fonts/KaTeX_Size1-Regular.woff2"
+        "vendor/katex/fonts/KaTeX_Size2-Regular.woff2" "vendor/katex/fonts/KaTeX_Size3-Regular.woff2"
+        "vendor/katex/fonts/KaTeX_Size4-Regular.woff2" "vendor/katex/fonts/KaTeX_Typewriter-Regular.woff2";
+};
+
+/// What the page may do: what comes from this server, and nothing else. Texts become markup only where DOMPurify made it,
+/// and `glimmer` is the name under which the page starts its own service worker.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; \
+    connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types dompurify glimmer";
+
+/// The mark of each file's content.
+static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    FILES.iter().map(|file| format!("\"{:016x}\"", hasher.hash_one(file.bytes))).collect()
+});
+
+/// `GET /`: the page.
+pub(crate) async fn index(headers: HeaderMap) -> Response {
+    send("index.html", &headers)
+}
+
+/// `GET /ui/{name}`: its files, and `files.json`, the list of them, which its service worker keeps.
+pub(crate) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    if name == "files.json" {
+        let names: Vec<&str> =
+            FILES.iter().map(|file| file.name).filter(|&name| name != "index.html").collect();
+        return json(StatusCode::OK, &names);
+    }
+    send(&name, &headers)
+}
+
+fn send(name: &str, headers: &HeaderMap) -> Response {
+    let Some((file, tag)) = FILES.iter().zip(TAGS.iter()).find(|(file, _)| file.name == name) else {
+        return ApiError::no_path("GET", &format!("/ui/{name}")).into_response();
+    };
+    let asked = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let is_known =
+        asked.flat_map(|value| value.split(',')).any(|one| one.trim().trim_start_matches("W/") == tag);
+    let mut response = match is_known {
+        true => StatusCode::NOT_MODIFIED.into_response(),
+        false => typed(StatusCode::OK, file.kind, Body::from(Bytes::from_static(file.bytes))),
+    };
+    let headers = response.headers_mut();
+    headers.extend(HeaderValue::from_str(tag).map(|tag| (header::ETAG, tag)).ok());
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // The worker lies beside the page's files and stands in for the page above them.
+        (header::HeaderName::from_static("service-worker-allowed"), "../"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::FILES;
+
+    /// Files below a folder by their paths from it.
+    fn below(folder: &Path, prefix: &str, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = format!("{prefix}{}", path.file_name().unwrap().to_str().unwrap());
+            match path.is_dir() {
+                true if name == "node_modules" => {}
+                true => below(&path, &format!("{name}/"), found),
+                false => drop(found.insert(name)),
+            }
+        }
+    }
+
+    #[test]
+    fn the_list_is_the_folder() {
+        let mut found = BTreeSet::new();
+        below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("ui"), "", &mut found);
+        // What is for whoever works on the page.
+        let beside =
+            ["package.json", "package-lock.json", "tsconfig.json", "types.d.ts", "vendor/vendor.json"];
+        found.retain(|name| !beside.contains(&name.as_str()) && !name.ends_with("LICENSE"));
+        let listed: BTreeSet<String> = FILES.iter().map(|file| file.name.to_owned()).collect();
+        assert_eq!(listed, found);
+        assert_eq!(listed.len(), FILES.len(), "a file is listed twice");
+    }
+}

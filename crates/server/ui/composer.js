@@ -1,0 +1,146 @@
+// The field that questions are written in, with what goes along.
+
+import { readFiles } from './attachments.js';
+import { announce, h, icon, iconButton } from './elements.js';
+import { served } from './served.js';
+import { number, t } from './words.js';
+
+/** What was written and not sent, by conversation. @type {Map<string, string>} */
+const drafts = new Map();
+
+/** @param {import('./session.js').Session} session */
+export function composer(session) {
+  /** @type {{name: string, text: string}[]} */
+  let files = [];
+  const field = h('textarea', {
+    class: 'field', rows: 1, dir: 'auto', placeholder: t('composer.hint'), 'aria-label': t('composer'), value: drafts.get(session.id) ?? '', enterkeyhint: 'send',
+    input: () => { drafts.set(session.id, field.value); grow(field); refresh(); },
+    keydown: (event) => key(event),
+    paste: (event) => { if (event.clipboardData.files.length > 0) attach(event.clipboardData.files); },
+  });
+  const chooser = h('input', { type: 'file', multiple: true, hidden: true, change: () => { attach(chooser.files); chooser.value = ''; } });
+  const chips = h('ul', { class: 'chips', hidden: true });
+  const fault = h('p', { class: 'fault', role: 'alert', hidden: true });
+  const thinking = h('button', { type: 'button', class: 'pill', click: () => nextThinking() });
+  const meter = h('div', { class: 'meter', role: 'meter', 'aria-label': t('meter'), 'aria-valuemin': 0, hidden: true }, h('span', {}), h('i', {}, h('b', {})));
+  const send = h('button', { class: 'send round' });
+  const form = h('form', { class: 'composer', submit: (event) => { event.preventDefault(); submit(); } },
+    chips, fault, field, h('div', { class: 'row' },
+      iconButton('attach', t('files.add'), () => chooser.click()), chooser, thinking, h('span', { class: 'gap' }), meter, send));
+  form.addEventListener('dragover', (event) => event.preventDefault());
+  form.addEventListener('drop', (event) => {
+    event.preventDefault();
+    attach(event.dataTransfer.files);
+  });
+
+  /** Files that are being read, which a question waits for. */
+  let reading = Promise.resolve();
+
+  function attach(chosen) {
+    // The list of a chooser is empty once the chooser is.
+    const list = [...chosen];
+    reading = reading.then(() => read(list));
+  }
+
+  async function read(chosen) {
+    const { files: found, refused } = await readFiles(chosen, files.length);
+    files = [...files, ...found];
+    say(refused.join(' '));
+    showChips();
+  }
+
+  function say(text) {
+    fault.textContent = text;
+    fault.hidden = !text;
+  }
+
+  function showChips() {
+    chips.hidden = files.length === 0;
+    chips.replaceChildren(...files.map((file) => h('li', {}, icon('attach'), h('span', {}, file.name), iconButton('close', t('files.remove', { name: file.name }), () => {
+      files = files.filter((one) => one !== file);
+      showChips();
+      field.focus();
+    }))));
+    refresh();
+  }
+
+  function key(event) {
+    // While Chinese is being composed, Enter chooses a word; on a phone it ends a line.
+    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && !matchMedia('(pointer: coarse)').matches) {
+      event.preventDefault();
+      submit();
+    }
+    if (event.key === 'Escape' && session.answer) session.answer.stop();
+  }
+
+  async function submit() {
+    if (session.answer) {
+      session.answer.stop();
+      return;
+    }
+    await reading;
+    const text = field.value.trim();
+    if ((!text && files.length === 0) || !served.model) return;
+    const along = files;
+    put('');
+    files = [];
+    say('');
+    showChips();
+    session.send(text, along);
+  }
+
+  function nextThinking() {
+    const next = { undefined: 'on', on: 'off', off: undefined }[String(session.conversation.params.thinking)];
+    session.change({ params: { ...session.conversation.params, thinking: /** @type {any} */ (next) } });
+    announce(t(/** @type {any} */ (`thinking.${next ?? 'auto'}`)));
+  }
+
+  function refresh() {
+    const isWriting = Boolean(session.answer);
+    send.replaceChildren(icon(isWriting ? 'stop' : 'send'));
+    send.setAttribute('aria-label', t(isWriting ? 'stop' : 'send'));
+    send.title = t(isWriting ? 'stop' : 'send');
+    send.disabled = !isWriting && (!served.model || (!field.value.trim() && files.length === 0));
+    const mode = session.conversation.params.thinking ?? 'auto';
+    thinking.replaceChildren(icon('thought'), h('span', {}, t(`thinking.${mode}`)));
+    thinking.classList.toggle('on', mode === 'on');
+    showMeter(meter, session);
+  }
+
+  /** Puts a text into the field. @param {string} text */
+  function put(text) {
+    field.value = text;
+    drafts.set(session.id, text);
+    grow(field);
+    refresh();
+    if (text) field.focus();
+  }
+
+  refresh();
+  requestAnimationFrame(() => grow(field));
+  return { node: form, refresh, put, close() {}, focus: () => field.focus() };
+}
+
+/** As high as what is written in it, where the browser does not do that by itself. @param {HTMLTextAreaElement} field */
+function grow(field) {
+  if (CSS.supports('field-sizing', 'content')) return;
+  field.style.height = 'auto';
+  field.style.height = `${field.scrollHeight}px`;
+}
+
+/** How much of the model's context the conversation takes. */
+function showMeter(meter, session) {
+  const usage = session.path.findLast((one) => one.usage)?.usage;
+  const most = served.one()?.max_model_len;
+  meter.hidden = !usage || !most;
+  if (!usage || !most) return;
+  const used = usage.prompt + usage.completion;
+  const text = t('meter.text', { used: number(used), most: number(most) });
+  meter.title = `${text}. ${t('meter.cached', { cached: number(usage.cached), prompt: number(usage.prompt) })}`;
+  meter.setAttribute('aria-valuenow', String(used));
+  meter.setAttribute('aria-valuemax', String(most));
+  meter.setAttribute('aria-valuetext', meter.title);
+  meter.firstChild.textContent = text;
+  meter.querySelector('b').style.width = `${Math.min(100, (100 * used) / most)}%`;
+  meter.classList.toggle('full', used > 0.85 * most);
+}

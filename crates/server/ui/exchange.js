@@ -1,0 +1,137 @@
+// Conversations as files: JSON in the shape of the OpenAI API, with the whole tree beside it, and Markdown to read.
+
+import { apiMessages } from './answer.js';
+import { newId, titleOf, Tree } from './conversation.js';
+
+/** @typedef {import('./conversation.js').Message} Message */
+/** @typedef {import('./store.js').Conversation} Conversation */
+
+/** @param {Conversation} conversation @param {Message[]} messages */
+export function toJson(conversation, messages) {
+  const tree = new Tree(messages.map((message) => ({ ...message })));
+  const path = tree.path(conversation.leaf ?? tree.newest());
+  return {
+    title: conversation.title,
+    model: conversation.model,
+    messages: apiMessages(path, conversation.params.system),
+    glimmer: { version: 1, conversation, messages },
+  };
+}
+
+/** @param {Conversation} conversation @param {Message[]} messages @param {(role: string) => string} speaker */
+export function toMarkdown(conversation, messages, speaker) {
+  const tree = new Tree(messages.map((message) => ({ ...message })));
+  const parts = [`# ${conversation.title}`];
+  if (conversation.params.system?.trim()) parts.push(`## ${speaker('system')}`, conversation.params.system.trim());
+  for (const { role, content, tool_calls: calls } of apiMessages(tree.path(conversation.leaf ?? tree.newest()))) {
+    parts.push(`## ${speaker(role)}`, content);
+    for (const call of calls ?? []) parts.push(`\`${call.function.name}\`\n\n\`\`\`json\n${call.function.arguments}\n\`\`\``);
+  }
+  return `${parts.filter(Boolean).join('\n\n')}\n`;
+}
+
+/**
+ * Reads a file that was exported here, or any list of messages of the OpenAI API. Everything gets a new id.
+ * @param {string} text
+ * @returns {{conversation: Conversation, messages: Message[]}[]}
+ * @throws {Error} when there is no conversation in it
+ */
+export function fromJson(text) {
+  const value = JSON.parse(text);
+  const list = Array.isArray(value) && value.every((one) => one?.role) ? [{ messages: value }] : [value].flat();
+  const all = list.map((one) => (one?.glimmer?.messages ? ownTree(one) : fromMessages(one)));
+  if (all.length === 0) throw new Error('empty');
+  return all;
+}
+
+const text = (value, otherwise = '') => (typeof value === 'string' ? value : otherwise);
+const time = (value, otherwise) => (Number.isFinite(value) ? value : otherwise);
+const plain = (value) => (value && typeof value === 'object' && !Array.isArray(value) ? value : undefined);
+
+/** @returns {Conversation} */
+function newConversation(given, title) {
+  const now = Date.now();
+  return {
+    id: newId(),
+    title: text(given?.title, title) || '…',
+    pinned: given?.pinned === true,
+    created: time(given?.created, now),
+    updated: time(given?.updated, now),
+    leaf: null,
+    model: text(given?.model) || undefined,
+    params: plain(given?.params) ?? {},
+  };
+}
+
+/** A tree of our own, as far as it is one: a message whose parent is not there is left out with all below it. */
+function ownTree({ glimmer }) {
+  const conversation = newConversation(glimmer.conversation, '');
+  const ids = new Map();
+  const given = new Tree(glimmer.messages.filter((one) => ['user', 'assistant', 'tool'].includes(one?.role)).map((one) => ({ ...one, parent: one.parent ?? null })));
+  const messages = [];
+  const below = [...(given.children.get(null) ?? [])];
+  for (let id = below.shift(); id !== undefined; id = below.shift()) {
+    const one = given.messages.get(id);
+    ids.set(id, newId());
+    messages.push(cleaned(one, conversation.id, ids.get(id), ids.get(one.parent) ?? null));
+    below.push(...(given.children.get(id) ?? []));
+  }
+  conversation.leaf = ids.get(glimmer.conversation?.leaf) ?? new Tree([...messages]).newest();
+  return { conversation, messages };
+}
+
+/** A message of a file with such fields as the page shows, each of its type. @returns {Message} */
+function cleaned(one, conversation, id, parent) {
+  const list = (value, fit) => (Array.isArray(value) && value.every(fit) ? value : undefined);
+  const state = ['done', 'stopped', 'lost', 'failed'].includes(one.state) ? one.state : one.state === 'writing' ? 'lost' : 'done';
+  return {
+    id, conversation, parent, role: one.role, state,
+    text: text(one.text),
+    reasoning: text(one.reasoning) || undefined,
+    calls: list(one.calls, (call) => ['id', 'name', 'arguments'].every((name) => typeof call?.[name] === 'string')),
+    results: one.role === 'tool' ? Object.fromEntries(Object.entries(plain(one.results) ?? {}).map(([name, value]) => [name, text(value)])) : undefined,
+    files: list(one.files, (file) => typeof file?.name === 'string' && typeof file?.text === 'string'),
+    created: time(one.created, Date.now()),
+    model: text(one.model) || undefined,
+    error: text(one.error) || undefined,
+    end: text(one.end) || undefined,
+  };
+}
+
+/** A list of messages as the API has it: one branch. */
+function fromMessages(given) {
+  if (!Array.isArray(given?.messages)) throw new Error('no messages');
+  const contentOf = ({ content }) => (Array.isArray(content) ? content.map((part) => text(part?.text)).join('\n') : text(content));
+  const first = given.messages.find((one) => one.role === 'user');
+  const conversation = newConversation(given, first ? titleOf(contentOf(first)) : '');
+  const now = Date.now();
+  /** @type {Message[]} */
+  const messages = [];
+  const push = (message) => {
+    const parent = messages.at(-1)?.id ?? null;
+    messages.push({ id: newId(), conversation: conversation.id, parent, created: now + messages.length, state: 'done', text: '', ...message });
+  };
+  for (const one of given.messages) {
+    if (one.role === 'system') conversation.params = { ...conversation.params, system: contentOf(one) };
+    else if (one.role === 'user') push({ role: 'user', text: contentOf(one) });
+    else if (one.role === 'tool') {
+      const results = { [text(one.tool_call_id)]: contentOf(one) };
+      if (messages.at(-1)?.role === 'tool') Object.assign(messages.at(-1).results, results);
+      else push({ role: 'tool', results });
+    } else if (one.role === 'assistant') {
+      const calls = (Array.isArray(one.tool_calls) ? one.tool_calls : []).map((call) => ({ id: text(call?.id), name: text(call?.function?.name), arguments: text(call?.function?.arguments) }));
+      push({ role: 'assistant', text: contentOf(one), reasoning: text(one.reasoning_content) || undefined, calls: calls.length ? calls : undefined, model: conversation.model });
+    } else throw new Error(`role ${one.role}`);
+  }
+  conversation.leaf = messages.at(-1)?.id ?? null;
+  return { conversation, messages };
+}
+
+/** Has the browser save a text. @param {string} name @param {string} content @param {string} type */
+export function saveFile(name, content, type) {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([content], { type }));
+  link.download = name.replace(/[^\p{L}\p{N} ._-]/gu, '').trim().slice(0, 60) || 'conversation';
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

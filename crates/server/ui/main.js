@@ -1,0 +1,181 @@
+// The page: which view is shown, and what is around it.
+
+import { ChatView } from './chat-view.js';
+import { openDialog, openMenu } from './dialogs.js';
+import { h, icon, iconButton } from './elements.js';
+import { keyView } from './key-view.js';
+import { prefer, preferences } from './preferences.js';
+import { served } from './served.js';
+import { Session } from './session.js';
+import { openSettings } from './settings-view.js';
+import { Sidebar } from './sidebar.js';
+import { languageTag, number, t } from './words.js';
+
+const root = document.getElementById('page');
+
+/** @typedef {{node: HTMLElement, close: () => void, composer?: any, followEnd?: () => void}} View */
+
+/** Views beside the conversation, loaded when they are wanted. @type {Record<string, () => Promise<{view: () => View}>>} */
+const OTHERS = {
+  models: () => import('./models-view.js'),
+  status: () => import('./status-view.js'),
+  vectors: () => import('./vectors-view.js'),
+};
+
+class Page {
+  constructor() {
+    this.build();
+    addEventListener('hashchange', () => this.go());
+    addEventListener('keydown', (event) => this.shortcut(event));
+    served.addEventListener('change', () => this.showState());
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.theme());
+    served.refresh();
+    addEventListener('online', () => served.refresh());
+  }
+
+  build() {
+    document.documentElement.lang = languageTag();
+    this.sidebar = new Sidebar();
+    this.title = h('h1', { class: 'title' });
+    this.model = h('button', { type: 'button', class: 'model', 'aria-haspopup': 'menu', click: () => this.chooseModel() });
+    this.banner = h('div', { class: 'banner', role: 'status', hidden: true });
+    this.look = iconButton('moon', t('page.theme'), () => this.toggleTheme());
+    this.settings = iconButton('settings', t('settings'), () => this.openSettings());
+    this.menu = iconButton('list', t('side.open'), () => this.sidebar.open(), { class: 'quiet round narrow-only', 'aria-controls': 'side' });
+    this.place = h('div', { class: 'place' });
+    const shade = h('div', { class: 'shade', click: () => this.sidebar.close() });
+    this.frame = h('div', { class: 'frame' }, h('a', { class: 'skip', href: '#', click: (event) => { event.preventDefault(); this.view?.composer?.focus(); } }, t('skip')),
+      this.sidebar.node, shade, h('main', { class: 'main' }, h('header', { class: 'bar' }, this.menu, this.model, this.title, this.look, this.settings), this.banner, this.place));
+    this.theme();
+    this.showState();
+  }
+
+  /** Everything anew, in another language. */
+  rebuild() {
+    this.build();
+    this.go();
+  }
+
+  showState() {
+    const { state, fault } = served;
+    if (state === 'key') {
+      if (!root.querySelector('.key-page')) root.replaceChildren(keyView());
+      return;
+    }
+    if (!this.frame.isConnected) {
+      root.replaceChildren(this.frame);
+      this.go();
+    }
+    const text = { lost: t('server.lost'), failed: t('server.failed', { error: fault }), loading: t('server.loading') }[state];
+    this.banner.hidden = !text;
+    this.banner.textContent = text ?? '';
+    this.model.replaceChildren(h('span', {}, served.model || t('model.none')), icon('down'));
+    this.model.setAttribute('aria-label', t('model.choose', { model: served.model || t('model.none') }));
+  }
+
+  /** Shows what the address names. */
+  async go() {
+    const [name, id] = location.hash.replace(/^#\/?/, '').split('/');
+    const wish = {};
+    this.wish = wish;
+    const view = await this.viewOf(name, id);
+    // Something else was wished for in the meantime.
+    if (this.wish !== wish) return view.close();
+    this.view?.close();
+    this.view = view;
+    this.place.replaceChildren(view.node);
+    this.settings.hidden = !this.session;
+    this.showTitle();
+    this.sidebar.refresh();
+    if (this.session) {
+      this.session.onchange = () => this.named();
+      this.session.addEventListener('change', this.session.onchange);
+      if (!matchMedia('(pointer: coarse)').matches) this.view.composer.focus();
+      this.view.followEnd();
+    }
+  }
+
+  /** @param {string} name @param {string} id @returns {Promise<View>} */
+  async viewOf(name, id) {
+    this.session?.removeEventListener('change', this.session.onchange);
+    this.session = null;
+    const other = Object.hasOwn(OTHERS, name) && OTHERS[name];
+    if (other) return (await other()).view();
+    const known = name === 'c' && await Session.open(id).catch(() => null);
+    this.session = known || Session.begin();
+    this.session.addEventListener('gone', () => { if (location.hash === `#/c/${id}`) location.hash = '#/'; });
+    return new ChatView(this.session);
+  }
+
+  /** A conversation that is kept has an address of its own. */
+  named() {
+    const address = `#/c/${this.session.id}`;
+    if (this.session.isKept && location.hash !== address) history.replaceState(null, '', address);
+    this.showTitle();
+    this.sidebar.later();
+  }
+
+  showTitle() {
+    const [name] = location.hash.replace(/^#\/?/, '').split('/');
+    const title = this.session ? this.session.conversation.title : t(/** @type {any} */ (name));
+    this.title.textContent = title || t('side.new');
+    document.title = title ? `${title} · Glimmer` : 'Glimmer';
+  }
+
+  chooseModel() {
+    const items = served.writers.map((one) => ({ label: one.id, detail: t('model.detail', { context: number(one.max_model_len) }), checked: one.id === served.model, click: () => served.choose(one.id) }));
+    if (items.length > 0) openMenu(this.model, items);
+  }
+
+  openSettings() {
+    if (this.session) openSettings(this.session, { theme: () => this.theme(), language: () => this.rebuild() });
+  }
+
+  theme() {
+    document.documentElement.dataset.theme = this.isDark() ? 'dark' : 'light';
+    this.look.replaceChildren(icon(this.isDark() ? 'sun' : 'moon'));
+  }
+
+  isDark() {
+    const { theme } = preferences();
+    return theme ? theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
+  }
+
+  toggleTheme() {
+    prefer({ theme: this.isDark() ? 'light' : 'dark' });
+    this.theme();
+  }
+
+  /** @param {KeyboardEvent} event */
+  shortcut(event) {
+    const isCommand = event.ctrlKey || event.metaKey;
+    const isTyping = /** @type {Element} */ (event.target).matches('input, textarea, select');
+    if (isCommand && event.shiftKey && event.key.toLowerCase() === 'o') location.hash = '#/';
+    else if (isCommand && event.key.toLowerCase() === 'k') this.search();
+    else if (isCommand && event.key === ',') this.openSettings();
+    else if (event.key === '/' && !isTyping) this.view?.composer?.focus();
+    else if (event.key === '?' && !isTyping) showShortcuts();
+    else if (event.key === 'Escape' && this.sidebar.node.classList.contains('open')) this.sidebar.close();
+    else return;
+    event.preventDefault();
+  }
+
+  search() {
+    this.sidebar.open();
+    this.sidebar.search.focus();
+  }
+}
+
+function showShortcuts() {
+  const keys = { '/': t('keys.write'), 'Ctrl+Shift+O': t('side.new'), 'Ctrl+K': t('side.search'), 'Ctrl+,': t('settings'), Enter: t('send'), 'Shift+Enter': t('keys.line'), Esc: t('stop') };
+  openDialog(t('keys'), { class: 'ask' }, h('dl', { class: 'keys' }, Object.entries(keys).map(([key, text]) => [h('dt', {}, h('kbd', {}, key)), h('dd', {}, text)])));
+}
+
+new Page();
+
+// The page itself without a server: only where the browser allows it, which is on this machine and over https.
+if ('serviceWorker' in navigator && isSecureContext) {
+  const script = new URL('service-worker.js', import.meta.url).href;
+  const trusted = /** @type {any} */ (window).trustedTypes?.createPolicy('glimmer', { createScriptURL: (url) => (url === script ? url : '') }).createScriptURL(script) ?? script;
+  navigator.serviceWorker.register(trusted, { scope: new URL('../', import.meta.url).pathname, type: 'module' }).catch(() => {});
+}

@@ -1,0 +1,106 @@
+// What the page costs the machine that it is shown on.
+
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { answered, end, faults, say, soon, textOf, visit } from './support.mjs';
+
+after(end);
+
+const PARAGRAPH = 'The *quick* brown fox jumps over the **lazy** dog, and `code` follows [a link](https://example.org) in a sentence that is long enough. ';
+const LONG = `## A title\n\n${PARAGRAPH.repeat(3)}\n\n- one\n- two ${PARAGRAPH}\n\n\`\`\`python\ndef f(x):\n    return [y for y in range(x) if y % 2]\n\`\`\`\n\n| a | b |\n|---|---|\n| 1 | ${PARAGRAPH} |\n\n${PARAGRAPH.repeat(2)}\n\n`;
+
+/** Keeps how long the main thread was busy at a time, in ms. */
+const watchTasks = () => {
+  window.tasks = [];
+  new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((one) => one.duration))).observe({ type: 'longtask', buffered: true });
+};
+
+async function cost(page) {
+  const client = await page.context().newCDPSession(page);
+  await client.send('Performance.enable');
+  const read = async () => Object.fromEntries((await client.send('Performance.getMetrics')).metrics.map(({ name, value }) => [name, value]));
+  const before = await read();
+  return async () => {
+    const now = await read();
+    const seconds = now.Timestamp - before.Timestamp;
+    return { seconds, busy: (now.TaskDuration - before.TaskDuration) / seconds, script: now.ScriptDuration - before.ScriptDuration };
+  };
+}
+
+/** A conversation in a file. @param {number} rounds @param {string} text */
+const conversation = (rounds, text) => Buffer.from(JSON.stringify({
+  title: 'long', messages: Array.from({ length: rounds }, (_, at) => [{ role: 'user', content: `Question ${at}` }, { role: 'assistant', content: `${text}Answer ${at}.` }]).flat(),
+}));
+const give = (page, buffer) => page.locator('nav input[type=file]').setInputFiles({ name: 'long.json', mimeType: 'application/json', buffer });
+
+test('an answer of 1,000 tokens a second takes less than half of the main thread', async () => {
+  const page = await visit({ before: watchTasks });
+  await say(page, `!rate 1000 6000 ${LONG.repeat(8)}`);
+  await soon(() => textOf(page), /A title/);
+  const spent = await cost(page);
+  await page.evaluate(() => {
+    window.tasks.length = 0;
+    window.frames = [];
+    let before = performance.now();
+    const frame = (now) => { window.frames.push(now - before); before = now; requestAnimationFrame(frame); };
+    requestAnimationFrame(frame);
+  });
+  await page.waitForTimeout(4500);
+  const { busy, seconds } = await spent();
+  const [frames, tasks] = await page.evaluate(() => [window.frames, window.tasks]);
+  const longest = Math.max(...frames);
+  console.log(`typewriter: ${(100 * busy).toFixed(0)} % of the main thread over ${seconds.toFixed(1)} s, ${(frames.length / seconds).toFixed(0)} frames/s, longest frame ${longest.toFixed(0)} ms, tasks over 50 ms: ${tasks.map(Math.round)}`);
+  assert.ok(busy < 0.5, `busy ${busy}`);
+  assert.ok(longest < 100, `a frame of ${longest} ms`);
+  await answered(page);
+  assert.deepEqual(faults.splice(0), []);
+  await page.context().close();
+});
+
+test('200 long messages scroll without a long task', async () => {
+  const page = await visit({ before: watchTasks });
+  await give(page, conversation(100, LONG));
+  await soon(() => page.locator('.message').count(), 200);
+  await page.waitForTimeout(1500);
+  await page.mouse.move(700, 400);
+  const spent = await cost(page);
+  const frames = page.evaluate(() => new Promise((resolve) => {
+    window.tasks.length = 0;
+    let count = 0;
+    const until = performance.now() + 6000;
+    const frame = (now) => { count += 1; if (now < until) requestAnimationFrame(frame); else resolve(count); };
+    requestAnimationFrame(frame);
+  }));
+  for (let at = 0; at < 100; at += 1) {
+    await page.mouse.wheel(0, -500);
+    await page.waitForTimeout(40);
+  }
+  const count = await frames;
+  const { script } = await spent();
+  const tasks = await page.evaluate(() => window.tasks);
+  console.log(`scrolling: ${((1000 * script) / count).toFixed(1)} ms of script a frame over ${count} frames, tasks over 50 ms: ${tasks.map(Math.round)}`);
+  assert.deepEqual(tasks.filter((ms) => ms > 50), []);
+  assert.ok((1000 * script) / count < 4);
+  await page.context().close();
+});
+
+test('a conversation of 100,000 tokens opens within a second', async () => {
+  const page = await visit();
+  await give(page, conversation(70, LONG.repeat(3).slice(0, 5800)));
+  await soon(() => page.locator('.message').count(), 140);
+  const address = page.url();
+  await page.goto('about:blank');
+  await page.goto(address);
+  await page.getByText('Answer 69.').waitFor();
+  await page.getByRole('link', { name: 'New conversation' }).click();
+  await page.getByRole('heading', { name: 'What is on your mind?' }).waitFor();
+  // Once from IndexedDB, in a page that has read none of it.
+  await page.goto('about:blank');
+  const start = Date.now();
+  await page.goto(address, { waitUntil: 'commit' });
+  await page.locator('.message.assistant:last-child').getByText('Answer 69.').waitFor();
+  const ms = Date.now() - start;
+  console.log(`a conversation of 100,000 tokens: ${ms} ms with the page itself`);
+  assert.ok(ms < 1000);
+  await page.context().close();
+});

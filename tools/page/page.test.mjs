@@ -1,0 +1,417 @@
+// The page in a browser, as people use it.
+
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, afterEach, test } from 'node:test';
+import { answered, ask, browser, end, faults, front, lastAnswer, say, serve, soon, textOf, visit, watch } from './support.mjs';
+
+after(end);
+afterEach(() => assert.deepEqual(faults.splice(0), []));
+
+test('first visit to first answer', async () => {
+  const page = await visit();
+  assert.equal(await page.getByRole('heading', { level: 1, name: 'What is on your mind?' }).count(), 1);
+  await page.getByRole('button', { name: 'What is 7 times 8?' }).click();
+  await page.keyboard.press('Enter');
+  await answered(page);
+  assert.match(await textOf(page), /56/);
+  assert.match(await lastAnswer(page).locator('.figures').innerText(), /^demo · \d+ tokens .*complete$/);
+  await soon(() => page.title(), 'What is 7 times 8? · Glimmer');
+  assert.match(await page.getByRole('meter').getAttribute('aria-valuetext'), /^\d+ of 2,048 tokens/);
+  await page.context().close();
+});
+
+test('in Chinese, by the browser and by choice', async () => {
+  const page = await visit({ locale: 'zh-CN' });
+  await page.getByRole('heading', { name: '想聊点什么？' }).waitFor();
+  await page.getByRole('textbox', { name: '消息' }).fill('27加45等于多少？');
+  await page.keyboard.press('Enter');
+  await soon(() => textOf(page), /72/);
+  assert.equal(await page.locator('html').getAttribute('lang'), 'zh-CN');
+  await page.getByRole('button', { name: '设置' }).click();
+  await page.locator('label', { hasText: 'English' }).click();
+  await page.getByRole('link', { name: 'New conversation' }).waitFor();
+  await soon(() => textOf(page), /72/);
+  await page.context().close();
+});
+
+test('stop, go on, answer again, edit, branches', async () => {
+  const page = await visit();
+  await say(page, `!slowly ${'word '.repeat(400)}`);
+  await soon(() => textOf(page), /word word/);
+  await page.getByRole('button', { name: 'Stop' }).click();
+  await page.getByText('You stopped this answer.').waitFor();
+  const stopped = await textOf(page);
+  assert.ok(stopped.length < 1500);
+  await page.getByRole('button', { name: 'Continue' }).click();
+  await soon(() => textOf(page), /and the rest\.$/);
+  assert.ok((await textOf(page)).startsWith(stopped.slice(0, 20)));
+  assert.equal(front.asked.at(-1).messages.at(-1).role, 'assistant');
+  await answered(page);
+
+  await page.getByRole('button', { name: 'Edit' }).click();
+  await page.getByRole('textbox', { name: 'Edit' }).fill('!say a second question');
+  await page.keyboard.press('Enter');
+  await soon(() => textOf(page), 'a second question');
+  await answered(page);
+  await page.getByRole('button', { name: 'Answer again' }).click();
+  await soon(() => lastAnswer(page).locator('.versions').innerText(), /2 \/ 2/);
+  await answered(page);
+  await lastAnswer(page).getByRole('button', { name: 'Version before' }).click();
+  await soon(() => lastAnswer(page).locator('.versions').innerText(), /1 \/ 2/);
+  await page.locator('.message.user').getByRole('button', { name: 'Version before' }).click();
+  await soon(() => textOf(page), /and the rest\.$/);
+  await page.locator('.message.user').getByRole('button', { name: 'Next version' }).click();
+  await soon(() => textOf(page), 'a second question');
+  await lastAnswer(page).getByRole('button', { name: 'Delete' }).click();
+  await soon(() => lastAnswer(page).locator('.versions').count(), 0);
+  await page.context().close();
+});
+
+test('a reload finds the history, which is searched, renamed, pinned and deleted', async () => {
+  const page = await visit();
+  await ask(page, '!say The heron stands still.');
+  await page.getByRole('link', { name: 'New conversation' }).click();
+  await ask(page, '!say Another bird flies.');
+  await page.reload();
+  await soon(() => textOf(page), 'Another bird flies.');
+  const side = page.getByRole('navigation', { name: 'Conversations' });
+  await side.getByRole('link', { name: 'The heron' }).click();
+  await soon(() => textOf(page), 'The heron stands still.');
+  await page.keyboard.press('Control+k');
+  await page.keyboard.type('FLIES bird');
+  await soon(() => side.locator('li').count(), 1);
+  await page.getByLabel('Search').fill('');
+  await soon(() => side.locator('li').count(), 2);
+  await side.getByRole('button', { name: /^What to do with .*heron/ }).click();
+  await page.getByRole('menuitem', { name: 'Pin' }).click();
+  await soon(() => side.locator('h2').first().innerText(), 'Pinned');
+  await side.getByRole('button', { name: /^What to do with .*heron/ }).click();
+  await page.getByRole('menuitem', { name: 'Rename' }).click();
+  await page.getByRole('textbox', { name: 'Rename' }).fill('Herons');
+  await page.keyboard.press('Enter');
+  await side.getByRole('link', { name: 'Herons' }).waitFor();
+  await side.getByRole('button', { name: /Herons/ }).click();
+  await page.getByRole('menuitem', { name: 'Delete' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+  await soon(() => side.locator('li').count(), 1);
+  await page.context().close();
+});
+
+test('export, then import elsewhere', async () => {
+  const page = await visit();
+  await ask(page, '!say One answer.');
+  await page.getByRole('button', { name: 'Answer again' }).click();
+  await soon(() => lastAnswer(page).locator('.versions').innerText(), /2 \/ 2/);
+  await answered(page);
+  const save = async (name) => {
+    await page.getByRole('button', { name: /^What to do with/ }).click();
+    const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('menuitem', { name }).click()]);
+    return fs.readFileSync(await download.path(), 'utf8');
+  };
+  const json = await save('Export as JSON');
+  assert.deepEqual(JSON.parse(json).messages, [{ role: 'user', content: '!say One answer.' }, { role: 'assistant', content: 'One answer.' }]);
+  assert.equal(await save('Export as Markdown'), '# !say One answer.\n\n## You\n\n!say One answer.\n\n## Model\n\nOne answer.\n');
+
+  const other = await visit();
+  const give = (name, text) => other.locator('nav input[type=file]').setInputFiles({ name, mimeType: 'application/json', buffer: Buffer.from(text) });
+  await give('all.json', json);
+  await soon(() => textOf(other), 'One answer.');
+  await soon(() => lastAnswer(other).locator('.versions').innerText(), /2 \/ 2/);
+  await give('openai.json', JSON.stringify({ messages: [{ role: 'system', content: 'Be brief.' }, { role: 'user', content: 'Hi' }, { role: 'assistant', content: 'Hello **you**' }] }));
+  await soon(() => textOf(other), 'Hello you');
+  await give('bad.json', '{"messages": 3}');
+  await other.getByText('bad.json holds no conversation that can be read.').waitFor();
+  await page.context().close();
+  await other.context().close();
+});
+
+test('two tabs in one conversation', async () => {
+  const page = await visit();
+  await ask(page, '!say First.');
+  const other = await page.context().newPage();
+  watch(other);
+  await other.goto(page.url());
+  await soon(() => textOf(other), 'First.');
+  await ask(other, '!say From the other tab.');
+  await soon(() => textOf(page), 'From the other tab.');
+  await Promise.all([ask(page, '!slowly left left left'), ask(other, '!slowly right right right')]);
+  await other.reload();
+  await page.reload();
+  const seen = async (tab) => {
+    await tab.locator('.versions').first().waitFor();
+    const here = await textOf(tab);
+    await tab.locator('.message.user .versions').getByRole('button', { name: (await tab.locator('.message.user .versions').innerText()).includes('1 /') ? 'Next version' : 'Version before' }).click();
+    await soon(async () => (await textOf(tab)) !== here, true);
+    return [here, await textOf(tab)].sort();
+  };
+  assert.deepEqual(await seen(page), ['left left left', 'right right right']);
+  assert.deepEqual(await seen(other), ['left left left', 'right right right']);
+  await page.context().close();
+});
+
+test('settings reach the model, and a schema is kept to', async () => {
+  const page = await visit();
+  await page.getByRole('button', { name: 'Settings' }).click();
+  assert.notEqual(await page.getByLabel('Temperature').getAttribute('placeholder'), 'model’s own');
+  await page.getByRole('textbox', { name: 'System prompt' }).fill('Be brief.');
+  await page.getByLabel('Temperature').fill('0.25');
+  await page.getByLabel('Seed').fill('7');
+  await page.getByLabel('Longest answer').fill('60');
+  await page.getByRole('textbox', { name: 'Form of answers' }).fill('nonsense');
+  await page.getByLabel('Seed').focus();
+  await page.getByText('This is no JSON object.').waitFor();
+  await page.getByRole('textbox', { name: 'Form of answers' }).fill('{"type":"object","properties":{"sum":{"type":"integer"}},"required":["sum"],"additionalProperties":false}');
+  await page.getByText('Ask for the probabilities').click();
+  await page.getByRole('button', { name: 'Close' }).last().click();
+  await ask(page, 'What is 7 times 8?');
+  assert.equal(typeof JSON.parse(await textOf(page)).sum, 'number');
+  const asked = front.asked.at(-1);
+  assert.deepEqual([asked.temperature, asked.seed, asked.max_tokens, asked.messages[0].content], [0.25, 7, 60, 'Be brief.']);
+  await page.getByRole('button', { name: 'Tokens and their probabilities' }).click();
+  await page.locator('.token').first().focus();
+  assert.match(await page.locator('.token-detail').innerText(), /%/);
+  await page.context().close();
+});
+
+test('a thought is folded, with its time', async () => {
+  const page = await visit();
+  await page.getByRole('button', { name: 'Thinking: auto' }).click();
+  await say(page, '!think It is so.');
+  await page.getByText(/^Thinking… /).waitFor();
+  await answered(page);
+  await page.getByText(/^Thought for \d+\.\d s$/).waitFor();
+  assert.equal(await page.locator('.thinking').isVisible(), false);
+  await page.getByText(/^Thought for/).click();
+  assert.match(await page.locator('.thinking').innerText(), /^The user wants/);
+  assert.equal(front.asked.at(-1).enable_thinking, true);
+  assert.equal(await textOf(page), 'It is so.');
+  await page.context().close();
+});
+
+test('calls are cards, answered by hand or as was fixed', async () => {
+  const page = await visit();
+  await ask(page, '!call {"city": "Oslo"}');
+  await page.getByLabel('Result').fill('-3');
+  await page.getByRole('button', { name: 'Return to the model' }).click();
+  await soon(() => textOf(page), 'It returned -3.');
+  assert.deepEqual(front.asked.at(-1).messages.at(-1), { role: 'tool', tool_call_id: 'call_1', content: '-3' });
+  await page.getByRole('button', { name: 'Settings' }).click();
+  await page.getByRole('textbox', { name: 'Tools' }).fill('[{"type":"function","function":{"name":"weather","parameters":{"type":"object"}},"result":"sun"}]');
+  await page.getByRole('button', { name: 'Close' }).last().click();
+  await ask(page, '!call {"city": "Rome"}');
+  await soon(() => textOf(page), 'It returned sun.');
+  assert.equal(front.asked.at(-1).tools[0].result, undefined);
+  await page.context().close();
+});
+
+test('a server that is killed in mid-answer, and comes back', async () => {
+  const page = await visit();
+  await say(page, `!slowly ${'half '.repeat(200)}`);
+  await soon(() => textOf(page), /half half half/);
+  const port = await front.kill();
+  await page.getByText('The connection broke. What had come is kept.').waitFor();
+  const kept = await textOf(page);
+  await page.reload().catch(() => {});
+  await front.start(port);
+  await page.goto(front.url);
+  await page.getByRole('navigation').getByRole('link', { name: /half/ }).click();
+  await soon(async () => (await textOf(page)).startsWith(kept), true);
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await soon(() => lastAnswer(page).locator('.answer').innerText(), /^half half/);
+  await page.getByRole('button', { name: 'Stop' }).click();
+  await soon(() => lastAnswer(page).locator('.versions').innerText(), /2 \/ 2/);
+  await page.context().close();
+});
+
+test('how far a prompt is read, and an answer that reached its limit', async () => {
+  const page = await visit();
+  await say(page, '!prompt done');
+  await page.getByText(/Reading the prompt: \d+ %/).waitFor();
+  await answered(page);
+  await ask(page, '!length half a');
+  await page.getByText('The answer reached the limit of its length.').waitFor();
+  await page.getByRole('button', { name: 'Continue' }).click();
+  await soon(() => textOf(page), 'half a and the rest.');
+  await page.context().close();
+});
+
+test('files of text go along, others do not', async () => {
+  const page = await visit();
+  const give = (name, content) => page.locator('.composer input[type=file]').setInputFiles({ name, mimeType: 'text/plain', buffer: Buffer.from(content) });
+  await give('picture.bin', Buffer.from([0, 255, 1]));
+  await page.getByText('picture.bin is not a text file.').waitFor();
+  await give('numbers.csv', 'a,b\n1,2\n');
+  await ask(page, '!say Seen.');
+  assert.equal(front.asked.at(-1).messages[0].content, '[File Name]\nnumbers.csv\n[File Content]\na,b\n1,2\n\n\n!say Seen.');
+  await page.locator('.file').getByText('numbers.csv').waitFor();
+  await page.context().close();
+});
+
+test('Markdown, code, tables and maths', async () => {
+  const page = await visit();
+  await ask(page, '!say # Title\n\n- one\n- two\n\n```python\ndef f(x):\n    return x\n```\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\nInline $e^{i\\pi}$ and\n\n$$\\int_0^1 x\\,dx$$\n\n![tower](https://example.org/a.png) costs $5 and $6.');
+  const answer = lastAnswer(page).locator('.answer');
+  await answer.locator('.hljs-keyword').first().waitFor();
+  await soon(() => answer.locator('.katex').count(), 2);
+  assert.equal(await answer.locator('td.align-right').innerText(), '2');
+  assert.equal(await answer.locator('img').count(), 0);
+  assert.equal(await answer.getByRole('link', { name: 'tower' }).getAttribute('rel'), 'noopener noreferrer nofollow');
+  assert.match(await answer.innerText(), /costs \$5 and \$6\./);
+  await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+  await answer.locator('.code-head button').click();
+  await soon(() => page.evaluate(() => navigator.clipboard.readText()), 'def f(x):\n    return x\n');
+  await page.context().close();
+});
+
+test('a growing answer looks as it does when it is whole', async () => {
+  const page = await visit();
+  const text = 'Some *words*.\n\n1. first\n\n2. second\n   - deep\n\n> quoted\n> more\n\n```js\nconst a = 1;\n\nconst b = 2;\n```\n\nA [link][x] at last.\n\n[x]: https://example.org/\n\n---\n\n| h |\n|---|\n| c |\n\nEnd.';
+  await ask(page, `!rate 60 120 ${text}${'\n\nMore and more.'.repeat(3)}`);
+  const seen = () => page.evaluate(() => {
+    const copy = document.querySelector('.message.assistant .answer').cloneNode(true);
+    copy.querySelectorAll('.live').forEach((live) => live.replaceWith(...live.childNodes));
+    copy.querySelectorAll('button').forEach((button) => button.remove());
+    return copy.innerHTML.replace(/\n/g, '');
+  });
+  await page.waitForTimeout(300);
+  const grown = await seen();
+  await page.reload();
+  await page.locator('.message.assistant .answer a').first().waitFor();
+  await page.locator('.hljs-keyword').first().waitFor();
+  assert.equal(grown, await seen());
+  await page.context().close();
+});
+
+test('a key is asked for, and kept no longer than wanted', async () => {
+  const file = path.join(os.tmpdir(), `keys-${process.pid}`);
+  fs.writeFileSync(file, 'sk-right\n');
+  const server = await serve('demo', '--api-keys', file);
+  const page = await visit({ url: `${server.url}/` });
+  await page.getByLabel('API key').fill('sk-wrong');
+  await page.keyboard.press('Enter');
+  await page.getByText('The server does not accept this key.').waitFor();
+  await page.getByLabel('API key').fill('sk-right');
+  await page.keyboard.press('Enter');
+  await ask(page, 'What is 7 times 8?');
+  assert.match(await textOf(page), /56/);
+  await page.reload();
+  await soon(() => textOf(page), /56/);
+  const other = await page.context().newPage();
+  await other.goto(`${server.url}/`);
+  await other.getByLabel('API key').waitFor();
+  await page.context().close();
+  server.stop();
+  fs.rmSync(file);
+});
+
+test('on a phone of 320 pixels', async () => {
+  const page = await visit({ viewport: { width: 320, height: 640 }, hasTouch: true, isMobile: true });
+  const wide = () => page.evaluate(() => document.documentElement.scrollWidth);
+  assert.equal(await wide(), 320);
+  await page.getByLabel('Your message').fill(`!say ${'A'.repeat(300)}\n\n| ${'wide | '.repeat(12)}\n|${'---|'.repeat(12)}\n\n\`\`\`text\n${'x'.repeat(400)}\n\`\`\``);
+  await page.getByRole('button', { name: 'Send' }).click();
+  await answered(page);
+  assert.equal(await wide(), 320);
+  await page.getByRole('button', { name: 'Conversations' }).click();
+  await page.getByRole('link', { name: 'New conversation' }).click();
+  await page.getByRole('heading', { name: 'What is on your mind?' }).waitFor();
+  await page.getByRole('button', { name: 'Settings' }).click();
+  assert.equal(await wide(), 320);
+  await page.context().close();
+});
+
+test('with the keyboard alone', async () => {
+  const page = await visit();
+  const press = async (...keys) => { for (const key of keys) await page.keyboard.press(key); };
+  await page.keyboard.type('What is 7 times 8?');
+  await press('Enter');
+  await answered(page);
+  await press('Control+Shift+O');
+  await page.getByRole('heading', { name: 'What is on your mind?' }).waitFor();
+  await page.keyboard.type('!say second');
+  await press('Enter');
+  await answered(page);
+  // From the field back to the answer's buttons.
+  await press('Shift+Tab', 'Shift+Tab');
+  await soon(() => page.evaluate(() => document.activeElement.getAttribute('aria-label')), 'Answer again');
+  await press('Enter');
+  await soon(() => lastAnswer(page).locator('.versions').innerText(), /2 \/ 2/);
+  await answered(page);
+  await press('Control+,');
+  await page.getByRole('dialog').waitFor();
+  await press('Escape');
+  await soon(() => page.getByRole('dialog').count(), 0);
+  await page.getByRole('button', { name: /^Model: demo/ }).focus();
+  await press('Enter');
+  await page.getByRole('menuitemradio').waitFor();
+  await press('Escape');
+  await soon(() => page.evaluate(() => document.activeElement.className), 'model');
+  await page.context().close();
+});
+
+test('no violation of WCAG AA, dark and light, in any view', async () => {
+  const axe = fs.readFileSync(path.join(process.env.NODE_MODULES, 'axe-core/axe.min.js'), 'utf8');
+  for (const colorScheme of ['light', 'dark']) {
+    const page = await visit({ colorScheme });
+    const check = async (what) => {
+      await page.waitForTimeout(250);
+      await page.evaluate(`${axe};0`);
+      const { violations } = await page.evaluate(() => axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] }));
+      assert.deepEqual(violations.map((one) => [what, one.id, one.nodes.map((node) => `${node.html.slice(0, 160)} ${node.failureSummary}`)]), []);
+    };
+    await page.getByRole('button', { name: 'What can you do?' }).waitFor();
+    await check('empty');
+    await ask(page, '!think # Title\n\n```python\n# why\ndef f(x: int) -> str:\n    return "a" + str(1)\n```\n\n| a | b |\n|--|--|\n| 1 | 2 |\n\n> quote `code` [link](https://example.org)\n\n$x^2$');
+    await page.getByText(/^Thought for/).click();
+    await check('answer');
+    await ask(page, '!call {"city": "Oslo"}');
+    await check('call');
+    await page.getByRole('button', { name: 'Settings' }).click();
+    await check('settings');
+    await page.keyboard.press('Escape');
+    await page.getByRole('button', { name: /^What to do with/ }).first().focus();
+    await page.keyboard.press('Enter');
+    await check('menu');
+    await page.context().close();
+  }
+});
+
+test('offline the page opens with its conversations', async () => {
+  const page = await visit({ serviceWorkers: 'allow' });
+  await ask(page, '!say Kept.');
+  await page.evaluate(async () => { await navigator.serviceWorker.ready; });
+  const port = await front.kill();
+  await page.goto(page.url());
+  await page.reload();
+  await soon(() => textOf(page), 'Kept.');
+  await page.getByText('The server cannot be reached.').waitFor();
+  await front.start(port);
+  await soon(() => page.getByText('The server cannot be reached.').count(), 0);
+  await page.context().close();
+});
+
+test('the first load is small, and nothing comes before it is wanted', async () => {
+  front.weight.clear();
+  const page = await visit();
+  await page.getByRole('heading', { name: 'What is on your mind?' }).waitFor();
+  await page.waitForTimeout(300);
+  const sizes = [...front.weight.values()];
+  const total = (kind) => sizes.reduce((sum, one) => sum + one[kind], 0);
+  console.log(`first load: ${sizes.length} files, ${Math.round(total('plain') / 1024)} KiB, ${Math.round(total('gzip') / 1024)} KiB with gzip`);
+  assert.ok(total('gzip') < 350 * 1024);
+  assert.ok(![...front.weight.keys()].some((name) => /katex|highlight/.test(name)));
+  await page.context().close();
+});
+
+test('both languages say the same things, and all that the page says', async () => {
+  const ui = process.env.PAGE_UI;
+  const [{ default: en }, { default: zh }] = await Promise.all(['en', 'zh'].map((name) => import(path.join(ui, 'words', `${name}.js`))));
+  assert.deepEqual(Object.keys(zh), Object.keys(en));
+  const blanks = (text) => (text.match(/\{\w+\}/g) ?? []).sort();
+  for (const key of Object.keys(en)) assert.deepEqual(blanks(zh[key]), blanks(en[key]), key);
+  const code = fs.readdirSync(ui).filter((name) => name.endsWith('.js')).map((name) => fs.readFileSync(path.join(ui, name), 'utf8')).join('\n');
+  for (const [, key] of code.matchAll(/\bt\('([^']+)'/g)) assert.ok(key in en, `${key} is not there`);
+});
