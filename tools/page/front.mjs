@@ -50,6 +50,10 @@ const SCRIPTS = {
     }
     yield* SCRIPTS.say(text);
   },
+  async* wait(ms) {
+    yield Number(ms);
+    yield { content: 'Done.' };
+  },
   async* length(text) {
     yield* SCRIPTS.say(text);
     yield { end: 'length' };

@@ -137,18 +137,25 @@ test('two tabs in one conversation', async () => {
   await soon(() => textOf(other), 'First.');
   await ask(other, '!say From the other tab.');
   await soon(() => textOf(page), 'From the other tab.');
-  await Promise.all([ask(page, '!slowly left left left'), ask(other, '!slowly right right right')]);
-  await other.reload();
-  await page.reload();
-  const seen = async (tab) => {
-    await tab.locator('.versions').first().waitFor();
-    const here = await textOf(tab);
-    await tab.locator('.message.user .versions').getByRole('button', { name: (await tab.locator('.message.user .versions').innerText()).includes('1 /') ? 'Next version' : 'Version before' }).click();
-    await soon(async () => (await textOf(tab)) !== here, true);
-    return [here, await textOf(tab)].sort();
-  };
-  assert.deepEqual(await seen(page), ['left left left', 'right right right']);
-  assert.deepEqual(await seen(other), ['left left left', 'right right right']);
+  // While one tab writes, the other asks the first question otherwise.
+  await say(page, `!slowly ${'left '.repeat(40)}`);
+  await soon(() => textOf(page), /left left/);
+  await other.getByRole('button', { name: 'Edit' }).first().click();
+  await other.getByRole('textbox', { name: 'Edit' }).fill('!say right');
+  await other.keyboard.press('Enter');
+  await soon(() => textOf(other), 'right');
+  await answered(page);
+  const left = 'left '.repeat(40).trim();
+  assert.equal(await textOf(page), left);
+  for (const tab of [page, other]) {
+    await tab.reload();
+    const versions = tab.locator('.message.user .versions').first();
+    await versions.waitFor();
+    if ((await versions.innerText()).includes('1 / 2')) await versions.getByRole('button', { name: 'Next version' }).click();
+    await soon(() => textOf(tab), 'right');
+    await versions.getByRole('button', { name: 'Version before' }).click();
+    await soon(() => textOf(tab), left);
+  }
   await page.context().close();
 });
 
@@ -214,7 +221,6 @@ test('a server that is killed in mid-answer, and comes back', async () => {
   const port = await front.kill();
   await page.getByText('The connection broke. What had come is kept.').waitFor();
   const kept = await textOf(page);
-  await page.reload().catch(() => {});
   await front.start(port);
   await page.goto(front.url);
   await page.getByRole('navigation').getByRole('link', { name: /half/ }).click();
@@ -235,6 +241,26 @@ test('how far a prompt is read, and an answer that reached its limit', async () 
   await page.getByText('The answer reached the limit of its length.').waitFor();
   await page.getByRole('button', { name: 'Continue' }).click();
   await soon(() => textOf(page), 'half a and the rest.');
+  await page.context().close();
+});
+
+test('a model that is not loaded is loaded when it is asked, and its progress is shown', async () => {
+  const page = await visit({ before: () => localStorage.setItem('glimmer.preferences', '{"model":"other"}') });
+  let value = 'unloaded';
+  await page.route('**/v1/models', async (route) => {
+    const response = await route.fetch();
+    const list = await response.json();
+    list.data.push({ id: 'other', object: 'model', created: 1, owned_by: 'glimmer', status: { value, progress: 0.4 } });
+    route.fulfill({ response, json: list });
+  });
+  await page.reload();
+  await page.getByRole('button', { name: /^Model: other/ }).click();
+  await page.getByText('not loaded; is loaded when it is asked').waitFor();
+  await page.keyboard.press('Escape');
+  value = 'loading';
+  await say(page, '!wait 4000');
+  await page.getByText('being loaded: 40 %').waitFor();
+  await answered(page);
   await page.context().close();
 });
 

@@ -72,6 +72,7 @@ export async function ask(page, question) {
 
 export async function say(page, question) {
   await page.getByLabel('Your message').fill(question);
+  await page.getByRole('button', { name: 'Send', disabled: false }).waitFor();
   await page.keyboard.press('Enter');
 }
 

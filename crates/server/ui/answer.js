@@ -3,6 +3,7 @@
 import { ApiError, chunks } from './api.js';
 import { shownToModel } from './attachments.js';
 import { toolsOf } from './tools.js';
+import { served } from './served.js';
 import * as store from './store.js';
 
 /** @typedef {import('./conversation.js').Message} Message */
@@ -10,6 +11,9 @@ import * as store from './store.js';
 
 /** How often an answer is kept while it is written, so that a page that ends loses little. */
 const KEEP_EVERY = 1000;
+
+/** How often it is looked where a model is, until the first word. */
+const LOOK_EVERY = 1500;
 
 /** The numbers of `Params` that go to the API under their own names. */
 export const SAMPLING = /** @type {const} */ (['temperature', 'top_p', 'top_k', 'min_p', 'repetition_penalty', 'presence_penalty',
@@ -92,6 +96,9 @@ export class Answer extends EventTarget {
     this.start = performance.now();
     message.times = undefined;
     this.keep();
+    // A model that is not loaded is loaded for whoever asks; how far that is stands in the list.
+    const look = setInterval(() => served.refresh(), LOOK_EVERY);
+    this.addEventListener('change', () => clearInterval(look), { once: true });
     try {
       for await (const chunk of chunks(this.body, this.abort.signal)) this.take(chunk);
       message.state = 'done';
@@ -103,6 +110,7 @@ export class Answer extends EventTarget {
         this.status = error.status;
       }
     }
+    clearInterval(look);
     this.keep();
     running.delete(message.id);
     this.dispatchEvent(new Event('end'));

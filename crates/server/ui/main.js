@@ -122,8 +122,10 @@ class Page {
     document.title = title ? `${title} · Glimmer` : 'Glimmer';
   }
 
-  chooseModel() {
-    const items = served.writers.map((one) => ({ label: one.id, detail: t('model.detail', { context: number(one.max_model_len) }), checked: one.id === served.model, click: () => served.choose(one.id) }));
+  async chooseModel() {
+    // Models come and go.
+    await served.refresh();
+    const items = served.writers.map((one) => ({ label: one.id, detail: served.stateOf(one.id) || t('model.detail', { context: number(one.max_model_len) }), checked: one.id === served.model, click: () => served.choose(one.id) }));
     if (items.length > 0) openMenu(this.model, items);
   }
 

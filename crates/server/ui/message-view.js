@@ -4,6 +4,7 @@ import { running } from './answer.js';
 import { announce, duration, h, icon, iconButton } from './elements.js';
 import { copyButton } from './code.js';
 import { MarkdownView } from './markdown.js';
+import { served } from './served.js';
 import { toolCards } from './tool-cards.js';
 import { tokensView } from './tokens-view.js';
 import { Typewriter } from './typewriter.js';
@@ -134,7 +135,7 @@ export class MessageView {
     }
     this.wait ??= h('p', { class: 'wait' }, h('span', { class: 'pulse', 'aria-hidden': 'true' }), h('span', {}));
     if (!this.wait.isConnected) this.body.before(this.wait);
-    this.wait.lastChild.textContent = progressText(answer?.progress) || t('message.reading');
+    this.wait.lastChild.textContent = progressText(answer?.progress) || served.stateOf(message.model) || t('message.reading');
   }
 
   showThought() {

@@ -14,10 +14,11 @@ export function view() {
 
 /** @param {import('./served.js').Served} model */
 function card(model) {
-  const { n_vocab: vocabulary, n_embd: width, n_ctx_train: trained, chat_format: format, sampling } = model.meta;
+  const { n_vocab: vocabulary, n_embd: width, n_ctx_train: trained, chat_format: format, sampling } = model.meta ?? {};
   const facts = [
-    [t('models.kind'), t(vocabulary ? 'models.writer' : 'models.encoder')],
-    [t('models.context'), number(model.max_model_len)],
+    model.meta && [t('models.kind'), t(vocabulary ? 'models.writer' : 'models.encoder')],
+    [t('models.state'), served.stateOf(model.id) || t('model.loaded')],
+    model.max_model_len && [t('models.context'), number(model.max_model_len)],
     trained && [t('models.trained'), number(trained)],
     width && [t('models.width'), number(width)],
     vocabulary && [t('models.vocabulary'), number(vocabulary)],
@@ -26,5 +27,5 @@ function card(model) {
   ].filter(Boolean);
   const isChosen = model.id === served.model;
   return h('article', { class: 'facts' }, h('h2', {}, model.id), h('dl', {}, facts.map(([name, value]) => [h('dt', {}, name), h('dd', {}, value)])),
-    vocabulary && h('button', { type: 'button', class: 'small', disabled: isChosen, click: () => { served.choose(model.id); location.hash = '#/'; } }, t(isChosen ? 'models.chosen' : 'models.choose')));
+    (vocabulary || !model.meta) && h('button', { type: 'button', class: 'small', disabled: isChosen, click: () => { served.choose(model.id); location.hash = '#/'; } }, t(isChosen ? 'models.chosen' : 'models.choose')));
 }

@@ -2,12 +2,14 @@
 
 import { ask, ApiError } from './api.js';
 import { prefer, preferences } from './preferences.js';
+import { number, t } from './words.js';
 
 /**
  * @typedef {object} Served
  * @property {string} id
- * @property {number} max_model_len
- * @property {{n_vocab?: number, n_embd?: number, n_ctx_train?: number, chat_format?: string, sampling?: Record<string, number>}} meta
+ * @property {{value: 'loaded' | 'loading' | 'unloaded', progress?: number, error?: string}} [status] where it is
+ * @property {number} [max_model_len] of one that is loaded
+ * @property {{n_vocab?: number, n_embd?: number, n_ctx_train?: number, chat_format?: string, sampling?: Record<string, number>}} [meta] of one that is loaded
  */
 
 /** How often a server is asked that was not reached or is loading, in ms. */
@@ -21,20 +23,28 @@ class ServedModels extends EventTarget {
   fault = '';
   timer = 0;
 
-  /** Those that converse. */
+  /** Those that converse, as far as one that is not loaded tells. */
   get writers() {
-    return this.models.filter((one) => one.meta?.n_vocab);
+    return this.models.filter((one) => !one.meta || one.meta.n_vocab);
   }
 
   /** Those that make vectors. */
   get encoders() {
-    return this.models.filter((one) => !one.meta?.n_vocab);
+    return this.models.filter((one) => one.meta && !one.meta.n_vocab);
   }
 
   /** The name of the model that is asked. */
   get model() {
     const wanted = preferences().model;
     return this.writers.find((one) => one.id === wanted)?.id ?? this.writers[0]?.id ?? '';
+  }
+
+  /** What there is to say of a model that is not loaded. @param {string} id @returns {string} empty of one that is */
+  stateOf(id) {
+    const { value = 'loaded', progress, error } = this.one(id)?.status ?? {};
+    if (error) return t('model.failed', { error });
+    if (value === 'loading') return t('model.loading', { percent: number(100 * (progress ?? 0)) });
+    return value === 'unloaded' ? t('model.unloaded') : '';
   }
 
   /** What is known of a model. @param {string} [id] */

@@ -72,7 +72,7 @@ function instructions(params, change) {
 }
 
 function sampling(params, change) {
-  const defaults = served.one()?.meta.sampling ?? {};
+  const defaults = served.one()?.meta?.sampling ?? {};
   /** @param {typeof SAMPLING[number]} name */
   const field = (name) => {
     const [min, max, step] = BOUNDS[name];
