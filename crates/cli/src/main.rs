@@ -69,6 +69,7 @@ fn dispatch(verb: &Verb, terminal: &Terminal) -> anyhow::Result<()> {
         Verb::Run(args) => commands::run::run(args, terminal),
         Verb::Serve(args) => commands::serve::run(args, terminal),
         Verb::Local(args) => commands::serve::run_local(args, terminal),
+        Verb::Health(args) => commands::health::run(args),
         Verb::Batch(args) => commands::batch::run(args, terminal),
         Verb::Pull(args) => commands::pull::run(args, terminal),
         Verb::Rm(args) => commands::cache::remove(args, terminal),

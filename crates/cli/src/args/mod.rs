@@ -25,7 +25,7 @@ pub(crate) use catalogue::{FitArgs, ListArgs, ShowArgs};
 pub(crate) use files::{ConvertArgs, InspectArgs, SynthArgs};
 pub(crate) use hub::{CacheArgs, HubArgs, PullArgs, RmArgs};
 pub(crate) use measure::{BenchArgs, Figures, LogitsArgs, VerifyArgs};
-pub(crate) use serve::{BatchArgs, LocalArgs, ServeArgs, ServedArgs, ServerArgs};
+pub(crate) use serve::{BatchArgs, HealthArgs, LocalArgs, ServeArgs, ServedArgs, ServerArgs};
 pub(crate) use text::{DetokenizeArgs, TemplateArgs, TokenizeArgs};
 pub(crate) use values::{Ids, KeepAlive, parse_ids};
 use values::{gpu_layers, one_of, positive};
@@ -55,6 +55,7 @@ pub(crate) enum Verb {
     Run(RunArgs),
     Serve(ServeArgs),
     Local(LocalArgs),
+    Health(HealthArgs),
     Batch(BatchArgs),
     Pull(PullArgs),
     Rm(RmArgs),
@@ -210,11 +211,15 @@ pub(crate) struct CompletionsArgs {
 #[command(after_help = "\
 Examples:
   glimmer man | man -l -
-  glimmer man run > ~/.local/share/man/man1/glimmer-run.1")]
+  glimmer man --into ~/.local/share/man/man1")]
 pub(crate) struct ManArgs {
     /// The verb whose page to print [default: the program's own]
     #[arg(value_name = "VERB")]
     pub(crate) verb: Option<String>,
+
+    /// Write the pages of the program and of every verb into this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "verb")]
+    pub(crate) into: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -231,6 +231,29 @@ pub(crate) struct ServerArgs {
     pub(crate) device: DeviceArgs,
 }
 
+/// Ask a server whether it is ready, for containers and scripts
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit status 0 says that a request would be answered now; 1 that nobody listens, the models are still being loaded, the server \
+is stopping, or it wants a key. It asks over http alone, not through TLS.
+
+Examples:
+  glimmer health
+  glimmer health http://127.0.0.1:8080 --api-key \"$KEY\"")]
+pub(crate) struct HealthArgs {
+    /// Where the server is
+    #[arg(value_name = "URL", default_value = "http://127.0.0.1:8000")]
+    pub(crate) url: String,
+
+    /// The key to show, where the server wants one and is not told `--public-status`
+    #[arg(long, value_name = "KEY")]
+    pub(crate) api_key: Option<String>,
+
+    /// Seconds to wait for its answer
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = positive())]
+    pub(crate) timeout: usize,
+}
+
 /// Answer the requests of a file, in the OpenAI API's batch format
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::args;
 use crate::client::{Response, Server, text_of};
-use crate::support::{glimmer, run};
+use crate::support::{Ran, glimmer, run};
 
 fn question() -> Value {
     json!({"model": "demo", "messages": [{"role": "user", "content": "Hello, my secret!"}], "max_tokens": 4})
@@ -85,6 +85,70 @@ fn keys() {
     assert_eq!(open.get("/v1/models").status, 401);
     let private = Server::start(&["--api-keys", file.to_str().unwrap(), "--private-docs"]);
     assert_eq!((private.get("/docs").status, private.get("/openapi.json").status), (401, 401));
+}
+
+#[test]
+fn the_program_asks_how_a_server_is() {
+    let health = |address: &str, flags: &[&str]| {
+        let url = format!("http://{address}");
+        Ran::from(glimmer().arg("health").arg(url).args(flags).output().unwrap())
+    };
+    let server = Server::start(&[]);
+    health(&server.address.to_string(), &[]).quiet_success();
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(keys.path(), "sk-one\n").unwrap();
+    let server = Server::start(&["--api-keys", keys.path().to_str().unwrap()]);
+    let address = server.address.to_string();
+    health(&address, &[]).fails_saying(&[&address, "wants a key", "--public-status"]);
+    health(&address, &["--api-key", "sk-two"]).fails_saying(&["wants a key"]);
+    health(&address, &["--api-key", "sk-one"]).quiet_success();
+    health(&address, &["--api-key", "sk-one\r\nX: y"]).refuses_usage(&["--api-key"]);
+    drop(server);
+    health(&address, &[]).fails_saying(&[&address, "refused"]);
+
+    // One that says other things, or nothing.
+    for (said, what) in [
+        ("HTTP/1.1 503 Service Unavailable\r\n\r\n", "not ready"),
+        ("HTTP/1.1 404 Not Found\r\n\r\n", "status 404"),
+        ("\x15\x03\x03 a TLS alert", "does not speak HTTP"),
+        ("HTTP/1.1 \x1b[2J", "does not speak HTTP"),
+        ("HTTP", "does not speak HTTP"),
+    ] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let told = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            drop(stream.read(&mut [0; 1024]));
+            stream.write_all(said.as_bytes()).unwrap();
+        });
+        health(&address, &[]).fails_saying(&[what]);
+        told.join().unwrap();
+    }
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    health(&silent.local_addr().unwrap().to_string(), &["--timeout", "1"]).fails_saying(&["in time"]);
+    for url in ["https://localhost", "localhost:8000", "http://", "http://a b", "http://a/b", "http://a\r\nb"]
+    {
+        run(args!["health", url]).refuses_usage(&["http://127.0.0.1:8000"]);
+    }
+}
+
+/// What a unit of `Type=notify` waits for.
+#[cfg(target_os = "linux")]
+#[test]
+fn systemd_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let heard = || {
+        let mut state = [0; 64];
+        let len = socket.recv(&mut state).unwrap();
+        String::from_utf8_lossy(&state[..len]).into_owned()
+    };
+    let mut server = Server::start_with(&[], &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+    assert_eq!(heard(), "READY=1");
+    server.signal("-TERM");
+    assert_eq!((heard().as_str(), server.end()), ("STOPPING=1", 0));
 }
 
 #[test]
