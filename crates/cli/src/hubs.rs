@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use glimmer::{Error, Resolver, Source};
-use glimmer_catalogue::{Format, Member, Published, Repository};
+use glimmer_catalogue::{Format, Member, Published, Repository, renamed};
 use glimmer_hub::{
     Hub, HubError, HubId, HubKind, HubOptions, Licence, Plan, Progress, Pulled, RepoId, Request, Select,
     Watch, fastest,
@@ -30,9 +30,9 @@ pub(crate) struct Wanted {
     quantization: Option<String>,
 }
 
-/// Z.ai on each hub, and the name that it had on one of them.
-const SAME_OWNERS: [(HubKind, &[&str]); 2] =
-    [(HubKind::HuggingFace, &["zai-org", "THUDM"]), (HubKind::ModelScope, &["ZhipuAI"])];
+/// Z.ai on each hub.
+const SAME_OWNER: [(HubKind, &str); 2] =
+    [(HubKind::HuggingFace, "zai-org"), (HubKind::ModelScope, "ZhipuAI")];
 
 impl Wanted {
     /// The model that a word names: one of the catalogue's, or OWNER/NAME on a hub.
@@ -62,16 +62,16 @@ impl Wanted {
     /// A repository, on each hub where its owner is known to have it. Whose account a name is on the other hub nobody
     /// knows, so that others' repositories are Hugging Face's.
     fn of_id(id: HubId, word: String) -> Self {
-        let owner = id.repo.owner();
-        let own = SAME_OWNERS.iter().find(|(_, names)| names.contains(&owner));
+        let named_now = renamed(&id.repo.to_string());
+        let own = SAME_OWNER.iter().find(|(_, owner)| named_now.split('/').next() == Some(owner));
         let places = match own {
             None => vec![(HubKind::HuggingFace, id.repo)],
             Some((own, _)) => {
-                let on = |(hub, names): &(HubKind, &[&str])| {
-                    let owner = if hub == own { owner } else { names[0] };
-                    Some((*hub, format!("{owner}/{}", id.repo.name()).parse().ok()?))
+                let on = |(hub, owner): &(HubKind, &str)| match hub == own {
+                    true => Some((*hub, id.repo.clone())),
+                    false => Some((*hub, format!("{owner}/{}", id.repo.name()).parse().ok()?)),
                 };
-                SAME_OWNERS.iter().filter_map(on).collect()
+                SAME_OWNER.iter().filter_map(on).collect()
             }
         };
         Wanted { word, places, quantization: id.quantization }

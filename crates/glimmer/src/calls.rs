@@ -199,50 +199,26 @@ impl HeldCalls {
 
 #[cfg(test)]
 mod generated;
+#[cfg(test)]
+mod kit;
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use glimmer_chat::reply::{Reply, ReplyOptions, ReplyParser, ThinkingStyle};
-    use glimmer_chat::{ChatTemplate, Family};
+    use glimmer_chat::Family;
+    use glimmer_chat::reply::{Reply, ThinkingStyle};
     use glimmer_engine::Constraint;
-    use glimmer_grammar::{Compiler, TokenTable};
-    use glimmer_tokenizer::CHATGLM3_SPECIAL_TOKENS;
     use serde_json::json;
 
+    use super::kit::{Dice, Kit};
     use super::*;
     use crate::AnswerForm;
     use crate::answer_form::TextForm;
     use crate::held::constraint;
     use crate::thinking::Thinking;
 
-    /// A generation's template, tokenizer and compiler.
-    struct Kit {
-        template: ChatTemplate,
-        tokenizer: Tokenizer,
-        compiler: Arc<Compiler>,
-        ends: Vec<u32>,
-    }
-
     impl Kit {
-        fn new(family: Family) -> Self {
-            let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tokenizer/tests/data");
-            let tokenizer = match family {
-                Family::ChatGlm3 => {
-                    let file = std::fs::read(data.join("chatglm2-6b/tokenizer.model")).unwrap();
-                    Tokenizer::from_sentencepiece(&file, CHATGLM3_SPECIAL_TOKENS).unwrap()
-                }
-                Family::Glm45 | Family::Glm47 => Tokenizer::from_dir(&data.join("glm45")).unwrap(),
-                _ => Tokenizer::from_dir(&data.join("glm4-hf")).unwrap(),
-            };
-            let ends = glimmer_chat::stop_ids(Some(family), &tokenizer, &[]);
-            let compiler = Arc::new(Compiler::new(TokenTable::new(&tokenizer, &ends).unwrap()));
-            Kit { template: ChatTemplate::native(family), tokenizer, compiler, ends }
-        }
-
         fn hold(&self, tools: &[Value], required: bool) -> Box<dyn Constraint> {
-            let style = CallStyle::of(&self.template, &self.tokenizer).unwrap();
+            let style = self.style;
             let compiled = self.compiler.compile(&grammar(tools, style, !required)).unwrap();
             let sign = Sign::new(tools, style, &self.tokenizer);
             let calls = Some(Arc::new(CallsForm { compiled, style, sign }));
@@ -251,14 +227,6 @@ mod tests {
             let thinking = ThinkingStyle::of(&self.template)
                 .map_or(Thinking::none(&self.tokenizer), |style| Thinking::closed(style, &self.tokenizer));
             constraint(Some(form), thinking, true).make()
-        }
-
-        fn read(&self, tools: &[Value], ids: &[u32]) -> Reply {
-            let options = ReplyOptions { tools: tools.to_vec(), ..ReplyOptions::default() };
-            let mut parser = ReplyParser::new(&self.template, &self.tokenizer, options);
-            let mut parts: Vec<_> = ids.iter().flat_map(|&id| parser.push(id)).collect();
-            parts.extend(parser.finish_whole());
-            parts.into_iter().collect()
         }
 
         /// An answer of tokens that are chosen at random; after some of them it is drawn to those that end things.
@@ -286,31 +254,6 @@ mod tests {
                 ids.push(id);
             }
             None
-        }
-
-        fn choose(&self, mask: &[u32], dice: &mut Dice, written: usize) -> u32 {
-            let allowed: Vec<u32> = (0..mask.len() as u32 * 32)
-                .filter(|id| mask[*id as usize / 32] >> (id % 32) & 1 == 1)
-                .collect();
-            let closes = |id: &&u32| {
-                let bytes = self.compiler.table().bytes(**id);
-                bytes.is_empty() || bytes.iter().any(|byte| b"\"'}])<`\n".contains(byte))
-            };
-            let closing: Vec<&u32> = allowed.iter().filter(closes).collect();
-            if !closing.is_empty() && dice.below(100) < 20 + written.min(70) {
-                return *closing[dice.below(closing.len())];
-            }
-            allowed[dice.below(allowed.len())]
-        }
-    }
-
-    /// Numbers that are random enough.
-    struct Dice(u64);
-
-    impl Dice {
-        fn below(&mut self, n: usize) -> usize {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            ((self.0 >> 33) % n as u64) as usize
         }
     }
 
@@ -373,7 +316,7 @@ mod tests {
                 let tools = tools(&mut dice, family == Family::ChatGlm3);
                 let mut held = kit.hold(&tools, true);
                 let Some(ids) = kit.random_answer(&mut *held, &mut dice, &[]) else { continue };
-                check(&kit.read(&tools, &ids), &tools);
+                check(&kit.read(&tools, &ids).into_iter().collect(), &tools);
                 whole += 1;
             }
             assert!(whole >= 20, "{family}: {whole}");
@@ -393,7 +336,7 @@ mod tests {
                 let begun = kit.tokenizer.encode_parse_special(&opening);
                 let mut held = kit.hold(&tools, false);
                 let Some(ids) = kit.random_answer(&mut *held, &mut dice, &begun) else { continue };
-                check(&kit.read(&tools, &ids), &tools);
+                check(&kit.read(&tools, &ids).into_iter().collect(), &tools);
                 assert_eq!(held.mask(), Ok(TokenMask::All), "{family}: it sleeps again");
             }
         }

@@ -154,6 +154,9 @@ mod tests {
         assert_eq!((half.head, half.read()), (half.embedding, half.bytes - half.embedding));
         assert_eq!(model.weights("Q4_K"), model.weights("q4_k_m"));
         assert_eq!(model.weights("fp16"), Some(half));
+        // What is quantized while it is loaded is in one type.
+        assert_eq!(model.weights("8-bit"), model.weights("Q8_0"));
+        assert!(model.weights("4-bit").unwrap().bytes < model.weights("Q4_K_S").unwrap().bytes);
         assert!(model.weights("none").is_none() && model.weights("IQ2_M").is_none());
     }
 

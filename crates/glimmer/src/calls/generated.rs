@@ -1,34 +1,18 @@
 //! Calls of generated tools, in every generation's form: written by tokens at random under masks, they fit their schemas, are
 //! read the same however they are cut, and come back from the generation's own template.
 
-use std::path::Path;
-
 use glimmer_chat::reply::{CallStyle, Reply, ReplyOptions, ReplyParser, ReplyPart};
-use glimmer_chat::{ChatTemplate, Conversation, Family, Message, Role};
-use glimmer_grammar::{Beginning, Compiler, Matcher, TokenTable};
-use glimmer_tokenizer::{CHATGLM3_SPECIAL_TOKENS, Tokenizer};
+use glimmer_chat::{Conversation, Family, Message, Role};
+use glimmer_grammar::{Beginning, Matcher};
 use serde_json::{Map, Value, json};
 
 use super::grammar;
+use super::kit::{Dice, Kit};
 
 /// Lists of tools for each form.
 const SETS: u64 = 1000;
 /// Tokens after which an answer is given up: it may be a list without an end.
 const TOKENS: usize = 1200;
-
-/// Numbers that are random enough.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) % n as u64) as usize
-    }
-
-    fn pick<'l, T>(&mut self, list: &'l [T]) -> &'l T {
-        &list[self.below(list.len())]
-    }
-}
 
 /// A schema of a value, as deep as there is room for.
 fn schema(dice: &mut Dice, room: usize) -> Value {
@@ -95,34 +79,7 @@ fn tools(dice: &mut Dice) -> Vec<Value> {
     tools
 }
 
-/// A generation's template, tokenizer and compiler.
-struct Kit {
-    family: Family,
-    template: ChatTemplate,
-    tokenizer: Tokenizer,
-    compiler: Compiler,
-    ends: Vec<u32>,
-    style: CallStyle,
-}
-
 impl Kit {
-    fn new(family: Family) -> Self {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tokenizer/tests/data");
-        let tokenizer = match family {
-            Family::ChatGlm3 => {
-                let file = std::fs::read(data.join("chatglm2-6b/tokenizer.model")).unwrap();
-                Tokenizer::from_sentencepiece(&file, CHATGLM3_SPECIAL_TOKENS).unwrap()
-            }
-            Family::Glm45 | Family::Glm47 => Tokenizer::from_dir(&data.join("glm45")).unwrap(),
-            _ => Tokenizer::from_dir(&data.join("glm4-hf")).unwrap(),
-        };
-        let template = ChatTemplate::native(family);
-        let ends = glimmer_chat::stop_ids(Some(family), &tokenizer, &[]);
-        let compiler = Compiler::new(TokenTable::new(&tokenizer, &ends).unwrap());
-        let style = CallStyle::of(&template, &tokenizer).unwrap();
-        Kit { family, template, tokenizer, compiler, ends, style }
-    }
-
     /// Calls and an end, of tokens that are chosen at random; after some they are drawn to those that end things.
     fn write(&self, matcher: &mut Matcher, dice: &mut Dice) -> Option<Vec<u32>> {
         let mut ids = Vec::new();
@@ -139,32 +96,6 @@ impl Kit {
             ids.push(id);
         }
         None
-    }
-
-    fn choose(&self, mask: &[u32], dice: &mut Dice, written: usize) -> u32 {
-        let is_allowed = |id: &u32| mask[*id as usize / 32] >> (id % 32) & 1 == 1;
-        let allowed: Vec<u32> = (0..mask.len() as u32 * 32).filter(is_allowed).collect();
-        let closes = |id: &&u32| {
-            let bytes = self.compiler.table().bytes(**id);
-            bytes.is_empty() || bytes.iter().any(|byte| b"\"'}])<`\n".contains(byte))
-        };
-        let closing: Vec<&u32> = allowed.iter().filter(closes).collect();
-        if !closing.is_empty() && dice.below(100) < 20 + written.min(70) {
-            return **dice.pick(&closing);
-        }
-        *dice.pick(&allowed)
-    }
-
-    fn parser(&self, tools: &[Value]) -> ReplyParser {
-        let options = ReplyOptions { tools: tools.to_vec(), ..ReplyOptions::default() };
-        ReplyParser::new(&self.template, &self.tokenizer, options)
-    }
-
-    fn read(&self, tools: &[Value], ids: &[u32]) -> Vec<ReplyPart> {
-        let mut parser = self.parser(tools);
-        let mut parts: Vec<_> = ids.iter().flat_map(|&id| parser.push(id)).collect();
-        parts.extend(parser.finish_whole());
-        parts
     }
 
     /// The same text in tokens of a byte each, but for special tokens.
