@@ -401,8 +401,56 @@ test('no violation of WCAG AA, dark and light, in any view', async () => {
     await page.getByRole('button', { name: /^What to do with/ }).first().focus();
     await page.keyboard.press('Enter');
     await check('menu');
+    await page.keyboard.press('Escape');
+    for (const name of ['models', 'status', 'vectors']) {
+      await page.goto(`${front.url}#/${name}`);
+      await page.waitForTimeout(700);
+      await check(name);
+    }
     await page.context().close();
   }
+});
+
+test('the catalogue, and what a model takes on this machine', async () => {
+  const page = await visit({ path: '#/models' });
+  const link = page.getByRole('link', { name: 'glm-edge-1.5b-chat', exact: true });
+  await link.waitFor();
+  await page.getByRole('searchbox', { name: 'Search' }).last().fill('edge vision');
+  await soon(() => link.count(), 0);
+  await page.getByRole('searchbox', { name: 'Search' }).last().fill('edge chat');
+  await link.click();
+  await page.getByRole('img', { name: 'Speed and memory by quantization' }).waitFor({ timeout: 60_000 });
+  await page.getByRole('row', { name: /^Q4_K_M/ }).waitFor();
+  await page.getByRole('button', { name: 'Models' }).click();
+  await link.waitFor();
+  await page.context().close();
+});
+
+test('what the server is doing', async () => {
+  const page = await visit({ path: '#/status' });
+  await page.getByRole('heading', { name: 'demo' }).waitFor();
+  await page.getByRole('row', { name: /^Until the first token ≤/ }).waitFor();
+  await page.getByRole('link', { name: 'New conversation' }).click();
+  await page.getByRole('heading', { name: 'What is on your mind?' }).waitFor();
+  await page.context().close();
+});
+
+test('two texts are compared', async () => {
+  const page = await visit({ path: '#/vectors' });
+  await page.getByText('No embedding model is served').waitFor();
+  await page.route('**/v1/models', async (route) => {
+    const response = await route.fetch();
+    const list = await response.json();
+    list.data.push({ id: 'vectors', object: 'model', created: 1, owned_by: 'glimmer', max_model_len: 512, meta: { n_embd: 2 } });
+    route.fulfill({ response, json: list });
+  });
+  await page.route('**/v1/embeddings', (route) => route.fulfill({ json: { data: [{ embedding: [1, 0] }, { embedding: [1, 1] }] } }));
+  await page.reload();
+  await page.getByLabel('Text 1').fill('a');
+  await page.getByLabel('Text 2').fill('b');
+  await page.getByRole('button', { name: 'Compare' }).click();
+  await page.getByText('0.707').waitFor();
+  await page.context().close();
 });
 
 test('offline the page opens with its conversations', async () => {

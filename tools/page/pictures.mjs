@@ -97,6 +97,11 @@ const PICTURES = {
     await page.goto(`${page.url()}#/status`);
     await page.waitForTimeout(6000);
   },
+  async model(page) {
+    await page.goto(`${page.url()}#/models/glm-4-9b-chat`);
+    await page.locator('.plot').first().waitFor({ timeout: 60_000 });
+    await page.evaluate(() => { document.querySelector('.sheet').scrollTop = 450; });
+  },
   async models(page) { await page.goto(`${page.url()}#/models`); },
   async menu(page) {
     await old(page);
@@ -105,7 +110,7 @@ const PICTURES = {
 };
 
 const LOOKS = {
-  light: {}, dark: { colorScheme: 'dark' }, phone: { viewport: { width: 390, height: 780 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 },
+  light: {}, dark: { colorScheme: 'dark' }, phone: { viewport: { width: 390, height: 780 }, hasTouch: true, isMobile: true, deviceScaleFactor: 1.5 },
 };
 
 for (const [name, draw] of Object.entries(PICTURES)) {

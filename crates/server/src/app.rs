@@ -25,6 +25,8 @@ pub(crate) struct App {
     pub(crate) record: Arc<Record>,
     models: OnceLock<Models>,
     pub(crate) engine_end: EngineEnd,
+    /// Held by whoever measures this machine.
+    pub(crate) measuring: tokio::sync::Mutex<()>,
     is_draining: AtomicBool,
     random: RandomState,
     counter: AtomicU64,
@@ -40,6 +42,7 @@ impl App {
             record: Arc::new(Record::open(&options)?),
             models: OnceLock::new(),
             engine_end: EngineEnd::default(),
+            measuring: tokio::sync::Mutex::default(),
             is_draining: AtomicBool::new(false),
             random: RandomState::new(),
             counter: AtomicU64::new(0),

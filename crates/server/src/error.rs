@@ -126,6 +126,11 @@ impl ApiError {
         ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message).coded("not_found")
     }
 
+    /// 404: nothing is known of a published model, and why.
+    pub(crate) fn unpublished(why: &str) -> Self {
+        ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", shown(why)).coded("not_found")
+    }
+
     /// 405.
     pub(crate) fn no_method(method: &str, path: &str) -> Self {
         let message = format!("{} does not take {method}", shown(path));

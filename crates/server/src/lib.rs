@@ -77,5 +77,5 @@ mod server;
 
 pub use batch::{Batch, BatchSummary};
 pub use error::ServerError;
-pub use options::{Options, RequestLimits};
+pub use options::{Options, PublishedModels, RequestLimits};
 pub use server::Server;

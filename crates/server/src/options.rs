@@ -3,6 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What the program that serves knows of published models, for the page: JSON objects, or why there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishedModels {
+    /// All of them, in a list.
+    pub list: fn() -> Result<String, String>,
+    /// What is known of one, by its name, and what it takes on this machine. It may take seconds.
+    pub one: fn(&str) -> Result<String, String>,
+}
+
 /// How to serve.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -39,6 +48,8 @@ pub struct Options {
     pub otlp_endpoint: Option<String>,
     /// Keep no log.
     pub is_silent: bool,
+    /// What is known of published models.
+    pub published: Option<PublishedModels>,
     /// What a request may cost.
     pub limits: RequestLimits,
 }
@@ -91,6 +102,7 @@ impl Default for Options {
             log_file: None,
             otlp_endpoint: None,
             is_silent: false,
+            published: None,
             limits: RequestLimits::default(),
         }
     }

@@ -13,12 +13,12 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use crate::access;
 use crate::api::openai::{chat, completions, embeddings, models};
-use crate::api::{glm, page, status, tokens};
+use crate::api::{catalogue, glm, page, status, tokens};
 use crate::app::App;
 use crate::error::{ApiError, ServerError};
 
 /// Every path, and what answers there.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 26] {
+fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 28] {
     [
         ("/v1/chat/completions", post(chat::complete)),
         ("/v1/completions", post(completions::complete)),
@@ -31,6 +31,8 @@ fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 26] {
         ("/models", get(models::list)),
         ("/", post(glm::root).get(page::index)),
         ("/ui/{*name}", get(page::file)),
+        ("/catalogue", get(catalogue::list)),
+        ("/catalogue/{*name}", get(catalogue::one)),
         ("/chat", post(glm::chat)),
         ("/chat-stream", post(glm::chat_stream)),
         ("/embedding", post(glm::embedding)),

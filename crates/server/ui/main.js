@@ -15,7 +15,7 @@ const root = document.getElementById('page');
 
 /** @typedef {{node: HTMLElement, close: () => void, composer?: any, followEnd?: () => void}} View */
 
-/** Views beside the conversation, loaded when they are wanted. @type {Record<string, () => Promise<{view: () => View}>>} */
+/** Views beside the conversation, loaded when they are wanted. @type {Record<string, () => Promise<{view: (id?: string) => View}>>} */
 const OTHERS = {
   models: () => import('./models-view.js'),
   status: () => import('./status-view.js'),
@@ -100,7 +100,7 @@ class Page {
     this.session?.removeEventListener('change', this.session.onchange);
     this.session = null;
     const other = Object.hasOwn(OTHERS, name) && OTHERS[name];
-    if (other) return (await other()).view();
+    if (other) return (await other()).view(id);
     const known = name === 'c' && await Session.open(id).catch(() => null);
     this.session = known || Session.begin();
     this.session.addEventListener('gone', () => { if (location.hash === `#/c/${id}`) location.hash = '#/'; });

@@ -29,6 +29,14 @@ pub(crate) fn run(args: &ListArgs) -> anyhow::Result<()> {
     lines.print()
 }
 
+/// All models as `--json` has them.
+pub(crate) fn json() -> anyhow::Result<String> {
+    let catalogue = catalogue::open(&[])?;
+    let models: Vec<Row> =
+        catalogue.models().map(|(entry, model)| Row::of(&catalogue, entry, model)).collect();
+    output::json_text(&models)
+}
+
 /// A model, as it is listed.
 #[derive(Serialize)]
 struct Row<'a> {

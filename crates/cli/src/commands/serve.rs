@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::bail;
 use glimmer::{KnownModel, Source};
-use glimmer_server::{Options, RequestLimits, Server};
+use glimmer_server::{Options, PublishedModels, RequestLimits, Server};
 
+use super::{fit, list, show};
 use crate::WrongUsage;
 use crate::args::{DeviceArgs, KeepAlive, LocalArgs, ServeArgs, ServedArgs, ServerArgs};
 use crate::browser;
@@ -95,6 +96,7 @@ fn options(port: u16, args: &ServerArgs) -> Options {
         log_file: args.log_file.clone(),
         otlp_endpoint: args.otlp_endpoint.clone().or_else(collector),
         is_silent: false,
+        published: Some(PublishedModels { list: list_published, one: published }),
         limits: RequestLimits {
             body: args.max_body,
             bodies: args.max_body.saturating_mul(8),
@@ -108,6 +110,17 @@ fn options(port: u16, args: &ServerArgs) -> Options {
             ..RequestLimits::default()
         },
     }
+}
+
+fn list_published() -> Result<String, String> {
+    list::json().map_err(|error| format!("{error:#}"))
+}
+
+/// A model's page, and what fits of it here, where this program has a decoder of it.
+fn published(name: &str) -> Result<String, String> {
+    let show = show::json(name).map_err(|error| format!("{error:#}"))?;
+    let fit = fit::json(name).unwrap_or_else(|_| "null".to_owned());
+    Ok(format!("{{\"show\":{show},\"fit\":{fit}}}"))
 }
 
 /// The collector that OpenTelemetry's own variables name.

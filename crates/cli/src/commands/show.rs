@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use glimmer::{DeviceKind, Fit, KvType, Load, PublishedModel};
-use glimmer_catalogue::{Catalogue, Entry, Format, Licence, Model, Origin, Published};
+use glimmer_catalogue::{Catalogue, Entry, Format, Licence, Member, Model, Origin, Published};
 use serde::Serialize;
 
 use super::cards::{self, LEAST_CONTEXT, Runs, fastest_of_each_size};
@@ -26,8 +26,7 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
     let catalogue = catalogue::open(&args.catalogue.catalogue)?;
     let member = catalogue.member(&args.name)?;
     let entry = member.entry;
-    let models: Vec<&Model> =
-        entry.models.iter().filter(|m| member.model.is_none_or(|only| only.name == m.name)).collect();
+    let models = models(&member);
     let here: Vec<Here> =
         models.iter().filter_map(|model| Here::of(&catalogue, entry, model, args.ctx)).collect();
     if args.catalogue.json {
@@ -55,6 +54,21 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
     }
     page.sources();
     page.lines.print()
+}
+
+/// The page as `--json` has it.
+pub(crate) fn json(name: &str) -> anyhow::Result<String> {
+    let catalogue = catalogue::open(&[])?;
+    let member = catalogue.member(name)?;
+    let here =
+        models(&member).into_iter().filter_map(|model| Here::of(&catalogue, member.entry, model, None));
+    output::json_text(&Report::of(&catalogue, member.entry, &here.collect::<Vec<_>>()))
+}
+
+/// The models that a name means: one, or all of its entry.
+fn models<'a>(member: &Member<'a>) -> Vec<&'a Model> {
+    let all = member.entry.models.iter();
+    all.filter(|model| member.model.is_none_or(|only| only.name == model.name)).collect()
 }
 
 /// All of it, for programs.

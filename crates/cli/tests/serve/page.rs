@@ -12,7 +12,7 @@ fn the_page_its_files_and_their_policy() {
     let page = server.get("/");
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     let policy = page.header("content-security-policy").unwrap();
-    assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    assert!(policy.starts_with("default-src 'none'") && !policy.contains("inline"), "{policy}");
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
     assert!(!page.text().contains("<script>"), "no script within the page");
 
@@ -62,4 +62,21 @@ fn a_models_own_sampling_is_listed() {
     let server = Server::start(&[]);
     let sampling: Value = server.get("/v1/models").json()["data"][0]["meta"]["sampling"].clone();
     assert!(sampling["temperature"].is_number() && sampling["top_k"].is_u64(), "{sampling}");
+}
+
+#[test]
+fn the_catalogue_tells_of_published_models_alone() {
+    let server = Server::start(&[]);
+    let models = server.get("/catalogue").json();
+    let names: Vec<&str> =
+        models.as_array().unwrap().iter().map(|model| model["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"glm-4-9b-chat") && names.contains(&"chatglm-6b"), "{names:?}");
+    for name in ["nothing", "demo", "..%2fCargo.toml", "%2fetc%2fpasswd", "fixtures/chatglm-6b"] {
+        let refused = server.get(&format!("/catalogue/{name}"));
+        assert_eq!(
+            (refused.status, refused.json()["error"]["code"].as_str()),
+            (404, Some("not_found")),
+            "{name}"
+        );
+    }
 }

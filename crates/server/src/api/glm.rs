@@ -184,7 +184,7 @@ impl Question {
         let max_tokens = Some(room.map_err(|error| ApiError::from_engine(&error, 0))?);
         let params = GenerationParams { sampling, max_tokens, ..GenerationParams::default() };
         let shown = Shown { prompt_tokens: model.tokenizer()?.encode(&self.prompt).len() };
-        let asks = vec![Ask { prompt, params, copies: 1, turn: Some(turn) }];
+        let asks = vec![Ask { prompt, params, copies: 1, turn: Some(turn), tells_progress: false }];
         Ok((Generations::start(&app.options.limits, &model, entry, asks, stream)?, shown))
     }
 }

@@ -33,7 +33,7 @@ const FILES: &[File] = files! {
     "text/javascript; charset=utf-8":
         "answer.js" "api.js" "attachments.js" "chat-view.js" "code.js" "composer.js" "conversation.js" "dialogs.js"
         "elements.js" "exchange.js" "key-view.js" "key.js" "libraries.js" "main.js" "markdown.js" "maths.js"
-        "message-view.js" "models-view.js" "preferences.js" "served.js" "service-worker.js" "session.js" "settings-view.js"
+        "message-view.js" "models-view.js" "plots.js" "preferences.js" "served.js" "service-worker.js" "session.js" "settings-view.js"
         "sidebar.js" "status-view.js" "store.js" "theme.js" "tokens-view.js" "tool-cards.js" "tools.js" "typewriter.js"
         "vectors-view.js" "welcome.js" "words.js"
         "words/en.js" "words/zh.js" "vendor/dompurify/purify.min.js" "vendor/highlightjs/highlight.min.js"
@@ -129,8 +129,7 @@ mod tests {
         let mut found = BTreeSet::new();
         below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("ui"), "", &mut found);
         // What is for whoever works on the page.
-        let beside =
-            ["package.json", "package-lock.json", "tsconfig.json", "types.d.ts", "vendor/vendor.json"];
+        let beside = ["package.json", "package-lock.json", "tsconfig.json", "vendor/vendor.json"];
         found.retain(|name| !beside.contains(&name.as_str()) && !name.ends_with("LICENSE"));
         let listed: BTreeSet<String> = FILES.iter().map(|file| file.name.to_owned()).collect();
         assert_eq!(listed, found);

@@ -34,6 +34,8 @@ pub(crate) struct Ask {
     pub(crate) copies: usize,
     /// The turn of a conversation that they are, if they are one.
     pub(crate) turn: Option<Turn>,
+    /// Whether it is told how far the prompt is.
+    pub(crate) tells_progress: bool,
 }
 
 /// More of an answer.
@@ -119,6 +121,8 @@ struct Choice {
     prompt: usize,
     /// The ids that were read and written, where it is a turn of a conversation.
     turn: Option<(Turn, Vec<u32>)>,
+    /// Whether it is told how far the prompt is.
+    tells_progress: bool,
     /// Tells the engine's thread that no more of it is wanted.
     cancelled: Arc<AtomicBool>,
 }
@@ -134,8 +138,6 @@ pub(crate) struct Generations {
     choices: Vec<Choice>,
     open: usize,
     departure: Option<Departure>,
-    /// Whether it is told how far a prompt is.
-    pub(crate) tells_progress: bool,
     start: Instant,
     deadline: tokio::time::Instant,
     /// An event that was waited for before the answer's head was sent.
@@ -166,7 +168,8 @@ impl Generations {
             let mut sinks = Vec::with_capacity(ask.copies);
             for copy in 0..ask.copies {
                 let cancelled = Arc::new(AtomicBool::new(false));
-                sinks.push(sink(choices.len(), &sender, &cancelled, &overrun, &model.end));
+                let tells = ask.tells_progress;
+                sinks.push(sink(choices.len(), tells, &sender, &cancelled, &overrun, &model.end));
                 // The prompt's tokens are told once.
                 let prompt_logprobs = ask.params.prompt_logprobs.filter(|_| copy == 0);
                 let params = GenerationParams { prompt_logprobs, ..ask.params.clone() };
@@ -174,6 +177,7 @@ impl Generations {
                     reader: model.engine().reader(&ask.prompt, &params)?,
                     prompt,
                     turn: ask.turn.map(|turn| (turn, ask.prompt.ids.clone())),
+                    tells_progress: ask.tells_progress,
                     cancelled,
                 });
             }
@@ -194,7 +198,6 @@ impl Generations {
             open: choices.len(),
             choices,
             departure,
-            tells_progress: false,
             start: Instant::now(),
             deadline: tokio::time::Instant::now() + limits.answer_time,
             waiting: None,
@@ -274,6 +277,7 @@ impl Generations {
             Ok(None) => return Ok(None),
             Err(error) => return Err(self.refused(&error)),
         };
+        delta.progress = delta.progress.filter(|_| choice.tells_progress);
         if let Some(end) = &delta.end {
             choice.cancelled.store(true, Ordering::Relaxed);
             self.open -= 1;
@@ -287,7 +291,6 @@ impl Generations {
             };
             metrics.ended(ended, self.start.elapsed().as_secs_f64());
         }
-        delta.progress = delta.progress.filter(|_| self.tells_progress);
         let is_silent = delta.parts.is_empty()
             && delta.progress.is_none()
             && delta.tokens.is_empty()
@@ -356,6 +359,7 @@ impl Drop for Generations {
 /// Where the engine's thread puts an answer's events: it never waits here.
 fn sink(
     index: usize,
+    tells_progress: bool,
     sender: &Sender<(usize, Event)>,
     cancelled: &Arc<AtomicBool>,
     overrun: &Arc<AtomicBool>,
@@ -369,8 +373,9 @@ fn sink(
         if cancelled.load(Ordering::Relaxed) || sender.is_closed() {
             return ControlFlow::Break(());
         }
-        // Progress without news is only the question whether anybody still listens.
+        // Otherwise progress without news is only the question whether anybody still listens.
         if let Event::Prompt(prompt) = &event
+            && !tells_progress
             && prompt.done < prompt.total
             && prompt.scores.is_empty()
         {

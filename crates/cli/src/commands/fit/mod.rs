@@ -4,7 +4,7 @@ mod speed;
 mod subject;
 
 use anyhow::{Context, Result};
-use glimmer::{ContextLength, DecoderSpec, DeviceKind, Fit, Load};
+use glimmer::{ContextLength, DecoderSpec, DeviceKind, Fit, KvType, Load};
 use glimmer_catalogue::Card;
 use glimmer_tensor::Compute;
 use serde::Serialize;
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &FitArgs) -> Result<()> {
     let spec = &subject.understood()?.spec;
     let device = if args.cards || args.gpu.is_some() { DeviceKind::Cuda } else { DeviceKind::Cpu };
     let load = Load {
-        context: args.ctx.unwrap_or_else(|| ContextLength::Auto.of(spec).min(spec.context)).max(1),
+        context: args.ctx.unwrap_or_else(|| usual_context(spec)).max(1),
         users: args.users,
         kv_type: args.kv_type,
         device,
@@ -46,6 +46,22 @@ pub(crate) fn run(args: &FitArgs) -> Result<()> {
     let place = Place::of(args, &forms)?;
     let report = Report::of(&subject, &forms, &place, load)?;
     if args.catalogue.json { output::json(&report) } else { report.lines(&place).print() }
+}
+
+/// What fits of a published model on this machine, as `--json` has it.
+pub(crate) fn json(name: &str) -> Result<String> {
+    let catalogue = catalogue::open(&[])?;
+    let subject = Subject::published(&catalogue, &catalogue.member(name)?)?;
+    let spec = &subject.understood()?.spec;
+    let load =
+        Load { context: usual_context(spec).max(1), users: 1, kv_type: KvType::F16, device: DeviceKind::Cpu };
+    let forms = subject.forms(None)?;
+    output::json_text(&Report::of(&subject, &forms, &Place::here(None, &forms)?, load)?)
+}
+
+/// Tokens of a conversation where nobody says.
+fn usual_context(spec: &DecoderSpec) -> usize {
+    ContextLength::Auto.of(spec).min(spec.context)
 }
 
 /// Where the model is to run.
@@ -66,7 +82,12 @@ impl Place {
             let whose = format!("of a {}, a part is left to the driver", card.name);
             return Ok(Place { room, whose, speed: Speed::of_card(card) });
         }
-        let (room, whose) = match (args.ram, glimmer_cpu::free_memory()) {
+        Place::here(args.ram, forms)
+    }
+
+    /// This machine, with so much memory or what is free.
+    fn here(ram: Option<u64>, forms: &[Form]) -> Result<Self> {
+        let (room, whose) = match (ram, glimmer_cpu::free_memory()) {
             (Some(ram), _) => (ram, "as --ram says".to_owned()),
             (None, Some(memory)) => {
                 let (free, total) = (memory.free as u64, memory.total as u64);

@@ -48,7 +48,8 @@ impl Subject {
         Ok((Subject::published(catalogue, &member)?, args.quant.clone().or(said.map(str::to_owned))))
     }
 
-    fn published(catalogue: &Catalogue, member: &Member<'_>) -> Result<Self> {
+    /// A model of the catalogue.
+    pub(super) fn published(catalogue: &Catalogue, member: &Member<'_>) -> Result<Self> {
         let entry = member.entry;
         let Some(model) = member.model else {
             let names: Vec<&str> = entry.models.iter().map(|model| model.name.as_str()).collect();

@@ -43,7 +43,7 @@ pub(crate) async fn respond(
     let mut settings =
         GenerationRequest::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone())).await?;
     let logprobs = logprobs(&mut params);
-    let tells_progress = params.boolean("return_progress").unwrap_or(false);
+    let tells_progress = params.boolean("return_progress").unwrap_or(false) && settings.stream;
     refuse_the_rest(&mut params);
     let tools = tools::take(&mut params);
     let (conversation, thinking) = conversation::take(&mut params, tools.shown());
@@ -59,7 +59,7 @@ pub(crate) async fn respond(
         thinking_budget: thinking.budget,
         ..settings.params.clone()
     };
-    let asks = vec![Ask { prompt, params, copies: settings.n, turn: Some(turn) }];
+    let asks = vec![Ask { prompt, params, copies: settings.n, turn: Some(turn), tells_progress }];
     let mut generations = Generations::start(&app.options.limits, model, entry, asks, settings.stream)?;
     let frame = Frame {
         id: app.random(),
@@ -71,7 +71,6 @@ pub(crate) async fn respond(
         is_legacy: tools.is_legacy,
     };
     if settings.stream {
-        generations.tells_progress = tells_progress;
         generations.admitted().await?;
         let whole = cumulative.then(|| vec![String::new(); settings.n]);
         let calls = vec![0; settings.n];

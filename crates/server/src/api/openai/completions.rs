@@ -70,7 +70,13 @@ pub(crate) async fn complete(
             places: Places { decoding: decoding.clone(), decoded: 0, shown: 0 },
         }));
         let prompt = if only.skips_special { prompt } else { prompt.showing_special() };
-        asks.push(Ask { prompt, params: params.clone(), copies: settings.n, turn: None });
+        asks.push(Ask {
+            prompt,
+            params: params.clone(),
+            copies: settings.n,
+            turn: None,
+            tells_progress: false,
+        });
     }
     let mut generations =
         Generations::start(&app.options.limits, &settings.model, &entry, asks, settings.stream)?;
