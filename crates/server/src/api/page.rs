@@ -31,13 +31,14 @@ const FILES: &[File] = files! {
     "application/manifest+json": "manifest.webmanifest";
     "text/css; charset=utf-8": "style/message.css" "style/page.css" "vendor/katex/katex.min.css";
     "text/javascript; charset=utf-8":
-        "answer.js" "api.js" "attachments.js" "chat-view.js" "code.js" "composer.js" "conversation.js" "dialogs.js"
-        "elements.js" "exchange.js" "key-view.js" "key.js" "libraries.js" "main.js" "markdown.js" "maths.js"
-        "message-view.js" "models-view.js" "plots.js" "preferences.js" "served.js" "service-worker.js" "session.js" "settings-view.js"
-        "sidebar.js" "status-view.js" "store.js" "theme.js" "tokens-view.js" "tool-cards.js" "tools.js" "typewriter.js"
-        "vectors-view.js" "welcome.js" "words.js"
-        "words/en.js" "words/zh.js" "vendor/dompurify/purify.min.js" "vendor/highlightjs/highlight.min.js"
-        "vendor/katex/katex.min.js" "vendor/markdown-it/markdown-it.umd.min.js";
+        "answer.js" "api.js" "attachments.js" "chat-view.js" "code.js" "composer.js" "conversation.js"
+        "dialogs.js" "elements.js" "exchange.js" "key-view.js" "key.js" "libraries.js" "main.js" "markdown.js"
+        "maths.js" "message-view.js" "models-view.js" "plots.js" "preferences.js" "served.js"
+        "service-worker.js" "session.js" "settings-view.js" "sidebar.js" "status-view.js" "store.js"
+        "theme.js" "tokens-view.js" "tool-cards.js" "tools.js" "typewriter.js" "vectors-view.js" "welcome.js"
+        "words.js" "words/en.js" "words/zh.js" "vendor/dompurify/purify.min.js"
+        "vendor/highlightjs/highlight.min.js" "vendor/katex/katex.min.js"
+        "vendor/markdown-it/markdown-it.umd.min.js";
     "font/woff2":
         "vendor/katex/fonts/KaTeX_AMS-Regular.woff2" "vendor/katex/fonts/KaTeX_Caligraphic-Bold.woff2"
         "vendor/katex/fonts/KaTeX_Caligraphic-Regular.woff2" "vendor/katex/fonts/KaTeX_Fraktur-Bold.woff2"
