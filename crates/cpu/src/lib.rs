@@ -21,6 +21,6 @@ mod tiles;
 mod topology;
 
 pub use device::{CpuDevice, CpuError, CpuOptions, default_threads, working_bytes};
-pub use isa::{Isa, IsaError};
+pub use isa::{Isa, IsaError, is_amd};
 pub use os::{free_memory, give_back_freed};
 pub use rates::Rates;

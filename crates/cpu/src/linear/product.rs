@@ -151,7 +151,7 @@ pub(crate) fn linear(
     scratch: &mut Activations,
     out: &mut [f32],
 ) {
-    multiply(Proof::of(isa), runs(), pool, compute, x, m, w, finish, scratch, out);
+    multiply(Proof::of(isa), runs(isa), pool, compute, x, m, w, finish, scratch, out);
 }
 
 #[allow(clippy::too_many_arguments, reason = "as for `linear`")]
