@@ -57,6 +57,8 @@ export async function highlight(code) {
   loading ??= import('./vendor/highlightjs/highlight.min.js');
   const { default: library } = await loading.catch(() => { loading = undefined; return {}; });
   if (!library?.getLanguage(language)) return;
+  // Each block in a task of its own: a message may have many.
+  await new Promise((resolve) => { setTimeout(resolve); });
   const { value } = library.highlight(code.textContent, { language, ignoreIllegals: true });
   code.replaceChildren(DOMPurify.sanitize(value, { ALLOWED_TAGS: ['span'], ALLOWED_ATTR: ['class'], ALLOW_ARIA_ATTR: false, ALLOW_DATA_ATTR: false, RETURN_DOM_FRAGMENT: true }));
 }
