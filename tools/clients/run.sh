@@ -106,6 +106,8 @@ if [[ -n $has_python ]]; then
   else
     missing+=("all-MiniLM-L6-v2 ($minilm)")
   fi
+  cargo build --quiet --locked --manifest-path "$root/Cargo.toml" -p glimmer-hub --example stand_in
+  "$place/python/bin/python" "$here/launch_client.py" "$glimmer" "$target/debug/examples/stand_in" "$root"
   start "$root/fixtures/lm-eval" --compute f32
   HF_HUB_OFFLINE=1 HF_HOME=$place/huggingface "$place/python/bin/python" "$here/lm_eval_client.py" 2>"$place/lm_eval.log" \
     || { tail -n 5 "$place/lm_eval.log"; exit 1; }

@@ -1,7 +1,7 @@
 //! All entries, and what a name means.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde::Deserialize;
@@ -80,6 +80,19 @@ impl Catalogue {
             custom::add(&mut catalogue.entries, path)?;
         }
         Ok(catalogue)
+    }
+
+    /// Adds the models of a text in the same form, and returns the first one's name. Errors name `path` as its place.
+    ///
+    /// # Errors
+    /// As [`Catalogue::with`]; then nothing is added.
+    pub fn add(&mut self, path: &Path, text: &str) -> Result<&str, CatalogueError> {
+        let before = self.entries.len();
+        if let Err(error) = custom::add_text(&mut self.entries, path, text) {
+            self.entries.truncate(before);
+            return Err(error);
+        }
+        Ok(self.entries.get(before).map_or("", |entry| &entry.name))
     }
 
     /// All entries, the oldest generation first and a user's own last.

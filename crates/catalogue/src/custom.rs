@@ -97,7 +97,12 @@ fn files_of(directory: &Path) -> Result<Vec<PathBuf>, CatalogueError> {
 
 fn add_file(entries: &mut Vec<Entry>, path: &Path) -> Result<(), CatalogueError> {
     let text = file::read_text(path)?.ok_or_else(|| FileError::NotFound { path: path.to_owned() })?;
-    let value = json::tree(&text, json::FILE_ROOM);
+    add_text(entries, path, &text)
+}
+
+/// Adds the models that a text from `path` holds.
+pub(crate) fn add_text(entries: &mut Vec<Entry>, path: &Path, text: &str) -> Result<(), CatalogueError> {
+    let value = json::tree(text, json::FILE_ROOM);
     let value = value.map_err(|error| FileError::Json { path: path.to_owned(), what: error.to_string() })?;
     let models = if let Value::Array(models) = value { models } else { vec![value] };
     if models.len() > MOST {

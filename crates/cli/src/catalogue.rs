@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use glimmer_catalogue::Catalogue;
+use glimmer_catalogue::{Catalogue, Entry, Model};
 
 /// The published models, and the user's own from these files and directories, or where there are none from where such files
 /// are by custom.
@@ -13,9 +13,20 @@ use glimmer_catalogue::Catalogue;
 pub(crate) fn open(paths: &[PathBuf]) -> anyhow::Result<Catalogue> {
     let mut paths = paths.to_vec();
     if paths.is_empty() {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let data = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")));
-        paths.extend(data.map(|data| data.join("glimmer/models")).filter(|path| path.is_dir()));
+        paths.extend(own_directory().filter(|path| path.is_dir()));
     }
     Catalogue::with(&paths).context("models of your own")
+}
+
+/// Where a user's own models are by custom.
+pub(crate) fn own_directory() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let data = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")))?;
+    Some(data.join("glimmer/models"))
+}
+
+/// The published model whose decoder a model's is, where it runs here: what sees more than text does not.
+pub(crate) fn runs_as<'a>(catalogue: &'a Catalogue, entry: &Entry, model: &'a Model) -> Option<&'a str> {
+    let sees = entry.abilities.iter().any(|ability| ability == "vision");
+    catalogue.shape(model).map(|(name, _)| name).filter(|_| !sees)
 }

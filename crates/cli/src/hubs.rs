@@ -47,16 +47,20 @@ impl Wanted {
         let catalogue = catalogue::open(&[])?;
         let member = catalogue.member(&word).map_err(|error| WrongUsage(error.to_string()))?;
         let form = preferred(&member);
-        let places = form.map_or_else(Vec::new, |(form, quantization)| places(form, quantization));
-        if places.is_empty() {
-            bail!(
+        match form.and_then(|(form, quantization)| Wanted::of_forms(&word, &[form], quantization)) {
+            Some(wanted) => Ok(wanted),
+            None => bail!(
                 "nothing says where the files of {word} are; `glimmer show {word}` has what is known of it"
-            );
+            ),
         }
-        let quantization = form.and_then(|(form, quantization)| {
-            (form.format == Format::Ggufv2).then(|| quantization.map(str::to_owned)).flatten()
-        });
-        Ok(Wanted { word, places, quantization })
+    }
+
+    /// The files of a quantization, which are the same in each of these forms; `None` where no hub has them.
+    pub(crate) fn of_forms(word: &str, forms: &[&Published], quantization: Option<&str>) -> Option<Self> {
+        let places: Vec<_> = forms.iter().flat_map(|form| places(form, quantization)).collect();
+        let is_one_of_several = forms.iter().any(|form| form.format == Format::Ggufv2);
+        let quantization = quantization.filter(|_| is_one_of_several).map(str::to_owned);
+        (!places.is_empty()).then(|| Wanted { word: word.to_owned(), places, quantization })
     }
 
     /// A repository, on each hub where its owner is known to have it. Whose account a name is on the other hub nobody
@@ -152,9 +156,39 @@ pub(crate) struct Hubs {
     /// Whether a hub was named, which then has the repository under the very name.
     is_named: bool,
     accepts: bool,
-    /// Whether there is a flag to accept with.
-    has_flags: bool,
+    /// How somebody accepts a licence who cannot be asked.
+    how_to_accept: &'static str,
     terminal: Terminal,
+}
+
+/// The licence was not accepted: what it is, and how it is accepted.
+#[derive(Debug)]
+pub(crate) struct NotAccepted(String);
+
+impl std::fmt::Display for NotAccepted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotAccepted {}
+
+/// Whoever waits for files: somebody at a terminal, or a client of a server.
+pub(crate) trait Onlooker {
+    /// Something good to know.
+    fn note(&self, text: &str);
+
+    /// Whether a licence is accepted; `None` where nobody can be asked.
+    fn accepts(&self, licence: &str) -> Option<bool>;
+
+    /// So many bytes are going to be there.
+    fn begins(&self, bytes: u64);
+
+    /// So many of them are.
+    fn progress(&self, done: u64);
+
+    /// Whether to stop.
+    fn cancelled(&self) -> bool;
 }
 
 impl Hubs {
@@ -170,7 +204,7 @@ impl Hubs {
             hubs: kinds.into_iter().map(open).collect::<Result<_, HubError>>()?,
             is_named: args.hub.is_some(),
             accepts: args.accept_licence,
-            has_flags: true,
+            how_to_accept: "--accept-licence",
             terminal: terminal.clone(),
         })
     }
@@ -178,7 +212,12 @@ impl Hubs {
     /// Those that variables name.
     pub(crate) fn of_environment(terminal: &Terminal) -> anyhow::Result<Self> {
         let args = HubArgs::of_environment().context("the environment")?;
-        Ok(Hubs { has_flags: false, ..Hubs::new(&args, terminal)? })
+        Ok(Hubs::new(&args, terminal)?.accepting_by("GLIMMER_ACCEPT_LICENCE=1, or `glimmer pull`,"))
+    }
+
+    /// The same, where a licence is accepted in another way.
+    pub(crate) fn accepting_by(self, how_to_accept: &'static str) -> Self {
+        Hubs { how_to_accept, ..self }
     }
 
     fn candidates(&self, wanted: &Wanted) -> Vec<(&Hub, RepoId)> {
@@ -187,8 +226,8 @@ impl Hubs {
     }
 
     /// The files where they are all on this machine, without asking anybody.
-    fn cached(&self, wanted: &Wanted) -> Option<Pulled> {
-        let all = |repo: RepoId| request(repo, wanted, None, None);
+    pub(crate) fn cached(&self, wanted: &Wanted, revision: Option<&str>) -> Option<Pulled> {
+        let all = |repo: RepoId| request(repo, wanted, revision, None);
         self.candidates(wanted).into_iter().find_map(|(hub, repo)| hub.cached(&all(repo)))
     }
 
@@ -198,17 +237,9 @@ impl Hubs {
         wanted: &Wanted,
         revision: Option<&str>,
         into: Option<&Path>,
-        interrupt: Option<Interrupt>,
+        onlooker: &dyn Onlooker,
     ) -> anyhow::Result<Pulled> {
-        let watcher = Watcher {
-            terminal: &self.terminal,
-            wanted,
-            accepts: self.accepts,
-            has_flags: self.has_flags,
-            interrupt,
-            bar: OnceCell::new(),
-            refusal: RefCell::default(),
-        };
+        let watcher = Watcher { hubs: self, wanted, onlooker, refusal: RefCell::default() };
         let candidates = self.candidates(wanted);
         let result = match candidates.as_slice() {
             [] => bail!("{wanted} is not on that hub"),
@@ -223,18 +254,15 @@ impl Hubs {
             _ => fastest(&candidates, revision, &watcher).and_then(|(number, listing)| {
                 let (hub, repo) = &candidates[number];
                 if let Some(new) = &listing.moved_to {
-                    self.terminal.note(&format!("{repo} is called {new} today"));
+                    onlooker.note(&format!("{repo} is called {new} today"));
                 }
                 hub.fetch(listing, &request(repo.clone(), wanted, revision, into), &watcher)
             }),
         };
-        if let Some(bar) = watcher.bar.get() {
-            bar.finish_and_clear();
-        }
         match result {
             Err(HubError::NotAccepted) => {
                 let why = watcher.refusal.take().unwrap_or_else(|| HubError::NotAccepted.to_string());
-                bail!(why)
+                bail!(NotAccepted(why))
             }
             result => Ok(result?),
         }
@@ -255,23 +283,73 @@ impl Resolver for Hubs {
     fn resolve(&self, name: &Path) -> Result<Source, Error> {
         let unresolved = |error: anyhow::Error| Error::Unresolved(error.into());
         let Some(wanted) = named(name).map_err(unresolved)? else { return Ok(Source::from(name)) };
-        let pulled = match self.cached(&wanted) {
+        let pulled = match self.cached(&wanted, None) {
             Some(pulled) => pulled,
             // Whoever stops it now stops the program; what was fetched is kept either way.
-            None => self.pull(&wanted, None, None, None).map_err(unresolved)?,
+            None => {
+                let onlooker = AtTerminal::new(&self.terminal, None);
+                self.pull(&wanted, None, None, &onlooker).map_err(unresolved)?
+            }
         };
         Ok(Source::Named { path: pulled.model, name: Source::from(name).name() })
     }
 }
 
-/// A person, or a script, that waits for files.
-struct Watcher<'a> {
+/// Somebody at a terminal, or a script.
+pub(crate) struct AtTerminal<'a> {
     terminal: &'a Terminal,
-    wanted: &'a Wanted,
-    accepts: bool,
-    has_flags: bool,
     interrupt: Option<Interrupt>,
     bar: OnceCell<ProgressBar>,
+}
+
+impl<'a> AtTerminal<'a> {
+    /// Who may stop what is waited for, where somebody listens to that; else they stop the program.
+    pub(crate) fn new(terminal: &'a Terminal, interrupt: Option<Interrupt>) -> Self {
+        AtTerminal { terminal, interrupt, bar: OnceCell::new() }
+    }
+}
+
+impl Onlooker for AtTerminal<'_> {
+    fn note(&self, text: &str) {
+        self.terminal.note(text);
+    }
+
+    fn accepts(&self, licence: &str) -> Option<bool> {
+        self.terminal.ask(&format!("{licence}. Accept and fetch it?"))
+    }
+
+    fn begins(&self, bytes: u64) {
+        self.bar.get_or_init(|| self.terminal.bytes_bar("fetching", bytes));
+    }
+
+    fn progress(&self, done: u64) {
+        let Some(bar) = self.bar.get() else { return };
+        let is_first = bar.position() == 0;
+        bar.set_position(done);
+        if is_first {
+            // What was here before says nothing about speed.
+            bar.reset_eta();
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.interrupt.as_ref().is_some_and(|interrupt| interrupt.check().is_err())
+    }
+}
+
+impl Drop for AtTerminal<'_> {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.get() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// What stands between a download and whoever waits for it.
+struct Watcher<'a> {
+    hubs: &'a Hubs,
+    wanted: &'a Wanted,
+    onlooker: &'a dyn Onlooker,
     /// Why nothing was fetched.
     refusal: RefCell<Option<String>>,
 }
@@ -286,22 +364,15 @@ impl Watcher<'_> {
             }
             None => format!("nothing says under what licence {id} is published"),
         };
-        if self.accepts {
-            self.terminal.note(&licence);
+        if self.hubs.accepts {
+            self.onlooker.note(&licence);
             return true;
         }
-        match self.terminal.ask(&format!("{licence}. Accept and fetch it?")) {
-            Some(answer) => answer,
-            None => {
-                let how = if self.has_flags {
-                    "--accept-licence"
-                } else {
-                    "GLIMMER_ACCEPT_LICENCE=1, or `glimmer pull`,"
-                };
-                *self.refusal.borrow_mut() = Some(format!("{licence}; {how} accepts it"));
-                false
-            }
-        }
+        self.onlooker.accepts(&licence).unwrap_or_else(|| {
+            let how = self.hubs.how_to_accept;
+            *self.refusal.borrow_mut() = Some(format!("{licence}; {how} accepts it"));
+            false
+        })
     }
 }
 
@@ -313,22 +384,16 @@ impl Watch for Watcher<'_> {
         let before = plan.bytes - plan.missing.min(plan.bytes);
         let before = if before > 0 { format!(", {} are here", size(before)) } else { String::new() };
         let (repo, hub) = (&plan.listing.repo, plan.listing.hub);
-        self.terminal.note(&format!("{repo} from {hub}: {} files, {}{before}", plan.files, size(plan.bytes)));
-        self.bar.get_or_init(|| self.terminal.bytes_bar("fetching", plan.bytes));
+        self.onlooker.note(&format!("{repo} from {hub}: {} files, {}{before}", plan.files, size(plan.bytes)));
+        self.onlooker.begins(plan.bytes);
         true
     }
 
     fn progress(&self, progress: Progress) {
-        let Some(bar) = self.bar.get() else { return };
-        let is_first = bar.position() == 0;
-        bar.set_position(progress.done);
-        if is_first {
-            // What was here before says nothing about speed.
-            bar.reset_eta();
-        }
+        self.onlooker.progress(progress.done);
     }
 
     fn cancelled(&self) -> bool {
-        self.interrupt.as_ref().is_some_and(|interrupt| interrupt.check().is_err())
+        self.onlooker.cancelled()
     }
 }

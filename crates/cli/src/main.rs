@@ -13,11 +13,13 @@ mod hubs;
 mod input;
 mod interrupt;
 mod jsonl;
+mod launcher;
 mod model;
 mod output;
 mod page;
 mod printer;
 mod random;
+mod remote;
 mod sampling;
 mod served;
 mod terminal;
@@ -71,6 +73,15 @@ fn dispatch(verb: &Verb, terminal: &Terminal) -> anyhow::Result<()> {
         Verb::Local(args) => commands::serve::run_local(args, terminal),
         Verb::Health(args) => commands::health::run(args),
         Verb::Batch(args) => commands::batch::run(args, terminal),
+        Verb::Launch(args) => commands::launch::run(args, terminal),
+        Verb::Terminate(args) => commands::running::terminate(args, terminal),
+        Verb::Engine(args) => commands::registered::engine(args),
+        Verb::Registrations(args) => commands::registered::list(args),
+        Verb::Register(args) => commands::registered::register(args, terminal),
+        Verb::Unregister(args) => commands::registered::unregister(args, terminal),
+        Verb::Cached(args) => commands::cached::list(args),
+        Verb::RemoveCache(args) => commands::cached::remove(args, terminal),
+        Verb::CalModelMem(args) => commands::model_memory::run(args, terminal),
         Verb::Pull(args) => commands::pull::run(args, terminal),
         Verb::Rm(args) => commands::cache::remove(args, terminal),
         Verb::Cache(args) => commands::cache::run(args, terminal),

@@ -17,9 +17,12 @@ use crate::output::size;
 use crate::terminal::Terminal;
 
 /// How models are served, whichever they are.
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) served: ServedArgs,
     pub(crate) device: DeviceArgs,
+    /// Conversations of full length that a model's cache holds.
+    pub(crate) conversations: usize,
     pub(crate) terminal: Terminal,
 }
 
@@ -74,7 +77,7 @@ struct Writer {
 
 impl Writer {
     fn prepare(&self) -> anyhow::Result<Prepared> {
-        let Settings { served, device: device_args, terminal } = self.settings.as_ref();
+        let Settings { served, device: device_args, conversations, terminal } = self.settings.as_ref();
         let has_told = self.has_told.swap(true, Ordering::Relaxed);
         let terminal = if has_told { terminal.muted() } else { terminal.clone() };
         let files = ModelFiles::new(self.source.clone(), self.settings.overrides());
@@ -93,7 +96,7 @@ impl Writer {
         let step_tokens = served.step_tokens.unwrap_or_else(|| serving_step_tokens(spec, device.kind));
         let limits = Limits {
             context: ContextLength::Tokens(context),
-            cache_tokens: Some(served.cache_tokens.unwrap_or(context * 2)),
+            cache_tokens: Some(served.cache_tokens.unwrap_or(context.saturating_mul(*conversations))),
             step_tokens: Some(step_tokens),
             running: served.parallel,
             waiting: served.queue,

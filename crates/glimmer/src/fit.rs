@@ -36,6 +36,8 @@ pub struct Fit {
     pub cache: u64,
     /// Activations of one step, logits, and on the processor what its kernels work in. (A card's own is not counted.)
     pub scratch: u64,
+    /// Of these, what kernels work in.
+    pub working: u64,
 }
 
 impl Fit {
@@ -63,7 +65,7 @@ impl Load {
             _ => 0,
         };
         let activations = spec.activation_bytes(capacity.rows, capacity.logits_rows);
-        Fit { cache: plan.kv_bytes() as u64, scratch: activations.saturating_add(working) }
+        Fit { cache: plan.kv_bytes() as u64, scratch: activations.saturating_add(working), working }
     }
 
     /// The longest context, in whole pages and at most this one, that `bytes` hold beside the weights; 0 where not even a

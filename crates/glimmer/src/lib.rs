@@ -87,7 +87,7 @@ pub use glimmer_chat::reply::{Reply, ReplyPart};
 pub use glimmer_chat::{ChatError, ChatTemplate, Conversation, Message, Role, ToolCall, rounds};
 pub use glimmer_checkpoint::OutputFile;
 pub use glimmer_config::{Configuration, Escaped, Family, FileError, file, is_harmful, json, json_line};
-pub use glimmer_cpu::give_back_freed;
+pub use glimmer_cpu::{free_memory, give_back_freed};
 pub use glimmer_engine::{
     EngineError, Event, PromptProgress, RepetitionDetection, Request, Sampler, Sampling, Score, Sink,
     Speculation, Statistics, Token, room_for_answer,

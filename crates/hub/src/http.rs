@@ -1,4 +1,4 @@
-//! HTTP as a hub is spoken to: connections that are used again, redirects, credentials for one address alone, and an end to
+//! HTTP as a hub or a server is spoken to: connections that are used again, redirects, credentials for one address alone, and an end to
 //! waiting.
 
 use std::collections::HashMap;
@@ -6,12 +6,12 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
-    RANGE, RETRY_AFTER, USER_AGENT,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+    LOCATION, RANGE, RETRY_AFTER, USER_AGENT,
 };
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -31,7 +31,7 @@ const DRAINED: usize = 64 << 10;
 /// The longest that a hub may have us wait.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// A client of one hub.
+/// A client of one hub, or of one server.
 pub(crate) struct Client {
     /// Who may see the token.
     home: Origin,
@@ -42,7 +42,7 @@ pub(crate) struct Client {
     pub(crate) patience: Patience,
 }
 
-type Sender = SendRequest<Empty<Bytes>>;
+type Sender = SendRequest<Full<Bytes>>;
 
 /// Connections that wait for their next request.
 #[derive(Default)]
@@ -82,14 +82,25 @@ impl Client {
                 what: "a token has letters and digits only".to_owned(),
             })?,
         };
-        Ok(Client {
+        Ok(Client { credentials, ..Client::without_token(options.proxies.clone(), options.patience, home) })
+    }
+
+    /// One that shows who it is to nobody.
+    pub(crate) fn without_token(proxies: Proxies, patience: Patience, home: &Url) -> Self {
+        Client {
             home: home.origin.clone(),
-            credentials,
-            proxies: options.proxies.clone(),
+            credentials: Vec::new(),
+            proxies,
             tls: OnceLock::new(),
             idle: Arc::default(),
-            patience: options.patience,
-        })
+            patience,
+        }
+    }
+
+    /// The same with a key.
+    pub(crate) fn with_key(self, key: &str) -> Option<Self> {
+        let (name, value) = credentials(key)?.into_iter().next()?;
+        Some(Client { credentials: vec![(name, value)], ..self })
     }
 
     /// One request, and those that redirects lead to. Credentials go to the hub's own address alone, and no step leads from
@@ -103,7 +114,7 @@ impl Client {
     ) -> Result<Reply, HubError> {
         let mut url = url.clone();
         for _ in 0..MOST_REDIRECTS {
-            let mut reply = self.send_once(method, &url, range).await?;
+            let mut reply = self.send_once(method, &url, range, Bytes::new()).await?;
             let Some(link) = reply.redirect() else { return Ok(reply) };
             let next = url.join(&link).map_err(|what| reply.nonsense(what))?;
             if url.exposes(&next) {
@@ -120,20 +131,23 @@ impl Client {
         Err(HubError::Reply { host: url.origin.authority(), what: "redirects in a circle".to_owned() })
     }
 
-    async fn send_once(
+    /// One request, with a body of JSON where there is any.
+    pub(crate) async fn send_once(
         &self,
         method: &Method,
         url: &Url,
         range: Option<(u64, u64)>,
+        json: Bytes,
     ) -> Result<Reply, HubError> {
         loop {
-            let reused = self.idle.take(&url.origin);
+            // What may not be done twice is sent on a connection that cannot have been closed meanwhile.
+            let reused = self.idle.take(&url.origin).filter(|_| method.is_safe());
             let is_reused = reused.is_some();
             let mut sender = match reused {
                 Some(sender) => sender,
                 None => self.connect(&url.origin).await?,
             };
-            let request = self.request(method, url, range)?;
+            let request = self.request(method, url, range, json.clone())?;
             let network = |what: String| HubError::Network { host: url.origin.authority(), what };
             match timeout(self.patience.stall, sender.send_request(request)).await {
                 Ok(Ok(response)) => {
@@ -161,7 +175,8 @@ impl Client {
         method: &Method,
         url: &Url,
         range: Option<(u64, u64)>,
-    ) -> Result<Request<Empty<Bytes>>, HubError> {
+        json: Bytes,
+    ) -> Result<Request<Full<Bytes>>, HubError> {
         // A proxy of plain HTTP is told the whole address.
         let proxy = self.proxies.on_the_way_to(&url.origin).filter(|_| !url.origin.secure);
         let target = match proxy {
@@ -177,6 +192,9 @@ impl Client {
         if let Some((from, to)) = range {
             request = request.header(RANGE, format!("bytes={from}-{}", to - 1));
         }
+        if !json.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
         if url.origin == self.home {
             for (name, value) in &self.credentials {
                 request = request.header(name, value);
@@ -187,7 +205,7 @@ impl Client {
         }
         let bad =
             |e: hyper::http::Error| HubError::Reply { host: url.origin.authority(), what: e.to_string() };
-        request.body(Empty::new()).map_err(bad)
+        request.body(Full::new(json)).map_err(bad)
     }
 
     async fn connect(&self, origin: &Origin) -> Result<Sender, HubError> {

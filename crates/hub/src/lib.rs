@@ -6,6 +6,7 @@
 //! | A repository's files are listed. | [`RepoId`], [`Listing`] |
 //! | Those that a model needs are chosen. | [`Select`] |
 //! | What is not there yet is fetched and checked, as the hub's own tool would lay it down. | [`Hub::pull`], [`Watch`] |
+//! | A server is asked in JSON, by the same means. | [`Endpoint`] |
 //! | What is there can be listed, checked and removed. | [`Cache`] |
 //!
 //! It knows the network, no tensor and no terminal. Names, sizes and links that a hub sends are a stranger's: names that
@@ -15,6 +16,7 @@
 mod api;
 mod cache;
 mod digest;
+mod endpoint;
 mod error;
 mod folder;
 mod http;
@@ -36,6 +38,7 @@ mod transfer;
 mod url;
 
 pub use cache::{Cache, CachedRepo, CachedRevision, Fault, Incomplete};
+pub use endpoint::{Answer, Endpoint, Verb};
 pub use error::HubError;
 pub use hub::{Hub, Plan, Progress, Pulled, Request, Unwatched, Watch, fastest};
 pub use id::{HubId, HubKind, RepoId};

@@ -110,6 +110,11 @@ impl HubOptions {
     }
 }
 
+/// The proxies on the way to a server that is no hub.
+pub(crate) fn server_proxies() -> Result<Proxies, HubError> {
+    Proxies::from_variables(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
 /// What huggingface_hub takes for yes.
 fn is_true(value: &str) -> bool {
     ["1", "ON", "YES", "TRUE"].contains(&value.to_ascii_uppercase().as_str())

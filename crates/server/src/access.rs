@@ -19,6 +19,9 @@ use crate::record::entry::Entry;
 /// The paths that `--public-status` opens.
 const STATUS_PATHS: [&str; 6] = ["/health", "/livez", "/ping", "/readyz", "/version", "/metrics"];
 
+/// Whether keys are wanted: whoever is not told sends none.
+const KEYS_PATH: &str = "/v1/cluster/auth";
+
 /// The paths that say how to ask, and nothing of what is asked.
 const DESCRIPTION_PATHS: [&str; 3] = ["/docs", "/openapi.json", "/favicon.ico"];
 
@@ -33,14 +36,17 @@ pub(crate) async fn control(State(app): State<Arc<App>>, mut request: Request, n
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
     let is_description = is_read && DESCRIPTION_PATHS.contains(&route.as_str());
     let is_page = is_read && PAGE_PATHS.contains(&route.as_str());
+    let asks_for_keys = route == KEYS_PATH;
     // Whoever looks every second whether the server is well is not worth a trace.
     let traces = app.record.traces.as_ref().filter(|_| !is_status);
     let caller = traces.map(|traces| traces.caller(request.headers()));
     let id = format!("req-{:016x}", app.random());
     let header = HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("req"));
     let entry = Entry::new(&app.record, id, request.method().as_str(), route, request.uri().path(), caller);
-    let is_public =
-        is_page || is_status && app.options.public_status || is_description && !app.options.private_docs;
+    let is_public = is_page
+        || asks_for_keys
+        || is_status && app.options.public_status
+        || is_description && !app.options.private_docs;
     let visit = request.extensions().get::<Arc<Visit>>().cloned();
     let response = if !app.hosts.admit(&request) {
         ApiError::foreign_host().into_response()

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use axum::extract::FromRef;
 use glimmer::Registry;
@@ -12,6 +13,8 @@ use crate::error::{ApiError, ServerError};
 use crate::http::body::Bodies;
 use crate::http::hosts::Hosts;
 use crate::http::keys::Keys;
+use crate::launcher::Launcher;
+use crate::models::instances::Instances;
 use crate::models::served::{EngineEnd, Models};
 use crate::options::Options;
 use crate::record::Record;
@@ -24,6 +27,10 @@ pub(crate) struct App {
     pub(crate) bodies: Bodies,
     pub(crate) record: Arc<Record>,
     models: OnceLock<Models>,
+    launcher: OnceLock<Arc<dyn Launcher>>,
+    pub(crate) instances: Instances,
+    address: Option<SocketAddr>,
+    start: Instant,
     pub(crate) engine_end: EngineEnd,
     /// Held by whoever measures this machine.
     pub(crate) measuring: tokio::sync::Mutex<()>,
@@ -41,6 +48,10 @@ impl App {
             bodies: Bodies::new(&options.limits),
             record: Arc::new(Record::open(&options)?),
             models: OnceLock::new(),
+            launcher: OnceLock::new(),
+            instances: Instances::default(),
+            address,
+            start: Instant::now(),
             engine_end: EngineEnd::default(),
             measuring: tokio::sync::Mutex::default(),
             is_draining: AtomicBool::new(false),
@@ -53,6 +64,27 @@ impl App {
     /// The models, once they are there.
     pub(crate) fn models(&self) -> Result<&Models, ApiError> {
         self.models.get().ok_or_else(ApiError::loading)
+    }
+
+    /// Who knows models by name, where clients may launch them.
+    pub(crate) fn launcher(&self) -> Result<&Arc<dyn Launcher>, ApiError> {
+        self.launcher.get().ok_or_else(ApiError::no_launching)
+    }
+
+    /// Lets clients launch models.
+    pub(crate) fn launch_with(&self, launcher: Arc<dyn Launcher>) {
+        // There is one caller, and it calls once.
+        let _ = self.launcher.set(launcher);
+    }
+
+    /// Where the server listens.
+    pub(crate) fn address(&self) -> String {
+        self.address.map_or_else(String::new, |address| address.to_string())
+    }
+
+    /// For how long it has been there.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.start.elapsed()
     }
 
     /// Begins to answer.

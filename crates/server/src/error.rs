@@ -1,5 +1,5 @@
 //! What clients are told when something is wrong, in the shape of the OpenAI API:
-//! `{"error": {"message", "type", "param", "code"}}`.
+//! `{"error": {"message", "type", "param", "code"}}`, beside which `detail` is the message for clients of Xinference.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,6 +7,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use glimmer::{ChatError, EngineError, Error, FileError, file};
 use serde_json::{Value, json};
+
+use crate::launcher::LaunchError;
 
 /// Characters of a message.
 const MESSAGE: usize = 300;
@@ -93,6 +95,12 @@ impl ApiError {
     pub(crate) fn foreign_host() -> Self {
         let message = "this server is for this machine alone: ask it as localhost, or have the operator name the host with --allowed-hosts";
         ApiError::new(StatusCode::FORBIDDEN, "invalid_request_error", message).coded("host_not_allowed")
+    }
+
+    /// 403: clients may not change what is served.
+    pub(crate) fn no_launching() -> Self {
+        let message = "this server serves the models that it was started with: `glimmer local` and `glimmer serve --launch` let clients launch others";
+        ApiError::new(StatusCode::FORBIDDEN, "invalid_request_error", message).coded("launching_disabled")
     }
 
     /// 404: no such model, or none where one is needed; says which there are.
@@ -208,6 +216,11 @@ impl ApiError {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
     }
 
+    /// What is wrong.
+    pub(crate) fn message(&self) -> String {
+        self.message.clone()
+    }
+
     /// The status.
     pub(crate) fn status(&self) -> StatusCode {
         self.status
@@ -226,7 +239,8 @@ impl ApiError {
     /// The body.
     pub(crate) fn json(&self) -> Value {
         json!({
-            "error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+            "error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code},
+            "detail": self.message,
         })
     }
 }
@@ -236,6 +250,24 @@ impl From<Error> for ApiError {
         match error {
             Error::Chat(error) => error.into(),
             other => ApiError::internal(other.to_string()),
+        }
+    }
+}
+
+impl From<LaunchError> for ApiError {
+    fn from(error: LaunchError) -> Self {
+        let message = error.to_string();
+        match error {
+            LaunchError::Invalid(_) => ApiError::invalid(message).coded("invalid_model"),
+            LaunchError::Licence(_) => ApiError::invalid(message).coded("licence_not_accepted"),
+            LaunchError::Failed(_) => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message).coded("launch_failed")
+            }
+            // Nginx's number for a request that was given up.
+            LaunchError::Cancelled => {
+                let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
+                ApiError::new(status, "invalid_request_error", message).coded("cancelled")
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The server: the OpenAI API and the GLM API over HTTP, and the page that uses them in a browser (`ui/`).
 //!
-//! It is given models by name (a [`glimmer::Registry`], which loads what requests ask for) and knows neither files nor devices. Other vendors' APIs are not there:
+//! It is given models by name (a [`glimmer::Registry`], which loads what requests ask for) and knows neither files nor
+//! devices. Who finds further ones by name, as Xinference's API asks for, is a [`Launcher`]. Other vendors' APIs are not there:
 //! what asks for them is refused.
 //!
 //! # The parts
@@ -11,11 +12,12 @@
 //! | part | holds |
 //! |---|---|
 //! | `clock`, `options`, `error` | the time of day; what the operator decides; what clients and the operator are told when something is wrong |
+//! | `launcher` | what is asked of whoever knows models by name |
 //! | `record` | the log, `metrics` and `traces`, and the `entry` of each request, which feeds the three |
 //! | `http` | `connection`, `places`, `tls`, `stall`: sockets and their limits; `keys` and `hosts`: who may ask, and by what name; `body` and `params`: JSON in, every field is taken or refused; `response` and `sse`: JSON out |
-//! | `models` | `served`: the registry, and what is kept of each model beside it; `generation`: the answers to a request, through a channel that nobody waits for; `encoder`: vectors of texts |
+//! | `models` | `served`: the registry, and what is kept of each model beside it; `generation`: the answers to a request, through a channel that nobody waits for; `encoder`: vectors of texts; `instances`: what was launched, and how far it is |
 //! | `app` | what all requests share |
-//! | `api` | `page`: the files of the page for browsers; `openai`, `glm`, `tokens`, `status`: what each API asks, and how it shows what a model writes; `generation_request`, `answer_format`, `conversation`, `thinking` and `tools`: what they share |
+//! | `api` | `page`: the files of the page for browsers; `openai`, `glm`, `xinference`, `tokens`, `status`: what each API asks, and how it shows what a model writes; `generation_request`, `answer_format`, `conversation`, `thinking` and `tools`: what they share |
 //! | `access`, `router` | around every request: its key, its entry; the table of paths |
 //! | `server`, `batch` | [`Server`]: signals and the orderly end; [`Batch`]: the same paths from a file, without a socket |
 //!
@@ -69,6 +71,7 @@ mod batch;
 mod clock;
 mod error;
 mod http;
+mod launcher;
 mod models;
 mod options;
 mod record;
@@ -77,5 +80,9 @@ mod server;
 
 pub use batch::{Batch, BatchSummary};
 pub use error::ServerError;
+pub use launcher::{
+    CachedModel, EngineForm, Gpus, Launch, LaunchError, LaunchSpec, LaunchWatch, Launcher, ModelDescription,
+    ModelType, RegisteredForm, Registration,
+};
 pub use options::{Options, PublishedModels, RequestLimits};
 pub use server::Server;

@@ -6,25 +6,31 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, Uri, header};
 use axum::response::IntoResponse;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use tower::util::MapRequest;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use crate::access;
 use crate::api::openai::{chat, completions, embeddings, models};
+use crate::api::xinference::{cluster, files, launch, registrations, running};
 use crate::api::{catalogue, glm, page, status, tokens};
 use crate::app::App;
 use crate::error::{ApiError, ServerError};
 
 /// Every path, and what answers there.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 28] {
-    [
+fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
+    [plain_routes(), xinference_routes()].concat()
+}
+
+fn plain_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
+    vec![
         ("/v1/chat/completions", post(chat::complete)),
         ("/v1/completions", post(completions::complete)),
         ("/v1/embeddings", post(embeddings::embed)),
-        ("/v1/models", get(models::list)),
-        ("/v1/models/{*name}", get(models::one)),
+        ("/v1/models", get(models::list).post(launch::launch)),
+        ("/v1/models/{name}", get(models::one).delete(running::terminate)),
+        ("/v1/models/{name}/{*rest}", get(models::one_with_slashes)),
         ("/chat/completions", post(chat::complete)),
         ("/completions", post(completions::complete)),
         ("/embeddings", post(embeddings::embed)),
@@ -48,6 +54,37 @@ fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 28] {
         ("/docs", get(status::docs)),
         ("/ping", get(status::live)),
         ("/favicon.ico", get(status::icon)),
+    ]
+}
+
+/// Those of Xinference that have nothing in common with another API's.
+fn xinference_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
+    vec![
+        ("/v1/models/{name}/progress", get(launch::progress)),
+        ("/v1/models/{name}/cancel", post(launch::cancel)),
+        ("/v1/models/{name}/events", get(launch::events)),
+        ("/v1/models/{name}/replicas", get(running::replicas).post(running::other_replicas)),
+        ("/v1/models/{name}/replicas/{replica}", delete(running::other_replicas)),
+        ("/v1/models/{name}/requests/{request}/abort", post(running::abort)),
+        ("/v1/models/instances", get(running::instances)),
+        ("/v1/models/families", get(registrations::families)),
+        ("/v1/models/prompts", get(registrations::prompts)),
+        ("/v1/models/vllm-supported", get(registrations::vllm_supported)),
+        ("/v1/engines/{name}", get(registrations::engines_of_llm)),
+        ("/v1/engines/{type}/{name}", get(registrations::engines)),
+        ("/v1/model_registrations/{type}", get(registrations::list).post(registrations::register)),
+        ("/v1/model_registrations/{type}/{name}", get(registrations::one).delete(registrations::unregister)),
+        ("/v1/cache/models", get(files::list).delete(files::remove)),
+        ("/v1/cache/models/files", get(files::paths)),
+        ("/v1/cached/list_cached_models", get(files::list)),
+        ("/v1/cluster/auth", get(cluster::auth)),
+        ("/v1/cluster/info", get(cluster::info)),
+        ("/v1/cluster/version", get(cluster::version)),
+        ("/v1/cluster/devices", get(cluster::devices)),
+        ("/v1/address", get(cluster::address)),
+        ("/v1/workers", get(cluster::workers)),
+        ("/v1/supervisor", get(cluster::supervisor)),
+        ("/status", get(cluster::status)),
     ]
 }
 
@@ -108,7 +145,7 @@ fn cors(origins: &[String]) -> Result<Option<CorsLayer>, ServerError> {
         return Ok(None);
     }
     let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([header::HeaderName::from_static("x-request-id"), header::RETRY_AFTER]);
     if origins.iter().any(|origin| origin == "*") {
@@ -163,8 +200,7 @@ mod tests {
     fn every_path_is_described_and_no_other() {
         let description: Value = serde_json::from_str(crate::api::status::OPENAPI).unwrap();
         let mut described: Vec<String> = description["paths"].as_object().unwrap().keys().cloned().collect();
-        let mut there: Vec<String> =
-            super::paths().iter().map(|path| path.replace("{*name}", "{name}")).collect();
+        let mut there: Vec<String> = super::paths().iter().map(|path| path.replace("{*", "{")).collect();
         described.sort();
         there.sort();
         assert_eq!(described, there);

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use glimmer::KvType;
 
-use super::KV_TYPES;
 use super::values::{memory_bytes, one_of, sequences, tokens};
+use super::{EndpointArgs, KV_TYPES};
 
 /// Which models are known.
 #[derive(Debug, Args)]
@@ -30,8 +30,16 @@ Examples:
   glimmer list
   glimmer list edge
   glimmer list --ability tools --runs
+  glimmer list --running
   glimmer list --catalogue our-models.json --json | jq '.[].name'")]
 pub(crate) struct ListArgs {
+    /// The models that a running server has, in place of the published ones
+    #[arg(long, conflicts_with_all = ["text", "ability", "family", "runs", "catalogue"])]
+    pub(crate) running: bool,
+
+    #[command(flatten)]
+    pub(crate) server: EndpointArgs,
+
     /// Only models whose name, family or description has this in it
     #[arg(value_name = "TEXT")]
     pub(crate) text: Option<String>,

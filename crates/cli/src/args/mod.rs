@@ -11,6 +11,7 @@ mod measure;
 mod serve;
 mod text;
 pub(crate) mod values;
+mod xinference;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -29,6 +30,10 @@ pub(crate) use serve::{BatchArgs, HealthArgs, LocalArgs, ServeArgs, ServedArgs, 
 pub(crate) use text::{DetokenizeArgs, TemplateArgs, TokenizeArgs};
 pub(crate) use values::{Ids, KeepAlive, parse_ids};
 use values::{gpu_layers, one_of, positive};
+pub(crate) use xinference::{
+    CachedArgs, CalModelMemArgs, EndpointArgs, EngineArgs, ForeignArgs, LaunchArgs, RegisterArgs,
+    RegistrationsArgs, RemoveCacheArgs, TerminateArgs, UnregisterArgs,
+};
 
 /// Run the GLM family of language models.
 #[derive(Debug, Parser)]
@@ -57,6 +62,15 @@ pub(crate) enum Verb {
     Local(LocalArgs),
     Health(HealthArgs),
     Batch(BatchArgs),
+    Launch(LaunchArgs),
+    Terminate(TerminateArgs),
+    Engine(EngineArgs),
+    Registrations(RegistrationsArgs),
+    Register(RegisterArgs),
+    Unregister(UnregisterArgs),
+    Cached(CachedArgs),
+    RemoveCache(RemoveCacheArgs),
+    CalModelMem(CalModelMemArgs),
     Pull(PullArgs),
     Rm(RmArgs),
     Cache(CacheArgs),
@@ -153,15 +167,15 @@ impl DeviceArgs {
     }
 }
 
-/// The command line with llama.cpp's `-ngl` as the flag that it stands for: to clap it would be `-n gl`.
+/// The command line with llama.cpp's `-ngl` as the flag that it stands for (to clap it would be `-n gl`), and with what
+/// Xinference spells in its own way.
 pub(crate) fn spelled_out(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut is_flag = true;
-    typed
-        .map(|word| {
-            is_flag &= word != "--";
-            if is_flag && word == "-ngl" { "--gpu-layers".into() } else { word }
-        })
-        .collect()
+    let words = typed.map(|word| {
+        is_flag &= word != "--";
+        if is_flag && word == "-ngl" { "--gpu-layers".into() } else { word }
+    });
+    xinference::spelled_out(words.collect())
 }
 
 /// The definition of the whole command line, with a variable for every flag: `GLIMMER_MAX_TOKENS` for

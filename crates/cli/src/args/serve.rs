@@ -71,6 +71,10 @@ pub(crate) struct ShelfArgs {
     /// Seconds that a request waits for its model to be loaded
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = positive())]
     pub(crate) load_timeout: usize,
+
+    /// A file with models of your own that clients may launch, as `list` takes it; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) catalogue: Vec<PathBuf>,
 }
 
 /// Serve models over HTTP: the OpenAI API and the GLM API
@@ -98,14 +102,19 @@ pub(crate) struct ServeArgs {
     #[arg(long, short = 'p', value_name = "PORT", default_value = "8000", help_heading = "Network")]
     pub(crate) port: u16,
 
+    /// Let clients launch, terminate and register models, as `glimmer local` does
+    #[arg(long)]
+    pub(crate) launch: bool,
+
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
 
-/// Serve models that are loaded when they are asked for, where Xinference's clients look: at port 9997
+/// Serve models that clients launch by name, where Xinference's look: at port 9997
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It serves what `glimmer serve` does; no model has to be named.
+It serves what `glimmer serve` does; no model has to be named. `glimmer launch` and the clients of Xinference launch, terminate \
+and register models.
 
 Examples:
   glimmer local

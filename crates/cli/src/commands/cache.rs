@@ -98,31 +98,31 @@ pub(crate) fn run(args: &CacheArgs, terminal: &Terminal) -> anyhow::Result<()> {
 
 /// Removes models.
 pub(crate) fn remove(args: &RmArgs, terminal: &Terminal) -> anyhow::Result<()> {
-    for name in &args.names {
-        let wanted = Wanted::new(name)?;
-        let (mut freed, mut faults) = (None, Vec::new());
-        for options in options(args.hub)? {
-            let cache = Cache::new(&options);
-            for repo in cache.repos()?.iter().filter(|repo| wanted.is(repo.hub, &repo.id)) {
-                match cache.remove(repo, wanted.quantization()) {
-                    Ok(bytes) => freed = Some(freed.unwrap_or(0) + bytes),
-                    Err(fault) => {
-                        if !is_absence(&fault) {
-                            terminal.warn(&fault.to_string());
-                        }
-                        faults.push(fault);
+    args.names.iter().try_for_each(|name| remove_one(&Wanted::new(name)?, args.hub, terminal))
+}
+
+/// Removes a model from the caches of the hubs, or of one.
+pub(crate) fn remove_one(wanted: &Wanted, hub: Option<HubKind>, terminal: &Terminal) -> anyhow::Result<()> {
+    let (mut freed, mut faults) = (None, Vec::new());
+    for options in options(hub)? {
+        let cache = Cache::new(&options);
+        for repo in cache.repos()?.iter().filter(|repo| wanted.is(repo.hub, &repo.id)) {
+            match cache.remove(repo, wanted.quantization()) {
+                Ok(bytes) => freed = Some(freed.unwrap_or(0) + bytes),
+                Err(fault) => {
+                    if !is_absence(&fault) {
+                        terminal.warn(&fault.to_string());
                     }
+                    faults.push(fault);
                 }
             }
         }
-        // A hub's cache may have some of a model, and the other's the rest.
-        match (freed, faults.pop()) {
-            (Some(bytes), _) => {
-                terminal.note(&format!("{wanted} is removed; {} are free again", size(bytes)))
-            }
-            (None, Some(fault)) => return Err(fault.into()),
-            (None, None) => bail!("{wanted} is in no cache; `glimmer cache` lists what is"),
-        }
+    }
+    // A hub's cache may have some of a model, and the other's the rest.
+    match (freed, faults.pop()) {
+        (Some(bytes), _) => terminal.note(&format!("{wanted} is removed; {} are free again", size(bytes))),
+        (None, Some(fault)) => return Err(fault.into()),
+        (None, None) => bail!("{wanted} is in no cache; `glimmer cache` lists what is"),
     }
     Ok(())
 }

@@ -4,13 +4,17 @@ use glimmer::PublishedModel;
 use glimmer_catalogue::{Catalogue, Entry, Format, Model, Size};
 use serde::Serialize;
 
+use super::running;
 use crate::args::ListArgs;
-use crate::catalogue;
+use crate::catalogue::{self, runs_as};
 use crate::output::{self, Lines, size};
 use crate::page::{self, Column, Table};
 
 /// Prints the models.
 pub(crate) fn run(args: &ListArgs) -> anyhow::Result<()> {
+    if args.running {
+        return running::list(&args.server, args.catalogue.json);
+    }
     let catalogue = catalogue::open(&args.catalogue.catalogue)?;
     let models: Vec<Row> = catalogue
         .models()
@@ -99,12 +103,6 @@ impl<'a> Row<'a> {
             && args.text.as_deref().is_none_or(has)
             && (!args.runs || self.q4_k_m.is_some())
     }
-}
-
-/// The published model whose decoder a model's is, where it runs here: what sees more than text does not.
-pub(super) fn runs_as<'a>(catalogue: &'a Catalogue, entry: &Entry, model: &'a Model) -> Option<&'a str> {
-    let sees = entry.abilities.iter().any(|ability| ability == "vision");
-    catalogue.shape(model).map(|(name, _)| name).filter(|_| !sees)
 }
 
 fn table(models: &[Row<'_>]) -> Table {

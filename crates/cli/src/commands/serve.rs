@@ -12,9 +12,13 @@ use super::{fit, list, show};
 use crate::WrongUsage;
 use crate::args::{DeviceArgs, KeepAlive, LocalArgs, ServeArgs, ServedArgs, ServerArgs};
 use crate::browser;
+use crate::launcher::NamedModels;
 use crate::model::source;
 use crate::served::{self, Directory, Settings, known, known_encoder};
 use crate::terminal::Terminal;
+
+/// Conversations of full length that a model's cache holds, where nobody says so.
+const CONVERSATIONS: usize = 2;
 
 /// How long a model stays that is loaded when it is asked for, where nobody says so: as Ollama has it.
 const KEEP_ALIVE: Duration = Duration::from_secs(300);
@@ -26,19 +30,20 @@ pub(crate) fn run(args: &ServeArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let is_demo = args.models.is_empty() && server.shelf.models_dir.is_none();
     let models = if is_demo { demo.as_slice() } else { args.models.as_slice() };
     let keep_alive = server.shelf.keep_alive.unwrap_or(KeepAlive::Always);
-    serve(models, keep_alive, args.port, server, terminal)
+    serve(models, keep_alive, args.port, args.launch, server, terminal)
 }
 
 /// The same at another port, of models that go again.
 pub(crate) fn run_local(args: &LocalArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let keep_alive = args.server.shelf.keep_alive.unwrap_or(KeepAlive::For(KEEP_ALIVE));
-    serve(&args.models, keep_alive, args.port, &args.server, terminal)
+    serve(&args.models, keep_alive, args.port, true, &args.server, terminal)
 }
 
 fn serve(
     paths: &[PathBuf],
     keep_alive: KeepAlive,
     port: u16,
+    launch: bool,
     args: &ServerArgs,
     terminal: &Terminal,
 ) -> anyhow::Result<()> {
@@ -51,6 +56,9 @@ fn serve(
     let shelf = shelf.transpose()?;
     // What is wrong with the address or the keys is known before a model is loaded.
     let server = Server::start(options(port, args))?;
+    if launch {
+        server.launch_with(Arc::new(NamedModels::open(&settings, args.shelf.catalogue.clone())?));
+    }
     let models = known_models(paths, names, time(keep_alive), &settings)?;
     let registry = served::open(models, shelf, &settings)?;
     let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
@@ -155,7 +163,8 @@ pub(crate) fn names(paths: &[PathBuf], args: &ServedArgs) -> anyhow::Result<Vec<
 
 /// How models are served.
 pub(crate) fn settings(served: &ServedArgs, device: &DeviceArgs, terminal: &Terminal) -> Arc<Settings> {
-    Arc::new(Settings { served: served.clone(), device: device.clone(), terminal: terminal.clone() })
+    let (served, device) = (served.clone(), device.clone());
+    Arc::new(Settings { served, device, conversations: CONVERSATIONS, terminal: terminal.clone() })
 }
 
 /// The models that were named, and the encoder.

@@ -7,9 +7,8 @@ use glimmer_catalogue::{Catalogue, Entry, Format, Licence, Member, Model, Origin
 use serde::Serialize;
 
 use super::cards::{self, LEAST_CONTEXT, Runs, fastest_of_each_size};
-use super::list::runs_as;
 use crate::args::ShowArgs;
-use crate::catalogue;
+use crate::catalogue::{self, runs_as};
 use crate::output::{self, Lines, size};
 use crate::page::{self, Column, Table, paragraph};
 
@@ -133,7 +132,7 @@ impl<'a> Here<'a> {
         let trained = entry.context.map_or(known.spec().context, |context| context as usize);
         let context = asked.unwrap_or(trained);
         let load = Load { context, users: 1, kv_type: KvType::F16, device: DeviceKind::Cpu };
-        let Fit { cache, scratch } = load.needs(known.spec());
+        let Fit { cache, scratch, .. } = load.needs(known.spec());
         let weights = QUANTIZATIONS.iter().filter_map(|quantization| {
             let written = known.weights(quantization)?;
             Some(Weights {

@@ -11,3 +11,4 @@ pub(crate) mod status;
 pub(crate) mod thinking;
 pub(crate) mod tokens;
 pub(crate) mod tools;
+pub(crate) mod xinference;

@@ -138,12 +138,15 @@ enum Kind {
 fn kind(headers: &HeaderMap) -> Option<Kind> {
     let given = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
     let given = given.map(|given| given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    // A page in a browser can send a form to a server on the same machine without being asked; it cannot hide that it is
-    // a page.
-    let by_a_page = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
     match given.as_deref() {
         Some("application/json") => Some(Kind::Said),
-        None | Some("application/x-www-form-urlencoded") if !by_a_page => Some(Kind::Assumed),
+        None | Some("application/x-www-form-urlencoded") if !is_by_a_page(headers) => Some(Kind::Assumed),
         _ => None,
     }
+}
+
+/// Whether a page in a browser sends it. One can send a form to a server on the same machine without being asked; it cannot
+/// hide that it is a page.
+pub(crate) fn is_by_a_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site")
 }

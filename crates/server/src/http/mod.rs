@@ -6,6 +6,7 @@ pub(crate) mod hosts;
 pub(crate) mod keys;
 pub(crate) mod params;
 pub(crate) mod places;
+pub(crate) mod query;
 pub(crate) mod response;
 pub(crate) mod sse;
 mod stall;

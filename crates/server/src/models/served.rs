@@ -116,6 +116,23 @@ impl Models {
         &self.registry
     }
 
+    /// Whether a model has this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.registry.kind(name).is_some()
+    }
+
+    /// Takes the model of this name out, with what is kept of it; whether there was one.
+    pub(crate) fn remove(&self, name: &str) -> bool {
+        fn forget<T>(kept: &Mutex<HashMap<String, T>>, name: &str) {
+            kept.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        }
+        let is_removed = self.registry.remove(name);
+        forget(&self.metrics, name);
+        forget(&self.turns, name);
+        forget(&self.encoder_turns, name);
+        is_removed
+    }
+
     /// What `/metrics` shows of each.
     pub(crate) fn figures(&self) -> RegistryFigures {
         let models = self.registry.status().into_iter().map(|status| {

@@ -15,6 +15,7 @@ use crate::error::ServerError;
 use crate::http::connection::{self, accept};
 use crate::http::places::Places;
 use crate::http::tls::{self, Tls};
+use crate::launcher::Launcher;
 use crate::options::Options;
 use crate::router::router;
 use crate::server::notify::notify;
@@ -70,6 +71,11 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Lets clients launch models by name.
+    pub fn launch_with(&self, launcher: Arc<dyn Launcher>) {
+        self.app.launch_with(launcher);
     }
 
     /// Hands over the models, loaded or not, the first of which is the one that is meant where requests cannot say.

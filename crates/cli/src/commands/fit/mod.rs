@@ -161,7 +161,7 @@ impl Report {
             }
         };
         let quantizations: Vec<Row> = forms.iter().map(row).collect();
-        let Fit { cache, scratch } = needs;
+        let Fit { cache, scratch, .. } = needs;
         Ok(Report {
             model: subject.name(),
             parameters,

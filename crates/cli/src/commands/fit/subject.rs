@@ -9,9 +9,9 @@ use glimmer_models::export::WeightTypes;
 use glimmer_models::{Understood, WeightRole};
 
 use crate::args::FitArgs;
+use crate::catalogue::runs_as;
 use crate::commands::bench::floor::Weights;
 use crate::commands::cards::Bytes;
-use crate::commands::list::runs_as;
 use crate::commands::show::QUANTIZATIONS;
 
 /// A model.

@@ -1,4 +1,4 @@
-//! `/v1/models`.
+//! `/v1/models`: each model in the fields of the OpenAI API and in those of Xinference's.
 
 use std::sync::Arc;
 
@@ -8,9 +8,11 @@ use axum::response::Response;
 use glimmer::{LoadedModel, ModelState, ModelStatus, Registry, Sampling};
 use serde_json::{Value, json};
 
+use crate::api::xinference::description::Described;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::http::response;
+use crate::models::instances::State as Launched;
 
 /// `GET /v1/models`: all that requests may name, loaded or not.
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
@@ -19,24 +21,41 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Response, ApiErr
     let all = models.registry().status();
     let data: Vec<Value> = all
         .iter()
-        .flat_map(|status| status.names.iter().map(|name| shown(models.registry(), status, name)))
+        .flat_map(|status| status.names.iter().map(|name| shown(&app, models.registry(), status, name)))
         .collect();
     Ok(response::json(StatusCode::OK, &json!({"object": "list", "data": data})))
 }
 
-/// `GET /v1/models/{name}`; a name may have slashes.
+/// `GET /v1/models/{name}`.
 pub(crate) async fn one(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Response, ApiError> {
+    named(&app, &name).await
+}
+
+/// The same of a name that has slashes.
+pub(crate) async fn one_with_slashes(
+    State(app): State<Arc<App>>,
+    Path((name, rest)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    named(&app, &format!("{name}/{rest}")).await
+}
+
+async fn named(app: &App, name: &str) -> Result<Response, ApiError> {
     let models = app.models()?;
     models.look().await;
+    match app.instances.find(name).map(|instance| instance.state()) {
+        Some(Launched::Downloading(_)) => return Err(ApiError::loading()),
+        Some(Launched::Failed(why)) => return Err(why.into()),
+        _ => {}
+    }
     let all = models.registry().status();
-    match models.named(&all, &name) {
-        Some(status) => Ok(response::json(StatusCode::OK, &shown(models.registry(), status, &name))),
-        None => Err(models.no_model(Some(&name))),
+    match models.named(&all, name) {
+        Some(status) => Ok(response::json(StatusCode::OK, &shown(app, models.registry(), status, name))),
+        None => Err(models.no_model(Some(name))),
     }
 }
 
 /// A model under one of its names. What only its weights tell is there while it is loaded.
-fn shown(registry: &Registry, status: &ModelStatus, name: &str) -> Value {
+fn shown(app: &App, registry: &Registry, status: &ModelStatus, name: &str) -> Value {
     let mut value = json!({
         "id": name,
         "object": "model",
@@ -45,7 +64,8 @@ fn shown(registry: &Registry, status: &ModelStatus, name: &str) -> Value {
         "root": status.names[0],
         "status": state(&status.state),
     });
-    if let Some(lease) = registry.find(&status.names[0]) {
+    let lease = registry.find(&status.names[0]);
+    if let Some(lease) = &lease {
         match &lease.model {
             LoadedModel::Engine(engine) => {
                 let (spec, text) = (engine.spec(), engine.text());
@@ -66,6 +86,10 @@ fn shown(registry: &Registry, status: &ModelStatus, name: &str) -> Value {
                 value["meta"] = json!({"n_embd": embedder.width()});
             }
         }
+    }
+    let described = Described::of(app, status, lease.as_ref().map(|lease| &lease.model));
+    if let (Value::Object(fields), Ok(Value::Object(more))) = (&mut value, serde_json::to_value(described)) {
+        fields.extend(more);
     }
     value
 }
