@@ -102,7 +102,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, short = 'p', value_name = "PORT", default_value = "8000", help_heading = "Network")]
     pub(crate) port: u16,
 
-    /// Let clients launch, terminate and register models, as `glimmer local` does
+    /// Let clients launch, terminate and register models, as `glimmer local` does. They may name any file that can be read here
     #[arg(long)]
     pub(crate) launch: bool,
 
