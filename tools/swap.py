@@ -57,6 +57,12 @@ class Server:
         return int(float(next(line for line in lines if line.startswith(name)).rsplit(" ", 1)[1]))
 
 
+    def peak(self):
+        """Bytes of memory that were resident at most; files that are mapped count."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+
+
 def shown(seconds):
     return f"p50 {1000 * quantile(seconds, 0.5):.0f} ms, p99 {1000 * quantile(seconds, 0.99):.0f} ms"
 
@@ -75,11 +81,12 @@ def main():
     args = parser.parse_args()
     names = [Path(model).name.removesuffix(".gguf") for model in args.models]
 
-    starts, sizes = [], []
+    starts, sizes, peaks = [], [], []
     for model, name in list(zip(args.models, names)) * args.rounds:
         with Server(args.program, [model]) as server:
             starts.append(server.answer(name, 1)[0] - server.start)
             sizes.append(server.bytes(name))
+            peaks.append(server.peak())
     print(f"start to first token: {shown(starts)} of {len(starts)}", flush=True)
 
     with Server(args.program, args.models, "--memory", str(max(sizes))) as server:
@@ -88,7 +95,9 @@ def main():
         for name in [names[1], names[0]] * args.rounds:
             begin = time.perf_counter()
             swaps.append(server.answer(name, 1)[0] - begin)
+        peak = server.peak()
     print(f"swap to first token:  {shown(swaps)} of {len(swaps)}", flush=True)
+    print(f"resident at most: {peak / 2**20:.0f} MiB, of one model alone {max(peaks) / 2**20:.0f} MiB", flush=True)
 
     with Server(args.program, args.models, "--memory", str(4 * sum(sizes[:2]))) as server:
         for name in names:

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::Context;
 use glimmer::{
     Capacity, Compute, ContextLength, Embedder, Error, KnownModel, LeaseError, Limits, LoadedModel,
     ModelFiles, ModelKind, ModelText, OpenDevice, OpenError, Opener, Overrides, Prepared, Progress, Registry,
@@ -221,29 +222,34 @@ pub(crate) fn open(
         terminal.note(&format!("models may hold {room} together; --memory sets another limit"));
     }
     for (number, name) in names.iter().enumerate() {
-        let loaded = registry.lease_beside_others(name).and_then(|leasing| leasing.wait());
-        match loaded.map(drop) {
-            Ok(()) => {}
-            Err(LeaseError::Failed { why, .. }) => anyhow::bail!("{why}"),
-            // Whoever says no limit gets the model that was named, though the system may have to swap for it.
-            Err(LeaseError::TooLarge { needed, limit })
-                if number == 0 && settings.served.memory.is_none() =>
-            {
-                let (needs, free) = (size(needed), size(limit));
-                terminal.warn(&format!("{name} needs {needs}, and {free} are free"));
-                registry.set_memory(needed);
-                registry.lease(name)?.wait().map(drop)?;
-            }
-            Err(error @ LeaseError::TooLarge { .. }) => anyhow::bail!("{name}: {error}"),
-            Err(LeaseError::NoRoom { needed, free }) => {
-                let (needs, free) = (size(needed), size(free));
-                let when = "it is loaded when it is asked for, in the place of others";
-                terminal.note(&format!("{name} needs {needs}, and {free} are left: {when}"));
-            }
-            Err(error) => return Err(error.into()),
-        }
+        load_now(&registry, name, number == 0, settings)?;
     }
     Ok(registry)
+}
+
+/// Loads a model that was named where there is room for it.
+fn load_now(registry: &Registry, name: &str, is_first: bool, settings: &Settings) -> anyhow::Result<()> {
+    let terminal = &settings.terminal;
+    let load = || registry.lease_beside_others(name)?.wait().map(drop);
+    let result = match load() {
+        // Whoever sets no limit gets the model that was named, though the system may have to swap for it.
+        Err(LeaseError::TooLarge { needed, limit }) if is_first && settings.served.memory.is_none() => {
+            terminal.warn(&format!("{name} needs {}, and {} are free", size(needed), size(limit)));
+            registry.set_memory(needed);
+            load()
+        }
+        result => result,
+    };
+    match result {
+        Err(LeaseError::Failed { why, .. }) => anyhow::bail!("{why}"),
+        Err(LeaseError::NoRoom { needed, free }) => {
+            let (needs, free) = (size(needed), size(free));
+            let when = "it is loaded when it is asked for, in the place of others";
+            terminal.note(&format!("{name} needs {needs}, and {free} are left: {when}"));
+            Ok(())
+        }
+        result => result.with_context(|| name.to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub(crate) async fn chat(
 /// false` makes a stream's chunks cumulative.
 async fn messages(app: &Arc<App>, entry: &Entry, mut params: Params) -> Result<Response, ApiError> {
     // There is one model, whatever it is called.
-    params.put("model", app.models()?.first().await?.name());
+    params.put("model", &app.models()?.first_name().await?);
     let chunk = params.boolean("chunk").unwrap_or(true);
     params.only("return_function_call", false);
     chat_completions::respond(app, entry, params, !chunk).await

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glimmer::{
     Chat, Engine, EngineError, Lease, LeaseError, LoadedModel, ModelKind, ModelStatus, Registry, Tokenizer,
@@ -94,7 +94,8 @@ pub(crate) struct Models {
     /// How long a request waits for its model.
     load_time: Duration,
     end: EngineEnd,
-    looking: tokio::sync::Mutex<()>,
+    /// When somebody last began to look for further models.
+    looked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Models {
@@ -107,7 +108,7 @@ impl Models {
             any: options.any_model,
             load_time: options.limits.load_time,
             end,
-            looking: tokio::sync::Mutex::default(),
+            looked: tokio::sync::Mutex::default(),
         }
     }
 
@@ -142,10 +143,14 @@ impl Models {
         RegistryFigures { models: models.collect(), memory: self.registry.memory() }
     }
 
-    /// The one that requests mean that cannot say which.
+    /// The name of the one that requests mean that cannot say which.
+    pub(crate) async fn first_name(&self) -> Result<String, ApiError> {
+        self.first_of(ModelKind::Text).await.ok_or_else(|| self.no_model(None))
+    }
+
+    /// That one.
     pub(crate) async fn first(&self) -> Result<Model, ApiError> {
-        let name = self.first_of(ModelKind::Text).await.ok_or_else(|| self.no_model(None))?;
-        self.model(&name).await
+        self.model(&self.first_name().await?).await
     }
 
     /// The one of this name.
@@ -214,12 +219,18 @@ impl Models {
         }
     }
 
-    /// Looks where models may have come to be; whether there is such a place. One looks at a time.
+    /// Looks where models may have come to be; whether there is such a place. One looks at a time, for all that came before it
+    /// began.
     pub(crate) async fn look(&self) -> bool {
         if !self.registry.has_shelf() {
             return false;
         }
-        let _alone = self.looking.lock().await;
+        let asked = Instant::now();
+        let mut looked = self.looked.lock().await;
+        if looked.is_some_and(|begun| begun > asked) {
+            return true;
+        }
+        *looked = Some(Instant::now());
         let registry = Arc::clone(&self.registry);
         tokio::task::spawn_blocking(move || registry.refresh()).await.is_ok()
     }
