@@ -274,10 +274,12 @@ impl State {
 
     /// What is on the shelf is known, and what was there and is in its files alone is not any more.
     pub(super) fn shelve(&mut self, found: Vec<KnownModel>) {
-        self.models.retain(|entry| {
-            let is_here = |model: &KnownModel| model.names == entry.names;
-            !entry.is_shelved || !entry.is_away() || !entry.waiting.is_empty() || found.iter().any(is_here)
-        });
+        for entry in self.models.iter_mut().filter(|entry| entry.is_shelved && entry.waiting.is_empty()) {
+            // One whose memory is being freed is away to everybody but the loader.
+            let is_away = entry.is_away() || matches!(entry.place, Place::LettingGo { .. });
+            entry.is_removed |= is_away && !found.iter().any(|model| model.names == entry.names);
+        }
+        self.forget_removed();
         for model in found {
             // A name that is taken means the one that has it.
             let _ = self.insert(Entry::known(model, true));
