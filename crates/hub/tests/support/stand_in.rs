@@ -33,6 +33,8 @@ struct State {
     moved: Mutex<BTreeMap<String, String>>,
     faults: Mutex<Vec<Fault>>,
     seen: Mutex<Vec<Seen>>,
+    /// Answers that are being sent: they are seen when they have ended.
+    sending: AtomicU64,
     /// Part of every link to the store; links with another have expired.
     signature: AtomicU64,
     /// Bytes a second, of each connection; 0 is no limit.
@@ -235,8 +237,15 @@ impl StandIn {
         self.state.page.store(files, Ordering::Relaxed);
     }
 
-    /// The requests since this was asked last.
+    /// The requests since this was asked last. Whoever has an answer's last byte may ask before the answer's thread has noted
+    /// it, which it has a moment for.
     pub fn seen(&self) -> Vec<Seen> {
+        for _ in 0..50 {
+            if self.state.sending.load(Ordering::SeqCst) == 0 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         std::mem::take(&mut self.state.seen.lock().expect("no holder panics"))
     }
 }
@@ -262,6 +271,7 @@ fn serve(state: &State, stream: TcpStream, in_store: bool) -> io::Result<()> {
             _ => answer(state, &asked, matches!(wrong, Some(Wrong::Whole))),
         };
         let sent = AtomicU64::new(0);
+        state.sending.fetch_add(1, Ordering::SeqCst);
         let result = send(state, &mut writer, &asked, &answer, wrong.as_ref(), &sent);
         let mut range = None;
         if let Some(text) = asked.headers.get("range") {
@@ -278,6 +288,7 @@ fn serve(state: &State, stream: TcpStream, in_store: bool) -> io::Result<()> {
             status: answer.status,
             sent: sent.into_inner(),
         });
+        state.sending.fetch_sub(1, Ordering::SeqCst);
         if !result? {
             return Ok(());
         }
