@@ -6,8 +6,9 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 ui=$root/crates/server/ui
-target=${CARGO_TARGET_DIR:-$root/target}
-export GLIMMER=${1:-$target/release/glimmer}
+target=$(realpath "${CARGO_TARGET_DIR:-$root/target}")
+GLIMMER=$(realpath "${1:-$target/release/glimmer}")
+export GLIMMER
 place=$target/page
 
 for name in node npm; do
