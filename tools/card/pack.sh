@@ -48,7 +48,7 @@ echo "$feature" >"$contents/feature"
 rm -rf "$folder"
 mkdir -p "$folder"
 level=-9
-[[ $feature == cuda ]] || level=-1
+[[ $feature == cuda ]] || level=-6
 tar -C "$contents" -c . | gzip "$level" >"$folder/card.tar.gz"
 
 bytes=$(stat -c %s "$folder/card.tar.gz")
