@@ -127,7 +127,7 @@ impl Terminal {
         let bar = self.bar(
             what,
             total,
-            "{prefix} [{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+            "{prefix} [{bar:24}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
         );
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
@@ -135,7 +135,7 @@ impl Terminal {
 
     /// A bar for pieces of work, shown when somebody watches; between them it does nothing that could disturb.
     pub(crate) fn steps_bar(&self, what: &'static str, total: u64) -> ProgressBar {
-        let bar = self.bar(what, total, "{prefix} [{bar:30}] {pos} of {len}, {eta} left");
+        let bar = self.bar(what, total, "{prefix} [{bar:24}] {pos} of {len}, {eta} left");
         bar.tick();
         bar
     }
