@@ -26,6 +26,9 @@ use crate::scheduler::{Appended, Piece, Refusal, Scheduler, SchedulerLimits, Seq
 use crate::speculation::{Drafter, MOST, StepCosts};
 use crate::{EngineError, PageListener, Reads, Sampler, Statistics, log_probabilities};
 
+/// Rows up to which a step takes about the time of one row, on every device.
+const CHEAP_ROWS: usize = 8;
+
 /// What reaches the worker: a request, to be answered once per sink.
 pub(crate) struct Submission {
     pub(crate) request: Request,
@@ -263,11 +266,17 @@ impl Worker {
         Ok((self.next_id, way))
     }
 
-    /// Guesses how answers go on, as far as it pays. What an answer must go on with is no guess and always pays.
+    /// Guesses how answers go on, as far as it pays. What an answer must go on with is no guess and always pays; others, who get
+    /// none of it, wait for no more than a tenth of such rows.
     fn guess(&mut self) {
         let answering: Vec<SequenceId> =
             self.scheduler.running().iter().filter(|s| s.is_answering()).map(|s| s.id).collect();
         let rows = answering.len();
+        let is_free = |id| self.active.get(id).is_some_and(|answer| answer.way.constrained.is_none());
+        let mut spare = match answering.iter().any(is_free) {
+            true => CHEAP_ROWS.saturating_sub(rows).max(rows / 10),
+            false => usize::MAX,
+        };
         for id in answering {
             let (Some(s), Some(answer)) = (self.scheduler.sequence(id), self.active.get_mut(&id)) else {
                 continue;
@@ -275,8 +284,10 @@ impl Worker {
             let room = (answer.way.max_tokens - answer.chosen).saturating_sub(1);
             let constrained = answer.way.constrained.as_ref();
             let forced = constrained.map(|own| own.lock().forced().iter().copied().take(room).collect());
-            if let Some(forced) = forced.filter(|forced: &Vec<u32>| !forced.is_empty()) {
+            if let Some(mut forced) = forced.filter(|forced: &Vec<u32>| !forced.is_empty()) {
                 answer.way.drafter.iter_mut().for_each(Drafter::forget);
+                forced.truncate(spare);
+                spare -= forced.len();
                 self.scheduler.draft(id, &forced);
                 continue;
             }
