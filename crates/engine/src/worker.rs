@@ -26,7 +26,8 @@ use crate::scheduler::{Appended, Piece, Refusal, Scheduler, SchedulerLimits, Seq
 use crate::speculation::{Drafter, MOST, StepCosts};
 use crate::{EngineError, PageListener, Reads, Sampler, Statistics, log_probabilities};
 
-/// Rows up to which a step takes about the time of one row, on every device.
+/// Rows of a step that forced tokens may fill beside answers that have none: so few wait for the weights more than for
+/// arithmetic (`docs/measurements.md`: on AVX-512 eight rows take 1.3 times one row's time).
 const CHEAP_ROWS: usize = 8;
 
 /// What reaches the worker: a request, to be answered once per sink.
