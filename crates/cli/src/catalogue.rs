@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use glimmer_catalogue::{Catalogue, Entry, Model};
 
+use crate::directories;
+
 /// The published models, and the user's own from these files and directories, or where there are none from where such files
 /// are by custom.
 ///
@@ -20,9 +22,7 @@ pub(crate) fn open(paths: &[PathBuf]) -> anyhow::Result<Catalogue> {
 
 /// Where a user's own models are by custom.
 pub(crate) fn own_directory() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let data = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")))?;
-    Some(data.join("glimmer/models"))
+    Some(directories::data()?.join("models"))
 }
 
 /// The published model whose decoder a model's is, where it runs here: what sees more than text does not.

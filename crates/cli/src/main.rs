@@ -8,6 +8,7 @@ mod args;
 mod browser;
 mod catalogue;
 mod commands;
+mod directories;
 mod golden;
 mod hubs;
 mod input;

@@ -11,8 +11,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body::{Body as _, Frame, SizeHint};
 
+use crate::api::dialect::Dialect;
 use crate::app::App;
-use crate::error::{ApiError, Refusal};
+use crate::error::ApiError;
+use crate::http::keys::Caller;
 use crate::http::places::Visit;
 use crate::record::entry::Entry;
 
@@ -48,20 +50,26 @@ pub(crate) async fn control(State(app): State<Arc<App>>, mut request: Request, n
         || is_status && app.options.public_status
         || is_description && !app.options.private_docs;
     let visit = request.extensions().get::<Arc<Visit>>().cloned();
+    let dialect = Dialect::of(request.uri().path());
+    let caller = app.keys.admit(request.headers());
     let response = if !app.hosts.admit(&request) {
         ApiError::foreign_host().into_response()
-    } else if is_public || app.keys.admit(request.headers()) {
+    } else if is_public || caller.is_some() {
         request.extensions_mut().insert(entry.clone());
+        request.extensions_mut().insert(caller.unwrap_or(Caller::of(b"")));
         next.run(request).await
     } else {
         ApiError::unauthorized().into_response()
     };
     let status = response.status();
     entry.responded(status);
-    if let Some(refusal) = response.extensions().get::<Refusal>() {
-        entry.refused(refusal.code, refusal.param.as_deref());
+    let error = response.extensions().get::<ApiError>();
+    if let Some(error) = error {
+        entry.refused(error.code(), error.param());
     }
+    let in_words = error.map(|error| dialect.error(error).to_string());
     let mut response = response.map(|body| {
+        let body = in_words.map_or(body, Body::from);
         if body.is_end_stream() || status == StatusCode::NO_CONTENT {
             entry.completed();
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::FromRef;
 use glimmer::Registry;
+use serde_json::Map;
 
 use crate::error::{ApiError, ServerError};
 use crate::http::body::Bodies;
@@ -18,6 +19,7 @@ use crate::models::instances::Instances;
 use crate::models::served::{EngineEnd, Models};
 use crate::options::Options;
 use crate::record::Record;
+use crate::seal::Seal;
 
 /// What all requests share.
 pub(crate) struct App {
@@ -26,6 +28,8 @@ pub(crate) struct App {
     pub(crate) hosts: Hosts,
     pub(crate) bodies: Bodies,
     pub(crate) record: Arc<Record>,
+    #[expect(dead_code, reason = "the APIs that seal are being built")]
+    pub(crate) seal: Seal,
     models: OnceLock<Models>,
     launcher: OnceLock<Arc<dyn Launcher>>,
     pub(crate) instances: Instances,
@@ -42,11 +46,17 @@ pub(crate) struct App {
 impl App {
     /// Of a server that listens at `address`, if it listens.
     pub(crate) fn new(options: Options, address: Option<SocketAddr>) -> Result<Arc<Self>, ServerError> {
+        let (seal, trouble) = Seal::open(options.seal_key.as_deref())?;
+        let record = Arc::new(Record::open(&options)?);
+        if let Some(why) = trouble {
+            record.log.line("no seal key is kept", Map::from_iter([("error".to_owned(), why.into())]));
+        }
         Ok(Arc::new(App {
             keys: Keys::open(options.api_keys.as_deref())?,
             hosts: Hosts::new(&options, address),
             bodies: Bodies::new(&options.limits),
-            record: Arc::new(Record::open(&options)?),
+            record,
+            seal,
             models: OnceLock::new(),
             launcher: OnceLock::new(),
             instances: Instances::default(),

@@ -226,9 +226,14 @@ impl ApiError {
         self.status
     }
 
-    /// Its kind and the parameter that it is about, for the log.
-    pub(crate) fn refusal(&self) -> Refusal {
-        Refusal { code: self.code.unwrap_or(self.kind), param: self.param.clone() }
+    /// What it is in a word.
+    pub(crate) fn code(&self) -> &'static str {
+        self.code.unwrap_or(self.kind)
+    }
+
+    /// The parameter that it is about.
+    pub(crate) fn param(&self) -> Option<&str> {
+        self.param.as_deref()
     }
 
     /// Seconds after which asking again may help.
@@ -298,13 +303,6 @@ impl ApiError {
             _ => ApiError::internal(error.to_string()),
         }
     }
-}
-
-/// What the log is told of an [`ApiError`]: nothing of the message, which may quote the request.
-#[derive(Clone, Debug)]
-pub(crate) struct Refusal {
-    pub(crate) code: &'static str,
-    pub(crate) param: Option<String>,
 }
 
 /// A name as typed by a stranger, of a length that can be shown.

@@ -21,6 +21,9 @@ pub struct Options {
     pub port: u16,
     /// A file of API keys, one a line; read again on SIGHUP. Without it nobody is asked for a key.
     pub api_keys: Option<PathBuf>,
+    /// The file of the key under which clients are given what they are to bring back unchanged; made where it is not there.
+    /// Without it such things last as long as the server.
+    pub seal_key: Option<PathBuf>,
     /// Serve other machines without keys.
     pub insecure: bool,
     /// `/health`, `/livez`, `/readyz`, `/version` and `/metrics` need no key.
@@ -89,6 +92,7 @@ impl Default for Options {
             host: "127.0.0.1".to_owned(),
             port: 8000,
             api_keys: None,
+            seal_key: None,
             insecure: false,
             public_status: false,
             private_docs: false,

@@ -162,6 +162,11 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub(crate) api_keys: Option<PathBuf>,
 
+    /// The file of the key under which clients are given thoughts to keep and bring back unchanged; made where it is not
+    /// there. Servers that share it take each other's [default: glimmer/seal.key in $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    pub(crate) seal_key: Option<PathBuf>,
+
     /// Serve other machines without asking for a key
     #[arg(long, help_heading = "Network")]
     pub(crate) insecure: bool,

@@ -12,6 +12,7 @@ use super::{fit, list, show};
 use crate::WrongUsage;
 use crate::args::{DeviceArgs, KeepAlive, LocalArgs, ServeArgs, ServedArgs, ServerArgs};
 use crate::browser;
+use crate::directories;
 use crate::launcher::NamedModels;
 use crate::model::source;
 use crate::served::{self, Directory, Settings, known, known_encoder};
@@ -91,6 +92,7 @@ fn options(port: u16, args: &ServerArgs) -> Options {
         host: args.host.clone(),
         port,
         api_keys: args.api_keys.clone(),
+        seal_key: args.seal_key.clone().or_else(|| Some(directories::state()?.join("seal.key"))),
         insecure: args.insecure,
         public_status: args.public_status,
         private_docs: args.private_docs,

@@ -29,10 +29,26 @@ pub(crate) struct GenerationRequest {
     /// Whether the client said how long the answer may be.
     pub(crate) has_length: bool,
     /// What the answer is to look like, until [`GenerationRequest::form`] has made it ready.
-    format: Option<Asked>,
+    pub(crate) format: Option<Asked>,
 }
 
 impl GenerationRequest {
+    /// One answer of a model with these defaults, as long as the server allows.
+    pub(crate) fn plain(app: &App, (model, name): (Model, String), sampling: Sampling) -> Self {
+        let limit = app.options.limits.answer_tokens;
+        let max_tokens = Some(limit).filter(|&limit| limit < usize::MAX);
+        GenerationRequest {
+            model,
+            name,
+            params: GenerationParams { sampling, max_tokens, ..GenerationParams::default() },
+            n: 1,
+            stream: false,
+            stream_usage: StreamUsage::None,
+            has_length: false,
+            format: None,
+        }
+    }
+
     /// Takes the parameters; `defaults` returns what the model's own way of choosing tokens is.
     pub(crate) async fn take(
         app: &App,
@@ -42,38 +58,39 @@ impl GenerationRequest {
         let (model, name) = model(app.models()?, params).await?;
         let vocab = model.engine().spec().vocab;
         let sampling = sampling(params, defaults(&model)?, vocab, app);
-        let max_tokens = params.integer("max_tokens", 0..=i64::from(i32::MAX));
-        let max_completion_tokens = params.integer("max_completion_tokens", 0..=i64::from(i32::MAX));
-        let limit = app.options.limits.answer_tokens;
-        let max_tokens = max_completion_tokens.or(max_tokens).map(|n| n as usize);
-        if max_tokens.is_some_and(|n| n > limit) {
-            params.wrong("max_tokens", &format!("at most {limit} on this server"));
-        }
+        let mut request = GenerationRequest::plain(app, (model, name), sampling);
+        request.take_length(app, params, &["max_completion_tokens", "max_tokens"]);
         let min_tokens = params.integer("min_tokens", 0..=i64::from(i32::MAX)).unwrap_or(0) as usize;
-        if max_tokens.is_some_and(|most| min_tokens > most) {
+        if request.has_length && request.params.max_tokens.is_some_and(|most| min_tokens > most) {
             params.wrong("min_tokens", "at most `max_tokens`");
         }
-        let n = params.integer("n", 1..=app.options.limits.choices as i64).unwrap_or(1) as usize;
-        let stream = params.boolean("stream").unwrap_or(false);
-        let stream_usage = stream_usage(params, stream);
-        let stop_ids = params.ids("stop_token_ids", vocab).unwrap_or_default();
+        request.n = params.integer("n", 1..=app.options.limits.choices as i64).unwrap_or(1) as usize;
+        request.stream = params.boolean("stream").unwrap_or(false);
+        request.stream_usage = stream_usage(params, request.stream);
+        let generation = &mut request.params;
+        generation.min_tokens = min_tokens;
+        generation.stop = stop_strings(params, "stop");
+        generation.stop_ids = params.ids("stop_token_ids", vocab).unwrap_or_default();
+        generation.ignore_eos = params.boolean("ignore_eos").unwrap_or(false);
+        generation.repetition_detection = repetition_detection(params);
         // In vLLM's API a smaller number goes first; in the engine a larger one.
-        let priority = params.integer("priority", -1_000_000..=1_000_000).unwrap_or(0) as i32;
-        let generation = GenerationParams {
-            sampling,
-            max_tokens: max_tokens.or(Some(limit).filter(|&limit| limit < usize::MAX)),
-            min_tokens,
-            stop: stop_strings(params),
-            stop_ids,
-            ignore_eos: params.boolean("ignore_eos").unwrap_or(false),
-            repetition_detection: repetition_detection(params),
-            priority: -priority,
-            ..GenerationParams::default()
-        };
-        let has_length = max_tokens.is_some();
-        let format = answer_format::take(params);
+        generation.priority = -params.integer("priority", -1_000_000..=1_000_000).unwrap_or(0) as i32;
+        request.format = answer_format::take(params);
         take_the_rest(params);
-        Ok(GenerationRequest { model, name, params: generation, n, stream, stream_usage, has_length, format })
+        Ok(request)
+    }
+
+    /// Takes how many tokens the answer may have, by the first of these names that is there.
+    pub(crate) fn take_length(&mut self, app: &App, params: &mut Params, names: &[&str]) {
+        let limit = app.options.limits.answer_tokens;
+        let given = names.iter().map(|name| params.integer(name, 0..=i64::from(i32::MAX)));
+        let given: Vec<usize> = given.flatten().map(|tokens| tokens as usize).collect();
+        let Some(&most) = given.first() else { return };
+        if most > limit {
+            params.wrong(names[names.len() - 1], &format!("at most {limit} on this server"));
+        }
+        self.params.max_tokens = Some(most);
+        self.has_length = true;
     }
 
     /// Makes what the answer is to look like ready. Where it may call tools it is calls or a text of the form that was asked
@@ -141,7 +158,8 @@ pub(crate) async fn model(models: &Models, params: &mut Params) -> Result<(Model
     })
 }
 
-fn sampling(params: &mut Params, defaults: Sampling, vocab: usize, app: &App) -> Sampling {
+/// How tokens are chosen: `defaults`, less what the request says.
+pub(crate) fn sampling(params: &mut Params, defaults: Sampling, vocab: usize, app: &App) -> Sampling {
     let mut s = defaults;
     let set = |to: &mut f32, value: Option<f64>| *to = value.map_or(*to, |value| value as f32);
     set(&mut s.temperature, params.number("temperature", 0.0..=100.0));
@@ -203,8 +221,9 @@ fn repetition_detection(params: &mut Params) -> Option<RepetitionDetection> {
     detection
 }
 
-fn stop_strings(params: &mut Params) -> Vec<String> {
-    let strings = match params.value("stop") {
+/// Texts at which an answer ends: one, or a list.
+pub(crate) fn stop_strings(params: &mut Params, name: &str) -> Vec<String> {
+    let strings = match params.value(name) {
         None => Some(Vec::new()),
         Some(Value::String(text)) => Some(vec![text]),
         Some(Value::Array(items)) if items.len() <= STOPS => {
@@ -215,8 +234,7 @@ fn stop_strings(params: &mut Params) -> Vec<String> {
     };
     let is_good = |text: &String| !text.is_empty() && text.len() <= STOP_BYTES;
     strings.filter(|strings| strings.iter().all(is_good)).unwrap_or_else(|| {
-        params
-            .wrong("stop", &format!("a string or a list of at most {STOPS}, of at most {STOP_BYTES} bytes"));
+        params.wrong(name, &format!("a string or a list of at most {STOPS}, of at most {STOP_BYTES} bytes"));
         Vec::new()
     })
 }

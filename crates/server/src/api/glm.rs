@@ -1,6 +1,7 @@
 //! The APIs that ChatGLM-6B was first served by: "GLM API" (`/chat`, `/chat-stream`, `/embedding`; its `/tokenize` stands in
 //! `tokens`) and the model's own `api.py` (`POST /`). They know one model, the first, and no errors beyond a status.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -19,7 +20,7 @@ use crate::clock::{date_and_time, now};
 use crate::error::ApiError;
 use crate::http::params::{Params, TextOrIds, wrong};
 use crate::http::response;
-use crate::http::sse::{self, Script};
+use crate::http::sse::{self, Event, Script};
 use crate::models::blocking::blocking;
 use crate::models::generation::{Ask, Generations};
 use crate::record::entry::Entry;
@@ -70,7 +71,7 @@ pub(crate) async fn chat_stream(
     let (mut generations, shown) = question.ask(&app, &entry, true).await?;
     generations.admitted().await?;
     let deltas = app.options.glm_api_deltas;
-    Ok(sse::respond(Stream { generations, shown, content: String::new(), deltas, is_over: false }))
+    Ok(sse::respond(Stream { generations, shown, content: String::new(), deltas }))
 }
 
 /// `POST /`: `api.py` of ChatGLM-6B and its successors.
@@ -224,28 +225,19 @@ struct Stream {
     shown: Shown,
     content: String,
     deltas: bool,
-    is_over: bool,
 }
 
 impl Script for Stream {
-    async fn next(&mut self) -> Option<String> {
-        while !self.is_over {
-            match self.generations.next().await? {
-                Ok(delta) => {
-                    let text = delta.text();
-                    if text.is_empty() {
-                        continue;
-                    }
-                    self.content.push_str(&text);
-                    let content = if self.deltas { &text } else { &self.content };
-                    return Some(self.shown.reply(content, self.generations.usage().completion).to_string());
-                }
-                Err(error) => {
-                    self.is_over = true;
-                    return Some(error.json().to_string());
-                }
-            }
+    async fn more(&mut self, ready: &mut VecDeque<Event>) -> Option<Result<(), ApiError>> {
+        let text = match self.generations.next().await? {
+            Ok(delta) => delta.text(),
+            Err(error) => return Some(Err(error)),
+        };
+        if !text.is_empty() {
+            self.content.push_str(&text);
+            let content = if self.deltas { &text } else { &self.content };
+            ready.push_back(Event::of(&self.shown.reply(content, self.generations.usage().completion)));
         }
-        None
+        Some(Ok(()))
     }
 }

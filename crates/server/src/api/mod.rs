@@ -2,7 +2,9 @@
 
 pub(crate) mod answer_format;
 pub(crate) mod catalogue;
+pub(crate) mod chat_request;
 pub(crate) mod conversation;
+pub(crate) mod dialect;
 pub(crate) mod generation_request;
 pub(crate) mod glm;
 pub(crate) mod openai;

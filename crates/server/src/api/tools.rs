@@ -31,7 +31,7 @@ pub(crate) struct Tools {
 
 /// What the model is to do with its tools.
 #[derive(Debug, PartialEq)]
-enum Choice {
+pub(crate) enum Choice {
     None,
     Auto,
     /// Some call, whatever else.
@@ -54,27 +54,60 @@ pub(crate) fn take(params: &mut Params) -> Tools {
             "`functions` is the older form of `tools`: send one of them",
         ));
     }
-    let mut shown = if is_legacy { functions } else { tools };
+    let shown = if is_legacy { functions } else { tools };
     let list = if is_legacy { "functions" } else { "tools" };
-    for (at, tool) in shown.iter().enumerate() {
-        if shown[..at].iter().any(|other| name_of(other) == name_of(tool)) {
-            params.refuse(ApiError::parameter(list, format!("`{list}`: {:?} is there twice", name_of(tool))));
-            break;
-        }
-    }
-    let mut asked = Tools { single: is_legacy || !parallel, is_legacy, ..Tools::default() };
+    let mut asked = Tools::of(params, list, shown);
+    (asked.single, asked.is_legacy) = (is_legacy || !parallel, is_legacy);
     for name in ["tool_choice", "function_call"] {
-        match choose(params, name, &mut shown) {
-            Choice::Required => asked.required = true,
-            Choice::Named(_) => (asked.required, asked.is_named) = (true, true),
-            Choice::None | Choice::Auto => {}
+        let Some(value) = params.value(name) else { continue };
+        match read(name, &value) {
+            Some((choice, allowed)) => asked.choose(params, name, &choice, allowed.as_deref()),
+            None => params.refuse(wrong(name, "none, auto, required, or an object that names tools")),
         }
     }
-    asked.callable = shown;
     asked
 }
 
 impl Tools {
+    /// All of these, as the field `list` has them, which the model may call or not.
+    pub(crate) fn of(params: &mut Params, list: &str, tools: Vec<Value>) -> Self {
+        let is_twice = |at: usize| tools[..at].iter().any(|other| name_of(other) == name_of(&tools[at]));
+        if let Some(at) = (0..tools.len()).find(|&at| is_twice(at)) {
+            let name = name_of(&tools[at]);
+            params.refuse(ApiError::parameter(list, format!("`{list}`: {name:?} is there twice")));
+        }
+        Tools { callable: tools, ..Tools::default() }
+    }
+
+    /// Leaves those that the model may call, by what the field `name` says; `allowed` are the names of these, where it has
+    /// them.
+    pub(crate) fn choose(
+        &mut self,
+        params: &mut Params,
+        name: &str,
+        choice: &Choice,
+        allowed: Option<&[String]>,
+    ) {
+        let named = match choice {
+            Choice::Named(tool) => Some(std::slice::from_ref(tool)),
+            _ => allowed,
+        };
+        let is_known = |tool: &String| self.callable.iter().any(|known| name_of(known) == tool.as_str());
+        if let Some(unknown) = named.into_iter().flatten().find(|tool| !is_known(tool)) {
+            params.refuse(ApiError::parameter(name, format!("`{name}`: there is no tool {unknown:?}")));
+            return;
+        }
+        if let Some(named) = named {
+            self.callable.retain(|tool| named.iter().any(|name| name == name_of(tool)));
+        }
+        match choice {
+            Choice::None => self.callable.clear(),
+            Choice::Auto => {}
+            Choice::Required => self.required = true,
+            Choice::Named(_) => (self.required, self.is_named) = (true, true),
+        }
+    }
+
     /// What the model is shown: all but `strict`, which is for servers.
     pub(crate) fn shown(&self) -> Vec<Value> {
         let mut shown = self.callable.clone();
@@ -127,7 +160,7 @@ fn tool(list: &'static str, at: usize, text: &str) -> Result<Value, ApiError> {
 }
 
 /// The function: all that its definition says, less what is left open.
-fn function(mut fields: Map<String, Value>) -> Result<Value, String> {
+pub(crate) fn function(mut fields: Map<String, Value>) -> Result<Value, String> {
     fields.retain(|_, value| !value.is_null());
     if fields.get("strict").is_some_and(|strict| !strict.is_boolean()) {
         return Err("`strict` is to be true or false".to_owned());
@@ -153,32 +186,6 @@ fn function(mut fields: Map<String, Value>) -> Result<Value, String> {
 
 fn name_of(tool: &Value) -> &str {
     tool["function"]["name"].as_str().unwrap_or_default()
-}
-
-/// Leaves of the tools those that the model may call, and returns what it is to do with them.
-fn choose(params: &mut Params, name: &str, shown: &mut Vec<Value>) -> Choice {
-    let Some(value) = params.value(name) else { return Choice::Auto };
-    let Some((choice, allowed)) = read(name, &value) else {
-        params.refuse(wrong(name, "none, auto, required, or an object that names tools"));
-        return Choice::Auto;
-    };
-    let named = match &choice {
-        Choice::Named(tool) => Some(std::slice::from_ref(tool)),
-        _ => allowed.as_deref(),
-    };
-    let unknown =
-        named.into_iter().flatten().find(|tool| shown.iter().all(|known| name_of(known) != tool.as_str()));
-    if let Some(unknown) = unknown {
-        params.refuse(ApiError::parameter(name, format!("`{name}`: there is no tool {unknown:?}")));
-        return Choice::Auto;
-    }
-    if let Some(named) = named {
-        shown.retain(|tool| named.iter().any(|name| name == name_of(tool)));
-    }
-    if choice == Choice::None {
-        shown.clear();
-    }
-    choice
 }
 
 /// What `tool_choice` or `function_call` says, and which tools it allows, where it says that.

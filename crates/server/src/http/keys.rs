@@ -1,14 +1,31 @@
-//! API keys: a file with one a line, read again when the operator says so.
+//! API keys: a file with one a line, read again when the operator says so; and who a request is from by its key.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use axum::http::{HeaderMap, header};
+use sha2::{Digest, Sha256};
 
 use crate::error::{ServerError, read_file};
 
 /// Bytes of a key file that are read at most.
 const MOST: u64 = 1 << 20;
+
+/// Who asks, as far as a key tells: what is kept for one caller is no other's. Where no key is wanted all are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Caller([u8; 32]);
+
+impl Caller {
+    /// Whoever has this key.
+    pub(crate) fn of(key: &[u8]) -> Self {
+        Caller(Sha256::digest(key).into())
+    }
+
+    /// What tells it from all others, in every run of the program.
+    pub(crate) fn id(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
 
 /// The keys that are accepted.
 pub(crate) struct Keys {
@@ -42,11 +59,11 @@ impl Keys {
         }))
     }
 
-    /// Whether the request carries one of the keys: `Authorization: Bearer KEY`, `x-api-key: KEY` or `api-key: KEY`, as
+    /// Who the request is from, if it carries one of the keys: `Authorization: Bearer KEY`, `x-api-key: KEY` or `api-key: KEY`, as
     /// clients of Anthropic's and Azure's APIs have it.
-    pub(crate) fn admit(&self, headers: &HeaderMap) -> bool {
+    pub(crate) fn admit(&self, headers: &HeaderMap) -> Option<Caller> {
         if !self.are_wanted() {
-            return true;
+            return Some(Caller::of(b""));
         }
         let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
             let (scheme, key) = value.as_bytes().split_at_checked(7)?;
@@ -56,7 +73,7 @@ impl Keys {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         // All of them, whole: how long it takes tells nothing.
         let is_key = |given: &[u8]| keys.iter().fold(false, |found, key| found | same(key.as_bytes(), given));
-        bearer.into_iter().chain(plain.into_iter().flatten()).any(is_key)
+        bearer.into_iter().chain(plain.into_iter().flatten()).find(|given| is_key(given)).map(Caller::of)
     }
 }
 
@@ -102,7 +119,7 @@ mod tests {
         let admit = |name: &'static str, value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
-            keys.admit(&headers)
+            keys.admit(&headers).is_some()
         };
         let bearer = |value: &str| admit("authorization", value);
         assert!(bearer("Bearer abc") && bearer("bearer def"));
@@ -112,6 +129,6 @@ mod tests {
                 admit(name, "abc") && !admit(name, "ab") && !admit(name, "") && !admit(name, "Bearer abc")
             );
         }
-        assert!(!keys.admit(&HeaderMap::new()));
+        assert!(keys.admit(&HeaderMap::new()).is_none());
     }
 }

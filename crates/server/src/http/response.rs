@@ -24,7 +24,6 @@ pub(crate) fn typed(status: StatusCode, kind: &'static str, text: impl Into<Body
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = json(self.status(), &self.json());
-        response.extensions_mut().insert(self.refusal());
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -32,6 +31,8 @@ impl IntoResponse for ApiError {
         if self.status() == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // For the log, and for APIs with other words.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -1,4 +1,4 @@
-//! Server-sent events: one JSON text each (HTML Living Standard, section 9.2).
+//! What is sent piece by piece, and the server-sent events that carry it (HTML Living Standard, section 9.2).
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -6,25 +6,97 @@ use std::future::Future;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
+use futures_util::{Stream, StreamExt};
 use glimmer::json_line;
 use serde_json::Value;
 
 use crate::error::ApiError;
 
+/// A piece of what is sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Event {
+    /// Its kind, in APIs that write it beside the data.
+    name: Option<&'static str>,
+    data: String,
+}
+
+impl Event {
+    /// A piece that is a JSON text.
+    pub(crate) fn of(value: &Value) -> Self {
+        Event::text(value.to_string())
+    }
+
+    /// The same with its kind beside it.
+    #[expect(dead_code, reason = "the APIs that name their events are being built")]
+    pub(crate) fn named(name: &'static str, value: &Value) -> Self {
+        Event { name: Some(name), data: value.to_string() }
+    }
+
+    /// A text in one line.
+    pub(crate) fn text(data: String) -> Self {
+        Event { name: None, data }
+    }
+}
+
 /// What is sent, piece by piece.
 pub(crate) trait Script: Send + 'static {
-    /// The next event's data, or the end.
-    fn next(&mut self) -> impl Future<Output = Option<String>> + Send;
+    /// Puts further events into `ready`, perhaps none yet; `None` when there are no more. An error ends it.
+    fn more(
+        &mut self,
+        ready: &mut VecDeque<Event>,
+    ) -> impl Future<Output = Option<Result<(), ApiError>>> + Send;
+
+    /// Puts in what closes a whole script.
+    fn close(&mut self, _ready: &mut VecDeque<Event>) {}
+
+    /// Puts in what closes one that an error has ended.
+    fn fail(&mut self, error: &ApiError, ready: &mut VecDeque<Event>) {
+        ready.push_back(Event::of(&error.json()));
+    }
+}
+
+/// The events of a script, one by one.
+fn events(script: impl Script) -> impl Stream<Item = Event> + Send {
+    struct Playing<S> {
+        script: S,
+        ready: VecDeque<Event>,
+        is_over: bool,
+    }
+    let playing = Playing { script, ready: VecDeque::new(), is_over: false };
+    unfold(playing, |mut playing| async move {
+        loop {
+            if let Some(event) = playing.ready.pop_front() {
+                return Some((event, playing));
+            }
+            if playing.is_over {
+                return None;
+            }
+            match playing.script.more(&mut playing.ready).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    playing.is_over = true;
+                    playing.script.fail(&error, &mut playing.ready);
+                }
+                None => {
+                    playing.is_over = true;
+                    playing.script.close(&mut playing.ready);
+                }
+            }
+        }
+    })
 }
 
 /// Sends a script. A comment now and then keeps proxies from giving up on a model that reads a long prompt.
 pub(crate) fn respond(script: impl Script) -> Response {
-    let events = unfold(script, |mut script| async move {
-        let data = script.next().await?;
-        Some((Ok::<_, Infallible>(Event::default().data(json_line(data))), script))
+    let events = events(script).map(|Event { name, data }| {
+        let event = sse::Event::default().data(json_line(data));
+        Ok::<_, Infallible>(match name {
+            Some(name) => event.event(name),
+            None => event,
+        })
     });
     let sse = Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
     let mut response = sse.into_response();
@@ -32,64 +104,4 @@ pub(crate) fn respond(script: impl Script) -> Response {
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
-}
-
-/// What an endpoint of the OpenAI API streams: chunks, then usage where that is wanted.
-pub(crate) trait Chunks: Send + 'static {
-    /// Puts further chunks into `ready`, perhaps none yet; `None` when there are no more.
-    fn more(
-        &mut self,
-        ready: &mut VecDeque<Value>,
-    ) -> impl Future<Output = Option<Result<(), ApiError>>> + Send;
-
-    /// The chunk that closes the stream with the usage, where it is wanted.
-    fn usage(&self) -> Option<Value>;
-}
-
-/// The OpenAI API's stream: its chunks and `[DONE]`; an error ends it without.
-pub(crate) struct ChunkStream<C> {
-    chunks: C,
-    ready: VecDeque<Value>,
-    stage: Stage,
-}
-
-/// Where a stream is.
-enum Stage {
-    Chunks,
-    Done,
-    Over,
-}
-
-impl<C: Chunks> ChunkStream<C> {
-    pub(crate) fn new(chunks: C) -> Self {
-        ChunkStream { chunks, ready: VecDeque::new(), stage: Stage::Chunks }
-    }
-}
-
-impl<C: Chunks> Script for ChunkStream<C> {
-    async fn next(&mut self) -> Option<String> {
-        loop {
-            if let Some(chunk) = self.ready.pop_front() {
-                return Some(chunk.to_string());
-            }
-            match self.stage {
-                Stage::Chunks => match self.chunks.more(&mut self.ready).await {
-                    Some(Ok(())) => {}
-                    Some(Err(error)) => {
-                        self.stage = Stage::Over;
-                        return Some(error.json().to_string());
-                    }
-                    None => {
-                        self.ready.extend(self.chunks.usage());
-                        self.stage = Stage::Done;
-                    }
-                },
-                Stage::Done => {
-                    self.stage = Stage::Over;
-                    return Some("[DONE]".to_owned());
-                }
-                Stage::Over => return None,
-            }
-        }
-    }
 }

@@ -12,6 +12,8 @@ use reedline::{
     Signal,
 };
 
+use crate::directories;
+
 /// Lines that are kept for the next run.
 const HISTORY: usize = 1000;
 
@@ -72,11 +74,9 @@ impl Lines {
     }
 }
 
-/// Where the history is kept (XDG Base Directory Specification): readable by its owner alone.
+/// Where the history is kept: readable by its owner alone.
 fn history_file() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
-    let directory = state.join("glimmer");
+    let directory = directories::state()?;
     DirBuilder::new().recursive(true).mode(0o700).create(&directory).ok()?;
     let file = directory.join("chat_history");
     OpenOptions::new().create(true).append(true).mode(0o600).open(&file).ok()?;

@@ -7,21 +7,22 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use glimmer::{GenerationParams, Reply, ReplyPart, Token, Tokenizer};
+use glimmer::{Reply, ReplyPart, Token, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::api::answer_format::show_end;
+use crate::api::chat_request::ChatRequest;
 use crate::api::conversation;
 use crate::api::generation_request::{GenerationRequest, StreamUsage};
-use crate::api::openai::object::{chunk_usage, fingerprint, usage};
+use crate::api::openai::object::{chunk_usage, close, fingerprint, usage};
 use crate::api::tools;
 use crate::app::App;
 use crate::clock::now;
 use crate::error::ApiError;
 use crate::http::params::Params;
 use crate::http::response;
-use crate::http::sse::{self, ChunkStream, Chunks};
-use crate::models::generation::{Ask, End, Generations};
+use crate::http::sse::{self, Event, Script};
+use crate::models::generation::{End, Generations};
 use crate::record::entry::Entry;
 
 /// Answers.
@@ -40,7 +41,7 @@ pub(crate) async fn respond(
     mut params: Params,
     cumulative: bool,
 ) -> Result<Response, ApiError> {
-    let mut settings =
+    let settings =
         GenerationRequest::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone())).await?;
     let logprobs = logprobs(&mut params);
     let tells_progress = params.boolean("return_progress").unwrap_or(false) && settings.stream;
@@ -49,35 +50,26 @@ pub(crate) async fn respond(
     let (conversation, thinking) = conversation::take(&mut params, tools.shown());
     params.done()?;
 
-    settings.form(entry, &tools).await?;
-    let model = &settings.model;
-    let (prompt, turn) = conversation::turn(entry, model, conversation).await?;
-    settings.check_length(&prompt)?;
-    let params = GenerationParams {
-        logprobs,
-        single_call: tools.single,
-        thinking_budget: thinking.budget,
-        ..settings.params.clone()
-    };
-    let asks = vec![Ask { prompt, params, copies: settings.n, turn: Some(turn), tells_progress }];
-    let mut generations = Generations::start(&app.options.limits, model, entry, asks, settings.stream)?;
     let frame = Frame {
         id: app.random(),
         created: now(),
         name: settings.name.clone(),
-        tokenizer: model.tokenizer()?.clone(),
+        tokenizer: settings.model.tokenizer()?.clone(),
+        n: settings.n,
+        stream_usage: settings.stream_usage,
         has_logprobs: logprobs.is_some(),
         shows_reasoning: thinking.is_shown,
         is_legacy: tools.is_legacy,
     };
-    if settings.stream {
-        generations.admitted().await?;
-        let whole = cumulative.then(|| vec![String::new(); settings.n]);
-        let calls = vec![0; settings.n];
-        let answers = Stream { generations, settings, frame, has_begun: false, calls, whole };
-        return Ok(sse::respond(ChunkStream::new(answers)));
+    let stream = settings.stream;
+    let request = ChatRequest { settings, conversation, tools, thinking, logprobs, tells_progress };
+    let generations = request.ask(app, entry).await?;
+    if stream {
+        let whole = cumulative.then(|| vec![String::new(); frame.n]);
+        let calls = vec![0; frame.n];
+        return Ok(sse::respond(Stream { generations, frame, has_begun: false, calls, whole }));
     }
-    whole(generations, &settings, &frame).await
+    whole(generations, &frame).await
 }
 
 fn logprobs(params: &mut Params) -> Option<usize> {
@@ -109,6 +101,9 @@ struct Frame {
     created: u64,
     name: String,
     tokenizer: Tokenizer,
+    /// Answers.
+    n: usize,
+    stream_usage: StreamUsage,
     has_logprobs: bool,
     shows_reasoning: bool,
     /// Whether a call is a `function_call`.
@@ -194,18 +189,14 @@ fn shown_token(tokenizer: &Tokenizer, id: u32, logprob: f32) -> Value {
 }
 
 /// The whole answer at once.
-async fn whole(
-    mut generations: Generations,
-    settings: &GenerationRequest,
-    frame: &Frame,
-) -> Result<Response, ApiError> {
+async fn whole(mut generations: Generations, frame: &Frame) -> Result<Response, ApiError> {
     #[derive(Clone, Default)]
     struct Choice {
         reply: Reply,
         tokens: Vec<Token>,
         end: Option<End>,
     }
-    let mut answers = vec![Choice::default(); settings.n];
+    let mut answers = vec![Choice::default(); frame.n];
     while let Some(delta) = generations.next().await {
         let delta = delta?;
         let answer = &mut answers[delta.index];
@@ -238,7 +229,6 @@ async fn whole(
 /// An answer as it comes.
 struct Stream {
     generations: Generations,
-    settings: GenerationRequest,
     frame: Frame,
     /// Whether it was told who speaks, of each answer.
     has_begun: bool,
@@ -253,7 +243,7 @@ impl Stream {
         let logprobs = if tokens.is_empty() { Value::Null } else { self.frame.logprobs(tokens) };
         let choice = json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish});
         let mut chunk = self.frame.chunk(&json!([choice]));
-        chunk_usage(&mut chunk, self.settings.stream_usage, &self.generations);
+        chunk_usage(&mut chunk, self.frame.stream_usage, &self.generations);
         chunk
     }
 
@@ -293,11 +283,11 @@ impl Stream {
     }
 }
 
-impl Chunks for Stream {
-    async fn more(&mut self, ready: &mut VecDeque<Value>) -> Option<Result<(), ApiError>> {
+impl Script for Stream {
+    async fn more(&mut self, ready: &mut VecDeque<Event>) -> Option<Result<(), ApiError>> {
         if !std::mem::replace(&mut self.has_begun, true) {
             let role = json!({"role": "assistant", "content": ""});
-            ready.extend((0..self.settings.n).map(|index| self.chunk(index, &role, &[], None)));
+            ready.extend((0..self.frame.n).map(|index| Event::of(&self.chunk(index, &role, &[], None))));
             return Some(Ok(()));
         }
         let delta = match self.generations.next().await? {
@@ -307,31 +297,33 @@ impl Chunks for Stream {
         if let Some(progress) = &delta.progress {
             let mut chunk = self.chunk(delta.index, &json!({}), &[], None);
             chunk["prompt_progress"] = self.generations.progress(progress);
-            ready.push_back(chunk);
+            ready.push_back(Event::of(&chunk));
         }
         let mut tokens = delta.tokens;
         for part in delta.parts {
             if let Some(shown) = self.delta(delta.index, part) {
-                ready.push_back(self.chunk(delta.index, &shown, &std::mem::take(&mut tokens), None));
+                ready.push_back(Event::of(&self.chunk(
+                    delta.index,
+                    &shown,
+                    &std::mem::take(&mut tokens),
+                    None,
+                )));
             }
         }
         if !tokens.is_empty() {
-            ready.push_back(self.chunk(delta.index, &json!({}), &tokens, None));
+            ready.push_back(Event::of(&self.chunk(delta.index, &json!({}), &tokens, None)));
         }
         if let Some(end) = delta.end {
             let finish = self.frame.finish(end.reason);
             let mut last = self.chunk(delta.index, &json!({}), &[], Some(finish));
             show_end(&mut last["choices"][0], &end);
-            ready.push_back(last);
+            ready.push_back(Event::of(&last));
         }
         Some(Ok(()))
     }
 
-    fn usage(&self) -> Option<Value> {
-        (self.settings.stream_usage != StreamUsage::None).then(|| {
-            let mut chunk = self.frame.chunk(&json!([]));
-            chunk["usage"] = usage(&self.generations);
-            chunk
-        })
+    fn close(&mut self, ready: &mut VecDeque<Event>) {
+        let last = self.frame.chunk(&json!([]));
+        close(ready, last, self.frame.stream_usage, &self.generations);
     }
 }

@@ -11,15 +11,15 @@ use glimmer::{DecodeStream, Encoding, GenerationParams, Prompt, Score, Token, To
 use serde_json::{Map, Value, json};
 
 use crate::api::answer_format::show_end;
-use crate::api::generation_request::{GenerationRequest, StreamUsage};
-use crate::api::openai::object::{chunk_usage, fingerprint, usage};
+use crate::api::generation_request::GenerationRequest;
+use crate::api::openai::object::{chunk_usage, close, fingerprint, usage};
 use crate::api::tools::Tools;
 use crate::app::App;
 use crate::clock::now;
 use crate::error::ApiError;
 use crate::http::params::{Params, TextOrIds};
 use crate::http::response;
-use crate::http::sse::{self, ChunkStream, Chunks};
+use crate::http::sse::{self, Event, Script};
 use crate::models::blocking::blocking;
 use crate::models::generation::{Ask, ChoiceDelta, End, Generations};
 use crate::models::served::Model;
@@ -92,7 +92,7 @@ pub(crate) async fn complete(
     if settings.stream {
         generations.admitted().await?;
         let answers = Stream { generations, settings, frame, has_echoed: false, early: VecDeque::new() };
-        return Ok(sse::respond(ChunkStream::new(answers)));
+        return Ok(sse::respond(answers));
     }
     whole(generations, frame).await
 }
@@ -349,7 +349,7 @@ struct Stream {
 
 impl Stream {
     /// The prompts. With log-probabilities they are known only when the prompts are computed.
-    async fn echo(&mut self, ready: &mut VecDeque<Value>) -> Result<(), ApiError> {
+    async fn echo(&mut self, ready: &mut VecDeque<Event>) -> Result<(), ApiError> {
         let count = self.frame.writers.len();
         let mut scores = vec![None; count / self.frame.copies];
         let wants_scores =
@@ -369,7 +369,7 @@ impl Stream {
                 let mut lists = Lists::default();
                 let text = self.frame.echo(index, scores, &mut lists);
                 let logprobs = self.frame.shown(lists);
-                ready.push_back(self.chunk(index, &text, logprobs, None));
+                ready.push_back(Event::of(&self.chunk(index, &text, logprobs, None)));
             }
         }
         Ok(())
@@ -390,8 +390,8 @@ impl Stream {
     }
 }
 
-impl Chunks for Stream {
-    async fn more(&mut self, ready: &mut VecDeque<Value>) -> Option<Result<(), ApiError>> {
+impl Script for Stream {
+    async fn more(&mut self, ready: &mut VecDeque<Event>) -> Option<Result<(), ApiError>> {
         if !std::mem::replace(&mut self.has_echoed, true) {
             return Some(self.echo(ready).await);
         }
@@ -405,15 +405,12 @@ impl Chunks for Stream {
         let logprobs = if delta.tokens.is_empty() { Value::Null } else { self.frame.shown(lists) };
         let mut chunk = self.chunk(delta.index, &text, logprobs, delta.end.as_ref().map(|end| end.reason));
         delta.end.iter().for_each(|end| show_end(&mut chunk["choices"][0], end));
-        ready.push_back(chunk);
+        ready.push_back(Event::of(&chunk));
         Some(Ok(()))
     }
 
-    fn usage(&self) -> Option<Value> {
-        (self.settings.stream_usage != StreamUsage::None).then(|| {
-            let mut chunk = self.frame.object(&json!([]));
-            chunk["usage"] = usage(&self.generations);
-            chunk
-        })
+    fn close(&mut self, ready: &mut VecDeque<Event>) {
+        let last = self.frame.object(&json!([]));
+        close(ready, last, self.settings.stream_usage, &self.generations);
     }
 }

@@ -1,8 +1,11 @@
 //! What objects of the OpenAI API have in common.
 
+use std::collections::VecDeque;
+
 use serde_json::{Value, json};
 
 use crate::api::generation_request::StreamUsage;
+use crate::http::sse::Event;
 use crate::models::generation::Generations;
 
 /// What this server and its arithmetic are: with the same seed, the same answer.
@@ -34,4 +37,18 @@ pub(crate) fn chunk_usage(chunk: &mut Value, wanted: StreamUsage, generations: &
         StreamUsage::Last => chunk["usage"] = Value::Null,
         StreamUsage::Every => chunk["usage"] = usage(generations),
     }
+}
+
+/// Closes a stream: with the usage in `last`, a chunk without choices, where that is wanted, and with `[DONE]`.
+pub(crate) fn close(
+    ready: &mut VecDeque<Event>,
+    mut last: Value,
+    wanted: StreamUsage,
+    generations: &Generations,
+) {
+    if wanted != StreamUsage::None {
+        last["usage"] = usage(generations);
+        ready.push_back(Event::of(&last));
+    }
+    ready.push_back(Event::text("[DONE]".to_owned()));
 }
