@@ -5,7 +5,7 @@
 //! XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03): its nonces are long enough to be drawn by lot.
 
 use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -38,11 +38,9 @@ impl Seal {
     pub(crate) fn open(path: Option<&Path>) -> Result<(Self, Option<String>), ServerError> {
         let new = Key::generate();
         let Some(path) = path else { return Ok((Seal(XChaCha20Poly1305::new(&new)), None)) };
-        let (key, trouble) = match (path.exists(), keep(path, &new)) {
-            (false, Ok(())) => (new, None),
-            (false, Err(error)) if error.kind() != ErrorKind::AlreadyExists => {
-                (new, Some(format!("{}: {error}", path.display())))
-            }
+        let trouble = if path.exists() { None } else { keep(path, &new).err() };
+        let (key, trouble) = match trouble {
+            Some(error) if !path.exists() => (new, Some(format!("{}: {error}", path.display()))),
             _ => (read(path)?, None),
         };
         Ok((Seal(XChaCha20Poly1305::new(&key)), trouble))
