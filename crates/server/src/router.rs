@@ -160,6 +160,9 @@ fn cors(origins: &[String]) -> Result<Option<CorsLayer>, ServerError> {
 }
 
 #[cfg(test)]
+mod fields;
+
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 

@@ -119,10 +119,13 @@ where
         if let Some(permit) = bodies.turn(bytes.len()).await? {
             entry.hold(permit);
         }
-        match (Params::parse(bytes), kind) {
+        let params = match (Params::parse(bytes), kind) {
             (Err(_), Kind::Assumed) => Err(ApiError::not_json()),
             (params, _) => params,
-        }
+        };
+        #[cfg(test)]
+        let params = params.map(|params| params.noting(parts.extensions.get().cloned()));
+        params
     }
 }
 

@@ -22,6 +22,9 @@ pub(crate) struct Params {
     within: String,
     fields: Vec<(String, Bytes)>,
     faults: Vec<ApiError>,
+    /// Where it is noted what is asked for, for the table of all fields.
+    #[cfg(test)]
+    asked: Option<tests::Asked>,
 }
 
 impl Params {
@@ -50,6 +53,8 @@ impl Params {
 
     /// The field's text.
     fn take(&mut self, name: &str) -> Option<Bytes> {
+        #[cfg(test)]
+        self.note(name, tests::Use::Taken);
         let at = self.fields.iter().position(|(other, _)| other == name)?;
         let (_, text) = self.fields.remove(at);
         (text.as_ref() != b"null").then_some(text)
@@ -155,18 +160,31 @@ impl Params {
     }
 
     /// An object, to be taken apart in turn; what is left in it is refused.
-    pub(crate) fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Params) -> T) -> Option<T> {
+    pub(crate) fn object<T>(&mut self, name: &str, mut read: impl FnMut(&mut Params) -> T) -> Option<T> {
+        #[cfg(test)]
+        self.note_object(name, &mut read);
         let text = self.take(name)?;
         let fields = std::str::from_utf8(&text).ok().and_then(|inner| fields(&text, inner).ok());
         let Some(fields) = fields else {
             self.wrong(name, "an object");
             return None;
         };
-        let mut inner = Params { within: format!("{}{name}.", self.within), fields, ..Params::default() };
+        let mut inner = self.within(name);
+        inner.fields = fields;
         let value = read(&mut inner);
         inner.refuse_the_rest();
         self.faults.append(&mut inner.faults);
         Some(value)
+    }
+
+    /// An object within this one, without its fields.
+    fn within(&self, name: &str) -> Params {
+        Params {
+            within: format!("{}{name}.", self.within),
+            #[cfg(test)]
+            asked: self.asked.clone(),
+            ..Params::default()
+        }
     }
 
     /// A list, element by element. Its elements together are not much larger than its text; the first that `read` refuses
@@ -239,7 +257,10 @@ impl Params {
 
     /// A switch of which only one position is implemented.
     pub(crate) fn only(&mut self, name: &str, position: bool) {
-        if self.boolean(name).is_some_and(|other| other != position) {
+        let given = self.boolean(name);
+        #[cfg(test)]
+        self.note(name, tests::Use::Only(position));
+        if given.is_some_and(|other| other != position) {
             self.unsupported(name, format!("`{name}` can only be {position} here"));
         }
     }
@@ -247,11 +268,16 @@ impl Params {
     /// A field that changes nothing about the answer, whatever it holds: notes of the client to itself.
     pub(crate) fn ignore(&mut self, name: &str) {
         self.take(name);
+        #[cfg(test)]
+        self.note(name, tests::Use::Ignored);
     }
 
     /// A field that asks for something that is not there yet, unless it is empty.
     pub(crate) fn not_yet(&mut self, name: &str) {
-        let Some(text) = self.take(name) else { return };
+        let taken = self.take(name);
+        #[cfg(test)]
+        self.note(name, tests::Use::Refused);
+        let Some(text) = taken else { return };
         let is_empty_list = text.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
         let is_empty_list = is_empty_list.is_some_and(|inner| inner.trim_ascii().is_empty());
         if !is_empty_list && text.as_ref() != b"false" {
@@ -270,6 +296,10 @@ impl Params {
 
     /// Nothing may be left, and nothing may have been wrong.
     pub(crate) fn done(mut self) -> Result<(), ApiError> {
+        #[cfg(test)]
+        if self.asked.is_some() {
+            return Err(ApiError::internal("what is asked for was noted"));
+        }
         self.refuse_the_rest();
         ApiError::first_of(self.faults).map_or(Ok(()), Err)
     }
@@ -380,8 +410,44 @@ impl<'de, T, F: FnMut(usize, &str) -> Result<T, ApiError>> Visitor<'de> for Elem
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    /// What becomes of a field.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Use {
+        Taken,
+        Ignored,
+        Refused,
+        Only(bool),
+    }
+
+    /// The fields that were asked for, by their whole names.
+    pub(crate) type Asked = Arc<Mutex<BTreeMap<String, Use>>>;
+
+    impl Params {
+        /// The same, which notes what is asked for.
+        pub(crate) fn noting(mut self, asked: Option<Asked>) -> Self {
+            self.asked = asked;
+            self
+        }
+
+        pub(super) fn note(&self, name: &str, becomes: Use) {
+            if let Some(asked) = &self.asked {
+                asked.lock().unwrap().insert(format!("{}{name}", self.within), becomes);
+            }
+        }
+
+        /// Notes what is asked for in an object, whether it is there or not.
+        pub(super) fn note_object<T>(&self, name: &str, read: &mut impl FnMut(&mut Params) -> T) {
+            if self.asked.is_some() && !self.has(name) {
+                read(&mut self.within(name));
+            }
+        }
+    }
 
     fn params(text: &str) -> Params {
         Params::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap()
