@@ -70,20 +70,19 @@ export class Front {
     this.weight = new Map();
   }
 
-  async start(port = 0) {
+  /** Begins, or comes back where it was. */
+  async start() {
     this.server = http.createServer((request, response) => this.answer(request, response));
-    await new Promise((resolve) => { this.server.listen(port, '127.0.0.1', resolve); });
-    this.url = `http://127.0.0.1:${this.server.address().port}/`;
-    return this.url;
+    await new Promise((resolve) => { this.server.listen(this.port ?? 0, '127.0.0.1', resolve); });
+    this.port = this.server.address().port;
+    this.url = `http://127.0.0.1:${this.port}/`;
   }
 
   /** As if the server were killed: every connection ends. */
   async kill() {
-    const { port } = this.server.address();
     const closed = new Promise((resolve) => { this.server.close(resolve); });
     this.server.closeAllConnections();
     await closed;
-    return port;
   }
 
   async answer(request, response) {

@@ -62,6 +62,12 @@ export function watch(page) {
   });
 }
 
+/** Begins a conversation, and waits until it is shown. */
+export async function begin(page) {
+  await page.getByRole('link', { name: 'New conversation' }).click();
+  await page.locator('.chat.empty').waitFor();
+}
+
 /** Writes a question and waits for the whole answer. */
 export async function ask(page, question) {
   const before = await page.locator('.message.user').count();
@@ -72,13 +78,33 @@ export async function ask(page, question) {
 
 export async function say(page, question) {
   await page.getByLabel('Your message').fill(question);
-  await page.getByRole('button', { name: 'Send', disabled: false }).waitFor();
+  await send(page);
+}
+
+/** Sends what is in the field; the models that are served are known first. */
+export async function send(page) {
+  await page.locator('.composer .send:enabled').waitFor();
   await page.keyboard.press('Enter');
 }
 
+/** Waits until the last answer is whole, shown, and in the browser's store: a page that goes before that loses some. */
 export async function answered(page) {
   await page.locator('.thread > .assistant:last-child > footer:not([hidden])').waitFor();
-  await page.getByRole('button', { name: 'Send' }).waitFor();
+  await page.locator('.composer .send[aria-label=Send]').waitFor();
+  await kept(page);
+}
+
+/** Waits for all that is on its way into the store: transactions come one after the other. */
+export function kept(page) {
+  return page.evaluate(() => new Promise((resolve, reject) => {
+    const opening = indexedDB.open('glimmer');
+    opening.onerror = () => reject(opening.error);
+    opening.onsuccess = () => {
+      const transaction = opening.result.transaction(['conversations', 'messages']);
+      transaction.objectStore('conversations').count();
+      transaction.oncomplete = () => { opening.result.close(); resolve(); };
+    };
+  }));
 }
 
 export const lastAnswer = (page) => page.locator('.message.assistant').last();

@@ -5,16 +5,19 @@ import { announce, h, icon, iconButton } from './elements.js';
 import { served } from './served.js';
 import { number, t } from './words.js';
 
-/** What was written and not sent, by conversation. @type {Map<string, string>} */
+/** What was written and not sent, by conversation; all new ones have one. @type {Map<string, string>} */
 const drafts = new Map();
+
+/** @param {import('./session.js').Session} session */
+const draftOf = (session) => (session.isKept ? session.id : '');
 
 /** @param {import('./session.js').Session} session */
 export function composer(session) {
   /** @type {{name: string, text: string}[]} */
   let files = [];
   const field = h('textarea', {
-    class: 'field', rows: 1, dir: 'auto', placeholder: t('composer.hint'), 'aria-label': t('composer'), value: drafts.get(session.id) ?? '', enterkeyhint: 'send',
-    input: () => { drafts.set(session.id, field.value); grow(field); refresh(); },
+    class: 'field', rows: 1, dir: 'auto', placeholder: t('composer.hint'), 'aria-label': t('composer'), value: drafts.get(draftOf(session)) ?? '', enterkeyhint: 'send',
+    input: () => { drafts.set(draftOf(session), field.value); grow(field); refresh(); },
     keydown: (event) => key(event),
     paste: (event) => { if (event.clipboardData.files.length > 0) attach(event.clipboardData.files); },
   });
@@ -110,7 +113,7 @@ export function composer(session) {
   /** Puts a text into the field. @param {string} text */
   function put(text) {
     field.value = text;
-    drafts.set(session.id, text);
+    drafts.set(draftOf(session), text);
     grow(field);
     refresh();
     if (text) field.focus();

@@ -1,7 +1,8 @@
 // The page: which view is shown, and what is around it.
 
+import { address, follow, parts, visit } from './address.js';
 import { ChatView } from './chat-view.js';
-import { openDialog, openMenu } from './dialogs.js';
+import { openDialog, openMenu, toast } from './dialogs.js';
 import { h, icon, iconButton } from './elements.js';
 import { keyView } from './key-view.js';
 import { prefer, preferences } from './preferences.js';
@@ -26,6 +27,7 @@ class Page {
   constructor() {
     this.build();
     addEventListener('hashchange', () => this.go());
+    root.addEventListener('click', follow);
     addEventListener('keydown', (event) => this.shortcut(event));
     served.addEventListener('change', () => this.showState());
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.theme());
@@ -75,49 +77,58 @@ class Page {
 
   /** Shows what the address names. */
   async go() {
-    const [name, id] = location.hash.replace(/^#\/?/, '').split('/');
     const wish = {};
     this.wish = wish;
-    const view = await this.viewOf(name, id);
-    // Something else was wished for in the meantime.
-    if (this.wish !== wish) return view.close();
-    this.view?.close();
-    this.view = view;
-    this.place.replaceChildren(view.node);
-    this.settings.hidden = !this.session;
-    this.showTitle();
-    this.sidebar.refresh();
-    if (this.session) {
-      this.session.onchange = () => this.named();
-      this.session.addEventListener('change', this.session.onchange);
-      if (!matchMedia('(pointer: coarse)').matches) this.view.composer.focus();
-      this.view.followEnd();
+    // What is typed from now on is not for the view that is left.
+    this.place.inert = true;
+    const [name, id] = parts();
+    try {
+      const session = Object.hasOwn(OTHERS, name) ? null : name === 'c' && await Session.open(id).catch(() => null) || Session.begin();
+      const view = session ? new ChatView(session) : (await OTHERS[name]()).view(id);
+      // Something else was wished for in the meantime.
+      if (this.wish !== wish) view.close();
+      else this.show(view, session);
+    } catch {
+      // The files of a view did not come.
+      if (this.wish === wish) toast(t('server.lost'));
     }
+    if (this.wish === wish) this.place.inert = false;
   }
 
-  /** @param {string} name @param {string} id @returns {Promise<View>} */
-  async viewOf(name, id) {
-    this.session?.removeEventListener('change', this.session.onchange);
-    this.session = null;
-    const other = Object.hasOwn(OTHERS, name) && OTHERS[name];
-    if (other) return (await other()).view(id);
-    const known = name === 'c' && await Session.open(id).catch(() => null);
-    this.session = known || Session.begin();
-    this.session.addEventListener('gone', () => { if (location.hash === `#/c/${id}`) location.hash = '#/'; });
-    return new ChatView(this.session);
+  /** @param {View} view @param {Session | null} session of a conversation */
+  show(view, session) {
+    this.view?.close();
+    this.leave?.abort();
+    this.view = view;
+    this.session = session;
+    this.shown = address();
+    this.place.replaceChildren(view.node);
+    this.settings.hidden = !session;
+    this.showTitle();
+    this.sidebar.refresh();
+    if (!session) return;
+    this.leave = new AbortController();
+    session.addEventListener('change', () => this.named(), this.leave);
+    session.addEventListener('gone', () => { if (address() === this.shown) visit('#/'); }, this.leave);
+    this.place.inert = false;
+    if (!matchMedia('(pointer: coarse)').matches) view.composer.focus();
+    view.followEnd();
   }
 
   /** A conversation that is kept has an address of its own. */
   named() {
-    const address = `#/c/${this.session.id}`;
-    if (this.session.isKept && location.hash !== address) history.replaceState(null, '', address);
+    const own = `#/c/${this.session.id}`;
+    // Unless another view was wished for, of which the browser has not told yet.
+    if (this.session.isKept && address() === this.shown && own !== this.shown) {
+      history.replaceState(null, '', own);
+      this.shown = own;
+    }
     this.showTitle();
     this.sidebar.later();
   }
 
   showTitle() {
-    const [name] = location.hash.replace(/^#\/?/, '').split('/');
-    const title = this.session ? this.session.conversation.title : t(/** @type {any} */ (name));
+    const title = this.session ? this.session.conversation.title : t(/** @type {any} */ (parts()[0]));
     this.title.textContent = title || t('side.new');
     document.title = title ? `${title} · Glimmer` : 'Glimmer';
   }
@@ -152,7 +163,7 @@ class Page {
   shortcut(event) {
     const isCommand = event.ctrlKey || event.metaKey;
     const isTyping = /** @type {Element} */ (event.target).matches('input, textarea, select');
-    if (isCommand && event.shiftKey && event.key.toLowerCase() === 'o') location.hash = '#/';
+    if (isCommand && event.shiftKey && event.key.toLowerCase() === 'o') visit('#/');
     else if (isCommand && event.key.toLowerCase() === 'k') this.search();
     else if (isCommand && event.key === ',') this.openSettings();
     else if (event.key === '/' && !isTyping) this.view?.composer?.focus();

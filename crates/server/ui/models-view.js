@@ -1,5 +1,6 @@
 // The models that are served, and those of the catalogue: what they are, and what they take on the server's machine.
 
+import { visit } from './address.js';
 import { ask } from './api.js';
 import { h, iconButton } from './elements.js';
 import { plotMemory, plotSpeed } from './plots.js';
@@ -36,7 +37,7 @@ function card(model) {
   ].filter(Boolean);
   const isChosen = model.id === served.model;
   return h('article', { class: 'facts' }, h('h2', {}, model.id), list(facts),
-    (vocabulary || !model.meta) && h('button', { type: 'button', class: 'small', disabled: isChosen, click: () => { served.choose(model.id); location.hash = '#/'; } }, t(isChosen ? 'models.chosen' : 'models.choose')));
+    (vocabulary || !model.meta) && h('button', { type: 'button', class: 'small', disabled: isChosen, click: () => { served.choose(model.id); visit('#/'); } }, t(isChosen ? 'models.chosen' : 'models.choose')));
 }
 
 /** @param {any[][]} facts pairs of a name and what is said */
@@ -80,7 +81,7 @@ function published() {
 
 /** A model's page. @param {HTMLElement} node @param {string} name */
 async function showPage(node, name) {
-  const back = h('div', { class: 'row' }, iconButton('back', t('models'), () => { location.hash = '#/models'; }), h('h2', {}, name));
+  const back = h('div', { class: 'row' }, iconButton('back', t('models'), () => { visit('#/models'); }), h('h2', {}, name));
   const wait = h('p', { class: 'wait' }, h('span', { class: 'pulse' }), t('catalogue.measuring'));
   node.append(back, wait);
   try {

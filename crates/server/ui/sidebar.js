@@ -1,5 +1,6 @@
 // The list of conversations: searched, renamed, pinned, exported and removed.
 
+import { address, visit } from './address.js';
 import { askFor, openMenu, toast } from './dialogs.js';
 import { h, icon, iconButton } from './elements.js';
 import { fromJson, saveFile, toJson, toMarkdown } from './exchange.js';
@@ -48,6 +49,8 @@ export class Sidebar {
   }
 
   async refresh() {
+    const asked = {};
+    this.asked = asked;
     const words = this.search.value.trim();
     let all = [];
     try {
@@ -60,13 +63,15 @@ export class Sidebar {
       this.list.replaceChildren(h('p', { class: 'muted' }, t('side.unkept')));
       return;
     }
+    // It was asked again in the meantime.
+    if (this.asked !== asked) return;
     const groups = all.length > 0 ? grouped(all).map(([title, some]) => h('section', {}, h('h2', {}, title), h('ul', {}, some.map((one) => this.item(one))))) : [h('p', { class: 'muted' }, words ? t('side.none') : t('side.empty'))];
     this.list.replaceChildren(...groups);
   }
 
   /** @param {Conversation} one */
   item(one) {
-    const isHere = location.hash === `#/c/${one.id}`;
+    const isHere = address() === `#/c/${one.id}`;
     return h('li', { class: isHere ? 'here' : '' }, h('a', { href: `#/c/${one.id}`, 'aria-current': isHere ? 'page' : null, dir: 'auto', title: one.title }, one.title),
       iconButton('dots', t('side.actions', { title: one.title }), (event) => this.actions(/** @type {HTMLElement} */ (event.currentTarget), one)));
   }
@@ -87,7 +92,7 @@ export class Sidebar {
     openMenu(button, [
       { label: t('import'), icon: 'upload', click: () => this.chooser.click() },
       { label: t('export.all'), icon: 'download', click: () => this.exportAll() },
-      { label: t('vectors'), icon: 'vectors', click: () => { location.hash = '#/vectors'; } },
+      { label: t('vectors'), icon: 'vectors', click: () => { visit('#/vectors'); } },
       { label: t('delete.all'), icon: 'trash', danger: true, click: () => this.removeAll() },
     ]);
   }
@@ -123,7 +128,7 @@ export class Sidebar {
         const all = fromJson(await file.text());
         await store.add(all);
         count += all.length;
-        if (all.length === 1) location.hash = `#/c/${all[0].conversation.id}`;
+        if (all.length === 1) visit(`#/c/${all[0].conversation.id}`);
       } catch {
         toast(t('import.fault', { name: file.name }));
       }
@@ -145,7 +150,7 @@ export class Sidebar {
 
   async drop(ids) {
     await store.remove(ids);
-    if (ids.some((id) => location.hash === `#/c/${id}`)) location.hash = '#/';
+    if (ids.some((id) => address() === `#/c/${id}`)) visit('#/');
     for (const id of ids) (await Session.open(id))?.reload();
     this.refresh();
   }

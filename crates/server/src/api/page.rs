@@ -31,7 +31,7 @@ const FILES: &[File] = files! {
     "application/manifest+json": "manifest.webmanifest";
     "text/css; charset=utf-8": "style/message.css" "style/page.css" "vendor/katex/katex.min.css";
     "text/javascript; charset=utf-8":
-        "answer.js" "api.js" "attachments.js" "chat-view.js" "code.js" "composer.js" "conversation.js"
+        "address.js" "answer.js" "api.js" "attachments.js" "chat-view.js" "code.js" "composer.js" "conversation.js"
         "dialogs.js" "elements.js" "exchange.js" "key-view.js" "key.js" "libraries.js" "main.js" "markdown.js"
         "maths.js" "message-view.js" "models-view.js" "plots.js" "preferences.js" "served.js"
         "service-worker.js" "session.js" "settings-view.js" "sidebar.js" "status-view.js" "store.js"
