@@ -2,7 +2,6 @@
 // A question that begins with `!` names a script below; the rest of it is the script's text.
 
 import http from 'node:http';
-import zlib from 'node:zlib';
 
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -66,8 +65,6 @@ export class Front {
     this.backend = new URL(backend);
     /** Bodies of requests for answers, newest last. */
     this.asked = [];
-    /** Bytes of files of the page, as a server that compresses would send them. */
-    this.weight = new Map();
   }
 
   /** Begins, or comes back where it was. */
@@ -135,17 +132,10 @@ export class Front {
     const { hostname: host, port } = this.backend;
     const request = http.request({ host, port, path: url, method, headers }, (answer) => {
       response.writeHead(answer.statusCode, answer.headers);
-      if (answer.statusCode === 200 && method === 'GET' && /^\/(ui\/.*)?$/.test(url)) this.weigh(url, answer);
       answer.pipe(response);
     });
     request.on('error', () => response.destroy());
     response.on('close', () => request.destroy());
     request.end(body);
-  }
-
-  weigh(url, answer) {
-    const parts = [];
-    answer.on('data', (part) => parts.push(part));
-    answer.on('end', () => this.weight.set(url, { plain: Buffer.concat(parts).length, gzip: zlib.gzipSync(Buffer.concat(parts)).length }));
   }
 }

@@ -524,19 +524,6 @@ test('offline the page opens with its conversations', async () => {
   await page.context().close();
 });
 
-test('the first load is small, and nothing comes before it is wanted', async () => {
-  front.weight.clear();
-  const page = await visit();
-  await page.getByRole('heading', { name: 'What is on your mind?' }).waitFor();
-  await page.waitForTimeout(300);
-  const sizes = [...front.weight.values()];
-  const total = (kind) => sizes.reduce((sum, one) => sum + one[kind], 0);
-  console.log(`first load: ${sizes.length} files, ${Math.round(total('plain') / 1024)} KiB, ${Math.round(total('gzip') / 1024)} KiB with gzip`);
-  assert.ok(total('gzip') < 350 * 1024);
-  assert.ok(![...front.weight.keys()].some((name) => /katex|highlight/.test(name)));
-  await page.context().close();
-});
-
 test('both languages say the same things, and all that the page says', async () => {
   const ui = process.env.PAGE_UI;
   const [{ default: en }, { default: zh }] = await Promise.all(['en', 'zh'].map((name) => import(path.join(ui, 'words', `${name}.js`))));

@@ -13,6 +13,8 @@ import { welcome } from './welcome.js';
 const NEAR = 60;
 /** Messages at the end that are shown before the first frame. */
 const FIRST = 4;
+/** Milliseconds of a frame after which no further message is rendered in it. */
+const RENDER_TIME = 2;
 
 export class ChatView {
   /** @param {Session} session */
@@ -23,6 +25,12 @@ export class ChatView {
     /** Those near the screen that are still plain text. @type {Set<MessageView>} */
     this.waiting = new Set();
     this.follows = true;
+    /** The id of the last message. @type {string | undefined} */
+    this.end = undefined;
+    /** Where it was scrolled to. */
+    this.before = 0;
+    /** The frame in which messages are rendered. @type {number | null} */
+    this.request = null;
     this.thread = h('div', { class: 'thread' });
     this.scroll = h('div', { class: 'scroll', scroll: () => this.scrolled() }, this.thread);
     this.toEnd = iconButton('down', t('chat.end'), () => this.followEnd(), { class: 'to-end round', hidden: true });
@@ -75,6 +83,7 @@ export class ChatView {
     this.end = asked;
   }
 
+  /** @param {import('./conversation.js').Message} message */
   view(message) {
     let view = this.views.get(message.id);
     if (!view) {
@@ -86,10 +95,10 @@ export class ChatView {
     return view;
   }
 
-  /** Messages that come near the screen are rendered, a few each frame. */
+  /** Messages that come near the screen are rendered, a few each frame. @param {IntersectionObserverEntry[]} entries */
   approach(entries) {
     for (const { target, isIntersecting } of entries) {
-      const view = this.views.get(target.dataset.id);
+      const view = this.views.get(/** @type {HTMLElement} */ (target).dataset.id ?? '');
       if (!view || view.isRendered) continue;
       if (isIntersecting) this.waiting.add(view);
       else this.waiting.delete(view);
@@ -99,7 +108,7 @@ export class ChatView {
 
   renderSome() {
     this.request = null;
-    const until = performance.now() + 6;
+    const until = performance.now() + RENDER_TIME;
     // Those nearest to the end first: that is where people begin to read.
     for (const view of [...this.waiting].reverse()) {
       this.waiting.delete(view);
@@ -114,7 +123,7 @@ export class ChatView {
     const isNear = scrollHeight - scrollTop - clientHeight < NEAR;
     // Scrolling up is a wish; becoming longer is none.
     if (isNear) this.follows = true;
-    else if (scrollTop < (this.before ?? 0) - 2) this.follows = false;
+    else if (scrollTop < this.before - 2) this.follows = false;
     this.before = scrollTop;
     this.toEnd.hidden = isNear;
   }

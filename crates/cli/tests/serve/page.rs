@@ -48,6 +48,37 @@ fn what_a_browser_has_is_not_sent_again_and_a_head_has_no_body() {
 }
 
 #[test]
+fn who_takes_gzip_is_sent_less_and_nobody_else_is_sent_gzip() {
+    let server = Server::start(&[]);
+    let ask = |method: &str, more: &[&str]| {
+        server.request(method, "/ui/main.js", &[&["Accept-Encoding: br, gzip"], more].concat(), "")
+    };
+    let (plain, packed) = (server.get("/ui/main.js"), ask("GET", &[]));
+    assert_eq!((plain.header("content-encoding"), packed.header("content-encoding")), (None, Some("gzip")));
+    assert!(packed.body.starts_with(&[0x1f, 0x8b]) && packed.body.len() * 2 < plain.body.len());
+    for response in [&plain, &packed] {
+        assert_eq!(response.header("content-length"), Some(response.body.len().to_string().as_str()));
+        assert!(response.header("vary").unwrap().contains("accept-encoding"));
+    }
+    let tags = [&plain, &packed].map(|response| response.header("etag").unwrap());
+    assert_ne!(tags[0], tags[1]);
+    let again = |tag: &str| ask("GET", &[&format!("If-None-Match: {tag}")]).status;
+    assert_eq!((again(tags[1]), again(tags[0])), (304, 200));
+    let mut head = String::new();
+    server.send("HEAD", "/ui/main.js", &["Accept-Encoding: gzip"], "").read_to_string(&mut head).unwrap();
+    assert!(head.contains(&format!("content-length: {}\r\n", packed.body.len())), "{head}");
+    assert!(head.contains("content-encoding: gzip\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    // Types that are packed already go as they are.
+    let font = server.request(
+        "GET",
+        "/ui/vendor/katex/fonts/KaTeX_Main-Regular.woff2",
+        &["Accept-Encoding: gzip"],
+        "",
+    );
+    assert_eq!(font.header("content-encoding"), None);
+}
+
+#[test]
 fn the_page_asks_for_the_key_and_needs_none() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("keys");
