@@ -16,7 +16,9 @@ const VENDOR = path.join(UI, 'vendor');
 const TAKEN = {
   '@highlightjs/cdn-assets': { folder: 'highlightjs', files: { 'highlight.min.js': 'es/highlight.min.js', LICENSE: 'LICENSE' } },
   dompurify: { folder: 'dompurify', files: { 'purify.min.js': 'dist/purify.min.js', LICENSE: 'LICENSE' } },
-  katex: { folder: 'katex', files: { 'katex.min.js': 'dist/katex.min.js', 'katex.min.css': 'dist/katex.min.css', LICENSE: 'LICENSE' }, fonts: 'dist/fonts' },
+  katex: { folder: 'katex', files: { 'katex.min.js': 'dist/katex.min.js', 'katex.min.css': 'dist/katex.min.css', LICENSE: 'LICENSE' } },
+  // Its fonts have a licence of their own, which they name within; their LICENSE is not from the package.
+  'katex (fonts)': { from: 'katex', folder: 'katex', files: {}, fonts: 'dist/fonts', licence: 'OFL-1.1', own: 'fonts/LICENSE' },
   // Five packages are inside markdown-it's file.
   entities: { folder: 'markdown-it', files: { 'entities.LICENSE': 'LICENSE' } },
   'linkify-it': { folder: 'markdown-it', files: { 'linkify-it.LICENSE': 'LICENSE' } },
@@ -30,14 +32,26 @@ const [mode, modules] = process.argv.slice(2);
 const lock = JSON.parse(fs.readFileSync(path.join(UI, 'package-lock.json'), 'utf8'));
 const sum = (bytes) => createHash('sha256').update(bytes).digest('hex');
 
-const found = Object.entries(TAKEN).map(([name, { folder, files, fonts }]) => {
-  const { version, license } = lock.packages[`node_modules/${name}`];
-  const place = path.join(modules, name);
+/** Fails unless a font says of itself what the licence beside it says. @param {string} file @param {string} licence */
+function checkFont(file, licence) {
+  const name = path.basename(file).replace(/-.*/, '');
+  const [notice] = licence.split(',\n', 1);
+  const says = `${notice},\nwith Reserved Font Name ${name}.\n\nThis Font Software is licensed under the SIL Open Font License, Version 1.1.`;
+  // The names within a TrueType font are UTF-16, big end first.
+  const bytes = Buffer.from(says, 'utf16le').swap16();
+  if (!fs.readFileSync(file.replace(/woff2$/, 'ttf')).includes(bytes) || !licence.includes(name)) throw new Error(`${file} is not under the licence that lies beside the fonts`);
+}
+
+const found = Object.entries(TAKEN).map(([name, { from: source = name, folder, files, fonts, licence, own }]) => {
+  const { version, license } = lock.packages[`node_modules/${source}`];
+  const place = path.join(modules, source);
   const installed = JSON.parse(fs.readFileSync(path.join(place, 'package.json'), 'utf8')).version;
   if (installed !== version) throw new Error(`${name} ${installed} is installed, the lock has ${version}`);
   const all = { ...files };
   for (const font of fonts ? fs.readdirSync(path.join(place, fonts)).sort() : []) {
-    if (font.endsWith('.woff2')) all[`fonts/${font}`] = `${fonts}/${font}`;
+    if (!font.endsWith('.woff2')) continue;
+    all[`fonts/${font}`] = `${fonts}/${font}`;
+    checkFont(path.join(place, fonts, font), fs.readFileSync(path.join(VENDOR, folder, own), 'utf8'));
   }
   const sums = Object.entries(all).map(([to, from]) => {
     const bytes = fs.readFileSync(path.join(place, from));
@@ -48,7 +62,8 @@ const found = Object.entries(TAKEN).map(([name, { folder, files, fonts }]) => {
     } else if (!fs.readFileSync(target).equals(bytes)) throw new Error(`${target} is not what ${name} ${version} ships`);
     return [`${folder}/${to}`, sum(bytes)];
   });
-  return { package: name, version, licence: license, sha256: Object.fromEntries(sums) };
+  if (own) sums.push([`${folder}/${own}`, sum(fs.readFileSync(path.join(VENDOR, folder, own)))]);
+  return { package: name, version, licence: licence ?? license, sha256: Object.fromEntries(sums) };
 });
 
 const manifest = path.join(VENDOR, 'vendor.json');
