@@ -26,5 +26,5 @@ export function follow(event) {
   const link = /** @type {Element} */ (event.target).closest('a[href^="#/"]');
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
-  visit(link.getAttribute('href'));
+  visit(link.getAttribute('href') ?? '');
 }

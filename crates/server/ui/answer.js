@@ -30,7 +30,7 @@ export function apiMessages(path, system) {
   for (const message of path) {
     if (message.role === 'user') messages.push({ role: 'user', content: shownToModel(message) });
     else if (message.role === 'tool') {
-      for (const [id, content] of Object.entries(message.results)) messages.push({ role: 'tool', tool_call_id: id, content });
+      for (const [id, content] of Object.entries(message.results ?? {})) messages.push({ role: 'tool', tool_call_id: id, content });
     } else {
       /** @type {any} */
       const answer = { role: 'assistant', content: message.text };
@@ -44,7 +44,7 @@ export function apiMessages(path, system) {
   return messages;
 }
 
-/** What is asked of the API. @param {Message[]} path @param {Params} params @param {string} model @param {boolean} isContinued */
+/** What is asked of the API. @param {Message[]} path @param {Params} params @param {string | undefined} model @param {boolean} isContinued */
 function requestBody(path, params, model, isContinued) {
   /** @type {any} */
   const body = {
@@ -85,10 +85,16 @@ export class Answer extends EventTarget {
     this.body = requestBody(isContinued ? [...path, message] : path, params, message.model, isContinued);
     this.abort = new AbortController();
     this.kept = 0;
+    /** When it was asked, in the page's time. */
+    this.start = 0;
+    /** How far the prompt is read. @type {{total: number, processed: number, cache?: number, time_ms?: number} | undefined} */
+    this.progress = undefined;
+    /** What the server refused with. @type {number | undefined} */
+    this.status = undefined;
+    this.isDropped = false;
     Object.assign(message, { state: 'writing', error: undefined, end: undefined, check: undefined });
     running.set(message.id, this);
   }
-
 
   /** Asks, and returns when there will be no more. Whatever happens, what has come is kept. */
   async run() {
@@ -126,6 +132,7 @@ export class Answer extends EventTarget {
     this.stop();
   }
 
+  /** @param {any} chunk of the API */
   take(chunk) {
     if (chunk.usage) this.takeUsage(chunk.usage);
     const choice = chunk.choices?.[0];
@@ -135,6 +142,7 @@ export class Answer extends EventTarget {
     this.dispatchEvent(new Event('change'));
   }
 
+  /** @param {any} usage in the API's names */
   takeUsage({ prompt_tokens: prompt, completion_tokens: completion, prompt_tokens_details: before, completion_tokens_details: after }) {
     this.message.usage = { prompt, cached: before?.cached_tokens ?? 0, completion, reasoning: after?.reasoning_tokens ?? 0 };
   }
@@ -154,12 +162,13 @@ export class Answer extends EventTarget {
       this.progress = undefined;
     }
     for (const token of logprobs?.content ?? []) {
-      (message.tokens ??= []).push([token.token, token.logprob, token.top_logprobs.map((one) => [one.token, one.logprob])]);
+      (message.tokens ??= []).push([token.token, token.logprob, token.top_logprobs.map((/** @type {any} */ one) => [one.token, one.logprob])]);
     }
     if (end) message.end = cause === 'repetition_detected' ? 'repetition' : end;
     if (check) message.check = check;
   }
 
+  /** @param {any} part of a call */
   takeCall({ index, id, function: { name, arguments: text } }) {
     const calls = (this.message.calls ??= []);
     calls[index] ??= { id, name, arguments: '' };

@@ -45,14 +45,15 @@ const SILENCE = 50_000;
 
 /**
  * Asks for an answer as it comes.
- * @param {any} body of `/v1/chat/completions`
+ * @param {any} asked body of `/v1/chat/completions`
  * @param {AbortSignal} signal
  * @returns {AsyncGenerator<any>} the API's chunks
  * @throws {ApiError} also in the middle
  */
-export async function* chunks(body, signal) {
-  const response = await ask('v1/chat/completions', { body, signal });
-  for await (const data of events(response.body.getReader(), signal)) {
+export async function* chunks(asked, signal) {
+  const response = await ask('v1/chat/completions', { body: asked, signal });
+  const body = /** @type {ReadableStream<Uint8Array>} */ (response.body);
+  for await (const data of events(body.getReader(), signal)) {
     if (data === '[DONE]') return;
     const chunk = JSON.parse(data);
     if (chunk.error) throw new ApiError(Number(chunk.error.status ?? 500), String(chunk.error.message), chunk.error.code);
@@ -74,7 +75,7 @@ async function* events(reader, signal) {
       const { done, value } = await next(reader, signal);
       if (done) return;
       const parts = (rest + decoder.decode(value, { stream: true })).split('\n\n');
-      rest = parts.pop();
+      rest = parts.pop() ?? '';
       for (const part of parts) {
         const lines = part.split('\n').filter((line) => line.startsWith('data:'));
         if (lines.length > 0) yield lines.map((line) => line.slice(5).trimStart()).join('\n');
@@ -85,9 +86,11 @@ async function* events(reader, signal) {
   }
 }
 
-/** The next bytes, or an error when none come. */
+/** The next bytes, or an error when none come. @param {ReadableStreamDefaultReader<Uint8Array>} reader @param {AbortSignal} signal */
 async function next(reader, signal) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
+  /** @type {Promise<never>} */
   const silence = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new ApiError(0, 'nothing has come for a long time')), SILENCE);
   });

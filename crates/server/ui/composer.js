@@ -30,21 +30,23 @@ export function composer(session) {
   const form = h('form', { class: 'composer', submit: (event) => { event.preventDefault(); submit(); } },
     chips, fault, field, h('div', { class: 'row' },
       iconButton('attach', t('files.add'), () => chooser.click()), chooser, thinking, h('span', { class: 'gap' }), meter, send));
-  form.addEventListener('dragover', (event) => event.preventDefault());
-  form.addEventListener('drop', (event) => {
+  form.addEventListener('dragover', (/** @type {DragEvent} */ event) => event.preventDefault());
+  form.addEventListener('drop', (/** @type {DragEvent} */ event) => {
     event.preventDefault();
-    attach(event.dataTransfer.files);
+    attach(event.dataTransfer?.files ?? []);
   });
 
   /** Files that are being read, which a question waits for. */
   let reading = Promise.resolve();
 
+  /** @param {Iterable<File>} chosen */
   function attach(chosen) {
     // The list of a chooser is empty once the chooser is.
     const list = [...chosen];
     reading = reading.then(() => read(list));
   }
 
+  /** @param {File[]} chosen */
   async function read(chosen) {
     const { files: found, refused } = await readFiles(chosen, files.length);
     files = [...files, ...found];
@@ -52,6 +54,7 @@ export function composer(session) {
     showChips();
   }
 
+  /** @param {string} text */
   function say(text) {
     fault.textContent = text;
     fault.hidden = !text;
@@ -67,6 +70,7 @@ export function composer(session) {
     refresh();
   }
 
+  /** @param {KeyboardEvent} event */
   function key(event) {
     // While Chinese is being composed, Enter chooses a word; on a phone it ends a line.
     if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && !matchMedia('(pointer: coarse)').matches) {
@@ -131,7 +135,7 @@ function grow(field) {
   field.style.height = `${field.scrollHeight}px`;
 }
 
-/** How much of the model's context the conversation takes. */
+/** How much of the model's context the conversation takes. @param {any} meter @param {import('./session.js').Session} session */
 function showMeter(meter, session) {
   const usage = session.path.findLast((one) => one.usage)?.usage;
   const most = served.one()?.max_model_len;

@@ -62,22 +62,27 @@ export class Tree {
     else this.children.set(message.parent, [message.id]);
   }
 
+  /** @param {string | null | undefined} id */
+  get(id) {
+    return id ? this.messages.get(id) : undefined;
+  }
+
   /** The messages from the first one to this one. @param {string | null} leaf @returns {Message[]} */
   path(leaf) {
     const path = [];
-    for (let at = this.messages.get(leaf); at && path.length <= this.messages.size; at = this.messages.get(at.parent)) path.push(at);
+    for (let at = this.get(leaf); at && path.length <= this.messages.size; at = this.get(at.parent)) path.push(at);
     return path.reverse();
   }
 
   /** The message in all its versions, oldest first. @param {Message} message @returns {Message[]} */
   versions(message) {
-    return (this.children.get(message.parent) ?? []).map((id) => this.messages.get(id)).filter((one) => one.role === message.role);
+    return (this.children.get(message.parent) ?? []).flatMap((id) => this.get(id) ?? []).filter((one) => one.role === message.role);
   }
 
-  /** The end of the newest branch below a message, or of the whole. @param {string | null} [from] */
+  /** The end of the newest branch below a message, or of the whole. @param {string | null} [from] @returns {string | null} */
   newest(from = null) {
     let at = from;
-    for (let below = this.children.get(at); below?.length; below = this.children.get(at)) at = below.at(-1);
+    for (let below = this.children.get(at); below?.length; below = this.children.get(at)) at = below[below.length - 1];
     return at;
   }
 

@@ -15,15 +15,17 @@ export function openMenu(button, items) {
   }, item.icon ? icon(item.icon) : item.checked !== undefined && h('span', { class: 'tick' }, item.checked && icon('check')),
   h('span', {}, item.label, item.detail && h('small', {}, item.detail))));
   const menu = h('div', { class: 'menu', popover: 'auto', role: 'menu' }, entries);
-  menu.addEventListener('toggle', (event) => {
+  menu.addEventListener('toggle', (/** @type {ToggleEvent} */ event) => {
     if (event.newState === 'open') return;
     button.setAttribute('aria-expanded', 'false');
     if (menu.contains(document.activeElement) || document.activeElement === document.body) button.focus();
     menu.remove();
   });
-  menu.addEventListener('keydown', (event) => {
+  menu.addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => {
     const at = entries.indexOf(document.activeElement);
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1 + entries.length, Home: 0, End: entries.length - 1 }[event.key];
+    /** @type {Record<string, number>} */
+    const targets = { ArrowDown: at + 1, ArrowUp: at - 1 + entries.length, Home: 0, End: entries.length - 1 };
+    const to = targets[event.key];
     if (to === undefined) return;
     event.preventDefault();
     entries[to % entries.length].focus();
@@ -35,7 +37,7 @@ export function openMenu(button, items) {
   (entries.find((_, at) => items[at].checked) ?? entries[0])?.focus();
 }
 
-/** Below the button where there is room, else above. */
+/** Below the button where there is room, else above. @param {HTMLElement} menu @param {DOMRect} button */
 function place(menu, { left, right, top, bottom }) {
   const { offsetWidth: width, offsetHeight: height } = menu;
   const x = left + width > innerWidth - 8 ? right - width : left;
@@ -47,7 +49,7 @@ function place(menu, { left, right, top, bottom }) {
 /**
  * A dialog that is opened at once and goes when it is closed.
  * @param {string} title
- * @param {Record<string, any>} props
+ * @param {import('./elements.js').Props} props
  * @param {...any} content
  * @returns {HTMLDialogElement}
  */
@@ -56,7 +58,7 @@ export function openDialog(title, props, ...content) {
     h('button', { type: 'button', class: 'quiet round', 'aria-label': t('close'), click: () => dialog.close() }, icon('close'))), content);
   dialog.addEventListener('close', () => dialog.remove());
   // A click beside it closes it.
-  dialog.addEventListener('mousedown', (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.addEventListener('mousedown', (/** @type {MouseEvent} */ event) => { if (event.target === dialog) dialog.close(); });
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
@@ -69,9 +71,10 @@ export function openDialog(title, props, ...content) {
  */
 export function askFor({ title, text, value, yes, danger = false }) {
   return new Promise((resolve) => {
+    /** @type {string | null} */
     let given = null;
     const field = value !== undefined && h('input', { value, 'aria-label': title, dir: 'auto', maxlength: 200 });
-    const submit = (event) => {
+    const submit = (/** @type {SubmitEvent} */ event) => {
       event.preventDefault();
       given = field ? field.value.trim() : 'yes';
       dialog.close();

@@ -3,9 +3,14 @@
 const PROPERTIES = new Set(['value', 'checked', 'disabled', 'hidden', 'open', 'textContent', 'indeterminate', 'selected', 'tabIndex']);
 
 /**
+ * Attributes and properties by name, and listeners by the event that they listen to. What is null, undefined or false is not set.
+ * @typedef {Record<string, string | number | boolean | null | undefined | ((event: any) => void)>} Props
+ */
+
+/**
  * Makes an element.
  * @param {string} tag
- * @param {Record<string, any>} [props] attributes; functions listen to the event that they are named after
+ * @param {Props} [props]
  * @param {...any} children elements, texts, lists of them; null, undefined and false are left out
  * @returns {any} the element, of the tag's kind
  */
@@ -18,8 +23,8 @@ export function h(tag, props = {}, ...children) {
 
 /**
  * Sets attributes and properties and adds listeners.
- * @param {Element} node
- * @param {Record<string, any>} props
+ * @param {any} node
+ * @param {Props} props
  */
 export function set(node, props) {
   for (const [name, value] of Object.entries(props)) {
@@ -84,7 +89,7 @@ export function icon(name) {
 /**
  * A shape of a drawing.
  * @param {string} tag
- * @param {Record<string, any>} props
+ * @param {Record<string, string | number>} props
  * @param {...any} children
  */
 export function shape(tag, props, ...children) {
@@ -99,7 +104,7 @@ export function shape(tag, props, ...children) {
  * @param {keyof typeof ICONS} name
  * @param {string} label
  * @param {(event: MouseEvent) => void} click
- * @param {Record<string, any>} [props]
+ * @param {Props} [props]
  * @returns {HTMLButtonElement}
  */
 export function iconButton(name, label, click, props = {}) {
@@ -108,7 +113,7 @@ export function iconButton(name, label, click, props = {}) {
 
 /** Says something to screen readers. @param {string} text */
 export function announce(text) {
-  const live = document.getElementById('live');
+  const live = /** @type {HTMLElement} */ (document.getElementById('live'));
   // The same text twice would not be read the second time.
   live.textContent = live.textContent === text ? `${text}\u00a0` : text;
 }

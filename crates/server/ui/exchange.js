@@ -44,11 +44,14 @@ export function fromJson(text) {
   return all;
 }
 
+/** @param {unknown} value */
 const text = (value, otherwise = '') => (typeof value === 'string' ? value : otherwise);
+/** @param {any} value @param {number} otherwise @returns {number} */
 const time = (value, otherwise) => (Number.isFinite(value) ? value : otherwise);
+/** @param {any} value @returns {Record<string, any> | undefined} */
 const plain = (value) => (value && typeof value === 'object' && !Array.isArray(value) ? value : undefined);
 
-/** @returns {Conversation} */
+/** @param {any} given @param {string} [title] @returns {Conversation} */
 function newConversation(given, title) {
   const now = Date.now();
   return {
@@ -63,15 +66,15 @@ function newConversation(given, title) {
   };
 }
 
-/** A tree of our own, as far as it is one: a message whose parent is not there is left out with all below it. */
+/** A tree of our own, as far as it is one: a message whose parent is not there is left out with all below it. @param {any} file */
 function ownTree({ glimmer }) {
   const conversation = newConversation(glimmer.conversation, '');
   const ids = new Map();
-  const given = new Tree(glimmer.messages.filter((one) => ['user', 'assistant', 'tool'].includes(one?.role)).map((one) => ({ ...one, parent: one.parent ?? null })));
+  const given = new Tree(glimmer.messages.filter((/** @type {any} */ one) => ['user', 'assistant', 'tool'].includes(one?.role)).map((/** @type {any} */ one) => ({ ...one, parent: one.parent ?? null })));
   const messages = [];
   const below = [...(given.children.get(null) ?? [])];
   for (let id = below.shift(); id !== undefined; id = below.shift()) {
-    const one = given.messages.get(id);
+    const one = /** @type {Message} */ (given.get(id));
     ids.set(id, newId());
     messages.push(cleaned(one, conversation.id, ids.get(id), ids.get(one.parent) ?? null));
     below.push(...(given.children.get(id) ?? []));
@@ -80,9 +83,13 @@ function ownTree({ glimmer }) {
   return { conversation, messages };
 }
 
-/** A message of a file with such fields as the page shows, each of its type. @returns {Message} */
+/**
+ * A message of a file with such fields as the page shows, each of its type.
+ * @param {any} one @param {string} conversation @param {string} id @param {string | null} parent
+ * @returns {Message}
+ */
 function cleaned(one, conversation, id, parent) {
-  const list = (value, fit) => (Array.isArray(value) && value.every(fit) ? value : undefined);
+  const list = (/** @type {any} */ value, /** @type {(one: any) => boolean} */ fit) => (Array.isArray(value) && value.every(fit) ? value : undefined);
   const state = ['done', 'stopped', 'lost', 'failed'].includes(one.state) ? one.state : one.state === 'writing' ? 'lost' : 'done';
   return {
     id, conversation, parent, role: one.role, state,
@@ -98,16 +105,16 @@ function cleaned(one, conversation, id, parent) {
   };
 }
 
-/** A list of messages as the API has it: one branch. */
+/** A list of messages as the API has it: one branch. @param {any} given */
 function fromMessages(given) {
   if (!Array.isArray(given?.messages)) throw new Error('no messages');
-  const contentOf = ({ content }) => (Array.isArray(content) ? content.map((part) => text(part?.text)).join('\n') : text(content));
-  const first = given.messages.find((one) => one.role === 'user');
+  const contentOf = (/** @type {any} */ { content }) => (Array.isArray(content) ? content.map((part) => text(part?.text)).join('\n') : text(content));
+  const first = given.messages.find((/** @type {any} */ one) => one.role === 'user');
   const conversation = newConversation(given, first ? titleOf(contentOf(first)) : '');
   const now = Date.now();
   /** @type {Message[]} */
   const messages = [];
-  const push = (message) => {
+  const push = (/** @type {Pick<Message, 'role'> & Partial<Message>} */ message) => {
     const parent = messages.at(-1)?.id ?? null;
     messages.push({ id: newId(), conversation: conversation.id, parent, created: now + messages.length, state: 'done', text: '', ...message });
   };
@@ -116,10 +123,11 @@ function fromMessages(given) {
     else if (one.role === 'user') push({ role: 'user', text: contentOf(one) });
     else if (one.role === 'tool') {
       const results = { [text(one.tool_call_id)]: contentOf(one) };
-      if (messages.at(-1)?.role === 'tool') Object.assign(messages.at(-1).results, results);
+      const last = messages.at(-1);
+      if (last?.role === 'tool') last.results = { ...last.results, ...results };
       else push({ role: 'tool', results });
     } else if (one.role === 'assistant') {
-      const calls = (Array.isArray(one.tool_calls) ? one.tool_calls : []).map((call) => ({ id: text(call?.id), name: text(call?.function?.name), arguments: text(call?.function?.arguments) }));
+      const calls = (Array.isArray(one.tool_calls) ? one.tool_calls : []).map((/** @type {any} */ call) => ({ id: text(call?.id), name: text(call?.function?.name), arguments: text(call?.function?.arguments) }));
       push({ role: 'assistant', text: contentOf(one), reasoning: text(one.reasoning_content) || undefined, calls: calls.length ? calls : undefined, model: conversation.model });
     } else throw new Error(`role ${one.role}`);
   }

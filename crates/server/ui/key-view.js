@@ -9,7 +9,7 @@ export function keyView() {
   const field = h('input', { type: 'password', id: 'key', autocomplete: 'off', required: true, spellcheck: 'false' });
   const remember = h('input', { type: 'checkbox' });
   const fault = h('p', { class: 'fault', role: 'alert', hidden: !key() }, t('key.wrong'));
-  const submit = async (event) => {
+  const submit = async (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
     // A header holds visible ASCII alone.
     if (/^[\x21-\x7e]+$/.test(field.value.trim())) {

@@ -12,7 +12,7 @@ import { openSettings } from './settings-view.js';
 import { Sidebar } from './sidebar.js';
 import { languageTag, number, t } from './words.js';
 
-const root = document.getElementById('page');
+const root = /** @type {HTMLElement} */ (document.getElementById('page'));
 
 /** @typedef {{node: HTMLElement, close: () => void, composer?: any, followEnd?: () => void}} View */
 
@@ -25,17 +25,6 @@ const OTHERS = {
 
 class Page {
   constructor() {
-    this.build();
-    addEventListener('hashchange', () => this.go());
-    root.addEventListener('click', follow);
-    addEventListener('keydown', (event) => this.shortcut(event));
-    served.addEventListener('change', () => this.showState());
-    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.theme());
-    served.refresh();
-    addEventListener('online', () => served.refresh());
-  }
-
-  build() {
     document.documentElement.lang = languageTag();
     this.sidebar = new Sidebar();
     this.title = h('h1', { class: 'title' });
@@ -45,17 +34,39 @@ class Page {
     this.settings = iconButton('settings', t('settings'), () => this.openSettings());
     this.menu = iconButton('list', t('side.open'), () => this.sidebar.open(), { class: 'quiet round narrow-only', 'aria-controls': 'side' });
     this.place = h('div', { class: 'place' });
+    /** The view that is shown, its address, and its conversation. @type {View | null} */
+    this.view = null;
+    this.shown = '';
+    /** @type {Session | null} */
+    this.session = null;
+    /** Ends listening to that conversation, and to the browser. */
+    this.leave = new AbortController();
+    this.end = new AbortController();
     const shade = h('div', { class: 'shade', click: () => this.sidebar.close() });
     this.frame = h('div', { class: 'frame' }, h('a', { class: 'skip', href: '#', click: (event) => { event.preventDefault(); this.view?.composer?.focus(); } }, t('skip')),
       this.sidebar.node, shade, h('main', { class: 'main' }, h('header', { class: 'bar' }, this.menu, this.model, this.title, this.look, this.settings), this.banner, this.place));
     this.theme();
+    this.listen(this.end);
     this.showState();
+    served.refresh();
+  }
+
+  /** @param {AbortController} until */
+  listen(until) {
+    addEventListener('hashchange', () => this.go(), until);
+    addEventListener('keydown', (event) => this.shortcut(event), until);
+    addEventListener('online', () => served.refresh(), until);
+    root.addEventListener('click', follow, until);
+    served.addEventListener('change', () => this.showState(), until);
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.theme(), until);
   }
 
   /** Everything anew, in another language. */
   rebuild() {
-    this.build();
-    this.go();
+    this.end.abort();
+    this.leave.abort();
+    this.view?.close();
+    new Page();
   }
 
   showState() {
@@ -68,9 +79,10 @@ class Page {
       root.replaceChildren(this.frame);
       this.go();
     }
-    const text = { lost: t('server.lost'), failed: t('server.failed', { error: fault }), loading: t('server.loading') }[state];
-    this.banner.hidden = !text;
-    this.banner.textContent = text ?? '';
+    /** @type {Partial<Record<typeof state, string>>} */
+    const texts = { lost: t('server.lost'), failed: t('server.failed', { error: fault }), loading: t('server.loading') };
+    this.banner.hidden = !texts[state];
+    this.banner.textContent = texts[state] ?? '';
     this.model.replaceChildren(h('span', {}, served.model || t('model.none')), icon('down'));
     this.model.setAttribute('aria-label', t('model.choose', { model: served.model || t('model.none') }));
   }
@@ -98,7 +110,7 @@ class Page {
   /** @param {View} view @param {Session | null} session of a conversation */
   show(view, session) {
     this.view?.close();
-    this.leave?.abort();
+    this.leave.abort();
     this.view = view;
     this.session = session;
     this.shown = address();
@@ -108,18 +120,18 @@ class Page {
     this.sidebar.refresh();
     if (!session) return;
     this.leave = new AbortController();
-    session.addEventListener('change', () => this.named(), this.leave);
+    session.addEventListener('change', () => this.named(session), this.leave);
     session.addEventListener('gone', () => { if (address() === this.shown) visit('#/'); }, this.leave);
     this.place.inert = false;
-    if (!matchMedia('(pointer: coarse)').matches) view.composer.focus();
-    view.followEnd();
+    if (!matchMedia('(pointer: coarse)').matches) view.composer?.focus();
+    view.followEnd?.();
   }
 
-  /** A conversation that is kept has an address of its own. */
-  named() {
-    const own = `#/c/${this.session.id}`;
+  /** A conversation that is kept has an address of its own. @param {Session} session */
+  named(session) {
+    const own = `#/c/${session.id}`;
     // Unless another view was wished for, of which the browser has not told yet.
-    if (this.session.isKept && address() === this.shown && own !== this.shown) {
+    if (session.isKept && address() === this.shown && own !== this.shown) {
       history.replaceState(null, '', own);
       this.shown = own;
     }
@@ -136,7 +148,7 @@ class Page {
   async chooseModel() {
     // Models come and go.
     await served.refresh();
-    const items = served.writers.map((one) => ({ label: one.id, detail: served.stateOf(one.id) || t('model.detail', { context: number(one.max_model_len) }), checked: one.id === served.model, click: () => served.choose(one.id) }));
+    const items = served.writers.map((one) => ({ label: one.id, detail: served.stateOf(one.id) || t('model.detail', { context: number(one.max_model_len ?? 0) }), checked: one.id === served.model, click: () => served.choose(one.id) }));
     if (items.length > 0) openMenu(this.model, items);
   }
 
@@ -189,6 +201,6 @@ new Page();
 // The page itself without a server: only where the browser allows it, which is on this machine and over https.
 if ('serviceWorker' in navigator && isSecureContext) {
   const script = new URL('service-worker.js', import.meta.url).href;
-  const trusted = /** @type {any} */ (window).trustedTypes?.createPolicy('glimmer', { createScriptURL: (url) => (url === script ? url : '') }).createScriptURL(script) ?? script;
+  const trusted = /** @type {any} */ (window).trustedTypes?.createPolicy('glimmer', { createScriptURL: (/** @type {string} */ url) => (url === script ? url : '') }).createScriptURL(script) ?? script;
   navigator.serviceWorker.register(trusted, { scope: new URL('../', import.meta.url).pathname, type: 'module' }).catch(() => {});
 }

@@ -9,7 +9,7 @@ import { t } from './words.js';
 
 const md = markdownit({ html: false, linkify: true });
 md.linkify.set({ fuzzyLink: false, fuzzyEmail: false });
-md.validateLink = (url) => /^(https?:\/\/|mailto:)/i.test(url.trim());
+md.validateLink = (/** @type {string} */ url) => /^(https?:\/\/|mailto:)/i.test(url.trim());
 md.use(mathsRules);
 
 const CLEAN = {
@@ -24,41 +24,43 @@ const CLEAN = {
   RETURN_DOM_FRAGMENT: true,
 };
 
+/** A rule of markdown-it's renderer. @typedef {(tokens: any[], at: number, options: any, env: any, renderer: any) => string} Rule */
+
 // Each block has the direction of its own text.
 for (const rule of ['paragraph_open', 'heading_open', 'list_item_open', 'blockquote_open', 'th_open', 'td_open']) {
-  md.renderer.rules[rule] = (tokens, at, options, _, renderer) => {
+  md.renderer.rules[rule] = /** @type {Rule} */ ((tokens, at, options, _, renderer) => {
     const token = tokens[at];
     token.attrSet('dir', 'auto');
     // The alignment of a cell comes as a style; the page's policy knows classes alone.
     const style = token.attrGet('style');
     if (style) {
-      token.attrs = token.attrs.filter(([name]) => name !== 'style');
+      token.attrs = token.attrs.filter((/** @type {string[]} */ [name]) => name !== 'style');
       token.attrJoin('class', style.replace('text-align:', 'align-'));
     }
     return renderer.renderToken(tokens, at, options);
-  };
+  });
 }
 
-md.renderer.rules.link_open = (tokens, at, options, _, renderer) => {
+md.renderer.rules.link_open = /** @type {Rule} */ ((tokens, at, options, _, renderer) => {
   const token = tokens[at];
   token.attrSet('target', '_blank');
   token.attrSet('rel', 'noopener noreferrer nofollow');
   // Where it leads is told before it is followed.
   token.attrSet('title', token.attrGet('href'));
   return renderer.renderToken(tokens, at, options);
-};
+});
 
-md.renderer.rules.image = (tokens, at) => {
+md.renderer.rules.image = /** @type {Rule} */ ((tokens, at) => {
   const { escapeHtml } = md.utils;
   const source = escapeHtml(tokens[at].attrGet('src') ?? '');
   const text = escapeHtml(tokens[at].content || tokens[at].attrGet('src') || '');
   return `<a class="picture" href="${source}" title="${source}" target="_blank" rel="noopener noreferrer nofollow">${text}</a>`;
-};
+});
 
-md.renderer.rules.fence = (tokens, at) => {
+md.renderer.rules.fence = /** @type {Rule} */ ((tokens, at) => {
   const language = tokens[at].info.trim().split(/\s/, 1)[0].replace(/[^\w+#.-]/g, '').slice(0, 30);
   return `<pre><code class="language-${language || 'text'}">${md.utils.escapeHtml(tokens[at].content)}</code></pre>\n`;
-};
+});
 md.renderer.rules.code_block = md.renderer.rules.fence;
 
 /**
@@ -92,16 +94,22 @@ export class MarkdownView {
   /** @param {HTMLElement} node an empty element that is this view's alone */
   constructor(node) {
     this.node = node;
+    /** @type {HTMLElement} */
+    this.live = h('div', { class: 'live' });
+    /** What markdown-it keeps of a text: where its links lead. @type {{references?: object}} */
+    this.env = {};
+    /** Where the text begins that is not complete. */
+    this.at = 0;
+    /** An open block of code: its text, and how much of the source it shows. @type {{text: Text, shown: number} | null} */
+    this.fence = null;
     this.clear();
   }
 
   clear() {
-    this.live = h('div', { class: 'live' });
+    this.live.replaceChildren();
     this.node.replaceChildren(this.live);
     this.env = {};
-    /** Where the text begins that is not complete. */
     this.at = 0;
-    /** An open block of code: its text, and how much of the source it shows. */
     this.fence = null;
   }
 
@@ -113,7 +121,7 @@ export class MarkdownView {
 
   /** Shows a text that begins with what was shown before. @param {string} source */
   grow(source) {
-    if (this.fence && this.growFence(source)) return;
+    if (this.fence && this.growFence(this.fence, source)) return;
     this.fence = null;
     const tail = source.slice(this.at);
     const tokens = md.parse(tail, this.env);
@@ -136,7 +144,7 @@ export class MarkdownView {
     this.live.replaceChildren(render(md.parse(tail, this.env), this.env, false));
   }
 
-  /** Where the last block begins among the tokens, if all before it are certainly complete. */
+  /** Where the last block begins among the tokens, if all before it are certainly complete. @param {any[]} tokens @param {string} tail */
   firstOfLast(tokens, tail) {
     let first = tokens.length - 1;
     while (first > 0 && !(tokens[first].level === 0 && tokens[first].nesting >= 0)) first -= 1;
@@ -145,22 +153,24 @@ export class MarkdownView {
     return text.trimEnd().includes('\n') || text.length > CERTAIN ? first : 0;
   }
 
+  /** Notes that the text ends within a block of code. @param {any[]} tokens @param {string} source */
   openFence(tokens, source) {
     const last = tokens.at(-1);
     if (tokens.length !== 1 || last.type !== 'fence' || last.markup.length !== 3) return;
     const code = this.live.querySelector('pre > code');
     const start = source.indexOf('\n', this.at) + 1;
     if (!code?.firstChild || closes(source.slice(start))) return;
-    this.fence = { text: /** @type {Text} */ (code.firstChild), shown: source.length };
-    this.fence.text.data = source.slice(start);
+    const text = /** @type {Text} */ (code.firstChild);
+    text.data = source.slice(start);
+    this.fence = { text, shown: source.length };
   }
 
-  /** Whether all that is new belongs to the open block of code. */
-  growFence(source) {
+  /** Whether all that is new belongs to the open block of code. @param {{text: Text, shown: number}} fence @param {string} source */
+  growFence(fence, source) {
     // The sign of the end may have begun before.
-    if (closes(source.slice(Math.max(this.at, this.fence.shown - 8)))) return false;
-    this.fence.text.appendData(source.slice(this.fence.shown));
-    this.fence.shown = source.length;
+    if (closes(source.slice(Math.max(this.at, fence.shown - 8)))) return false;
+    fence.text.appendData(source.slice(fence.shown));
+    fence.shown = source.length;
     return true;
   }
 }

@@ -22,13 +22,13 @@ export function mathsRules(md) {
   md.inline.ruler.before('escape', 'maths', inline);
   md.block.ruler.before('fence', 'maths_block', block, { alt: ['paragraph', 'blockquote', 'list'] });
   const { escapeHtml } = md.utils;
-  md.renderer.rules.maths = (tokens, at) =>
+  md.renderer.rules.maths = (/** @type {any[]} */ tokens, /** @type {number} */ at) =>
     `<span class="maths${tokens[at].meta.isDisplay ? ' display' : ''}">${escapeHtml(tokens[at].content)}</span>`;
-  md.renderer.rules.maths_block = (tokens, at) =>
+  md.renderer.rules.maths_block = (/** @type {any[]} */ tokens, /** @type {number} */ at) =>
     `<p class="maths-block"><span class="maths display">${escapeHtml(tokens[at].content)}</span></p>\n`;
 }
 
-/** A formula within a line. */
+/** A formula within a line. @param {any} state of markdown-it @param {boolean} silent */
 function inline(state, silent) {
   const { src, pos } = state;
   if (src[pos] !== '$' && src[pos] !== '\\') return false;
@@ -50,11 +50,11 @@ function inline(state, silent) {
   return true;
 }
 
-/** A formula of several lines. */
+/** A formula of several lines. @param {any} state of markdown-it @param {number} startLine @param {number} endLine @param {boolean} silent */
 function block(state, startLine, endLine, silent) {
   const start = state.bMarks[startLine] + state.tShift[startLine];
   const open = state.src.slice(start, start + 2);
-  const close = { $$: '$$', '\\[': '\\]' }[open];
+  const close = open === '$$' ? '$$' : open === '\\[' && '\\]';
   if (!close || state.sCount[startLine] - state.blkIndent >= 4) return false;
   const end = state.src.indexOf(close, start + 2);
   const limit = state.eMarks[endLine - 1];

@@ -16,6 +16,8 @@ import { number, t } from './words.js';
 /** Milliseconds of an answer below which its speed says nothing: its tokens came together. */
 const SHORT = 150;
 
+/** Where a message stands. @typedef {{isLast: boolean, results?: Record<string, string>}} Place */
+
 export class MessageView {
   /** @param {Message} message @param {Session} session */
   constructor(message, session) {
@@ -31,6 +33,22 @@ export class MessageView {
       this.thought, this.body, this.cards, this.notice, this.foot);
     /** Whether the body is more than its plain text. */
     this.isRendered = false;
+    /** @type {Place} */
+    this.place = { isLast: false };
+    /** The text as it was shown last. @type {string | undefined} */
+    this.shown = undefined;
+    /** What is being written into this message, and what shows it. @type {import('./answer.js').Answer | undefined} */
+    this.answer = undefined;
+    this.markdown = new MarkdownView(this.body);
+    this.typewriter = new Typewriter((text) => this.markdown.grow(text));
+    /** @type {ReturnType<typeof setInterval> | undefined} */
+    this.clock = undefined;
+    /** The frame in which what has come is shown. @type {number | null} */
+    this.frame = null;
+    this.thinking = h('pre', { class: 'thinking', dir: 'auto', tabindex: 0 });
+    this.wait = h('p', { class: 'wait' }, h('span', { class: 'pulse', 'aria-hidden': 'true' }), h('span', {}));
+    /** The answer token by token, while that is shown. @type {HTMLElement | null} */
+    this.tokens = null;
     this.showPlain();
   }
 
@@ -48,8 +66,7 @@ export class MessageView {
     if (this.message.role === 'user') return this.renderQuestion();
     this.body.classList.remove('plain');
     this.body.removeAttribute('dir');
-    this.body.replaceChildren();
-    this.markdown = new MarkdownView(this.body);
+    this.markdown.clear();
     this.listen();
     if (!this.answer) this.markdown.show(this.message.text);
   }
@@ -65,8 +82,8 @@ export class MessageView {
     const answer = running.get(this.message.id);
     if (!answer || answer === this.answer) return;
     this.answer = answer;
-    this.typewriter?.stop();
-    this.typewriter = new Typewriter((text) => this.markdown?.grow(text));
+    this.typewriter.stop();
+    this.typewriter = new Typewriter((text) => this.markdown.grow(text));
     // What was there before is not typed again.
     this.typewriter.shown = this.message.text.length;
     if (this.message.text) this.markdown.grow(this.message.text);
@@ -94,7 +111,7 @@ export class MessageView {
     clearInterval(this.clock);
     await this.typewriter.end();
     if (this.answer !== answer) return;
-    this.answer = null;
+    this.answer = undefined;
     this.node.removeAttribute('aria-busy');
     this.markdown.end(this.message.text);
     announce(`${t('message.ended')} ${this.message.text.slice(0, 600)}`);
@@ -103,7 +120,7 @@ export class MessageView {
 
   /**
    * Brings everything but the body up to date.
-   * @param {{isLast: boolean, results?: Record<string, string>}} place where the message stands
+   * @param {Place} place
    */
   refresh(place) {
     this.place = place;
@@ -128,21 +145,16 @@ export class MessageView {
     const { message, answer } = this;
     const isWaiting = message.state === 'writing' && !message.text && !message.reasoning && !message.calls;
     this.node.classList.toggle('waiting', isWaiting);
-    if (!isWaiting) {
-      if (this.wait) this.wait.remove();
-      this.wait = null;
-      return;
-    }
-    this.wait ??= h('p', { class: 'wait' }, h('span', { class: 'pulse', 'aria-hidden': 'true' }), h('span', {}));
+    if (!isWaiting) return this.wait.remove();
     if (!this.wait.isConnected) this.body.before(this.wait);
-    this.wait.lastChild.textContent = progressText(answer?.progress) || served.stateOf(message.model) || t('message.reading');
+    this.wait.lastChild.textContent = progressText(answer?.progress) || served.stateOf(message.model ?? '') || t('message.reading');
   }
 
   showThought() {
     const { reasoning, times, state } = this.message;
     if (!reasoning) return this.thought.replaceChildren();
     if (!this.thought.firstChild) {
-      this.thinking = h('pre', { class: 'thinking', dir: 'auto', tabindex: 0 });
+      this.thinking.textContent = '';
       this.thought.append(h('details', { class: 'thought' }, h('summary', {}, icon('thought'), h('span', {}), icon('down')), this.thinking));
     }
     const isThinking = state === 'writing' && times?.thinking === undefined && !this.message.text;
@@ -158,10 +170,10 @@ export class MessageView {
   showCards() {
     const { calls } = this.message;
     if (!calls?.length) return this.cards.replaceChildren();
-    const canAnswer = this.message.state === 'done' && this.place?.isLast;
+    const canAnswer = this.message.state === 'done' && this.place.isLast;
     // A form that somebody is filling in stays.
     if (canAnswer && this.cards.contains(document.activeElement)) return;
-    this.cards.replaceChildren(...toolCards(calls, this.place?.results, canAnswer ? (results) => this.session.giveResults(this.message, results) : null));
+    this.cards.replaceChildren(...toolCards(calls, this.place.results, canAnswer ? (results) => this.session.giveResults(this.message, results) : null));
   }
 
   /** How it ended, where that is not as it should, and what can be done. */
@@ -170,8 +182,8 @@ export class MessageView {
     if (message.role !== 'assistant' || message.state === 'writing' || this.answer) return [];
     const retry = h('button', { type: 'button', class: 'small', click: () => session.regenerate(message) }, icon('retry'), t('retry'));
     const goOn = message.text && !message.calls && h('button', { type: 'button', class: 'small', click: () => session.continueAnswer(message) }, icon('play'), t('continue'));
-    const isEnd = this.place?.isLast;
-    const notice = (text, ...buttons) => h('div', { class: 'notice' }, h('span', {}, text), isEnd && buttons);
+    const isEnd = this.place.isLast;
+    const notice = (/** @type {string} */ text, /** @type {any[]} */ ...buttons) => h('div', { class: 'notice' }, h('span', {}, text), isEnd && buttons);
     const told = [];
     if (message.state === 'lost') told.push(notice(t('end.lost'), retry, goOn));
     else if (message.state === 'failed') told.push(notice(t('end.failed', { error: message.error ?? '' }), retry));
@@ -203,7 +215,7 @@ export class MessageView {
   /** Buttons that go through the versions. @param {Message[]} versions */
   versions(versions) {
     const at = versions.indexOf(this.message);
-    const go = (to) => this.session.select(this.session.tree.newest(versions[to].id));
+    const go = (/** @type {number} */ to) => this.session.select(this.session.tree.newest(versions[to].id));
     return h('span', { class: 'versions', role: 'group', 'aria-label': t('versions') },
       iconButton('back', t('versions.before'), () => go(at - 1), { disabled: at === 0 }),
       h('span', {}, `${at + 1} / ${versions.length}`),
@@ -228,15 +240,15 @@ export class MessageView {
       form.replaceWith(this.body);
       this.foot.hidden = false;
     };
-    const send = (event) => {
-      event?.preventDefault();
+    const send = (/** @type {Event} */ event) => {
+      event.preventDefault();
       const text = field.value.trim();
       close();
       if (text && text !== this.message.text) this.session.edit(this.message, text);
     };
     const form = h('form', { class: 'editing', submit: send }, field, h('div', { class: 'row end' },
       h('button', { type: 'button', class: 'small', click: close }, t('cancel')), h('button', { class: 'small main' }, t('edit.send'))));
-    field.addEventListener('keydown', (event) => {
+    field.addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => {
       if (event.key === 'Escape') close();
       if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) send(event);
     });
@@ -251,7 +263,7 @@ export class MessageView {
       this.tokens.replaceWith(this.body);
       this.tokens = null;
     } else {
-      this.tokens = tokensView(this.message.tokens);
+      this.tokens = tokensView(this.message.tokens ?? []);
       this.body.replaceWith(this.tokens);
     }
   }

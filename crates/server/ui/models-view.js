@@ -34,13 +34,13 @@ function card(model) {
     vocabulary && [t('models.vocabulary'), number(vocabulary)],
     format && [t('models.format'), format],
     sampling && [t('sampling'), Object.entries(sampling).filter(([, value]) => value !== 0 && value !== 1).map(([name, value]) => `${t(/** @type {any} */ (`param.${name}`))} ${number(value, 3)}`).join(', ') || '–'],
-  ].filter(Boolean);
+  ].filter((fact) => fact !== undefined && fact !== 0 && fact !== '');
   const isChosen = model.id === served.model;
   return h('article', { class: 'facts' }, h('h2', {}, model.id), list(facts),
     (vocabulary || !model.meta) && h('button', { type: 'button', class: 'small', disabled: isChosen, click: () => { served.choose(model.id); visit('#/'); } }, t(isChosen ? 'models.chosen' : 'models.choose')));
 }
 
-/** @param {any[][]} facts pairs of a name and what is said */
+/** @param {any[]} facts pairs of a name and what is said */
 function list(facts) {
   return h('dl', {}, facts.map(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]));
 }
@@ -57,14 +57,17 @@ export function size(bytes) {
   return bytes >= 1e9 ? `${number(bytes / 1e9, 1)} GB` : `${number(bytes / 1e6)} MB`;
 }
 
+/** A model of the catalogue's list. @typedef {{name: string, family: string, abilities: string[], licence: string, size?: number, activated?: number, context?: number, q4_k_m?: number}} Published */
+
 /** The catalogue, with a field to search it. */
 function published() {
   const place = h('div', {});
   const words = h('input', { type: 'search', 'aria-label': t('side.search'), placeholder: t('side.search'), input: () => show() });
+  /** @type {Published[]} */
   let all = [];
   const show = () => {
     const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = all.filter((one) => wanted.every((word) => `${one.name} ${one.family} ${one.abilities.join(' ')} ${one.licence}`.toLowerCase().includes(word)));
+    const found = all.filter((one) => wanted.every((/** @type {string} */ word) => `${one.name} ${one.family} ${one.abilities.join(' ')} ${one.licence}`.toLowerCase().includes(word)));
     place.replaceChildren(table([t('catalogue.name'), t('catalogue.size'), t('catalogue.context'), t('catalogue.memory'), t('catalogue.abilities')], found.map((one) => [
       h('a', { href: `#/models/${encodeURIComponent(one.name)}` }, one.name),
       one.size ? `${one.size}${one.activated ? `-A${one.activated}` : ''}B` : '', one.context ? number(one.context) : '', one.q4_k_m ? size(one.q4_k_m) : '–', one.abilities.join(', '),
@@ -79,6 +82,20 @@ function published() {
   return section;
 }
 
+/**
+ * A page of the catalogue, as `glimmer show --json` has it.
+ * @typedef {object} Shown
+ * @property {string} [description]
+ * @property {string[]} [abilities]
+ * @property {string[]} [languages]
+ * @property {number} [context]
+ * @property {string} [licence]
+ * @property {{name: string}} [licence_terms]
+ * @property {string} [released]
+ * @property {{repositories?: {hub: string, id: string}[]}[]} [formats]
+ * @property {{model: string, name: string, score: number}[]} [benchmarks]
+ */
+
 /** A model's page. @param {HTMLElement} node @param {string} name */
 async function showPage(node, name) {
   const back = h('div', { class: 'row' }, iconButton('back', t('models'), () => { visit('#/models'); }), h('h2', {}, name));
@@ -92,7 +109,7 @@ async function showPage(node, name) {
   }
 }
 
-/** What is known of it. */
+/** What is known of it. @param {Shown} show @param {string} name */
 function about(show, name) {
   const repositories = (show.formats ?? []).flatMap((form) => (form.repositories ?? []).map((one) => `${one.hub}: ${one.id}`));
   return [h('p', {}, show.description), list([
@@ -106,7 +123,7 @@ function about(show, name) {
   ])];
 }
 
-/** What it reaches in benchmarks. */
+/** What it reaches in benchmarks. @param {Shown} show @param {string} name */
 function scores(show, name) {
   const rows = (show.benchmarks ?? []).filter((one) => one.model === name).map((one) => [one.name, number(one.score, 2)]);
   return rows.length > 0 ? [h('h2', {}, t('catalogue.scores')), table([t('catalogue.score.name'), t('catalogue.score')], rows)] : [];
@@ -121,7 +138,7 @@ function languageName(tag) {
   }
 }
 
-/** What it takes here. */
+/** What it takes here. @param {import('./plots.js').Fit} fit */
 function memory(fit) {
   const { quantization, reason } = fit.recommended;
   const rows = fit.quantizations.map((one) => [

@@ -6,11 +6,25 @@ import { number, t } from './words.js';
 const [WIDTH, HEIGHT] = [420, 250];
 const FIELD = { left: 46, right: 14, top: 14, bottom: 40 };
 
+/** What a model takes with one quantization. @typedef {{quantization: string, bytes: number, total: number, fits: boolean, longest_context: number, predicted: {tokens_per_second: number, first_token_seconds?: number}}} Quantization */
+
+/**
+ * What a model takes on the server's machine, in bytes and tokens, as `glimmer fit --json` has it.
+ * @typedef {object} Fit
+ * @property {Quantization[]} quantizations
+ * @property {{quantization: string | null, reason: string}} recommended
+ * @property {number} context
+ * @property {number} trained_context
+ * @property {number} scratch
+ * @property {number} cache
+ * @property {number} room
+ */
+
 /** The same step for a few marks, as people count. @param {number} most */
 function step(most) {
   const raw = most / 4;
   const power = 10 ** Math.floor(Math.log10(raw));
-  return [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= raw);
+  return [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= raw) ?? raw;
 }
 
 /**
@@ -20,10 +34,10 @@ function step(most) {
  * @param {{label: string, most: number}} up
  */
 function field(title, across, up) {
-  const x = (value) => FIELD.left + (value / across.most) * (WIDTH - FIELD.left - FIELD.right);
-  const y = (value) => HEIGHT - FIELD.bottom - (value / up.most) * (HEIGHT - FIELD.top - FIELD.bottom);
+  const x = (/** @type {number} */ value) => FIELD.left + (value / across.most) * (WIDTH - FIELD.left - FIELD.right);
+  const y = (/** @type {number} */ value) => HEIGHT - FIELD.bottom - (value / up.most) * (HEIGHT - FIELD.top - FIELD.bottom);
   const svg = shape('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: 'plot', role: 'img', 'aria-label': title });
-  const text = (content, at, more = {}) => svg.append(shape('text', { ...at, ...more }, content));
+  const text = (/** @type {string} */ content, /** @type {Record<string, string | number>} */ at) => svg.append(shape('text', at, content));
   for (let value = 0; value <= across.most; value += step(across.most)) text(number(value, 1), { x: x(value), y: HEIGHT - 22, 'text-anchor': 'middle' });
   for (let value = 0; value <= up.most; value += step(up.most)) {
     svg.append(shape('path', { d: `M${FIELD.left} ${y(value)}H${WIDTH - FIELD.right}`, class: 'grid' }));
@@ -34,7 +48,7 @@ function field(title, across, up) {
   return { svg, x, y, text, node: h('figure', {}, h('figcaption', {}, title), svg) };
 }
 
-/** Speed against memory, a point a quantization. */
+/** Speed against memory, a point a quantization. @param {Fit} fit */
 export function plotSpeed(fit) {
   const points = fit.quantizations.map((one) => ({ name: one.quantization, gb: one.total / 1e9, speed: one.predicted.tokens_per_second, fits: one.fits }));
   const { svg, x, y, text, node } = field(t('plot.speed'), { label: 'GB', most: 1.1 * Math.max(...points.map((one) => one.gb)) }, { label: t('catalogue.speed'), most: 1.15 * Math.max(...points.map((one) => one.speed)) });
@@ -46,11 +60,11 @@ export function plotSpeed(fit) {
   return node;
 }
 
-/** Memory against context, a line for each of a few quantizations; the memory that there is, dashed. */
+/** Memory against context, a line for each of a few quantizations; the memory that there is, dashed. @param {Fit} fit */
 export function plotMemory(fit) {
   const most = Math.min(fit.trained_context, Math.max(32_768, 4 * fit.context));
   const chosen = fit.quantizations.filter((one) => ['F16', 'Q8_0', 'Q4_K_M'].includes(one.quantization));
-  const bytes = (one, context) => (one.bytes + fit.scratch + (fit.cache * context) / fit.context) / 1e9;
+  const bytes = (/** @type {Quantization} */ one, /** @type {number} */ context) => (one.bytes + fit.scratch + (fit.cache * context) / fit.context) / 1e9;
   const top = 1.12 * Math.max(...chosen.map((one) => bytes(one, most)));
   const { svg, x, y, text, node } = field(t('plot.memory'), { label: t('catalogue.context'), most: most / 1024 }, { label: 'GB', most: top });
   for (const one of chosen) {

@@ -1,7 +1,7 @@
 // The page without its server: files come from the server where it can be reached, else as they came last. Answers of the API
 // are never kept.
 
-/** The worker's own scope, which is not that of a page. @type {any} */
+/** The worker's own scope, which is not that of a page: its listeners take events of workers. @type {{addEventListener: (name: string, listener: (event: any) => void) => void} & Record<string, any>} */
 const worker = self;
 const KEPT = 'glimmer-page';
 const root = new URL('../', worker.location.href);
@@ -14,6 +14,7 @@ function isOfThePage(url) {
 worker.addEventListener('install', (event) => {
   event.waitUntil((async () => {
     const cache = await caches.open(KEPT);
+    /** @type {string[]} */
     const files = await (await fetch(new URL('files.json', worker.location.href))).json();
     await cache.addAll([root.href, ...files.map((file) => new URL(file, worker.location.href).href)]);
     await worker.skipWaiting();

@@ -21,7 +21,7 @@ export class Session extends EventTarget {
     super();
     this.conversation = conversation;
     this.tree = new Tree(messages);
-    this.leaf = this.tree.messages.has(conversation.leaf) ? conversation.leaf : this.tree.newest();
+    this.leaf = this.tree.get(conversation.leaf)?.id ?? this.tree.newest();
     this.isKept = isKept;
     /** Ids of messages that are in the store, as far as this tab knows. */
     this.stored = new Set(messages.map((one) => one.id));
@@ -54,7 +54,7 @@ export class Session extends EventTarget {
 
   /** The answer that is being written at the end of what is shown. @returns {Answer | undefined} */
   get answer() {
-    return running.get(this.leaf);
+    return this.leaf ? running.get(this.leaf) : undefined;
   }
 
   changed() {
@@ -69,7 +69,7 @@ export class Session extends EventTarget {
     return this.answerTo(question.id);
   }
 
-  /** Keeps the conversation for the first time. */
+  /** Keeps the conversation for the first time. @param {string} text */
   async begin(text) {
     this.isKept = true;
     this.conversation.title = titleOf(text);
@@ -137,7 +137,7 @@ export class Session extends EventTarget {
   async remove(message) {
     const gone = this.tree.remove(message);
     gone.forEach((id) => running.get(id)?.drop());
-    if (gone.includes(this.leaf)) {
+    if (this.leaf && gone.includes(this.leaf)) {
       const other = this.tree.versions(message).at(-1);
       await this.select(other ? this.tree.newest(other.id) : message.parent);
     }
@@ -178,7 +178,7 @@ export class Session extends EventTarget {
     this.tree = new Tree([...theirs, ...mine]);
     ids.forEach((id) => this.stored.add(id));
     this.conversation = { ...conversation, leaf: this.leaf };
-    if (!this.tree.messages.has(this.leaf)) this.leaf = this.tree.newest();
+    if (!this.tree.get(this.leaf)) this.leaf = this.tree.newest();
     else if (wasEnd) this.leaf = this.tree.newest(this.leaf);
     this.changed();
   }

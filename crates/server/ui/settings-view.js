@@ -38,6 +38,7 @@ function pruned(params) {
   return Object.fromEntries(Object.entries(params).filter(([, value]) => value !== undefined && value !== '' && value !== false));
 }
 
+/** @param {string} title @param {...any} content */
 function section(title, ...content) {
   return h('section', {}, h('h3', {}, title), content);
 }
@@ -67,10 +68,14 @@ function presets(params, choose) {
       h('button', { type: 'button', class: 'small', click: () => choose({}) }, t('presets.reset'))));
 }
 
+/** Takes what is to be otherwise. @typedef {(change: Partial<Params>) => void} Change */
+
+/** @param {Params} params @param {Change} change */
 function instructions(params, change) {
   return section(t('system'), h('textarea', { rows: 4, dir: 'auto', value: params.system ?? '', placeholder: t('system.hint'), 'aria-label': t('system'), change: (event) => change({ system: event.target.value }) }));
 }
 
+/** @param {Params} params @param {Change} change */
 function sampling(params, change) {
   const defaults = served.one()?.meta?.sampling ?? {};
   /** @param {typeof SAMPLING[number]} name */
@@ -87,13 +92,19 @@ function sampling(params, change) {
   return section(t('sampling'), h('p', { class: 'muted' }, t('sampling.hint')), h('div', { class: 'numbers' }, SAMPLING.map(field)));
 }
 
+/** @param {Params} params @param {Change} change */
 function thinking(params, change) {
   const budget = h('input', { id: 'thinking-budget', type: 'number', min: 0, max: 2147483647, value: params.thinkingBudget ?? '', placeholder: t('thinking.unlimited'), change: () => change({ thinkingBudget: budget.value === '' ? undefined : Number(budget.value) }) });
   return section(t('thinking'), choice(t('thinking'), params.thinking ?? 'auto', { auto: t('thinking.auto'), on: t('thinking.on'), off: t('thinking.off') },
     (value) => change({ thinking: value === 'auto' ? undefined : value })), h('div', { class: 'number' }, h('label', { for: 'thinking-budget' }, t('thinking.budget')), budget));
 }
 
-/** A field for JSON that says what is wrong with it. */
+/**
+ * A field for JSON that says what is wrong with it.
+ * @param {string} label @param {string} hint @param {string | undefined} value
+ * @param {(text: string) => string} fault in words, if there is any
+ * @param {(text: string) => void} keep takes a text without one
+ */
 function jsonField(label, hint, value, fault, keep) {
   const wrong = h('p', { class: 'fault', role: 'alert', hidden: true });
   const field = h('textarea', {
@@ -107,9 +118,9 @@ function jsonField(label, hint, value, fault, keep) {
   return [field, wrong];
 }
 
-/** What answers are made of: their form, calls of tools, tokens with their probabilities. */
+/** What answers are made of: their form, calls of tools, tokens with their probabilities. @param {Params} params @param {Change} change */
 function forms(params, change) {
-  const schemaFault = (text) => {
+  const schemaFault = (/** @type {string} */ text) => {
     try {
       const value = JSON.parse(text || '{}');
       return value !== null && typeof value === 'object' ? '' : t('schema.fault');
@@ -117,7 +128,7 @@ function forms(params, change) {
       return t('schema.fault');
     }
   };
-  const toolFault = (text) => ({ '': '', json: t('schema.fault'), list: t('tools.fault') })[faultOfTools(text)];
+  const toolFault = (/** @type {string} */ text) => ({ '': '', json: t('schema.fault'), list: t('tools.fault') })[faultOfTools(text)];
   const logprobs = h('input', { type: 'checkbox', checked: params.logprobs ?? false, change: () => change({ logprobs: logprobs.checked || undefined }) });
   return [section(t('schema'), h('p', { class: 'muted' }, t('schema.hint')), jsonField(t('schema'), '{"type": "object", …}', params.schema, schemaFault, (schema) => change({ schema }))),
     section(t('tools'), h('p', { class: 'muted' }, t('tools.hint')),
@@ -125,6 +136,7 @@ function forms(params, change) {
     section(t('tokens'), h('label', { class: 'check' }, logprobs, t('tokens.want')))];
 }
 
+/** @param {{theme: () => void, language: () => void}} looks @param {HTMLDialogElement} dialog */
 function page(looks, dialog) {
   const { theme, language: chosen } = preferences();
   return section(t('page'),

@@ -27,7 +27,7 @@ export class Sidebar {
         h('a', { href: '#/models' }, icon('list'), t('models')),
         h('a', { href: '#/status' }, icon('gauge'), t('status')),
         iconButton('dots', t('side.more'), (event) => this.more(/** @type {HTMLElement} */ (event.currentTarget)))), this.chooser);
-    this.node.addEventListener('click', (event) => { if (/** @type {Element} */ (event.target).closest('a')) this.close(); });
+    this.node.addEventListener('click', (/** @type {MouseEvent} */ event) => { if (/** @type {Element} */ (event.target).closest('a')) this.close(); });
     store.onOthersChange(() => this.later());
     this.refresh();
   }
@@ -103,11 +103,13 @@ export class Sidebar {
     this.refresh();
   }
 
+  /** @param {Conversation} one */
   async rename(one) {
     const title = await askFor({ title: t('rename'), value: one.title, yes: t('save') });
     if (title) this.change(one, { title });
   }
 
+  /** @param {Conversation} one @param {'json' | 'md'} kind */
   async export(one, kind) {
     const messages = await store.messagesOf(one.id);
     const content = kind === 'json' ? JSON.stringify(toJson(one, messages), null, 2)
@@ -138,6 +140,7 @@ export class Sidebar {
     this.refresh();
   }
 
+  /** @param {Conversation} one */
   async remove(one) {
     if (!await askFor({ title: t('delete'), text: t('delete.sure', { title: one.title }), yes: t('delete'), danger: true })) return;
     await this.drop([one.id]);
@@ -148,6 +151,7 @@ export class Sidebar {
     await this.drop((await store.conversations()).map((one) => one.id));
   }
 
+  /** @param {string[]} ids */
   async drop(ids) {
     await store.remove(ids);
     if (ids.some((id) => address() === `#/c/${id}`)) visit('#/');

@@ -36,6 +36,7 @@ const HISTOGRAMS = {
   whole: ['glimmer_answer_seconds', 'vllm:e2e_request_latency_seconds'],
 };
 
+/** @param {Sample} sample */
 const modelOf = ({ labels }) => labels.model ?? labels.model_name;
 
 /** @param {Sample[]} all @param {string} model @param {string[]} names */
@@ -43,16 +44,18 @@ function figure(all, model, names) {
   return all.find((one) => names.includes(one.name) && modelOf(one) === model)?.value ?? 0;
 }
 
-/** The time within which this share of what a histogram counts lies, in ms. */
+/** The time within which this share of what a histogram counts lies. @param {Sample[]} all @param {string} model @param {string[]} names @param {number} share */
 function quantile(all, model, names, share) {
   const buckets = all.filter((one) => names.some((name) => one.name === `${name}_bucket`) && modelOf(one) === model);
   const total = buckets.at(-1)?.value ?? 0;
   if (total === 0) return '–';
   const bucket = buckets.find((one) => one.value >= share * total);
-  return bucket.labels.le === '+Inf' ? '∞' : `≤ ${duration(Number(bucket.labels.le) * 1000)}`;
+  const le = bucket?.labels.le ?? '+Inf';
+  return le === '+Inf' ? '∞' : `≤ ${duration(Number(le) * 1000)}`;
 }
 
 export function view() {
+  /** @type {Map<string, ModelStatus>} */
   const models = new Map();
   const place = h('div', {});
   const fault = h('p', { class: 'fault', role: 'status', hidden: true });
@@ -64,8 +67,9 @@ export function view() {
       const all = samples(await (await ask('metrics')).text());
       fault.hidden = true;
       for (const model of new Set(all.map(modelOf).filter(Boolean))) {
-        if (!models.has(model)) models.set(model, new ModelStatus(model, place));
-        models.get(model).take(all);
+        const status = models.get(model) ?? new ModelStatus(model, place);
+        models.set(model, status);
+        status.take(all);
       }
     } catch (error) {
       fault.textContent = t('status.fault', { error: error.message });
@@ -82,7 +86,9 @@ class ModelStatus {
   /** @param {string} model @param {HTMLElement} place */
   constructor(model, place) {
     this.model = model;
+    /** Figures of the look before this one. @type {Record<string, number> | null} */
     this.before = null;
+    /** @type {Record<string, number[]>} */
     this.lines = { answer: [], prompt: [], running: [], cache: [] };
     this.tiles = h('div', { class: 'tiles' });
     this.table = h('table', {});
@@ -95,7 +101,7 @@ class ModelStatus {
     const now = Object.fromEntries(Object.entries(FIGURES).map(([key, names]) => [key, figure(all, this.model, names)]));
     const time = performance.now();
     const seconds = this.before ? (time - this.before.time) / 1000 : 1;
-    const rate = (key) => (this.before ? Math.max(0, (now[key] - this.before[key]) / seconds) : 0);
+    const rate = (/** @type {keyof typeof FIGURES} */ key) => (this.before ? Math.max(0, (now[key] - this.before[key]) / seconds) : 0);
     const points = { answer: rate('answer'), prompt: rate('prompt'), running: now.running, cache: 100 * now.cache };
     for (const [key, value] of Object.entries(points)) this.lines[key] = [...this.lines[key], value].slice(-POINTS);
     this.before = { ...now, time };
@@ -104,7 +110,7 @@ class ModelStatus {
       tile(t('status.prompt'), number(points.prompt), this.lines.prompt),
       tile(t('status.requests', { waiting: number(now.waiting) }), number(now.running), this.lines.running),
       tile(t('status.cache'), `${number(points.cache, 1)} %`, this.lines.cache, 100));
-    const row = (name, cells) => h('tr', {}, h('th', { scope: 'row' }, name), cells.map((cell) => h('td', {}, cell)));
+    const row = (/** @type {string} */ name, /** @type {string[]} */ cells) => h('tr', {}, h('th', { scope: 'row' }, name), cells.map((cell) => h('td', {}, cell)));
     this.table.replaceChildren(
       h('thead', {}, h('tr', {}, ['', '50 %', '95 %', '99 %'].map((text) => h(text ? 'th' : 'td', text ? { scope: 'col' } : {}, text)))),
       h('tbody', {}, Object.entries(HISTOGRAMS).map(([key, names]) => row(t(/** @type {any} */ (`status.${key}`)), [0.5, 0.95, 0.99].map((share) => quantile(all, this.model, names, share))))));
@@ -115,7 +121,7 @@ class ModelStatus {
 /** A figure with its course. @param {string} title @param {string} value @param {number[]} line @param {number} [top] */
 function tile(title, value, line, top) {
   const most = top ?? Math.max(1, ...line);
-  const at = (value, index) => `${(index + POINTS - line.length) * (240 / (POINTS - 1))},${(46 - (44 * value) / most).toFixed(1)}`;
+  const at = (/** @type {number} */ value, /** @type {number} */ index) => `${(index + POINTS - line.length) * (240 / (POINTS - 1))},${(46 - (44 * value) / most).toFixed(1)}`;
   const svg = shape('svg', { viewBox: '0 0 240 48', preserveAspectRatio: 'none', class: 'course', 'aria-hidden': 'true' },
     shape('polyline', { points: line.map(at).join(' '), 'vector-effect': 'non-scaling-stroke' }));
   return h('div', { class: 'tile' }, h('p', { class: 'muted' }, title), h('p', { class: 'big' }, value), svg);

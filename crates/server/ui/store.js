@@ -139,6 +139,7 @@ export async function remove(ids) {
 /** The conversations that have these words, in the title or in a message. @param {string} words @returns {Promise<Set<string>>} */
 export function search(words) {
   const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
+  /** @param {string} text */
   const has = (text) => wanted.every((word) => text.toLowerCase().includes(word));
   return transact('readonly', async (conversations, messages) => {
     const found = new Set();

@@ -9,7 +9,7 @@ const STEPS = [-0.1, -0.7, -1.6, -3];
 /** @param {import('./conversation.js').TokenScore[]} tokens */
 export function tokensView(tokens) {
   const detail = h('div', { class: 'token-detail', 'aria-live': 'polite' }, t('tokens.hint'));
-  const show = (token) => detail.replaceChildren(...likeliest(token));
+  const show = (/** @type {import('./conversation.js').TokenScore} */ token) => detail.replaceChildren(...likeliest(token));
   const list = h('div', { class: 'token-list', dir: 'auto' }, tokens.map((token) => {
     const sureness = STEPS.filter((step) => token[1] < step).length;
     return h('button', {
@@ -27,6 +27,7 @@ function likeliest([text, logprob, others]) {
   return all.map(([other, score]) => h('span', { class: other === text ? 'chosen' : '' }, h('code', {}, visible(other)), ` ${percent(score)}`));
 }
 
+/** @param {number} logprob */
 function percent(logprob) {
   return `${number(100 * Math.exp(logprob), 1)} %`;
 }

@@ -9,6 +9,7 @@ import { t } from './words.js';
  * @param {((results: Record<string, string>) => void) | null} give takes what a person says that they return
  */
 export function toolCards(calls, results, give) {
+  /** @type {Map<string, HTMLTextAreaElement>} */
   const fields = new Map();
   const cards = calls.map((call) => {
     const parts = [h('summary', {}, icon('tool'), h('code', {}, call.name), icon('down')), h('pre', { tabindex: 0, 'aria-label': t('tool.arguments') }, pretty(call.arguments))];
@@ -20,8 +21,8 @@ export function toolCards(calls, results, give) {
     }
     return h('details', { class: 'card', open: true }, parts);
   });
-  if (fields.size === 0) return cards;
-  const submit = (event) => {
+  if (!give || fields.size === 0) return cards;
+  const submit = (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
     give(Object.fromEntries([...fields].map(([id, field]) => [id, field.value])));
   };

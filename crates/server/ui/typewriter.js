@@ -55,6 +55,7 @@ export class Typewriter {
     this.whenShown = null;
   }
 
+  /** @param {number} now */
   frame(now) {
     this.request = 0;
     if (now >= this.notBefore) {
@@ -69,7 +70,7 @@ export class Typewriter {
     else this.finish();
   }
 
-  /** How much is to be shown now. */
+  /** How much is to be shown now. @param {number} now */
   next(now) {
     const waiting = this.text.length - this.shown;
     const time = Math.max(now - this.before, 1);

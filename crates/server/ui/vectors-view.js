@@ -9,7 +9,7 @@ export function view() {
   const texts = [0, 1].map((at) => h('textarea', { rows: 5, dir: 'auto', 'aria-label': t('vectors.text', { number: at + 1 }), placeholder: t('vectors.text', { number: at + 1 }) }));
   const result = h('div', { 'aria-live': 'polite' });
   const compare = h('button', { class: 'main' }, t('vectors.compare'));
-  const submit = async (event) => {
+  const submit = async (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
     compare.disabled = true;
     try {
@@ -33,11 +33,14 @@ export function view() {
 }
 
 /** @param {number[]} a @param {number[]} b */
+const dot = (a, b) => a.reduce((sum, value, at) => sum + value * b[at], 0);
+
+/** @param {number[]} a @param {number[]} b */
 function cosine(a, b) {
-  const dot = (x, y) => x.reduce((sum, value, at) => sum + value * y[at], 0);
   return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
 }
 
+/** @param {number} value @param {number} width */
 function shown(value, width) {
   const bar = h('b', {});
   bar.style.width = `${Math.max(0, Math.min(1, value)) * 100}%`;

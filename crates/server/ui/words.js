@@ -6,12 +6,12 @@ import { preferences } from './preferences.js';
 
 const LANGUAGES = { en, zh };
 
-/** The language of the page: the one chosen, else the first of the browser's that there is. */
+/** The language of the page: the one chosen, else the first of the browser's that there is. @returns {keyof typeof LANGUAGES} */
 export function language() {
   const chosen = preferences().language;
-  if (chosen in LANGUAGES) return chosen;
+  if (chosen && chosen in LANGUAGES) return chosen;
   const wanted = navigator.languages.map((tag) => tag.slice(0, 2).toLowerCase());
-  return wanted.find((tag) => tag in LANGUAGES) ?? 'en';
+  return /** @type {keyof typeof LANGUAGES | undefined} */ (wanted.find((tag) => tag in LANGUAGES)) ?? 'en';
 }
 
 /** The tag of that language, for numbers, dates and screen readers. */
@@ -25,7 +25,8 @@ export function languageTag() {
  * @param {Record<string, string | number>} [values]
  */
 export function t(key, values = {}) {
-  return LANGUAGES[language()][key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+  const text = /** @type {string} */ (LANGUAGES[language()][key]);
+  return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 
 /** A number as the language writes it. @param {number} value @param {number} [digits] */
