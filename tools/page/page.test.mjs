@@ -215,6 +215,70 @@ test('two tabs in one conversation', async () => {
   await page.context().close();
 });
 
+/** What the browser's store has of all conversations. */
+const stored = (page) => page.evaluate(() => new Promise((resolve) => {
+  const opening = indexedDB.open('glimmer');
+  opening.onsuccess = () => { opening.result.transaction('messages').objectStore('messages').getAll().onsuccess = (event) => resolve(event.target.result); };
+}));
+
+test('two tabs that ask at the same moment lose nothing', async () => {
+  const page = await visit();
+  await ask(page, '!say First.');
+  const other = await page.context().newPage();
+  watch(other);
+  await other.goto(page.url());
+  await soon(() => textOf(other), 'First.');
+  const tabs = { left: page, right: other };
+  const rounds = [1, 2, 3];
+  for (const round of rounds) {
+    for (const [name, tab] of Object.entries(tabs)) {
+      await tab.getByLabel('Your message').fill(`!say ${name} ${round}`);
+      await tab.locator('.composer .send:enabled').waitFor();
+    }
+    await Promise.all(Object.values(tabs).map((tab) => tab.keyboard.press('Enter')));
+    await Promise.all(Object.values(tabs).map(answered));
+  }
+  const all = await stored(page);
+  const answers = all.filter((one) => one.role === 'assistant');
+  assert.deepEqual(answers.map((one) => [one.text, one.state]).sort(), ['First.', ...rounds.flatMap((round) => [`left ${round}`, `right ${round}`])].map((text) => [text, 'done']).sort());
+  for (const one of answers) assert.equal(all.find(({ id }) => id === one.parent).text, `!say ${one.text}`);
+  // After a reload each tab reaches all of them, by the buttons that go through versions.
+  for (const tab of Object.values(tabs)) {
+    await tab.reload();
+    await tab.locator('.message.assistant').first().waitFor();
+    const seen = new Set();
+    const look = async () => {
+      for (const text of await tab.locator('.message.assistant .answer').allTextContents()) seen.add(text.trim());
+    };
+    const back = tab.getByRole('button', { name: 'Version before' }).and(tab.locator(':enabled'));
+    const on = tab.getByRole('button', { name: 'Next version' }).and(tab.locator(':enabled'));
+    for (const [button, steps] of [[back, 8], [on, 8]]) {
+      for (let step = 0; step < steps && await button.count() > 0; step += 1) {
+        await look();
+        await button.last().click();
+      }
+      await look();
+    }
+    assert.equal(seen.size, answers.length, [...seen].join());
+  }
+  await page.context().close();
+});
+
+test('a question beside an answer is reached as well', async () => {
+  const page = await visit();
+  await page.getByRole('heading', { level: 1, name: 'What is on your mind?' }).waitFor();
+  const message = (id, parent, role, text, created) => ({ id, parent, role, text, created, state: 'done' });
+  const messages = [message('q1', null, 'user', 'One?', 1), message('a1', 'q1', 'assistant', 'One.', 2), message('q2', 'q1', 'user', 'Two?', 3), message('a2', 'q2', 'assistant', 'Two.', 4)];
+  const file = Buffer.from(JSON.stringify({ glimmer: { conversation: { title: 'Both' }, messages } }));
+  await page.locator('nav input[type=file]').setInputFiles({ name: 'both.json', mimeType: 'application/json', buffer: file });
+  await soon(() => textOf(page), 'Two.');
+  await page.locator('.message.user').last().getByRole('button', { name: 'Version before' }).click();
+  await soon(() => textOf(page), 'One.');
+  await lastAnswer(page).getByRole('button', { name: 'Next version' }).click();
+  await soon(() => textOf(page), 'Two.');
+  await page.context().close();
+});
+
 test('settings reach the model, and a schema is kept to', async () => {
   const page = await visit();
   await page.getByRole('button', { name: 'Settings' }).click();

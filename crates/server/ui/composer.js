@@ -75,7 +75,8 @@ export function composer(session) {
     // While Chinese is being composed, Enter chooses a word; on a phone it ends a line.
     if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && !matchMedia('(pointer: coarse)').matches) {
       event.preventDefault();
-      submit();
+      // Pressed twice, it does not stop what it has begun.
+      if (!session.answer) submit();
     }
     if (event.key === 'Escape' && session.answer) session.answer.stop();
   }

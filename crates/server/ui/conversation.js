@@ -74,9 +74,23 @@ export class Tree {
     return path.reverse();
   }
 
-  /** The message in all its versions, oldest first. @param {Message} message @returns {Message[]} */
+  /**
+   * All that may stand where a message does, oldest first: its versions, and what another tab asked at the same moment.
+   * @param {Message} message
+   * @returns {Message[]}
+   */
   versions(message) {
-    return (this.children.get(message.parent) ?? []).flatMap((id) => this.get(id) ?? []).filter((one) => one.role === message.role);
+    let before = this.get(message.parent);
+    while (before?.role === 'tool') before = this.get(before.parent);
+    return this.next(before?.id ?? null).sort((a, b) => a.created - b.created);
+  }
+
+  /** The messages that are shown right after this one: results of tools are a part of what called them. @param {string | null} id @returns {Message[]} */
+  next(id) {
+    return (this.children.get(id) ?? []).flatMap((child) => {
+      const message = this.get(child);
+      return message?.role === 'tool' ? this.next(child) : message ?? [];
+    });
   }
 
   /** The end of the newest branch below a message, or of the whole. @param {string | null} [from] @returns {string | null} */

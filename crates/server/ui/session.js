@@ -62,19 +62,19 @@ export class Session extends EventTarget {
   }
 
   /** Asks something. @param {string} text @param {{name: string, text: string}[]} [files] */
-  async send(text, files = []) {
-    if (!this.isKept) await this.begin(text || files[0]?.name);
+  send(text, files = []) {
+    if (!this.isKept) this.begin(text || files[0]?.name);
     const question = this.message('user', this.leaf, { text, files: files.length > 0 ? files : undefined, state: 'done' });
-    await this.put(question);
+    this.put(question);
     return this.answerTo(question.id);
   }
 
   /** Keeps the conversation for the first time. @param {string} text */
-  async begin(text) {
+  begin(text) {
     this.isKept = true;
     this.conversation.title = titleOf(text);
     this.conversation.model = served.model;
-    await store.add([{ conversation: this.conversation, messages: [] }]).catch(() => {});
+    store.add([{ conversation: this.conversation, messages: [] }]).catch(() => {});
   }
 
   /** @param {Message['role']} role @param {string | null} parent @param {Partial<Message>} rest @returns {Message} */
@@ -82,19 +82,18 @@ export class Session extends EventTarget {
     return { id: newId(), conversation: this.id, parent, role, text: '', created: Date.now(), state: 'writing', ...rest };
   }
 
-  /** Puts a message at the end of what is shown. @param {Message} message */
-  async put(message) {
+  /** Puts a message at the end of what is shown, at once: the store follows, in the same order. @param {Message} message */
+  put(message) {
     this.tree.put(message);
-    await this.select(message.id);
-    await store.keep({ ...message, saved: Date.now() }).catch(() => {});
-    this.stored.add(message.id);
+    this.select(message.id);
+    store.keep({ ...message, saved: Date.now() }).then(() => this.stored.add(message.id), () => {});
   }
 
   /** Has the model answer what ends with this message. @param {string | null} parent @param {number} [round] */
-  async answerTo(parent, round = 0) {
+  answerTo(parent, round = 0) {
     const message = this.message('assistant', parent, { model: served.model });
     const answer = new Answer(message, this.tree.path(parent), this.conversation.params);
-    await this.put(message);
+    this.put(message);
     return this.run(answer, round);
   }
 
@@ -114,9 +113,9 @@ export class Session extends EventTarget {
   }
 
   /** Asks otherwise, in a branch of its own. @param {Message} question @param {string} text */
-  async edit(question, text) {
+  edit(question, text) {
     const edited = this.message('user', question.parent, { text, files: question.files, state: 'done' });
-    await this.put(edited);
+    this.put(edited);
     return this.answerTo(edited.id);
   }
 
@@ -127,9 +126,9 @@ export class Session extends EventTarget {
   }
 
   /** Gives the model what its calls returned. @param {Message} message @param {Record<string, string>} results @param {number} [round] */
-  async giveResults(message, results, round = 0) {
+  giveResults(message, results, round = 0) {
     const given = this.message('tool', message.id, { results, state: 'done' });
-    await this.put(given);
+    this.put(given);
     return this.answerTo(given.id, round);
   }
 
