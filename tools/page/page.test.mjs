@@ -397,6 +397,37 @@ test('files of text go along, others do not', async () => {
   await page.context().close();
 });
 
+test('a long text that is pasted goes along as a file, a short one is text', async () => {
+  const page = await visit();
+  await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+  await page.locator('.composer .send').waitFor();
+  const paste = async (text) => {
+    await page.evaluate((text) => navigator.clipboard.writeText(text), text);
+    await page.getByLabel('Your message').focus();
+    await page.keyboard.press('Control+v');
+  };
+  await paste('!say Short.');
+  await soon(() => page.getByLabel('Your message').inputValue(), '!say Short.');
+  await paste('long '.repeat(700));
+  await page.locator('.chips').getByText(/^Pasted [\d.]+\.txt$/).waitFor();
+  await send(page);
+  await answered(page);
+  assert.match(front.asked.at(-1).messages[0].content, /^\[File Name\]\nPasted [\d.]+\.txt\n\[File Content\]\n(long ){700}\n\n!say Short\.$/);
+  await page.context().close();
+});
+
+test('a question in the address waits to be sent', async () => {
+  const before = front.asked.length;
+  const page = await visit({ path: '?q=!say+Linked.%0AYes.' });
+  await soon(() => page.getByLabel('Your message').inputValue(), '!say Linked.\nYes.');
+  assert.equal(new URL(page.url()).search, '');
+  assert.equal(front.asked.length, before);
+  await send(page);
+  await answered(page);
+  await soon(() => textOf(page), 'Linked. Yes.');
+  await page.context().close();
+});
+
 test('Markdown, code, tables and maths', async () => {
   const page = await visit();
   await ask(page, '!say # Title\n\n- one\n- two\n\n```python\ndef f(x):\n    return x\n```\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\nInline $e^{i\\pi}$ and\n\n$$\\int_0^1 x\\,dx$$\n\n![tower](https://example.org/a.png) costs $5 and $6.');
@@ -548,7 +579,9 @@ test('the catalogue, and what a model takes on this machine', async () => {
 });
 
 test('what the server is doing', async () => {
-  const page = await visit({ path: '#/status' });
+  const page = await visit();
+  await ask(page, 'What is 7 times 8?');
+  await page.getByRole('link', { name: 'Status' }).click();
   await page.getByRole('heading', { name: 'demo' }).waitFor();
   await page.getByRole('row', { name: /^Until the first token ≤/ }).waitFor();
   await page.getByRole('link', { name: 'New conversation' }).click();

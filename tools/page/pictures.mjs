@@ -2,7 +2,7 @@
 // With NAME after FOLDER only those whose name begins with it.
 
 import path from 'node:path';
-import { answered, ask, browser, end, soon, textOf, visit } from './support.mjs';
+import { answered, browser, end, soon, textOf, visit } from './support.mjs';
 
 const [folder, only = ''] = process.argv.slice(2);
 
@@ -82,7 +82,9 @@ const PICTURES = {
     await page.getByRole('button', { name: 'Settings' }).click();
     await page.getByText('Ask for the probabilities').click();
     await page.keyboard.press('Escape');
-    await ask(page, 'What can you do?');
+    await page.getByLabel('Your message').fill('What can you do?');
+    await page.getByRole('button', { name: 'Send' }).click();
+    await answered(page);
     await page.getByRole('button', { name: 'Tokens and their probabilities' }).click();
     await page.locator('.token').nth(4).hover();
   },
@@ -105,6 +107,8 @@ const PICTURES = {
   async models(page) { await page.goto(`${page.url()}#/models`); },
   async menu(page) {
     await old(page);
+    const sidebar = page.getByRole('button', { name: 'Conversations', exact: true });
+    if (await sidebar.isVisible()) await sidebar.click();
     await page.getByRole('button', { name: /^What to do with/ }).first().click();
   },
 };

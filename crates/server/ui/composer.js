@@ -5,11 +5,19 @@ import { announce, h, icon, iconButton } from './elements.js';
 import { served } from './served.js';
 import { number, t } from './words.js';
 
+/** Characters that are pasted into the field at most; what is longer becomes a file. */
+const LONG_PASTE = 3000;
+
 /** What was written and not sent, by conversation; all new ones have one. @type {Map<string, string>} */
 const drafts = new Map();
 
 /** @param {import('./session.js').Session} session */
 const draftOf = (session) => (session.isKept ? session.id : '');
+
+/** Puts a text into the field of new conversations. @param {string} text */
+export function draft(text) {
+  drafts.set('', text);
+}
 
 /** @param {import('./session.js').Session} session */
 export function composer(session) {
@@ -19,7 +27,7 @@ export function composer(session) {
     class: 'field', rows: 1, dir: 'auto', placeholder: t('composer.hint'), 'aria-label': t('composer'), value: drafts.get(draftOf(session)) ?? '', enterkeyhint: 'send',
     input: () => { drafts.set(draftOf(session), field.value); grow(field); refresh(); },
     keydown: (event) => key(event),
-    paste: (event) => { if (event.clipboardData.files.length > 0) attach(event.clipboardData.files); },
+    paste: (event) => paste(event),
   });
   const chooser = h('input', { type: 'file', multiple: true, hidden: true, change: () => { attach(chooser.files); chooser.value = ''; } });
   const chips = h('ul', { class: 'chips', hidden: true });
@@ -44,6 +52,17 @@ export function composer(session) {
     // The list of a chooser is empty once the chooser is.
     const list = [...chosen];
     reading = reading.then(() => read(list));
+  }
+
+  /** Files go along, and so does what is too long to read in the field. @param {ClipboardEvent} event */
+  function paste(event) {
+    const text = event.clipboardData?.getData('text/plain') ?? '';
+    const pasted = [...(event.clipboardData?.files ?? [])];
+    if (text.length > LONG_PASTE) {
+      event.preventDefault();
+      pasted.push(new File([text], t('files.pasted', { time: new Date().toTimeString().slice(0, 8).replaceAll(':', '.') })));
+    }
+    if (pasted.length > 0) attach(pasted);
   }
 
   /** @param {File[]} chosen */

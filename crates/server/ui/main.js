@@ -2,6 +2,7 @@
 
 import { address, follow, parts, visit } from './address.js';
 import { ChatView } from './chat-view.js';
+import { draft } from './composer.js';
 import { openDialog, openMenu, toast } from './dialogs.js';
 import { h, icon, iconButton } from './elements.js';
 import { keyView } from './key-view.js';
@@ -194,6 +195,13 @@ class Page {
 function showShortcuts() {
   const keys = { '/': t('keys.write'), 'Ctrl+Shift+O': t('side.new'), 'Ctrl+K': t('side.search'), 'Ctrl+,': t('settings'), Enter: t('send'), 'Shift+Enter': t('keys.line'), Esc: t('stop') };
   openDialog(t('keys'), { class: 'ask' }, h('dl', { class: 'keys' }, Object.entries(keys).map(([key, text]) => [h('dt', {}, h('kbd', {}, key)), h('dd', {}, text)])));
+}
+
+// `/?q=...` brings a question. Anybody may link here, so that it is asked only when the person sends it.
+const question = new URLSearchParams(location.search).get('q');
+if (question) {
+  draft(question);
+  history.replaceState(null, '', `${location.pathname}#/`);
 }
 
 new Page();

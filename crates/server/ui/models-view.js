@@ -54,7 +54,7 @@ function table(heads, rows) {
 
 /** Bytes as people say them. @param {number} bytes */
 export function size(bytes) {
-  return bytes >= 1e9 ? `${number(bytes / 1e9, 1)} GB` : `${number(bytes / 1e6)} MB`;
+  return bytes >= 1e9 ? `${number(bytes / 1e9, 1, 1)} GB` : `${number(bytes / 1e6)} MB`;
 }
 
 /** A model of the catalogue's list. @typedef {{name: string, family: string, abilities: string[], licence: string, size?: number, activated?: number, context?: number, q4_k_m?: number}} Published */
@@ -142,8 +142,8 @@ function languageName(tag) {
 function memory(fit) {
   const { quantization, reason } = fit.recommended;
   const rows = fit.quantizations.map((one) => [
-    one.quantization, size(one.bytes), size(one.total), t(one.fits ? 'yes' : 'no'), number(one.longest_context), number(one.predicted.tokens_per_second, 1),
-    one.predicted.first_token_seconds ? `${number(one.predicted.first_token_seconds, 1)} s` : '–',
+    one.quantization, size(one.bytes), size(one.total), t(one.fits ? 'yes' : 'no'), number(one.longest_context), number(one.predicted.tokens_per_second, 1, 1),
+    one.predicted.first_token_seconds ? `${number(one.predicted.first_token_seconds, 1, 1)} s` : '–',
   ]);
   return [h('h2', {}, t('catalogue.fit')), h('p', { class: 'notice' }, quantization ? `${quantization}: ${reason}` : reason),
     h('p', { class: 'muted' }, t('catalogue.fit.hint', { context: number(fit.context), room: size(fit.room) })),

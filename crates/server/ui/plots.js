@@ -67,10 +67,11 @@ export function plotMemory(fit) {
   const bytes = (/** @type {Quantization} */ one, /** @type {number} */ context) => (one.bytes + fit.scratch + (fit.cache * context) / fit.context) / 1e9;
   const top = 1.12 * Math.max(...chosen.map((one) => bytes(one, most)));
   const { svg, x, y, text, node } = field(t('plot.memory'), { label: t('catalogue.context'), most: most / 1024 }, { label: 'GB', most: top });
+  // Below the names of the lines.
+  if (fit.room / 1e9 < top) svg.append(shape('path', { d: `M${x(0)} ${y(fit.room / 1e9)}H${WIDTH - FIELD.right}`, class: 'room' }));
   for (const one of chosen) {
     svg.append(shape('path', { d: `M${x(0)} ${y(bytes(one, 0))}L${x(most / 1024)} ${y(bytes(one, most))}`, class: 'line' }));
     text(one.quantization, { x: x(0) + 8, y: y(bytes(one, 0)) - 6 });
   }
-  if (fit.room / 1e9 < top) svg.append(shape('path', { d: `M${x(0)} ${y(fit.room / 1e9)}H${WIDTH - FIELD.right}`, class: 'room' }));
   return node;
 }

@@ -112,7 +112,7 @@ class ModelStatus {
       tile(t('status.cache'), `${number(points.cache, 1)} %`, this.lines.cache, 100));
     const row = (/** @type {string} */ name, /** @type {string[]} */ cells) => h('tr', {}, h('th', { scope: 'row' }, name), cells.map((cell) => h('td', {}, cell)));
     this.table.replaceChildren(
-      h('thead', {}, h('tr', {}, ['', '50 %', '95 %', '99 %'].map((text) => h(text ? 'th' : 'td', text ? { scope: 'col' } : {}, text)))),
+      h('thead', {}, h('tr', {}, ['', '50\u00a0%', '95\u00a0%', '99\u00a0%'].map((text) => h(text ? 'th' : 'td', text ? { scope: 'col' } : {}, text)))),
       h('tbody', {}, Object.entries(HISTOGRAMS).map(([key, names]) => row(t(/** @type {any} */ (`status.${key}`)), [0.5, 0.95, 0.99].map((share) => quantile(all, this.model, names, share))))));
     this.total.textContent = t('status.total', { prompt: number(now.prompt), cached: number(now.cached), answer: number(now.answer) });
   }

@@ -29,7 +29,7 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 
-/** A number as the language writes it. @param {number} value @param {number} [digits] */
-export function number(value, digits = 0) {
-  return value.toLocaleString(languageTag(), { maximumFractionDigits: digits });
+/** A number as the language writes it. @param {number} value @param {number} [digits] at most behind the point @param {number} [least] of them */
+export function number(value, digits = 0, least = 0) {
+  return value.toLocaleString(languageTag(), { maximumFractionDigits: digits, minimumFractionDigits: least });
 }

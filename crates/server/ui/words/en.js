@@ -58,6 +58,7 @@ export default {
   'files.binary': '{name} is not a text file.',
   'files.large': '{name} is larger than {most} KiB.',
   'files.many': 'A message takes at most {most} files.',
+  'files.pasted': 'Pasted {time}.txt',
   'files.remove': 'Remove {name}',
   'import': 'Import conversations',
   'import.done': 'Imported: {count}',

@@ -58,6 +58,7 @@ export default {
   'files.binary': '{name} 不是文本文件。',
   'files.large': '{name} 超过 {most} KiB。',
   'files.many': '一条消息最多附带 {most} 个文件。',
+  'files.pasted': '粘贴 {time}.txt',
   'files.remove': '移除 {name}',
   'import': '导入对话',
   'import.done': '已导入 {count} 个对话',
