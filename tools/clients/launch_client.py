@@ -234,6 +234,16 @@ def own_models(client):
     width = client.describe_model(uid)["dimensions"]
     assert [len(one["embedding"]) for one in vectors["data"]] == [width, width]
     client.terminate_model(uid)
+    head = root / "crates/glimmer/tests/data/pairs/head"
+    model = {"model_name": "our-reranker", "language": ["en"], "model_specs": [{"model_format": "pytorch", "model_uri": str(head)}]}
+    client.register_model(model_type="rerank", model=json.dumps(model), persist=False)
+    assert {"model_name": "our-reranker", "is_builtin": False} in client.list_model_registrations("rerank")
+    uid = client.launch_model("our-reranker", model_type="rerank")
+    best = client.get_model(uid).rerank(["a bird", "the moon"], "a red bird", top_n=1, return_documents=True)["results"]
+    assert len(best) == 1 and best[0]["document"]["text"] == ["a bird", "the moon"][best[0]["index"]], best
+    assert client.describe_model(uid)["model_ability"] == ["rerank"]
+    client.terminate_model(uid)
+    client.unregister_model("rerank", "our-reranker")
 
 
 def shell(url):

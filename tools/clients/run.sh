@@ -106,6 +106,10 @@ if [[ -n $has_python ]]; then
   else
     missing+=("all-MiniLM-L6-v2 ($minilm)")
   fi
+  pairs=$root/crates/glimmer/tests/data/pairs
+  start demo "$pairs/head"
+  "$place/python/bin/python" "$here/rerank_client.py" "$pairs"
+  stop
   cargo build --quiet --locked --manifest-path "$root/Cargo.toml" -p glimmer-hub --example stand_in
   "$place/python/bin/python" "$here/launch_client.py" "$glimmer" "$target/debug/examples/stand_in" "$root"
   start "$root/fixtures/lm-eval" --compute f32
@@ -114,7 +118,7 @@ if [[ -n $has_python ]]; then
   stop
   # Requests made up from the server's own description: none may fail, none may be answered in a way that is not described,
   # and what the description forbids may not be accepted.
-  start --max-tokens 8 --max-choices 4
+  start demo "$pairs/head" --max-tokens 8 --max-choices 4
   checks=not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance
   (cd "$place" && python/bin/schemathesis --no-color run "$GLIMMER_URL/openapi.json" --max-examples 20 \
     --phases coverage,fuzzing --generation-database none --seed 1 --warnings off \

@@ -9,7 +9,7 @@ use anyhow::Context;
 use glimmer::{
     Capacity, Compute, ContextLength, Embedder, Error, KnownModel, LeaseError, Limits, LoadedModel,
     ModelFiles, ModelKind, ModelText, OpenDevice, OpenError, Opener, Overrides, Prepared, Progress, Registry,
-    RegistryLimits, Shelf, Source, serving_step_tokens,
+    RegistryLimits, Reranker, Shelf, Source, serving_step_tokens,
 };
 
 use crate::args::{DeviceArgs, ServedArgs};
@@ -52,19 +52,24 @@ pub(crate) fn known(
 ) -> KnownModel {
     let files = ModelFiles::new(source.clone(), settings.overrides());
     let (kind, created) = (files.kind(), files.created());
-    if kind == ModelKind::Vectors {
-        return known_encoder(source, names, keep_alive);
+    if kind != ModelKind::Text {
+        return known_encoder(source, kind, names, keep_alive);
     }
     let (name, settings) = (names[0].clone(), Arc::clone(settings));
     let opener = Arc::new(Writer { source, name, settings, has_told: AtomicBool::new(false) });
     KnownModel { names, kind, created, opener, keep_alive }
 }
 
-/// The same of a model that makes vectors.
-pub(crate) fn known_encoder(source: Source, names: Vec<String>, keep_alive: Option<Duration>) -> KnownModel {
+/// The same of a model that is to make vectors, or scores.
+pub(crate) fn known_encoder(
+    source: Source,
+    kind: ModelKind,
+    names: Vec<String>,
+    keep_alive: Option<Duration>,
+) -> KnownModel {
     let created = ModelFiles::new(source.clone(), Overrides::default()).created();
-    let opener = Arc::new(Encoder { source });
-    KnownModel { names, kind: ModelKind::Vectors, created, opener, keep_alive }
+    let opener = Arc::new(Encoder { source, is_reranker: kind == ModelKind::Scores });
+    KnownModel { names, kind, created, opener, keep_alive }
 }
 
 /// Opens a model that writes text.
@@ -134,16 +139,25 @@ fn start(
     Ok(LoadedModel::Engine(engine))
 }
 
-/// Opens a model that makes vectors.
+/// Opens a model that makes vectors, or scores.
 struct Encoder {
     source: Source,
+    is_reranker: bool,
 }
 
 impl Opener for Encoder {
     fn prepare(&self) -> Result<Prepared, OpenError> {
-        let memory = Embedder::needed(self.source.clone())?;
-        let source = self.source.clone();
-        let open = move |_: &mut dyn FnMut(Progress<'_>)| Ok(LoadedModel::Embedder(Embedder::open(source)?));
+        let (source, is_reranker) = (self.source.clone(), self.is_reranker);
+        let memory = match is_reranker {
+            true => Reranker::needed(source.clone())?,
+            false => Embedder::needed(source.clone())?,
+        };
+        let open = move |_: &mut dyn FnMut(Progress<'_>)| {
+            Ok(match is_reranker {
+                true => LoadedModel::Reranker(Reranker::open(source)?),
+                false => LoadedModel::Embedder(Embedder::open(source)?),
+            })
+        };
         Ok(Prepared { memory, open: Box::new(open) })
     }
 }

@@ -289,6 +289,35 @@ fn encoders_are_launched() {
 }
 
 #[test]
+fn rerankers_are_launched() {
+    let world = World::accepting();
+    let path = root().join("crates/glimmer/tests/data/pairs/head");
+    assert_eq!(
+        world.run(&format!("launch -n any -t rerank --model-path {} -u head", path.display())),
+        "head\n"
+    );
+    let one = world.get("/v1/models/head");
+    assert_eq!((&one["model_type"], &one["model_ability"]), (&json!("rerank"), &json!(["rerank"])));
+    let body = json!({"model": "head", "query": "the cat", "documents": ["a bird", "the moon"]});
+    let ranked = world.send("POST", "/v1/rerank", &body).json();
+    assert_eq!(ranked["results"].as_array().unwrap().len(), 2, "{ranked}");
+    let reranker = json!({"model_name": "our-reranker", "model_specs": [{"model_uri": path}]});
+    let body = json!({"model": reranker.to_string(), "persist": true});
+    assert_eq!(world.send("POST", "/v1/model_registrations/rerank", &body).json(), Value::Null);
+    assert!(world.home.path().join("data/glimmer/models/rerank/our-reranker.json").exists());
+    assert!(world.run("registrations -t rerank").contains("our-reranker"));
+    assert!(!world.run("registrations -t embedding").contains("our-reranker"));
+    assert_eq!(world.run("launch -n our-reranker -t rerank"), "our-reranker\n");
+    world.run("unregister -t rerank -n our-reranker");
+    // Files without a head score nothing.
+    let encoder = fixture("text2vec-bert");
+    let said = world.fail(&format!("launch -n any -t rerank --model-path {}", encoder.display()));
+    assert!(said.contains("no head"), "{said}");
+    let said = world.fail(&format!("launch -n any -t embedding --model-path {}", path.display()));
+    assert!(said.contains("makes no vectors"), "{said}");
+}
+
+#[test]
 fn the_machine_is_a_cluster_of_one() {
     let world = World::accepting();
     let address = world.server.address.to_string();

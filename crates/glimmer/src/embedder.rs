@@ -1,13 +1,10 @@
 //! A model that makes vectors of texts.
 
-use glimmer_checkpoint::Checkpoint;
 use glimmer_models::{EncodedText, Encoder, ModelError, Prompts, SentenceModules};
-use glimmer_tokenizer::{Encoding, Tokenizer};
+use glimmer_tokenizer::Tokenizer;
 
-use crate::{Error, ModelFiles, Overrides, Source};
-
-/// As the model's own tokenizer does it when it is called with a text alone.
-const ENCODING: Encoding = Encoding { add_special: true, parse_special: true };
+use crate::encoder_files::{self, ENCODING, transformer, weights};
+use crate::{Error, ModelFiles, ModelKind, Overrides, Source};
 
 /// Texts, as ids, to a vector each.
 type Compute = dyn Fn(&[EncodedText]) -> Result<Vec<Vec<f32>>, Error> + Send + Sync;
@@ -24,16 +21,16 @@ pub struct Embedder {
     compute: Box<Compute>,
 }
 
-/// Bytes of a checkpoint's weights, which an encoder holds as f32.
-fn weights(checkpoint: &Checkpoint) -> u64 {
-    let elements = checkpoint.tensors().iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64);
-    elements.sum::<u64>().saturating_mul(size_of::<f32>() as u64)
-}
-
-/// The encoder's own files where its modules lie beside them.
-fn files_of(model: &ModelFiles, modules: &SentenceModules) -> Option<ModelFiles> {
-    let is_within = modules.directory() != model.source().directory();
-    is_within.then(|| ModelFiles::new(modules.directory(), Overrides::default()))
+/// An encoder's files, and its modules. A head that scores pairs makes no vectors.
+fn read(source: Source) -> Result<(ModelFiles, SentenceModules), Error> {
+    let model = ModelFiles::new(source, Overrides::default());
+    if model.kind() == ModelKind::Scores {
+        let message =
+            "its head scores pairs of texts; it ranks texts and makes no vectors of them".to_owned();
+        return Err(ModelError::Config { file: model.path().display().to_string(), message }.into());
+    }
+    let modules = SentenceModules::read(model.source().directory())?;
+    Ok((model, modules))
 }
 
 impl Embedder {
@@ -42,24 +39,17 @@ impl Embedder {
     /// # Errors
     /// When there is no such model, it is none that makes vectors, or it has a module that is not supported.
     pub fn open(source: impl Into<Source>) -> Result<Self, Error> {
-        let model = ModelFiles::new(source, Overrides::default());
-        let modules = SentenceModules::read(model.source().directory())?;
-        let within = files_of(&model, &modules);
-        let files = within.as_ref().unwrap_or(&model);
-        let mut tokenizer = files.tokenizer()?.clone();
-        if modules.lowercases() {
-            tokenizer = tokenizer.lowercased().ok_or_else(|| ModelError::Config {
-                file: modules.directory().display().to_string(),
-                message: "do_lower_case is only supported with a WordPiece tokenizer".to_owned(),
-            })?;
-        }
+        let (model, modules) = read(source.into())?;
+        let (name, created) = (model.source().name(), model.created());
+        let files = transformer(model, modules.directory());
+        let tokenizer = encoder_files::tokenizer(&files, modules.lowercases())?;
         let prompts = modules.prompts().clone();
         let memory = weights(files.checkpoint()?);
         let encoder = Encoder::open(files.checkpoint()?, modules)?;
         let (max_tokens, width) = (encoder.max_tokens(), encoder.width());
         let compute = move |texts: &[EncodedText]| Ok(encoder.embed(texts)?);
-        let embedder = Embedder::new(model.source().name(), tokenizer, max_tokens, width, compute);
-        Ok(Embedder { created: model.created(), prompts, memory, ..embedder })
+        let embedder = Embedder::new(name, tokenizer, max_tokens, width, compute);
+        Ok(Embedder { created, prompts, memory, ..embedder })
     }
 
     /// Bytes that an encoder will hold when it is opened, by the headers of its files.
@@ -67,9 +57,8 @@ impl Embedder {
     /// # Errors
     /// When they cannot be read.
     pub fn needed(source: impl Into<Source>) -> Result<u64, Error> {
-        let model = ModelFiles::new(source, Overrides::default());
-        let modules = SentenceModules::read(model.source().directory())?;
-        Ok(weights(files_of(&model, &modules).as_ref().unwrap_or(&model).checkpoint()?))
+        let (model, modules) = read(source.into())?;
+        Ok(weights(transformer(model, modules.directory()).checkpoint()?))
     }
 
     /// An encoder that somebody else computes: `max_tokens` of a text at most, vectors of `width` elements.

@@ -79,12 +79,20 @@ impl ModelFiles {
         made.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
     }
 
-    /// What the model makes, by the small files beside it: encoders of sentences make vectors.
+    /// What the model makes, by the small files beside it: encoders of sentences make vectors, those with a head scores.
     pub fn kind(&self) -> ModelKind {
         let directory = self.path();
-        let config = file::read_object(&directory.join("config.json")).ok().flatten();
-        let is_bert = config.is_some_and(|config| config["model_type"] == "bert");
-        match is_bert || directory.join("modules.json").exists() {
+        let read = |name| file::read_object(&directory.join(name)).ok().flatten().unwrap_or_default();
+        if directory.join("modules.json").exists() {
+            return match read("config_sentence_transformers.json")["model_type"] == "CrossEncoder" {
+                true => ModelKind::Scores,
+                false => ModelKind::Vectors,
+            };
+        }
+        let config = read("config.json");
+        let class = config["architectures"][0].as_str().unwrap_or_default();
+        match config["model_type"] == "bert" {
+            _ if class.ends_with("ForSequenceClassification") => ModelKind::Scores,
             true => ModelKind::Vectors,
             false => ModelKind::Text,
         }

@@ -25,8 +25,8 @@
 //! | Ids come back and become text, reasoning, tool calls and scores. | [`Generation`], [`DeltaReader`], [`Delta`] |
 //! | How it ended, what it took. | [`FinishReason`], [`Usage`], [`Timings`] |
 //!
-//! [`Registry`] keeps loaded models by name, [`Embedder`] makes vectors of texts, [`Session`] shows the numbers
-//! themselves.
+//! [`Registry`] keeps loaded models by name, [`Embedder`] makes vectors of texts, [`Reranker`] scores of pairs, [`Session`]
+//! shows the numbers themselves.
 //!
 //! It knows no network, no terminal and no API's JSON. An answer's bits depend on its prompt and parameters alone: not on
 //! what else is computed, nor on the number of threads.
@@ -40,6 +40,7 @@ mod delta;
 mod demo;
 mod device;
 mod embedder;
+mod encoder_files;
 mod engine;
 mod error;
 mod files;
@@ -53,6 +54,7 @@ mod params;
 mod placement;
 mod registry;
 mod repeated_calls;
+mod reranker;
 mod sampling;
 mod session;
 mod source;
@@ -70,7 +72,7 @@ pub use error::Error;
 pub use files::{ModelFiles, Overrides};
 pub use fit::{Fit, Load, PublishedModel, converted};
 pub use generation::{Completion, Generation};
-pub use glimmer_models::EncodedText;
+pub use glimmer_models::{EncodedPair, EncodedText};
 pub use limits::{ContextLength, Limits, STEP_TOKENS, indivisible, serving_step_tokens, step_tokens};
 pub use model::{Model, OpenOptions, Progress};
 pub use params::GenerationParams;
@@ -79,6 +81,7 @@ pub use registry::{
     Change, KnownModel, Lease, LeaseError, Leasing, Loaded, LoadedModel, ModelKind, ModelState, ModelStatus,
     Observer, Open, OpenError, Opener, PlannedMemory, Prepared, Registry, RegistryLimits, Shelf,
 };
+pub use reranker::Reranker;
 pub use session::{Session, check_ids};
 pub use source::{Local, Resolver, Source};
 pub use text::{Chat, ModelText, Prompt};

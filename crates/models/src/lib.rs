@@ -1,6 +1,7 @@
 //! The models: what each generation of GLM is ([`DecoderSpec`]), and the one [`Decoder`] that runs them all.
 //!
-//! [`Encoder`] makes embeddings beside it. It knows tensors and token ids; nothing of text, requests or training.
+//! [`Encoder`] makes embeddings beside it, [`CrossEncoder`] scores of pairs. It knows tensors and token ids; nothing of text,
+//! requests or training.
 #![forbid(unsafe_code)]
 
 mod catalogue;
@@ -21,7 +22,7 @@ mod spec;
 pub use catalogue::{published_config, published_name, published_names};
 pub use config::{GGUF_CHATGLM_6B, Understood, understand};
 pub use decoder::{Decoder, DeviceHolds, Stage};
-pub use encoder::{EncodedText, Encoder, Prompts, SentenceModules};
+pub use encoder::{CrossEncoder, EncodedPair, EncodedText, Encoder, PairModules, Prompts, SentenceModules};
 pub use error::ModelError;
 pub use glimmer_config::Family;
 pub use load::{DeviceLayers, ModelWeights, Quantize, load, load_split};

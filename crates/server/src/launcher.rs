@@ -9,14 +9,29 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// Kinds of models, as Xinference names those that run here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum ModelType {
     /// Writes text.
+    #[default]
     #[serde(rename = "LLM")]
     Llm,
     /// Makes vectors of texts.
     #[serde(rename = "embedding")]
     Embedding,
+    /// Scores pairs of texts.
+    #[serde(rename = "rerank")]
+    Rerank,
+}
+
+impl ModelType {
+    /// What models of it can do, in Xinference's words, where nothing more is known of one.
+    pub fn ability(self) -> &'static str {
+        match self {
+            ModelType::Llm => "chat",
+            ModelType::Embedding => "embed",
+            ModelType::Rerank => "rerank",
+        }
+    }
 }
 
 /// How many cards a model is to have.
@@ -69,7 +84,7 @@ pub struct ModelDescription {
     pub model_name: String,
     /// Languages.
     pub model_lang: Vec<String>,
-    /// `chat`, `generate`, `embed` and others.
+    /// `chat`, `generate`, `embed`, `rerank` and others.
     pub model_ability: Vec<String>,
     /// A sentence about it.
     pub model_description: Option<String>,

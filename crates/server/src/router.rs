@@ -14,7 +14,7 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 use crate::access;
 use crate::api::openai::{chat, completions, embeddings, models};
 use crate::api::xinference::{cluster, files, launch, registrations, running};
-use crate::api::{catalogue, glm, page, status, tokens};
+use crate::api::{catalogue, glm, page, rerank, status, tokens};
 use crate::app::App;
 use crate::error::{ApiError, ServerError};
 
@@ -28,6 +28,8 @@ fn plain_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/v1/chat/completions", post(chat::complete)),
         ("/v1/completions", post(completions::complete)),
         ("/v1/embeddings", post(embeddings::embed)),
+        ("/v1/rerank", post(rerank::rerank)),
+        ("/v1/score", post(rerank::score)),
         ("/v1/models", get(models::list).post(launch::launch)),
         ("/v1/models/{name}", get(models::one).delete(running::terminate)),
         ("/v1/models/{name}/{*rest}", get(models::one_with_slashes)),
@@ -35,6 +37,9 @@ fn plain_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/completions", post(completions::complete)),
         ("/embeddings", post(embeddings::embed)),
         ("/models", get(models::list)),
+        ("/rerank", post(rerank::rerank)),
+        ("/score", post(rerank::score)),
+        ("/v2/rerank", post(rerank::rerank)),
         ("/", post(glm::root).get(page::index)),
         ("/ui/{*name}", get(page::file)),
         ("/catalogue", get(catalogue::list)),

@@ -24,9 +24,9 @@ export function view(name) {
 
 /** @param {import('./served.js').Served} model */
 function card(model) {
-  const { n_vocab: vocabulary, n_embd: width, n_ctx_train: trained, chat_format: format, sampling } = model.meta ?? {};
+  const { n_vocab: vocabulary, n_embd: width, n_labels: labels, n_ctx_train: trained, chat_format: format, sampling } = model.meta ?? {};
   const facts = [
-    model.meta && [t('models.kind'), t(vocabulary ? 'models.writer' : 'models.encoder')],
+    model.meta && [t('models.kind'), t(vocabulary ? 'models.writer' : labels ? 'models.reranker' : 'models.encoder')],
     [t('models.state'), served.stateOf(model.id) || t('model.loaded')],
     model.max_model_len && [t('models.context'), number(model.max_model_len)],
     trained && [t('models.trained'), number(trained)],

@@ -9,7 +9,7 @@ import { number, t } from './words.js';
  * @property {string} id
  * @property {{value: 'loaded' | 'loading' | 'unloaded', progress?: number, error?: string}} [status] where it is
  * @property {number} [max_model_len] of one that is loaded
- * @property {{n_vocab?: number, n_embd?: number, n_ctx_train?: number, chat_format?: string, sampling?: Record<string, number>}} [meta] of one that is loaded
+ * @property {{n_vocab?: number, n_embd?: number, n_labels?: number, n_ctx_train?: number, chat_format?: string, sampling?: Record<string, number>}} [meta] of one that is loaded
  */
 
 /** How often a server is asked that was not reached or is loading, in ms. */
@@ -30,7 +30,7 @@ class ServedModels extends EventTarget {
 
   /** Those that make vectors. */
   get encoders() {
-    return this.models.filter((one) => one.meta && !one.meta.n_vocab);
+    return this.models.filter((one) => one.meta && !one.meta.n_vocab && !one.meta.n_labels);
   }
 
   /** The name of the model that is asked. */

@@ -23,7 +23,7 @@ pub(crate) struct EndpointArgs {
 }
 
 /// A kind of models.
-const TYPES: [&str; 2] = ["LLM", "embedding"];
+const TYPES: [&str; 3] = ["LLM", "embedding", "rerank"];
 
 /// Launch a model by name on a running server
 #[derive(Debug, Args)]
@@ -36,7 +36,8 @@ Examples:
   glimmer launch --model-engine llama.cpp --model-name glm-edge-chat --size-in-billions 1_5 --model-format ggufv2 \
 --quantization Q4_K_M
   glimmer launch -en transformers -n glm-edge-chat -s 4 -f pytorch -q none -u edge
-  glimmer launch -n text2vec -t embedding --model-path text2vec-base-chinese")]
+  glimmer launch -n text2vec -t embedding --model-path text2vec-base-chinese
+  glimmer launch -n ms-marco -t rerank --model-path ms-marco-MiniLM-L6-v2")]
 pub(crate) struct LaunchArgs {
     /// The model's name, as `glimmer list` has it
     #[arg(long, short = 'n', value_name = "NAME")]

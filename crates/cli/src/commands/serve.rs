@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use glimmer::{KnownModel, Source};
+use glimmer::{KnownModel, ModelKind, Source};
 use glimmer_server::{Options, PublishedModels, RequestLimits, Server};
 
 use super::{fit, list, show};
@@ -183,7 +183,7 @@ pub(crate) fn known_models(
     if let Some(path) = &settings.served.embedding_model {
         let source = source(path, &settings.terminal)?;
         let names = vec![source.name()];
-        models.push(known_encoder(source, names, keep_alive));
+        models.push(known_encoder(source, ModelKind::Vectors, names, keep_alive));
     }
     Ok(models)
 }

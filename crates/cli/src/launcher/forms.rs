@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use glimmer_catalogue::{Catalogue, Entry, Format, Model, Published};
-use glimmer_server::{CachedModel, EngineForm, RegisteredForm, Registration};
+use glimmer_server::{CachedModel, EngineForm, ModelType, RegisteredForm, Registration};
 use serde_json::Value;
 
 use super::chosen::{Files, files, format_name, hub_name, quantizations, runs, size_value};
@@ -100,7 +100,7 @@ pub(super) fn of_encoder(encoder: &OwnEncoder) -> Registration {
         is_builtin: false,
         context_length: None,
         model_lang: encoder.language.clone(),
-        model_ability: vec!["embed".to_owned()],
+        model_ability: vec![encoder.kind.ability().to_owned()],
         model_description: String::new(),
         model_family: encoder.model_name.clone(),
         model_specs: encoder.model_specs.iter().map(form).collect(),
@@ -150,8 +150,12 @@ fn add(forms: &mut Vec<EngineForm>, name: &str, form: &Published) {
 }
 
 /// The engine of encoders, which is called sentence-transformers there.
-pub(super) fn encoder_engines(own: &Own, name: &str) -> Result<BTreeMap<String, Vec<EngineForm>>, String> {
-    if !own.encoders.iter().any(|encoder| encoder.model_name == name) {
+pub(super) fn encoder_engines(
+    own: &Own,
+    kind: ModelType,
+    name: &str,
+) -> Result<BTreeMap<String, Vec<EngineForm>>, String> {
+    if own.encoder(kind, name).is_none() {
         return Err(format!("no encoder is called {:.60}", glimmer::Escaped(name)));
     }
     let form = EngineForm {

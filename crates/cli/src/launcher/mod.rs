@@ -53,7 +53,7 @@ impl NamedModels {
         let own = || self.with_own(|own| Chosen::of(&own.catalogue, spec));
         match spec.model_type {
             ModelType::Llm => own(),
-            ModelType::Embedding => self.with_own(|own| encoder(own, spec)),
+            ModelType::Embedding | ModelType::Rerank => self.with_own(|own| encoder(own, spec)),
         }
     }
 }
@@ -67,7 +67,6 @@ fn at_path(path: &Path, spec: &LaunchSpec) -> Result<Chosen, String> {
     if !path.exists() {
         return Err(format!("model_path: nothing is at {:.200}", path.display()));
     }
-    let abilities = if spec.model_type == ModelType::Llm { ["chat"] } else { ["embed"] };
     let description = ModelDescription {
         model_format: spec.format.clone(),
         model_size_in_billions: spec.size.as_deref().map(|size| {
@@ -75,7 +74,7 @@ fn at_path(path: &Path, spec: &LaunchSpec) -> Result<Chosen, String> {
         }),
         quantization: spec.quantization.clone(),
         model_engine: spec.engine.clone(),
-        ..ModelDescription::unknown(spec.model_type, &spec.name, &abilities)
+        ..ModelDescription::unknown(spec.model_type, &spec.name, &[spec.model_type.ability()])
     };
     Ok(Chosen { description, files: Files::Here(path.to_owned()) })
 }
@@ -83,7 +82,7 @@ fn at_path(path: &Path, spec: &LaunchSpec) -> Result<Chosen, String> {
 /// An encoder: a user's own, or OWNER/NAME on a hub.
 fn encoder(own: &Own, spec: &LaunchSpec) -> Result<Chosen, String> {
     let is_on = |hub: &str| spec.hub.as_deref().is_none_or(|wanted| wanted == hub);
-    let known = own.encoders.iter().find(|encoder| encoder.model_name == spec.name);
+    let known = own.encoder(spec.model_type, &spec.name);
     let (languages, word) = match known {
         None if spec.name.contains('/') => (Vec::new(), spec.name.clone()),
         None => {
@@ -114,7 +113,7 @@ fn encoder(own: &Own, spec: &LaunchSpec) -> Result<Chosen, String> {
         quantization: Some(chosen::NONE.to_owned()),
         model_hub: spec.hub.clone(),
         model_engine: spec.engine.clone(),
-        ..ModelDescription::unknown(ModelType::Embedding, &spec.name, &["embed"])
+        ..ModelDescription::unknown(spec.model_type, &spec.name, &[spec.model_type.ability()])
     };
     Ok(Chosen { description, files: Files::OnHubs { wanted, hub, revision: None } })
 }
@@ -131,28 +130,28 @@ impl Launcher for NamedModels {
         let terminal = &self.settings.terminal;
         self.with_own(|own| match kind {
             ModelType::Llm => forms::registrations(&own.catalogue, terminal).map_err(invalid),
-            ModelType::Embedding => Ok(own.encoders.iter().map(forms::of_encoder).collect()),
+            encoders => Ok(own.encoders(encoders).map(forms::of_encoder).collect()),
         })
     }
 
     fn register(&self, kind: ModelType, model: &str, persist: bool) -> Result<(), LaunchError> {
         self.change(|own| match kind {
             ModelType::Llm => own.register(model, persist),
-            ModelType::Embedding => own.register_encoder(model, persist),
+            encoders => own.register_encoder(encoders, model, persist),
         })
     }
 
     fn unregister(&self, kind: ModelType, name: &str) -> Result<(), LaunchError> {
         self.change(|own| match kind {
             ModelType::Llm => own.unregister(name),
-            ModelType::Embedding => own.unregister_encoder(name),
+            encoders => own.unregister_encoder(encoders, name),
         })
     }
 
     fn engines(&self, kind: ModelType, name: &str) -> Result<BTreeMap<String, Vec<EngineForm>>, LaunchError> {
         self.with_own(|own| match kind {
             ModelType::Llm => forms::engines(&own.catalogue, name),
-            ModelType::Embedding => forms::encoder_engines(own, name),
+            encoders => forms::encoder_engines(own, encoders, name),
         })
         .map_err(LaunchError::Invalid)
     }

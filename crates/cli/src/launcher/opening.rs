@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use glimmer::{ContextLength, DeviceKind, KnownModel, Quantization, Source};
+use glimmer::{ContextLength, DeviceKind, KnownModel, ModelKind, Quantization, Source};
 use glimmer_server::{Gpus, Launch, LaunchError, LaunchSpec, LaunchWatch, ModelDescription, ModelType};
 
 use super::chosen::Files;
@@ -37,7 +37,8 @@ impl Launch for Opening {
         // It stays until it is terminated, or another needs its room.
         Ok(match self.spec.model_type {
             ModelType::Llm => known(source, names, None, &Arc::new(self.settings())),
-            ModelType::Embedding => known_encoder(source, names, None),
+            ModelType::Embedding => known_encoder(source, ModelKind::Vectors, names, None),
+            ModelType::Rerank => known_encoder(source, ModelKind::Scores, names, None),
         })
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use glimmer::{Escaped, file};
 use glimmer_catalogue::Catalogue;
+use glimmer_server::ModelType;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue;
@@ -14,8 +15,8 @@ use crate::catalogue;
 const MOST: usize = 1000;
 const BYTES: usize = 1 << 20;
 
-/// The folder of encoders among a user's own models: their files have another form.
-const ENCODERS: &str = "embedding";
+/// The folders of encoders among a user's own models, by what they make: their files have another form.
+const ENCODERS: [(ModelType, &str); 2] = [(ModelType::Embedding, "embedding"), (ModelType::Rerank, "rerank")];
 
 /// What can be launched by name.
 pub(super) struct Own {
@@ -24,12 +25,15 @@ pub(super) struct Own {
     /// Models that are registered for as long as the server runs: names and texts.
     registered: Vec<(String, String)>,
     pub(super) catalogue: Catalogue,
-    pub(super) encoders: Vec<OwnEncoder>,
+    encoders: Vec<OwnEncoder>,
 }
 
 /// A user's own encoder, in Xinference's custom JSON.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct OwnEncoder {
+    /// What it makes.
+    #[serde(skip)]
+    pub(super) kind: ModelType,
     pub(super) model_name: String,
     pub(super) dimensions: Option<usize>,
     pub(super) max_tokens: Option<usize>,
@@ -75,16 +79,26 @@ impl Own {
         Ok(())
     }
 
+    /// The encoders that make this.
+    pub(super) fn encoders(&self, kind: ModelType) -> impl Iterator<Item = &OwnEncoder> {
+        self.encoders.iter().filter(move |encoder| encoder.kind == kind)
+    }
+
+    /// The one of this name.
+    pub(super) fn encoder(&self, kind: ModelType, name: &str) -> Option<&OwnEncoder> {
+        self.encoders(kind).find(|encoder| encoder.model_name == name)
+    }
+
     /// Adds an encoder.
-    pub(super) fn register_encoder(&mut self, text: &str, persist: bool) -> Result<()> {
+    pub(super) fn register_encoder(&mut self, kind: ModelType, text: &str, persist: bool) -> Result<()> {
         self.check_room(text)?;
-        let encoder = OwnEncoder::parse(text)?;
+        let encoder = OwnEncoder::parse(kind, text)?;
         let name = &encoder.model_name;
-        if self.encoders.iter().any(|other| other.model_name == *name) {
+        if self.encoder(kind, name).is_some() {
             bail!("the name {} is taken; choose another", Escaped(name));
         }
         if persist {
-            write(&folder()?.join(ENCODERS), name, text)?;
+            write(&encoder_folder(kind)?, name, text)?;
         }
         self.encoders.push(encoder);
         Ok(())
@@ -118,19 +132,21 @@ impl Own {
     }
 
     /// Removes an encoder.
-    pub(super) fn unregister_encoder(&mut self, name: &str) -> Result<()> {
-        let at = self.encoders.iter().position(|encoder| encoder.model_name == name);
+    pub(super) fn unregister_encoder(&mut self, kind: ModelType, name: &str) -> Result<()> {
+        let is_it = |encoder: &OwnEncoder| encoder.kind == kind && encoder.model_name == name;
+        let at = self.encoders.iter().position(is_it);
         let at = at.with_context(|| format!("no model {} is registered", Escaped(name)))?;
-        remove(&folder()?.join(ENCODERS), name)?;
+        remove(&encoder_folder(kind)?, name)?;
         self.encoders.remove(at);
         Ok(())
     }
 }
 
 impl OwnEncoder {
-    fn parse(text: &str) -> Result<Self> {
+    fn parse(kind: ModelType, text: &str) -> Result<Self> {
         let encoder: OwnEncoder =
             serde_json::from_str(text).context("this is no encoder in Xinference's form")?;
+        let encoder = OwnEncoder { kind, ..encoder };
         check_name(&encoder.model_name)?;
         if encoder.model_specs.iter().all(|files| files.model_id.is_none() && files.model_uri.is_none()) {
             bail!("none of its model_specs says where its files are: model_id or model_uri");
@@ -141,21 +157,30 @@ impl OwnEncoder {
 
 /// The encoders that were registered for good.
 fn encoders() -> Result<Vec<OwnEncoder>> {
-    let Some(folder) =
-        catalogue::own_directory().map(|own| own.join(ENCODERS)).filter(|folder| folder.is_dir())
-    else {
-        return Ok(Vec::new());
-    };
     let mut all = Vec::new();
-    for found in fs::read_dir(&folder).with_context(|| folder.display().to_string())?.take(MOST) {
-        let path = found?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
-            let text = file::read_text(&path)?.unwrap_or_default();
-            all.push(OwnEncoder::parse(&text).with_context(|| path.display().to_string())?);
+    let Some(own) = catalogue::own_directory() else { return Ok(all) };
+    for (kind, folder) in ENCODERS {
+        let folder = own.join(folder);
+        if !folder.is_dir() {
+            continue;
+        }
+        for found in fs::read_dir(&folder).with_context(|| folder.display().to_string())?.take(MOST) {
+            let path = found?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                let text = file::read_text(&path)?.unwrap_or_default();
+                all.push(OwnEncoder::parse(kind, &text).with_context(|| path.display().to_string())?);
+            }
         }
     }
     all.sort_by(|a: &OwnEncoder, b| a.model_name.cmp(&b.model_name));
     Ok(all)
+}
+
+/// Where encoders that make this are registered.
+fn encoder_folder(kind: ModelType) -> Result<PathBuf> {
+    let found = ENCODERS.into_iter().find(|(other, _)| *other == kind);
+    let (_, name) = found.context("models that write text are no encoders")?;
+    Ok(folder()?.join(name))
 }
 
 fn folder() -> Result<PathBuf> {

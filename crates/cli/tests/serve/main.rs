@@ -17,6 +17,7 @@ mod operations;
 mod page;
 mod prefix;
 mod repetition;
+mod rerank;
 mod several;
 #[path = "../support/mod.rs"]
 mod support;

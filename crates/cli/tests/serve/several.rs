@@ -197,6 +197,8 @@ fn a_server_without_models_says_so() {
         ("/v1/chat/completions", json!({"messages": messages, "model": "demo"})),
         ("/v1/completions", json!({"prompt": "x"})),
         ("/v1/embeddings", json!({"input": "x"})),
+        ("/v1/rerank", json!({"query": "x", "documents": ["y"]})),
+        ("/score", json!({"text_1": "x", "text_2": "y"})),
         ("/tokenize", json!({"prompt": "x"})),
         ("/chat", json!({"prompt": "x"})),
         ("/embedding", json!({"prompt": ["x"]})),

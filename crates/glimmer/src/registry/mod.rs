@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use glimmer_engine::{EngineError, Statistics};
 
-use crate::{Embedder, Engine, Error};
+use crate::{Embedder, Engine, Error, Reranker};
 pub use lease::{Lease, LeaseError, Leasing};
 pub use opener::{KnownModel, ModelKind, Open, OpenError, Opener, Prepared, Shelf};
 use state::{Entry, State};
@@ -36,14 +36,17 @@ pub enum LoadedModel {
     Engine(Engine),
     /// It makes vectors of texts.
     Embedder(Embedder),
+    /// It scores pairs of texts.
+    Reranker(Reranker),
 }
 
 impl LoadedModel {
-    /// Which of the two.
+    /// Which of them.
     pub fn kind(&self) -> ModelKind {
         match self {
             LoadedModel::Engine(_) => ModelKind::Text,
             LoadedModel::Embedder(_) => ModelKind::Vectors,
+            LoadedModel::Reranker(_) => ModelKind::Scores,
         }
     }
 
@@ -52,14 +55,15 @@ impl LoadedModel {
         match self {
             LoadedModel::Engine(engine) => engine.memory().total() as u64,
             LoadedModel::Embedder(embedder) => embedder.memory(),
+            LoadedModel::Reranker(reranker) => reranker.memory(),
         }
     }
 
-    /// What it has done; an encoder keeps no account.
+    /// What it has done; encoders keep no account.
     pub fn statistics(&self) -> Statistics {
         match self {
             LoadedModel::Engine(engine) => engine.statistics(),
-            LoadedModel::Embedder(_) => Statistics::default(),
+            LoadedModel::Embedder(_) | LoadedModel::Reranker(_) => Statistics::default(),
         }
     }
 }

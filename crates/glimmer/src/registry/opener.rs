@@ -16,6 +16,8 @@ pub enum ModelKind {
     Text,
     /// Vectors of texts.
     Vectors,
+    /// Scores of pairs of texts.
+    Scores,
 }
 
 /// Opens a model, again and again.

@@ -1,8 +1,7 @@
 //! BERT (Devlin et al., 2019): tokens to the states of its last layer.
 //!
-//! The facts are those of transformers' `modeling_bert.py`: learned positions, all tokens of type 0, norms after the
-//! sums, GELU with the error function. The pooler of the checkpoint is not used: sentence encoders make their vector
-//! of the states themselves.
+//! The facts are those of transformers' `modeling_bert.py`: learned positions, tokens of two types, norms after the
+//! sums, GELU with the error function. What is made of the states is others' affair.
 
 use glimmer_checkpoint::Checkpoint;
 use serde::Deserialize;
@@ -59,7 +58,7 @@ impl Config {
             return Err(ModelError::Architecture {
                 file,
                 found: config.model_type,
-                known: "BERT for embeddings",
+                known: "BERT for encoders",
             });
         }
         for (key, found, known) in [
@@ -75,8 +74,10 @@ impl Config {
             let hidden = config.hidden_size;
             return Err(error(format!("hidden_size {hidden} is no multiple of num_attention_heads {heads}")));
         }
-        if config.intermediate_size == 0 {
-            return Err(error("intermediate_size is 0".to_owned()));
+        let sizes =
+            [("intermediate_size", config.intermediate_size), ("type_vocab_size", config.type_vocab_size)];
+        if let Some((key, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
+            return Err(error(format!("{key} is 0")));
         }
         if !(config.layer_norm_eps.is_finite() && config.layer_norm_eps >= 0.0) {
             return Err(error(format!("layer_norm_eps is {}", config.layer_norm_eps)));
@@ -95,6 +96,14 @@ struct Block {
     norm: LayerNorm,
 }
 
+/// The tokens of a text, or of two.
+#[derive(Clone, Copy)]
+pub(super) struct Tokens<'a> {
+    pub(super) ids: &'a [u32],
+    /// Where the tokens of type 1 begin; before it they are of type 0.
+    pub(super) second: usize,
+}
+
 /// Loaded weights.
 pub(super) struct Bert {
     hidden: usize,
@@ -103,8 +112,10 @@ pub(super) struct Bert {
     positions: usize,
     /// `[vocab, hidden]`
     words: Vec<f32>,
-    /// `[positions, hidden]`, the embedding of token type 0 added.
+    /// `[positions, hidden]`
     places: Vec<f32>,
+    /// `[types, hidden]`
+    types: Vec<f32>,
     norm: LayerNorm,
     blocks: Vec<Block>,
 }
@@ -123,12 +134,9 @@ impl Bert {
         let eps = config.layer_norm_eps;
         let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
         let words = weights.table("embeddings.word_embeddings", config.vocab_size, hidden)?;
-        let mut places =
+        let places =
             weights.table("embeddings.position_embeddings", config.max_position_embeddings, hidden)?;
         let types = weights.table("embeddings.token_type_embeddings", config.type_vocab_size, hidden)?;
-        for place in places.chunks_exact_mut(hidden) {
-            place.iter_mut().zip(&types).for_each(|(p, t)| *p += t);
-        }
         let norm = weights.norm("embeddings.LayerNorm", hidden, eps)?;
         let block = |i: usize| {
             let name = |part: &str| format!("encoder.layer.{i}.{part}");
@@ -149,6 +157,7 @@ impl Bert {
             positions: config.max_position_embeddings,
             words,
             places,
+            types,
             norm,
             blocks: (0..config.num_hidden_layers).map(block).collect::<Result<_, _>>()?,
         })
@@ -169,18 +178,29 @@ impl Bert {
         self.vocab
     }
 
-    /// The last layer's states, `[tokens, hidden]`, all tokens of all texts below each other. Ids and lengths are in
-    /// bounds.
-    pub(super) fn forward(&self, texts: &[&[u32]], threads: Threads) -> Vec<f32> {
+    /// Types of tokens.
+    pub(super) fn types(&self) -> usize {
+        self.types.len() / self.hidden
+    }
+
+    /// The last layer's states, `[tokens, hidden]`, all tokens of all texts below each other. Ids, lengths and types are
+    /// in bounds.
+    pub(super) fn forward(&self, texts: &[Tokens<'_>], threads: Threads) -> Vec<f32> {
         let h = self.hidden;
-        let mut x = Vec::with_capacity(texts.iter().map(|t| t.len()).sum::<usize>() * h);
-        for (place, &id) in texts.iter().flat_map(|text| text.iter().enumerate()) {
-            let (word, place) = (&self.words[id as usize * h..][..h], &self.places[place * h..][..h]);
-            x.extend(word.iter().zip(place).map(|(w, p)| w + p));
+        let lengths: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
+        let mut x = Vec::with_capacity(lengths.iter().sum::<usize>() * h);
+        for text in texts {
+            for (place, &id) in text.ids.iter().enumerate() {
+                let kind = usize::from(place >= text.second);
+                let [word, place, kind] =
+                    [(&self.words, id as usize), (&self.places, place), (&self.types, kind)]
+                        .map(|(table, row)| &table[row * h..][..h]);
+                x.extend(word.iter().zip(place).zip(kind).map(|((w, p), t)| w + (p + t)));
+            }
         }
         self.norm.apply(&mut x);
         for block in &self.blocks {
-            let attended = self.attention(texts, &block.qkv.apply(&x, threads), threads);
+            let attended = self.attention(&lengths, &block.qkv.apply(&x, threads), threads);
             add(&mut x, &block.attention_out.apply(&attended, threads));
             block.attention_norm.apply(&mut x);
             let mut inner = block.up.apply(&x, threads);
@@ -192,15 +212,15 @@ impl Bert {
     }
 
     /// `softmax(q k^T / sqrt(d)) v` for every head within every text.
-    fn attention(&self, texts: &[&[u32]], qkv: &[f32], threads: Threads) -> Vec<f32> {
+    fn attention(&self, lengths: &[usize], qkv: &[f32], threads: Threads) -> Vec<f32> {
         let (h, d) = (self.hidden, self.hidden / self.heads);
         let scale = 1.0 / (d as f32).sqrt();
         let rows = qkv.len() / (3 * h);
-        let work = texts.iter().map(|t| t.len() * t.len() * h * 2).sum();
+        let work = lengths.iter().map(|length| length * length * h * 2).sum();
         threads.by_rows(rows, h, work, |first, count, out| {
             let mut start = 0;
-            for text in texts {
-                let whole = start..start + text.len();
+            for &length in lengths {
+                let whole = start..start + length;
                 let mine = whole.start.max(first)..whole.end.min(first + count);
                 start = whole.end;
                 if mine.is_empty() {
@@ -208,20 +228,13 @@ impl Bert {
                 }
                 let keys_values = &qkv[whole.start * 3 * h..];
                 let out = &mut out[(mine.start - first) * h..];
-                let mut scores = vec![0.0; mine.len() * text.len()];
+                let mut scores = vec![0.0; mine.len() * length];
                 for head in 0..self.heads {
-                    let k = Panels::pack(text.len(), d, |key, i| keys_values[key * 3 * h + h + head * d + i]);
-                    k.multiply(
-                        &qkv[mine.start * 3 * h + head * d..],
-                        3 * h,
-                        mine.len(),
-                        &mut scores,
-                        text.len(),
-                    );
-                    scores.chunks_exact_mut(text.len()).for_each(|row| softmax(row, scale));
-                    let v =
-                        Panels::pack(d, text.len(), |i, key| keys_values[key * 3 * h + 2 * h + head * d + i]);
-                    v.multiply(&scores, text.len(), mine.len(), &mut out[head * d..], h);
+                    let k = Panels::pack(length, d, |key, i| keys_values[key * 3 * h + h + head * d + i]);
+                    k.multiply(&qkv[mine.start * 3 * h + head * d..], 3 * h, mine.len(), &mut scores, length);
+                    scores.chunks_exact_mut(length).for_each(|row| softmax(row, scale));
+                    let v = Panels::pack(d, length, |i, key| keys_values[key * 3 * h + 2 * h + head * d + i]);
+                    v.multiply(&scores, length, mine.len(), &mut out[head * d..], h);
                 }
             }
         })

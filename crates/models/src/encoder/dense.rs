@@ -5,7 +5,7 @@ use std::path::Path;
 use glimmer_checkpoint::Checkpoint;
 use serde::Deserialize;
 
-use super::gelu::gelu;
+use super::activation::{Activation, KNOWN};
 use super::linear::{Linear, Threads, Weights, add};
 use super::modules::{SENTENCE, shown, wrong};
 use crate::ModelError;
@@ -32,44 +32,6 @@ impl Config {
 
     fn tanh() -> String {
         "torch.nn.modules.activation.Tanh".to_owned()
-    }
-}
-
-/// What a [`Dense`] does to each element.
-#[derive(Clone, Copy)]
-enum Activation {
-    Identity,
-    Tanh,
-    Relu,
-    Gelu,
-    Sigmoid,
-    Silu,
-}
-
-impl Activation {
-    /// By the name of PyTorch's class, as a module of its default arguments.
-    fn of(class: &str) -> Option<Self> {
-        Some(match class.strip_prefix("torch.nn.")?.rsplit('.').next()? {
-            "Identity" => Activation::Identity,
-            "Tanh" => Activation::Tanh,
-            "ReLU" => Activation::Relu,
-            "GELU" => Activation::Gelu,
-            "Sigmoid" => Activation::Sigmoid,
-            "SiLU" => Activation::Silu,
-            _ => return None,
-        })
-    }
-
-    fn apply(self, x: f32) -> f32 {
-        let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
-        match self {
-            Activation::Identity => x,
-            Activation::Tanh => x.tanh(),
-            Activation::Relu => x.max(0.0),
-            Activation::Gelu => gelu(x),
-            Activation::Sigmoid => sigmoid(x),
-            Activation::Silu => x * sigmoid(x),
-        }
     }
 }
 
@@ -110,7 +72,7 @@ impl Dense {
         }
         let activation = Activation::of(&config.activation_function).ok_or_else(|| {
             let class = shown(&config.activation_function);
-            wrong(&file, format!("activation_function {class} is not supported; Identity, Tanh, ReLU, GELU, Sigmoid and SiLU of torch.nn are"))
+            wrong(&file, format!("activation_function {class} is not supported; {KNOWN} are"))
         })?;
         let weights = Weights { checkpoint: &checkpoint, prefix: "" };
         let names = ["linear".to_owned()];

@@ -1,9 +1,12 @@
-//! Sentence encoders: BERT and the modules that make one vector of its states, as sentence-transformers runs them.
+//! Encoders: BERT, and what sentence-transformers makes of its states: one vector of a text by modules ([`Encoder`]), or a
+//! score of two texts by a head ([`CrossEncoder`]).
 //!
 //! It is a small model beside the decoder: plain f32 on the CPU, no cache, no device. Texts are computed together,
 //! those of similar length side by side and none of them padded; a text's bits do not depend on its company.
 
+mod activation;
 mod bert;
+mod cross_encoder;
 mod dense;
 mod gelu;
 mod linear;
@@ -13,9 +16,10 @@ mod pooling;
 
 use glimmer_checkpoint::Checkpoint;
 
+pub use self::cross_encoder::{CrossEncoder, EncodedPair, PairModules};
 pub use self::modules::{Prompts, SentenceModules};
 
-use self::bert::Bert;
+use self::bert::{Bert, Tokens};
 use self::linear::Threads;
 use self::modules::Stage;
 use crate::ModelError;
@@ -70,8 +74,7 @@ impl Encoder {
     pub fn open(checkpoint: &Checkpoint, modules: SentenceModules) -> Result<Self, ModelError> {
         let bert = Bert::open(checkpoint)?;
         let width = modules.width(bert.hidden())?;
-        let max_tokens =
-            modules.max_tokens(checkpoint.configuration().tokenizer_config())?.min(bert.positions());
+        let max_tokens = modules.transformer.max_tokens(checkpoint)?.min(bert.positions());
         Ok(Encoder { bert, modules, max_tokens, width, threads: Threads::all() })
     }
 
@@ -92,48 +95,33 @@ impl Encoder {
     /// exist.
     pub fn embed(&self, texts: &[EncodedText]) -> Result<Vec<Vec<f32>>, ModelError> {
         texts.iter().enumerate().try_for_each(|(i, text)| self.check(i, text))?;
-        let mut order: Vec<usize> = (0..texts.len()).collect();
-        order.sort_by_key(|&i| texts[i].ids.len());
         let mut embeddings = vec![Vec::new(); texts.len()];
-        let mut rest = order.as_slice();
-        while !rest.is_empty() {
-            let mut rows = 0;
-            let fits = |&&i: &&usize| {
-                rows += texts[i].ids.len();
-                rows <= ROWS
-            };
-            let (batch, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+        for batch in batches(texts.iter().map(|text| text.ids.len())) {
             let batch_texts: Vec<&EncodedText> = batch.iter().map(|&i| &texts[i]).collect();
             for (&i, embedding) in batch.iter().zip(self.forward(&batch_texts).chunks_exact(self.width)) {
                 embeddings[i] = embedding.to_vec();
             }
-            rest = after;
         }
         Ok(embeddings)
     }
 
     fn check(&self, number: usize, text: &EncodedText) -> Result<(), ModelError> {
-        let (tokens, most, vocab) = (text.ids.len(), self.max_tokens, self.bert.vocab());
         let fault = |what: String| Err(ModelError::Prompt(format!("text {number}{what}")));
-        if tokens == 0 {
-            return fault(" has no tokens".to_owned());
+        if let Some(what) = fault_of(&text.ids, self.max_tokens, &self.bert) {
+            return fault(what);
         }
-        if tokens > most {
-            return fault(format!(" has {tokens} tokens, the encoder takes {most}"));
-        }
-        if text.prompt >= tokens {
-            return fault(format!(" has {tokens} tokens, and its prompt has {} of them", text.prompt));
-        }
-        match text.ids.iter().find(|&&id| id as usize >= vocab) {
-            Some(id) => fault(format!(": token id {id} is outside the vocabulary of {vocab}")),
-            None => Ok(()),
+        let tokens = text.ids.len();
+        match text.prompt < tokens {
+            true => Ok(()),
+            false => fault(format!(" has {tokens} tokens, and its prompt has {} of them", text.prompt)),
         }
     }
 
     /// One batch: `[texts, width]`.
     fn forward(&self, texts: &[&EncodedText]) -> Vec<f32> {
-        let ids: Vec<&[u32]> = texts.iter().map(|text| text.ids.as_slice()).collect();
-        let states = self.bert.forward(&ids, self.threads);
+        let tokens: Vec<_> =
+            texts.iter().map(|text| Tokens { ids: &text.ids, second: text.ids.len() }).collect();
+        let states = self.bert.forward(&tokens, self.threads);
         let hidden = self.bert.hidden();
         let mut rest = states.as_slice();
         let mut x = Vec::with_capacity(texts.len() * self.width);
@@ -150,6 +138,38 @@ impl Encoder {
         }
         x
     }
+}
+
+/// Which texts of these lengths are computed together: those of similar length, of at most [`ROWS`] tokens, or one.
+fn batches(lengths: impl Iterator<Item = usize>) -> Vec<Vec<usize>> {
+    let mut order: Vec<(usize, usize)> = lengths.enumerate().collect();
+    order.sort_by_key(|&(_, length)| length);
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    let mut rows = 0;
+    for (text, length) in order {
+        rows += length;
+        match batches.last_mut().filter(|_| rows <= ROWS) {
+            Some(batch) => batch.push(text),
+            None => {
+                batches.push(vec![text]);
+                rows = length;
+            }
+        }
+    }
+    batches
+}
+
+/// What makes it impossible to compute these tokens, as it is said after the text's number.
+fn fault_of(ids: &[u32], most: usize, bert: &Bert) -> Option<String> {
+    let (tokens, vocab) = (ids.len(), bert.vocab());
+    if tokens == 0 {
+        return Some(" has no tokens".to_owned());
+    }
+    if tokens > most {
+        return Some(format!(" has {tokens} tokens, the encoder takes {most}"));
+    }
+    let unknown = ids.iter().find(|&&id| id as usize >= vocab)?;
+    Some(format!(": token id {unknown} is outside the vocabulary of {vocab}"))
 }
 
 /// Length 1, as `torch.nn.functional.normalize` makes it: a vector of zeros stays one.

@@ -4,13 +4,13 @@
 //! whose names and keys changed over the years (`sentence_transformers.models.Pooling` with a flag for every mode,
 //! `sentence_transformers.sentence_transformer.modules.pooling.Pooling` with `pooling_mode`). The facts are those of
 //! release 6.2.0: `base/model.py`, `base/modules/{transformer,dense,normalize}.py`,
-//! `sentence_transformer/modules/pooling.py`. What they would not compute is refused.
+//! `sentence_transformer/modules/pooling.py`, `cross_encoder/model.py`. What they would not compute is refused.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Component, Path, PathBuf};
 
-use glimmer_checkpoint::CheckpointError;
+use glimmer_checkpoint::{Checkpoint, CheckpointError};
 use glimmer_config::file;
 use serde_json::{Map, Value};
 
@@ -73,16 +73,12 @@ impl Prompts {
         self.by_name.keys().map(String::as_str)
     }
 
-    /// Reads `config_sentence_transformers.json`.
-    fn read(file: &Path) -> Result<Self, ModelError> {
+    /// Reads them of `config_sentence_transformers.json`, which says that the model is one of this class.
+    pub(super) fn read(config: &Map<String, Value>, class: &str, file: &Path) -> Result<Self, ModelError> {
         let mut prompts = Prompts::default();
-        let Some(config) = read_object(file)? else { return Ok(prompts) };
-        let kind = text(&config, "model_type", file)?;
-        if let Some(kind) = kind.filter(|kind| kind != "SentenceTransformer") {
-            return Err(wrong(
-                file,
-                format!("a {} is not supported, only a SentenceTransformer", shown(&kind)),
-            ));
+        let kind = text(config, "model_type", file)?;
+        if let Some(kind) = kind.filter(|kind| kind != class) {
+            return Err(wrong(file, format!("a {} is not supported there, only a {class}", shown(&kind))));
         }
         match config.get("prompts") {
             None | Some(Value::Null) => {}
@@ -94,7 +90,7 @@ impl Prompts {
             }
             Some(_) => return Err(wrong(file, "prompts must be an object")),
         }
-        prompts.default = text(&config, "default_prompt_name", file)?;
+        prompts.default = text(config, "default_prompt_name", file)?;
         match &prompts.default {
             Some(name) if !prompts.by_name.contains_key(name) => {
                 Err(wrong(file, format!("default_prompt_name {} is none of its prompts", shown(name))))
@@ -104,25 +100,40 @@ impl Prompts {
     }
 }
 
+/// What a transformer is run for, in the words of its settings.
+pub(super) struct Task {
+    transformer_task: &'static str,
+    /// What its output is called, and which of transformers' that is.
+    outputs: [&'static str; 2],
+}
+
+/// States of tokens.
+const STATES: Task =
+    Task { transformer_task: "feature-extraction", outputs: ["token_embeddings", "last_hidden_state"] };
+
+/// Scores by the head.
+pub(super) const SCORES: Task =
+    Task { transformer_task: "sequence-classification", outputs: ["scores", "logits"] };
+
 /// The transformer's own settings.
 #[derive(Default)]
-struct Transformer {
+pub(super) struct Transformer {
     max_seq_length: Option<Value>,
-    lowercase: bool,
+    pub(super) lowercase: bool,
 }
 
 impl Transformer {
-    fn read(directory: &Path) -> Result<Self, ModelError> {
+    pub(super) fn read(directory: &Path, task: &Task) -> Result<Self, ModelError> {
         for name in TRANSFORMER_FILES {
             let file = directory.join(name);
             if let Some(config) = read_object(&file)?.filter(|config| !config.is_empty()) {
-                return Transformer::of(&config).map_err(|what| wrong(&file, what));
+                return Transformer::of(&config, task).map_err(|what| wrong(&file, what));
             }
         }
         Ok(Transformer::default())
     }
 
-    fn of(config: &Map<String, Value>) -> Result<Self, String> {
+    fn of(config: &Map<String, Value>, task: &Task) -> Result<Self, String> {
         let mut transformer = Transformer::default();
         let mut tokenizer_limit = None;
         for (key, value) in config.iter().filter(|(_, value)| !value.is_null()) {
@@ -136,9 +147,9 @@ impl Transformer {
                 }
                 // How PyTorch computes, not what.
                 "model_args" | "model_kwargs" | "config_args" | "config_kwargs" | "unpad_inputs" => {}
-                "transformer_task" if value == "feature-extraction" => {}
-                "module_output_name" if value == "token_embeddings" => {}
-                "modality_config" if value["text"]["method_output_name"] == "last_hidden_state" => {}
+                "transformer_task" if value == task.transformer_task => {}
+                "module_output_name" if value == task.outputs[0] => {}
+                "modality_config" if value["text"]["method_output_name"] == task.outputs[1] => {}
                 "processing_kwargs" if value.as_object().is_some_and(Map::is_empty) => {}
                 _ => return Err(format!("{} is not supported with this value", shown(key))),
             }
@@ -146,13 +157,30 @@ impl Transformer {
         transformer.max_seq_length = tokenizer_limit.or(transformer.max_seq_length);
         Ok(transformer)
     }
+
+    /// Most tokens of a text by what the files say, the transformer's own limit aside: `max_seq_length`, else the
+    /// `model_max_length` of `tokenizer_config.json`.
+    pub(super) fn max_tokens(&self, checkpoint: &Checkpoint) -> Result<usize, ModelError> {
+        let tokenizer = checkpoint.configuration().tokenizer_config();
+        let of_tokenizer = tokenizer.and_then(|config| config.get("model_max_length"));
+        let limit = self.max_seq_length.as_ref().or(of_tokenizer).filter(|limit| !limit.is_null());
+        let Some(limit) = limit else { return Ok(usize::MAX) };
+        match limit.as_f64() {
+            // Tokenizers without a limit say 1e30.
+            Some(limit) if limit >= FEWEST_TOKENS => Ok(limit as usize),
+            _ => {
+                let what = format!("the most tokens of a text are {}", shown(&limit.to_string()));
+                Err(wrong(checkpoint.path(), what))
+            }
+        }
+    }
 }
 
 /// What makes a sentence encoder of a transformer.
 pub struct SentenceModules {
     /// Where the transformer lies.
     directory: PathBuf,
-    transformer: Transformer,
+    pub(super) transformer: Transformer,
     prompts: Prompts,
     pub(super) pooling: Pooling,
     pub(super) stages: Vec<Stage>,
@@ -176,7 +204,10 @@ impl SentenceModules {
         };
         let read = file::read_array(&file).map_err(CheckpointError::from)?;
         let Some(list) = read.as_ref().and_then(Value::as_array) else { return Ok(modules) };
-        modules.prompts = Prompts::read(&directory.join("config_sentence_transformers.json"))?;
+        let config = directory.join("config_sentence_transformers.json");
+        if let Some(read) = read_object(&config)? {
+            modules.prompts = Prompts::read(&read, "SentenceTransformer", &config)?;
+        }
         for (place, module) in list.iter().enumerate() {
             let (class, path) = class_and_path(module).map_err(|what| wrong(&file, what))?;
             modules.add(place, class, directory.join(path), &file)?;
@@ -191,7 +222,7 @@ impl SentenceModules {
         match (place, class.strip_prefix("sentence_transformers.").and_then(|class| class.rsplit('.').next()))
         {
             (0, Some("Transformer")) => {
-                self.transformer = Transformer::read(&path)?;
+                self.transformer = Transformer::read(&path, &STATES)?;
                 self.directory = path;
             }
             (1, Some("Pooling")) => {
@@ -246,27 +277,10 @@ impl SentenceModules {
         }
         Ok(width)
     }
-
-    /// Most tokens of a text by what the files say, the transformer's own limit aside: `max_seq_length`, else the
-    /// `model_max_length` of `tokenizer_config.json`.
-    pub(super) fn max_tokens(&self, tokenizer_config: Option<&Value>) -> Result<usize, ModelError> {
-        let of_tokenizer = tokenizer_config.and_then(|config| config.get("model_max_length"));
-        let limit =
-            self.transformer.max_seq_length.as_ref().or(of_tokenizer).filter(|limit| !limit.is_null());
-        let Some(limit) = limit else { return Ok(usize::MAX) };
-        match limit.as_f64() {
-            // Tokenizers without a limit say 1e30.
-            Some(limit) if limit >= FEWEST_TOKENS => Ok(limit as usize),
-            _ => {
-                let what = format!("the most tokens of a text are {}", shown(&limit.to_string()));
-                Err(wrong(&self.directory, what))
-            }
-        }
-    }
 }
 
 /// A module's Python class, and its directory, which must lie within the model's.
-fn class_and_path(module: &Value) -> Result<(&str, &Path), String> {
+pub(super) fn class_and_path(module: &Value) -> Result<(&str, &Path), String> {
     let class = module["type"].as_str().ok_or("a module has no type")?;
     let path = module["path"].as_str().ok_or_else(|| format!("module {} has no path", shown(class)))?;
     let is_within = |part| matches!(part, Component::Normal(_) | Component::CurDir);
@@ -290,7 +304,7 @@ fn check_normalize(file: &Path) -> Result<(), ModelError> {
     }
 }
 
-fn read_object(file: &Path) -> Result<Option<Map<String, Value>>, ModelError> {
+pub(super) fn read_object(file: &Path) -> Result<Option<Map<String, Value>>, ModelError> {
     match file::read_object(file).map_err(CheckpointError::from)? {
         Some(Value::Object(object)) => Ok(Some(object)),
         _ => Ok(None),
@@ -298,7 +312,11 @@ fn read_object(file: &Path) -> Result<Option<Map<String, Value>>, ModelError> {
 }
 
 /// A text of an object; null is none.
-fn text(object: &Map<String, Value>, key: &str, file: &Path) -> Result<Option<String>, ModelError> {
+pub(super) fn text(
+    object: &Map<String, Value>,
+    key: &str,
+    file: &Path,
+) -> Result<Option<String>, ModelError> {
     match object.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),

@@ -8,7 +8,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use glimmer::{GenerationParams, Sampling, room_for_answer};
+use glimmer::{GenerationParams, ModelKind, Sampling, room_for_answer};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -102,7 +102,7 @@ pub(crate) async fn embedding(
     Extension(entry): Extension<Entry>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
-    let encoder = app.models()?.encoder(None).await?;
+    let encoder = app.models()?.encoder(ModelKind::Vectors, None).await?;
     params.need("prompt");
     let prompt = params.texts("prompt", TEXTS, 0);
     params.done()?;
@@ -120,7 +120,10 @@ pub(crate) async fn embedding(
         };
         prompt.into_iter().map(one).collect::<Result<Vec<_>, _>>()
     });
-    let vectors = encoder.compute(&entry, texts.await?, app.options.limits.answer_time).await?;
+    let texts = texts.await?;
+    let (tokens, limit) = (texts.iter().map(|text| text.ids.len()).sum(), app.options.limits.answer_time);
+    let vectors =
+        encoder.compute(&entry, tokens, limit, move |own| own.embedder().embed_encoded(&texts)).await?;
     Ok(response::json(
         StatusCode::OK,
         &Embedding { data: Vectors(&vectors), model: ENCODER_NAME, object: "embedding" },

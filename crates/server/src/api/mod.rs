@@ -9,6 +9,7 @@ pub(crate) mod generation_request;
 pub(crate) mod glm;
 pub(crate) mod openai;
 pub(crate) mod page;
+pub(crate) mod rerank;
 pub(crate) mod status;
 pub(crate) mod thinking;
 pub(crate) mod tokens;

@@ -255,6 +255,56 @@ impl Params {
         texts.unwrap_or_default()
     }
 
+    /// A text or an object that has nothing but `text`, or a list of at most `most` such. None of an empty list.
+    pub(crate) fn documents(&mut self, name: &str, most: usize) -> Vec<String> {
+        let wanted = format!("a text, an object with a `text`, or a list of at most {most} such");
+        let fault = || wrong(name, &wanted);
+        let one = |text: &str| {
+            let mut one =
+                Params { fields: vec![(name.to_owned(), text.to_owned().into())], ..Params::default() };
+            let document = match text.as_bytes().first() {
+                Some(b'"') => one.string(name),
+                Some(b'{') => one.object(name, |inner| inner.string("text")).flatten(),
+                _ => None,
+            };
+            match (document, one.faults.into_iter().next()) {
+                (Some(document), None) => Ok(document),
+                (_, other) => Err(other.unwrap_or_else(fault)),
+            }
+        };
+        let Some(text) = self.take(name) else { return Vec::new() };
+        let mut inner = Params { fields: vec![(name.to_owned(), text.clone())], ..Params::default() };
+        let documents = if text.starts_with(b"[") {
+            inner.list(name, |at, text| if at < most { one(text) } else { Err(fault()) })
+        } else {
+            match one(std::str::from_utf8(&text).unwrap_or_default()) {
+                Ok(document) => Some(vec![document]),
+                Err(error) => {
+                    inner.refuse(error);
+                    None
+                }
+            }
+        };
+        if documents.as_ref().is_some_and(Vec::is_empty) {
+            inner.refuse(fault());
+        }
+        self.faults.append(&mut inner.faults);
+        documents.unwrap_or_default()
+    }
+
+    /// The text of an object whose fields are fields here, too: some clients send what they do not know themselves twice.
+    pub(crate) fn again(&mut self, name: &str) {
+        let Some(text) = self.string(name) else { return };
+        let Ok(inner) = Params::parse(text.into()) else {
+            return self.wrong(name, "the text of a JSON object");
+        };
+        for (field, _) in &inner.fields {
+            if inner.has(field) && !self.has(field) {
+                self.refuse(ApiError::unknown(&format!("{name}.{field}")));
+            }
+        }
+    }
+
     /// A switch of which only one position is implemented.
     pub(crate) fn only(&mut self, name: &str, position: bool) {
         let given = self.boolean(name);
@@ -528,5 +578,46 @@ pub(crate) mod tests {
         }
         assert!(texts(r#"["a", "b", "c", "d"]"#).is_err());
         assert!(texts("[1, 100]").unwrap_err().as_str().unwrap().contains("100 is no token id below 100"));
+    }
+
+    #[test]
+    fn documents_are_texts_and_objects_of_one() {
+        let documents = |text: &str| {
+            let mut params = params(&format!("{{\"x\": {text}}}"));
+            let documents = params.documents("x", 3);
+            params.done().map(|()| documents).map_err(|error| error.json()["error"].clone())
+        };
+        assert_eq!(documents("\"a\\n\"").unwrap(), ["a\n"]);
+        assert_eq!(documents("{\"text\": \"a\"}").unwrap(), ["a"]);
+        assert_eq!(documents("[ \"a\", { \"text\": \"\", \"b\": null } ]").unwrap(), ["a", ""]);
+        for bad in [
+            "[]",
+            "5",
+            "[1]",
+            "{}",
+            "[{\"text\": 1}]",
+            "[[\"a\"]]",
+            "[\"a\", null]",
+            "[\"1\", \"2\", \"3\", \"4\"]",
+        ] {
+            assert_eq!(documents(bad).unwrap_err()["code"], "invalid_value", "{bad}");
+        }
+        let error = documents("[{\"text\": \"a\", \"image\": \"b\"}]").unwrap_err();
+        assert_eq!((&error["param"], &error["code"]), (&"x.image".into(), &"unknown_parameter".into()));
+    }
+
+    #[test]
+    fn what_is_sent_twice_is_there_twice() {
+        let refused = |text: &str| {
+            let mut params = params(text);
+            params.again("kwargs");
+            params.ignore("a");
+            params.done().err().map(|error| error.json()["error"]["param"].clone())
+        };
+        assert_eq!(refused(r#"{"kwargs": "{}"}"#), None);
+        assert_eq!(refused(r#"{"kwargs": "{\"a\": 1, \"b\": null}", "a": 1}"#), None);
+        assert_eq!(refused(r#"{"kwargs": "{\"a\": 1}"}"#), Some("kwargs.a".into()));
+        assert_eq!(refused(r#"{"kwargs": "[]"}"#), Some("kwargs".into()));
+        assert_eq!(refused(r#"{"kwargs": {}}"#), Some("kwargs".into()));
     }
 }

@@ -1,9 +1,9 @@
-//! The encoder beside the models: vectors of texts.
+//! Encoders beside the models that write: vectors of texts, scores of pairs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use glimmer::{Embedder, EncodedText, Lease, LoadedModel, Usage};
+use glimmer::{Embedder, Error, Lease, LoadedModel, ModelKind, Reranker, Usage};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -20,30 +20,44 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    /// Of a model that is one.
-    pub(crate) fn new(lease: Lease, turn: &Arc<Semaphore>) -> Option<Self> {
-        let is_one = matches!(lease.model, LoadedModel::Embedder(_));
+    /// Of a model of this kind, which is one of an encoder's.
+    pub(crate) fn new(lease: Lease, kind: ModelKind, turn: &Arc<Semaphore>) -> Option<Self> {
+        let is_one = lease.model.kind() == kind && kind != ModelKind::Text;
         is_one.then(|| Encoder { lease, turn: Arc::clone(turn) })
     }
 
-    /// What computes.
+    /// Its name in lists and figures.
+    pub(crate) fn name(&self) -> &str {
+        self.lease.name()
+    }
+
+    /// What makes vectors, where the encoder was asked for to make them.
     pub(crate) fn embedder(&self) -> &Embedder {
         match &self.lease.model {
             LoadedModel::Embedder(embedder) => embedder,
-            LoadedModel::Engine(_) => unreachable!("an encoder is made of an embedder"),
+            _ => unreachable!("an encoder is of the kind that was asked for"),
         }
     }
 
-    /// Computes the vectors of texts, and notes it in the request's entry.
-    pub(crate) async fn compute(
+    /// What scores pairs, where the encoder was asked for to score them.
+    pub(crate) fn reranker(&self) -> &Reranker {
+        match &self.lease.model {
+            LoadedModel::Reranker(reranker) => reranker,
+            _ => unreachable!("an encoder is of the kind that was asked for"),
+        }
+    }
+
+    /// Computes something of so many tokens when it is its turn, and notes it in the request's entry.
+    pub(crate) async fn compute<T: Send + 'static>(
         &self,
         entry: &Entry,
-        texts: Vec<EncodedText>,
+        tokens: usize,
         limit: Duration,
-    ) -> Result<Vec<Vec<f32>>, ApiError> {
+        work: impl FnOnce(&Encoder) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, ApiError> {
         entry.used(ModelUse {
             model: self.lease.name().to_owned(),
-            usage: Usage { prompt: texts.iter().map(|text| text.ids.len()).sum(), ..Usage::default() },
+            usage: Usage { prompt: tokens, ..Usage::default() },
             departure: None,
             start: Instant::now(),
             first_token: None,
@@ -53,10 +67,7 @@ impl Encoder {
         let computed = async move {
             let _turn =
                 self.turn.acquire().await.map_err(|_| ApiError::internal("the encoder has stopped"))?;
-            blocking(entry, move || {
-                own.embedder().embed_encoded(&texts).map_err(|error| ApiError::invalid(error.to_string()))
-            })
-            .await
+            blocking(entry, move || work(&own).map_err(|error| ApiError::invalid(error.to_string()))).await
         };
         timeout(limit, computed).await.unwrap_or_else(|_| Err(ApiError::timeout(limit.as_secs())))
     }

@@ -58,7 +58,7 @@ impl Model {
     pub(crate) fn engine(&self) -> &Engine {
         match &self.lease.model {
             LoadedModel::Engine(engine) => engine,
-            LoadedModel::Embedder(_) => unreachable!("a model is made of an engine"),
+            _ => unreachable!("a model is made of an engine"),
         }
     }
 
@@ -162,25 +162,25 @@ impl Models {
         }
     }
 
-    /// The encoder that a request for vectors means.
-    pub(crate) async fn encoder(&self, name: Option<&str>) -> Result<Encoder, ApiError> {
+    /// The encoder of this kind that a request means.
+    pub(crate) async fn encoder(&self, kind: ModelKind, name: Option<&str>) -> Result<Encoder, ApiError> {
         let meant = match name.filter(|_| !self.any) {
             Some(name) => Some(name.to_owned()),
-            None => match self.first_of(ModelKind::Vectors).await {
-                None => self.first_of(ModelKind::Text).await,
+            None => match self.first_of(kind).await {
+                None => self.registry.names().first().cloned(),
                 first => first,
             },
         };
         let meant = meant.ok_or_else(|| self.no_model(name))?;
         match self.kind(&meant).await {
-            Some(ModelKind::Vectors) => {
+            Some(found) if found == kind => {
                 let lease = self.lease(&meant).await?;
                 let new = || Arc::new(Semaphore::new(1));
                 let mut turns = self.encoder_turns.lock().unwrap_or_else(PoisonError::into_inner);
                 let turn = turns.entry(lease.name().to_owned()).or_insert_with(new);
-                Encoder::new(lease, turn).ok_or_else(|| no_vectors(&meant))
+                Encoder::new(lease, kind, turn).ok_or_else(|| of_another_kind(&meant, found, kind))
             }
-            Some(ModelKind::Text) => Err(no_vectors(&meant)),
+            Some(found) => Err(of_another_kind(&meant, found, kind)),
             None => Err(self.no_model(name)),
         }
     }
@@ -258,8 +258,19 @@ impl Models {
     }
 }
 
-fn no_vectors(name: &str) -> ApiError {
-    ApiError::unsupported("model", format!("the model `{name}` writes text and makes no vectors"))
+/// The complaint about a model that is asked for what it does not make.
+fn of_another_kind(name: &str, found: ModelKind, wanted: ModelKind) -> ApiError {
+    let does = match found {
+        ModelKind::Text => "writes text",
+        ModelKind::Vectors => "makes vectors",
+        ModelKind::Scores => "scores pairs of texts",
+    };
+    let does_not = match wanted {
+        ModelKind::Text => "writes no text",
+        ModelKind::Vectors => "makes no vectors",
+        ModelKind::Scores => "has no head that scores pairs of texts",
+    };
+    ApiError::unsupported("model", format!("the model `{name}` {does} and {does_not}"))
 }
 
 /// What is kept under a name.

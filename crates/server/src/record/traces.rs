@@ -146,6 +146,8 @@ impl Traces {
 fn operation(path: &str) -> &'static str {
     if path.ends_with("embeddings") || path == "/embedding" {
         "embeddings"
+    } else if path.ends_with("rerank") || path.ends_with("/score") {
+        "rerank"
     } else if path == "/v1/completions" || path == "/completions" {
         "text_completion"
     } else {

@@ -23,7 +23,7 @@ use crate::launcher::{
 use crate::options::Options;
 
 /// Bodies that have handlers ask for fields which they look at beside certain others alone.
-const SAMPLES: [(&str, &str); 7] = [
+const SAMPLES: [(&str, &str); 10] = [
     ("/v1/chat/completions", r#"{"response_format": {"type": "json_schema"}}"#),
     ("/v1/chat/completions", r#"{"response_format": {"type": "json_object"}}"#),
     ("/tokenize", r#"{"model": "demo"}"#),
@@ -31,10 +31,14 @@ const SAMPLES: [(&str, &str); 7] = [
     ("/tokenize", r#"{"content": ""}"#),
     ("/chat", r#"{"messages": []}"#),
     ("/chat", r#"{"messages": [], "response_format": {"type": "json_schema"}}"#),
+    ("/v1/score", r#"{"queries": "", "documents": ""}"#),
+    ("/v1/score", r#"{"queries": "", "items": ""}"#),
+    ("/v1/score", r#"{"data_1": "", "data_2": ""}"#),
 ];
 
 /// Paths that are other words for one of the table.
-const ALIASES: [&str; 3] = ["/chat/completions", "/completions", "/embeddings"];
+const ALIASES: [&str; 6] =
+    ["/chat/completions", "/completions", "/embeddings", "/rerank", "/v2/rerank", "/score"];
 
 /// A launcher that nobody comes to: what is asked for is noted before.
 struct Nobody;

@@ -98,6 +98,7 @@ export default {
   'models.encoder': 'makes vectors of texts',
   'models.format': 'Chat format',
   'models.kind': 'Kind',
+  'models.reranker': 'ranks texts',
   'models.state': 'State',
   'models.trained': 'Context it was trained for',
   'models.vocabulary': 'Vocabulary',

@@ -98,6 +98,7 @@ export default {
   'models.encoder': '生成文本向量',
   'models.format': '对话格式',
   'models.kind': '类型',
+  'models.reranker': '为文本排序',
   'models.state': '状态',
   'models.trained': '训练时的上下文',
   'models.vocabulary': '词表',

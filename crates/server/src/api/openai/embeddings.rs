@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use glimmer::{Embedder, EncodedText};
+use glimmer::{Embedder, EncodedText, ModelKind};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ pub(crate) async fn embed(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let name = params.string("model");
-    let encoder = app.models()?.encoder(name.as_deref()).await?;
+    let encoder = app.models()?.encoder(ModelKind::Vectors, name.as_deref()).await?;
     let embedder = encoder.embedder();
     params.need("input");
     let input = params.texts("input", TEXTS, embedder.tokenizer().len());
@@ -56,7 +56,9 @@ pub(crate) async fn embed(
     let shared = encoder.clone();
     let texts = blocking(&entry, move || texts(shared.embedder(), input, prompt.as_deref(), longest)).await?;
     let tokens: usize = texts.iter().map(|text| text.ids.len()).sum();
-    let vectors = encoder.compute(&entry, texts, app.options.limits.answer_time).await?;
+    let limit = app.options.limits.answer_time;
+    let vectors =
+        encoder.compute(&entry, tokens, limit, move |own| own.embedder().embed_encoded(&texts)).await?;
     let value = Embeddings {
         object: "list",
         data: Entries { vectors: &vectors, in_base64 },

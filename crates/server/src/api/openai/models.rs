@@ -85,6 +85,11 @@ fn shown(app: &App, registry: &Registry, status: &ModelStatus, name: &str) -> Va
                 value["max_model_len"] = embedder.max_tokens().into();
                 value["meta"] = json!({"n_embd": embedder.width()});
             }
+            LoadedModel::Reranker(reranker) => {
+                value["created"] = reranker.created().into();
+                value["max_model_len"] = reranker.max_tokens().into();
+                value["meta"] = json!({"n_labels": 1});
+            }
         }
     }
     let described = Described::of(app, status, lease.as_ref().map(|lease| &lease.model));

@@ -57,6 +57,7 @@ fn unlaunched(status: &ModelStatus, loaded: Option<&LoadedModel>) -> ModelDescri
     let unknown = |model_type, abilities| ModelDescription::unknown(model_type, &status.names[0], abilities);
     match (status.kind, loaded) {
         (ModelKind::Vectors, _) => unknown(ModelType::Embedding, &["embed"]),
+        (ModelKind::Scores, _) => unknown(ModelType::Rerank, &["rerank"]),
         (ModelKind::Text, Some(LoadedModel::Engine(engine))) => {
             let converses = engine.text().chat().is_ok();
             let abilities: &[&str] = if converses { &["chat", "generate"] } else { &["generate"] };

@@ -61,9 +61,10 @@ pub(crate) async fn launch(
 /// Takes the fields that Xinference's client sends. What means nothing here is accepted where it is empty.
 fn spec(params: &mut Params) -> LaunchSpec {
     params.need("model_name");
-    let model_type = match params.word("model_type", &["LLM", "embedding"]) {
+    let model_type = match params.word("model_type", &["LLM", "embedding", "rerank"]) {
         Some("embedding") => ModelType::Embedding,
-        _ => ModelType::Llm,
+        Some("rerank") => ModelType::Rerank,
+        _ => ModelType::default(),
     };
     let engine = params.string("model_engine");
     if engine.as_ref().is_some_and(|word| !ENGINES.contains(&word.to_ascii_lowercase().as_str())) {

@@ -35,8 +35,9 @@ fn model_type(word: &str) -> Result<ModelType, ApiError> {
     match word.to_ascii_lowercase().as_str() {
         "llm" => Ok(ModelType::Llm),
         "embedding" => Ok(ModelType::Embedding),
+        "rerank" => Ok(ModelType::Rerank),
         _ => Err(ApiError::invalid(format!(
-            "models of the type {} do not run here; LLM and embedding do",
+            "models of the type {} do not run here; LLM, embedding and rerank do",
             shown(word)
         ))),
     }
