@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use glimmer_models::{Decoder, DecoderSpec};
 use glimmer_tensor::{Capacity, DeviceMemory, KvType, PAGE_SLOTS};
 
+use crate::draft_model::DraftModel;
 use crate::request::{Event, Request, Sink};
 use crate::scheduler::SchedulerLimits;
 use crate::worker::{Submission, Worker};
@@ -72,7 +73,20 @@ impl Engine {
     /// # Errors
     /// When the memory cannot be had.
     pub fn start(decoder: Decoder, options: EngineOptions) -> Result<Self, EngineError> {
-        Engine::start_with(decoder, options, None)
+        Engine::start_with(decoder, None, options, None)
+    }
+
+    /// [`Engine::start`] with a smaller model of the same vocabulary that guesses how answers go on. Its cache has as many slots,
+    /// its steps as many rows. Answers are the same with and without.
+    ///
+    /// # Errors
+    /// When the memory cannot be had, or the smaller model does not read from the first token to the last.
+    pub fn start_with_draft(
+        decoder: Decoder,
+        draft: Decoder,
+        options: EngineOptions,
+    ) -> Result<Self, EngineError> {
+        Engine::start_with(decoder, Some(draft), options, None)
     }
 
     /// [`Engine::start`], telling `listener` which pages the cache remembers: their events since the step before, after every
@@ -86,24 +100,33 @@ impl Engine {
         options: EngineOptions,
         listener: PageListener,
     ) -> Result<Self, EngineError> {
-        Engine::start_with(decoder, options, Some(listener))
+        Engine::start_with(decoder, None, options, Some(listener))
     }
 
     fn start_with(
         mut decoder: Decoder,
+        draft: Option<Decoder>,
         options: EngineOptions,
         listener: Option<PageListener>,
     ) -> Result<Self, EngineError> {
         let (capacity, limits) = (options.capacity(), options.limits());
         let pages = capacity.pages;
         decoder.plan(capacity, options.kv_type)?;
-        let (spec, memory, device) = (decoder.spec().clone(), decoder.memory(), decoder.describe_device());
+        let (spec, mut memory, device) =
+            (decoder.spec().clone(), decoder.memory(), decoder.describe_device());
+        let draft = draft.map(|mut draft| -> Result<DraftModel, EngineError> {
+            // One row of logits for each answer: there is one guess at a time.
+            draft.plan(Capacity { logits_rows: limits.running, ..capacity }, options.kv_type)?;
+            memory = [memory, draft.memory()].into_iter().sum();
+            DraftModel::new(draft, limits.rows, pages)
+        });
+        let draft = draft.transpose()?;
         let statistics = Arc::new(Mutex::new(Statistics { pages, ..Statistics::default() }));
         let shared = Arc::clone(&statistics);
         let (sender, inbox) = channel();
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || Worker::new(decoder, limits, pages, inbox, shared, listener).run())
+            .spawn(move || Worker::new(decoder, limits, pages, inbox, shared, listener, draft).run())
             .map_err(EngineError::Thread)?;
         Ok(Engine { inbox: Some(sender), thread: Some(thread), spec, memory, device, options, statistics })
     }

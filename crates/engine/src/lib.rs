@@ -4,6 +4,7 @@
 mod audience;
 mod computed;
 mod constraint;
+mod draft_model;
 mod engine;
 mod lottery;
 mod masks;
@@ -24,7 +25,8 @@ pub use page_key::{Extra, PageKey};
 pub use pages::{PageEvent, PageListener};
 pub use repetition::RepetitionDetection;
 pub use request::{
-    EngineError, Event, Finish, PromptProgress, Request, Score, Sink, Speculation, Token, room_for_answer,
+    EngineError, Event, Finish, Foretold, PromptProgress, Request, Score, Sink, Speculation, Token,
+    room_for_answer,
 };
 pub use sampling::{Reads, Sampler, Sampling, log_probabilities};
 pub use statistics::Statistics;

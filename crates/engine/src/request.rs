@@ -39,6 +39,27 @@ pub struct Request {
     pub constraint: Option<ConstraintMaker>,
     /// When it ends because it repeats itself; not before `min_tokens`.
     pub repetition_detection: Option<RepetitionDetection>,
+    /// What the answer will be, so that it can be measured what guesses are worth that are right so often.
+    pub foretold: Option<Foretold>,
+}
+
+/// An answer that is known beforehand. A smaller model that guesses then works as ever, and what it guesses is right with a given
+/// probability.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Foretold {
+    /// Its tokens.
+    pub answer: Vec<u32>,
+    /// How often a guess is right, from 0 to 1.
+    pub right: f64,
+}
+
+impl Foretold {
+    /// The guess for the token of this index.
+    pub(crate) fn guess(&self, index: usize) -> Option<u32> {
+        let token = *self.answer.get(index)?;
+        let is_right = crate::sampling::uniform(0, index as u64) < self.right;
+        Some(if is_right { token } else { token ^ 1 })
+    }
 }
 
 impl Default for Request {
@@ -57,6 +78,7 @@ impl Default for Request {
             speculation: Speculation::Auto,
             constraint: None,
             repetition_detection: None,
+            foretold: None,
         }
     }
 }

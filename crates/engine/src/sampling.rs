@@ -137,6 +137,17 @@ impl Sampler {
         Some(id)
     }
 
+    /// One that chooses the next tokens as this one will, and can be thrown away.
+    pub(crate) fn ahead(&self) -> Self {
+        Sampler {
+            sampling: self.sampling.clone(),
+            seen: self.seen.clone(),
+            index: self.index,
+            adjusted: Vec::new(),
+            lottery: Lottery::default(),
+        }
+    }
+
     /// Remembers a token of the answer that was not chosen from logits. Its random number is skipped.
     pub fn take(&mut self, id: u32) {
         self.index += 1;
@@ -263,7 +274,7 @@ fn adjust(s: &Sampling, seen: Option<&FxHashMap<u32, u32>>, logits: &[f32], adju
 }
 
 /// A number in `[0, 1)`: two rounds of SplitMix64 (Steele et al., 2014) over seed and index.
-fn uniform(seed: u64, index: u64) -> f64 {
+pub(crate) fn uniform(seed: u64, index: u64) -> f64 {
     let mix = |mut z: u64| {
         z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -62,6 +62,10 @@ impl Drafter {
         if let Some(&guess) = self.guesses.get(index) {
             let right = if guess == chosen { 1.0 } else { 0.0 };
             self.acceptance += 0.1 * (right - self.acceptance);
+            if guess != chosen {
+                // Others may have guessed better; those after it follow from it.
+                self.guesses.truncate(index + 1);
+            }
         }
     }
 
@@ -104,16 +108,30 @@ impl StepCosts {
         }
     }
 
-    /// What a further row costs, as a share of what each of `rows` rows costs.
-    fn price(&self, rows: usize) -> f64 {
+    /// What a step of so many rows costs; `None` before one was seen. While rows have not been told apart, a further one is
+    /// taken to cost a share of the first.
+    pub(crate) fn seconds(&self, rows: usize) -> Option<f64> {
+        if self.weight == 0.0 {
+            return None;
+        }
+        let (mean_rows, mean_seconds) = (self.rows / self.weight, self.seconds / self.weight);
+        let slope = self.slope().unwrap_or(UNMEASURED * mean_seconds / mean_rows).max(0.0);
+        Some((mean_seconds + slope * (rows as f64 - mean_rows)).max(0.1 * mean_seconds))
+    }
+
+    /// Seconds of a further row, once steps differed.
+    fn slope(&self) -> Option<f64> {
         let (mean_rows, mean_seconds) = (self.rows / self.weight, self.seconds / self.weight);
         let variance = self.rows_rows / self.weight - mean_rows * mean_rows;
         // Steps that were all alike tell nothing.
-        if self.weight < 4.0 || variance < 0.05 {
-            return UNMEASURED;
-        }
-        let slope = (self.rows_seconds / self.weight - mean_rows * mean_seconds) / variance;
-        let step = mean_seconds + slope * (rows as f64 - mean_rows);
+        let told_apart = self.weight >= 4.0 && variance >= 0.05;
+        told_apart.then(|| (self.rows_seconds / self.weight - mean_rows * mean_seconds) / variance)
+    }
+
+    /// What a further row costs, as a share of what each of `rows` rows costs.
+    fn price(&self, rows: usize) -> f64 {
+        let Some(slope) = self.slope() else { return UNMEASURED };
+        let step = self.seconds / self.weight + slope * (rows as f64 - self.rows / self.weight);
         if slope <= 0.0 || step <= 0.0 { 0.0 } else { slope * rows as f64 / step }
     }
 

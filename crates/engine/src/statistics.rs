@@ -25,6 +25,10 @@ pub struct Statistics {
     pub drafted_tokens: u64,
     /// Of these, the ones that were right.
     pub accepted_tokens: u64,
+    /// Tokens that a draft model guessed and that were looked at.
+    pub draft_model_tokens: u64,
+    /// Of these, the ones that were right.
+    pub draft_model_accepted: u64,
     /// Requests that had to give their pages back and start again.
     pub preemptions: u64,
     /// Requests that were answered to the end.
@@ -37,7 +41,9 @@ pub struct Statistics {
     pub steps: u64,
     /// Time in the model.
     pub forward: Duration,
-    /// Time of steps outside the model: accepting requests, planning, choosing tokens, telling.
+    /// Time in the draft model.
+    pub drafting: Duration,
+    /// Time of steps outside the models: accepting requests, planning, choosing tokens, telling.
     pub outside: Duration,
 }
 
@@ -50,12 +56,15 @@ impl Statistics {
             generated_tokens: self.generated_tokens + past.generated_tokens,
             drafted_tokens: self.drafted_tokens + past.drafted_tokens,
             accepted_tokens: self.accepted_tokens + past.accepted_tokens,
+            draft_model_tokens: self.draft_model_tokens + past.draft_model_tokens,
+            draft_model_accepted: self.draft_model_accepted + past.draft_model_accepted,
             preemptions: self.preemptions + past.preemptions,
             finished: self.finished + past.finished,
             failed: self.failed + past.failed,
             cancelled: self.cancelled + past.cancelled,
             steps: self.steps + past.steps,
             forward: self.forward + past.forward,
+            drafting: self.drafting + past.drafting,
             outside: self.outside + past.outside,
             ..self
         }

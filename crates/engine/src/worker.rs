@@ -17,10 +17,11 @@ use glimmer_tensor::{Batch, DeviceError};
 use crate::audience::{Audience, Told, tell_last};
 use crate::computed::{Computed, Row};
 use crate::constraint::{Constrained, Shared};
+use crate::draft_model::{Asked, DraftModel};
 use crate::masks::Masks;
 use crate::repetition::Repetitions;
 use crate::request::{
-    Event, Finish, PromptProgress, Request, Score, Sink, Speculation, Token, room_for_answer,
+    Event, Finish, Foretold, PromptProgress, Request, Score, Sink, Speculation, Token, room_for_answer,
 };
 use crate::scheduler::{Appended, Piece, Refusal, Scheduler, SchedulerLimits, Sequence, SequenceId};
 use crate::speculation::{Drafter, MOST, StepCosts};
@@ -61,6 +62,7 @@ struct Way {
     /// Why the answer ends when it has `max_tokens`.
     at_most: Finish,
     prompt_len: usize,
+    foretold: Option<Foretold>,
 }
 
 impl ActiveRequest {
@@ -91,6 +93,8 @@ pub(crate) struct Worker {
     statistics: Statistics,
     shared: Arc<Mutex<Statistics>>,
     listener: Option<PageListener>,
+    /// Guesses, where there is one.
+    draft_model: Option<DraftModel>,
     /// Why the device is lost, once it is.
     lost: Option<DeviceError>,
 }
@@ -112,6 +116,7 @@ impl Worker {
         inbox: Receiver<Submission>,
         shared: Arc<Mutex<Statistics>>,
         listener: Option<PageListener>,
+        draft_model: Option<DraftModel>,
     ) -> Self {
         let scheduler = Scheduler::new(limits, pages);
         Worker {
@@ -128,6 +133,7 @@ impl Worker {
             statistics: Statistics { pages, ..Statistics::default() },
             shared,
             listener,
+            draft_model,
             lost: None,
         }
     }
@@ -137,7 +143,7 @@ impl Worker {
         while self.lost.is_none()
             && let Some(begin) = self.drain()
         {
-            self.guess();
+            let drafting = self.guess();
             let plan = self.scheduler.plan();
             self.announce();
             let forward = self.step(&plan);
@@ -146,7 +152,8 @@ impl Worker {
                 self.tell_all();
                 self.report_pages();
             }
-            self.note(&plan, begin.elapsed(), forward);
+            self.note(&plan, begin.elapsed() - drafting, forward);
+            self.statistics.drafting += drafting;
         }
         if let Some(lost) = self.lost.take() {
             self.give_up(&lost);
@@ -256,6 +263,7 @@ impl Worker {
             max_tokens,
             at_most,
             prompt_len: prompt.len(),
+            foretold: request.foretold.clone(),
         };
         self.next_id += 1;
         let sequence = Sequence::new(self.next_id, prompt.clone(), prefix_len, request.priority);
@@ -267,9 +275,10 @@ impl Worker {
         Ok((self.next_id, way))
     }
 
-    /// Guesses how answers go on, as far as it pays. What an answer must go on with is no guess and always pays; others, who get
-    /// none of it, wait for no more than a tenth of such rows.
-    fn guess(&mut self) {
+    /// Guesses how answers go on, as far as it pays: from what they have, or else by the draft model, whose time is returned. What
+    /// an answer must go on with is no guess and always pays; others, who get none of it, wait for no more than a tenth of such
+    /// rows.
+    fn guess(&mut self) -> Duration {
         let answering: Vec<SequenceId> =
             self.scheduler.running().iter().filter(|s| s.is_answering()).map(|s| s.id).collect();
         let rows = answering.len();
@@ -278,6 +287,7 @@ impl Worker {
             true => CHEAP_ROWS.saturating_sub(rows).max(rows / 10),
             false => usize::MAX,
         };
+        let mut unguessed = Vec::new();
         for id in answering {
             let (Some(s), Some(answer)) = (self.scheduler.sequence(id), self.active.get_mut(&id)) else {
                 continue;
@@ -300,8 +310,45 @@ impl Worker {
             };
             let guesses = drafter.guess(&s.tokens, most);
             let drafts = guesses[..worthwhile.min(guesses.len())].to_vec();
+            if drafts.is_empty() && most > 0 {
+                unguessed.push((id, most));
+            }
             self.scheduler.draft(id, &drafts);
         }
+        self.ask_draft_model(&unguessed)
+    }
+
+    /// Has the draft model guess at most so many tokens for each of these. One that cannot go on is done without.
+    fn ask_draft_model(&mut self, unguessed: &[(SequenceId, usize)]) -> Duration {
+        let begin = Instant::now();
+        let Worker { decoder, draft_model, scheduler, active, costs, .. } = self;
+        let Some(model) = draft_model else { return Duration::ZERO };
+        model.begin();
+        let asked = unguessed.iter().filter_map(|&(id, most)| {
+            let (s, answer) = (scheduler.sequence(id)?, active.get(&id)?);
+            Some(Asked {
+                id,
+                tokens: &s.tokens,
+                most,
+                always: answer.way.speculation == Speculation::Always,
+                sampler: answer.way.sampler.ahead(),
+                foretold: answer.way.foretold.as_ref().map(|foretold| (foretold, answer.chosen)),
+            })
+        });
+        let asked: Vec<Asked<'_>> = asked.collect();
+        if asked.is_empty() {
+            return Duration::ZERO;
+        }
+        // Its vocabulary may have rows beyond, which stand for no token.
+        let is_token = |id: &&u32| (**id as usize) < decoder.spec().vocab;
+        match guarded(|| model.guess(asked, costs)).flatten() {
+            Ok(made) => made.into_iter().for_each(|(id, guesses)| {
+                let tokens = guesses.iter().take_while(is_token).count();
+                scheduler.draft(id, &guesses[..tokens]);
+            }),
+            Err(_) => self.draft_model = None,
+        }
+        begin.elapsed()
     }
 
     /// Tells those that were admitted so, and hears whether they are still wanted before anything is computed for them.
@@ -493,6 +540,10 @@ impl Worker {
         if let Some(drafter) = &mut way.drafter {
             drafter.learn(index, token);
         }
+        if let Some(is_right) = self.draft_model.as_mut().and_then(|model| model.learn(id, index, token)) {
+            self.statistics.draft_model_tokens += 1;
+            self.statistics.draft_model_accepted += u64::from(is_right);
+        }
         let is_stop = way.stop_ids.contains(&token);
         let (logprob, top) = match (way.logprobs, row) {
             (Some(n), Row::Logits(logits)) => {
@@ -564,6 +615,7 @@ impl Worker {
 
     fn forget(&mut self, id: SequenceId) {
         self.scheduler.finish(id);
+        self.draft_model.iter_mut().for_each(|model| model.ended(id));
         self.active.remove(&id);
     }
 

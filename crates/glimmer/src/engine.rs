@@ -105,6 +105,7 @@ impl Engine {
             speculation: params.speculation,
             constraint: self.text.constraint(prompt, params),
             repetition_detection: params.repetition_detection,
+            foretold: None,
         }
     }
 
