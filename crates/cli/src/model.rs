@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use glimmer::{
     Capacity, Compute, ContextLength, DecoderSpec, DevicePlan, Error, Family, Local, Model, ModelFiles,
-    OpenDevice, Overrides, Placed, Placement, Progress, Resolver, Source, json,
+    OpenDevice, Overrides, Placed, Placement, Progress, Resolver, Source, check_draft, json,
 };
 use indicatif::ProgressBar;
 use serde_json::Value;
@@ -109,6 +109,39 @@ pub(crate) fn load_placed(
     });
     bar.finish_and_clear();
     Ok(model?)
+}
+
+/// The files of a model that is to guess for another, once it is known that it can.
+pub(crate) fn draft(
+    path: Option<&Path>,
+    files: &ModelFiles,
+    terminal: &Terminal,
+) -> anyhow::Result<Option<ModelFiles>> {
+    let Some(path) = path else { return Ok(None) };
+    let draft = ModelFiles::new(source(path, terminal).context("--draft")?, Overrides::default());
+    let [name, own] = [&draft, files].map(|files| files.source().name());
+    check_draft(&own, files.tokenizer()?, &name, draft.tokenizer()?).context("--draft")?;
+    spec(&draft, terminal)?;
+    Ok(Some(draft))
+}
+
+/// The device of a model that guesses: the other's, with all of its layers, as they are stored.
+pub(crate) fn draft_device(args: &DeviceArgs, terminal: &Terminal) -> anyhow::Result<OpenDevice> {
+    let own = DeviceArgs { gpu_layers: None, quantize: None, ..args.clone() };
+    device(&own, Compute::Auto, terminal)
+}
+
+/// A model with the one that guesses for it, if there is one.
+pub(crate) fn with_draft(
+    model: Model,
+    draft: Option<&ModelFiles>,
+    args: &DeviceArgs,
+    capacity: Capacity,
+    terminal: &Terminal,
+) -> anyhow::Result<Model> {
+    let Some(draft) = draft else { return Ok(model) };
+    let guesses = load(draft, draft_device(args, terminal)?, capacity, terminal)?;
+    Ok(model.with_draft(guesses)?)
 }
 
 impl Terminal {

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use glimmer::{
-    Capacity, Compute, ContextLength, Embedder, Error, KnownModel, LeaseError, Limits, LoadedModel,
-    ModelFiles, ModelKind, ModelText, OpenDevice, OpenError, Opener, Overrides, Prepared, Progress, Registry,
-    RegistryLimits, Reranker, Shelf, Source, serving_step_tokens,
+    Compute, ContextLength, Embedder, Error, KnownModel, LeaseError, Limits, LoadedModel, ModelFiles,
+    ModelKind, ModelText, OpenError, Opener, Overrides, Prepared, Progress, Registry, RegistryLimits, Reranker,
+    Shelf, Source, serving_step_tokens,
 };
 
 use crate::args::{DeviceArgs, ServedArgs};
-use crate::model::{DEMO_LABEL, context, device, load_placed, place, spec};
+use crate::model::{DEMO_LABEL, context, device, draft, draft_device, load_placed, place, spec, with_draft};
 use crate::output::size;
 use crate::terminal::Terminal;
 
@@ -88,6 +88,7 @@ impl Writer {
         let terminal = if has_told { terminal.muted() } else { terminal.clone() };
         let files = ModelFiles::new(self.source.clone(), self.settings.overrides());
         files.tokenizer()?;
+        let draft = draft(served.draft.as_deref(), &files, &terminal)?;
         match ModelText::read(&files)?.chat() {
             // A model that continues text is served without conversations.
             Err(error) if error.is_unknown_format() => {
@@ -109,9 +110,20 @@ impl Writer {
             ..Limits::default()
         };
         let capacity = limits.capacity(spec, device.kind);
-        let memory = device.needed(&files, capacity)?.total() as u64;
+        let mut memory = device.needed(&files, capacity)?.total() as u64;
+        if let Some(draft) = &draft {
+            memory += draft_device(device_args, &terminal)?.needed(draft, capacity)?.total() as u64;
+        }
+        let device_args = device_args.clone();
         let open = move |progress: &mut dyn FnMut(Progress<'_>)| {
-            Ok(start(&files, device, capacity, limits, &terminal, progress)?)
+            let placement = place(&files, device, capacity, &terminal)?;
+            let model = load_placed(&files, placement, &terminal, progress)?;
+            let model = with_draft(model, draft.as_ref(), &device_args, capacity, &terminal)?;
+            let engine = model.start(&limits)?;
+            if files.source().is_demo() {
+                terminal.note(DEMO_LABEL);
+            }
+            Ok(LoadedModel::Engine(engine))
         };
         Ok(Prepared { memory, open: Box::new(open) })
     }
@@ -121,22 +133,6 @@ impl Opener for Writer {
     fn prepare(&self) -> Result<Prepared, OpenError> {
         Ok(Writer::prepare(self)?)
     }
-}
-
-fn start(
-    files: &ModelFiles,
-    device: OpenDevice,
-    capacity: Capacity,
-    limits: Limits,
-    terminal: &Terminal,
-    progress: &mut dyn FnMut(Progress<'_>),
-) -> anyhow::Result<LoadedModel> {
-    let placement = place(files, device, capacity, terminal)?;
-    let engine = load_placed(files, placement, terminal, progress)?.start(&limits)?;
-    if files.source().is_demo() {
-        terminal.note(DEMO_LABEL);
-    }
-    Ok(LoadedModel::Engine(engine))
 }
 
 /// Opens a model that makes vectors, or scores.

@@ -58,6 +58,16 @@ pub enum Error {
         /// Those that fit.
         fit: usize,
     },
+    /// A model that is to guess for another writes with other tokens.
+    #[error("{draft} cannot guess for {model}: their vocabularies differ, first in token {id}")]
+    Draft {
+        /// The model whose answers are to be guessed.
+        model: String,
+        /// The one that is to guess.
+        draft: String,
+        /// The first token that is another.
+        id: u32,
+    },
     /// A small file beside the weights.
     #[error(transparent)]
     File(#[from] FileError),

@@ -74,7 +74,7 @@ pub use fit::{Fit, Load, PublishedModel, converted};
 pub use generation::{Completion, Generation};
 pub use glimmer_models::{EncodedPair, EncodedText};
 pub use limits::{ContextLength, Limits, STEP_TOKENS, indivisible, serving_step_tokens, step_tokens};
-pub use model::{Model, OpenOptions, Progress};
+pub use model::{Model, OpenOptions, Progress, check_draft};
 pub use params::GenerationParams;
 pub use placement::{DevicePlan, GpuLayers, Placed, Placement};
 pub use registry::{
@@ -92,8 +92,8 @@ pub use glimmer_checkpoint::OutputFile;
 pub use glimmer_config::{Configuration, Escaped, Family, FileError, file, is_harmful, json, json_line};
 pub use glimmer_cpu::{free_memory, give_back_freed};
 pub use glimmer_engine::{
-    EngineError, Event, PromptProgress, RepetitionDetection, Request, Sampler, Sampling, Score, Sink,
-    Speculation, Statistics, Token, room_for_answer,
+    EngineError, Event, Foretold, PromptProgress, RepetitionDetection, Request, Sampler, Sampling, Score,
+    Sink, Speculation, Statistics, Token, room_for_answer,
 };
 pub use glimmer_grammar::{GrammarError, Unmasked};
 pub use glimmer_models::export::{Quantization, Written};

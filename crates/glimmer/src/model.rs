@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use glimmer_models::{Decoder, DecoderSpec, load_split};
 use glimmer_tensor::{Compute, KvType};
+use glimmer_tokenizer::Tokenizer;
 
 use crate::{
     DeviceKind, DeviceOptions, DevicePlan, Engine, Error, Limits, ModelFiles, ModelText, Overrides,
@@ -43,6 +44,7 @@ pub struct Model {
     decoder: Decoder,
     device: DeviceKind,
     kv_type: KvType,
+    draft: Option<Decoder>,
 }
 
 impl Model {
@@ -96,7 +98,7 @@ impl Model {
         }
         let mut each = |done, total| progress(Progress::Loading { done, total });
         let decoder = load_split(weights, devices, &mut each)?;
-        Ok(Model { text, decoder, device: kind, kv_type })
+        Ok(Model { text, decoder, device: kind, kv_type, draft: None })
     }
 
     /// The part that knows text.
@@ -109,13 +111,27 @@ impl Model {
         self.decoder.spec()
     }
 
+    /// The same, with a smaller model of the same vocabulary that guesses how answers go on. They are the same with and without
+    /// it, and sooner there where it is often right; where its guesses do not pay it is not asked.
+    ///
+    /// # Errors
+    /// [`Error::Draft`] where the two do not write with the same tokens.
+    pub fn with_draft(self, draft: Model) -> Result<Self, Error> {
+        let [own, others] = [&self.text, &draft.text].map(|text| text.tokenizer());
+        check_draft(self.text.name(), own?, draft.text.name(), others?)?;
+        Ok(Model { draft: Some(draft.decoder), ..self })
+    }
+
     /// Starts an engine with room for `limits`.
     ///
     /// # Errors
     /// When the memory cannot be had.
     pub fn start(self, limits: &Limits) -> Result<Engine, Error> {
         let options = limits.engine_options(self.decoder.spec(), self.device, self.kv_type);
-        let engine = glimmer_engine::Engine::start(self.decoder, options)?;
+        let engine = match self.draft {
+            Some(draft) => glimmer_engine::Engine::start_with_draft(self.decoder, draft, options)?,
+            None => glimmer_engine::Engine::start(self.decoder, options)?,
+        };
         Ok(Engine::new(self.text, engine))
     }
 
@@ -131,5 +147,17 @@ impl Model {
     /// The decoder by itself, with the precision its cache is to have.
     pub fn into_decoder(self) -> (Decoder, KvType) {
         (self.decoder, self.kv_type)
+    }
+}
+
+/// Whether a model may guess for another. Ids that only one of them has, which a vocabulary is filled up with, are no matter.
+///
+/// # Errors
+/// [`Error::Draft`] names both, and the first token that differs.
+pub fn check_draft(model: &str, own: &Tokenizer, draft: &str, others: &Tokenizer) -> Result<(), Error> {
+    let both = own.len().min(others.len()) as u32;
+    match (0..both).find(|&id| own.token_bytes(id) != others.token_bytes(id)) {
+        Some(id) => Err(Error::Draft { model: model.to_owned(), draft: draft.to_owned(), id }),
+        None => Ok(()),
     }
 }

@@ -133,6 +133,11 @@ pub(crate) struct ChatArgs {
     #[arg(long)]
     pub(crate) no_history: bool,
 
+    /// A smaller model of the same vocabulary that guesses how answers go on. They stay the same, and come sooner where it is
+    /// often right; where it is not it is not asked
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) draft: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
 
@@ -231,6 +236,11 @@ pub(crate) struct RunArgs {
     /// Tokens that prompt and answer may have together, or `max` [default: what the model was trained for, at most 8192]
     #[arg(long, value_name = "N", value_parser = context_length)]
     pub(crate) ctx: Option<ContextLength>,
+
+    /// A smaller model of the same vocabulary that guesses how answers go on. They stay the same, and come sooner where it is
+    /// often right; where it is not it is not asked
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) draft: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::values::{Ids, above_zero, one_of, positive, sequences, tokens};
+use super::values::{Ids, above_zero, one_of, positive, sequences, share, tokens};
 use super::{DeviceArgs, ModelArgs};
 
 /// Write the logits of every position of a prompt
@@ -78,6 +78,7 @@ tokens in the cache (made up, not computed). A list gives a line for each value.
 and arithmetic allow, measured in the same minutes; the best run is shown as a part of it.
 
 --compare runs llama-bench on the same .gguf, in turns with our own runs, and shows the ratio of the medians.
+--draft answers a prompt of random tokens (-p, 64) with 128 tokens (-n), in turns with and without the draft (-r, 5).
 --stress is GLM-4's stress test: a prompt of random tokens (-p, 100000), 128 tokens generated (-n), 3 times (-r).
 
 Examples:
@@ -128,6 +129,14 @@ pub(crate) struct BenchArgs {
     /// GLM-4's stress test in place of the usual tests
     #[arg(long, conflicts_with_all = ["n_depth", "parallel", "ubatch_size", "compare"])]
     pub(crate) stress: bool,
+
+    /// Measure answers with and without this smaller model, of the same vocabulary, that guesses how they go on
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["n_depth", "parallel", "ubatch_size", "compare", "stress"])]
+    pub(crate) draft: Option<PathBuf>,
+
+    /// Take its guesses to be right so often, from 0 to 1, whatever it guesses: what a draft that good would be worth
+    #[arg(long, value_name = "SHARE,...", value_delimiter = ',', requires = "draft", value_parser = share)]
+    pub(crate) draft_right: Vec<f32>,
 
     #[command(flatten)]
     pub(crate) device: DeviceArgs,

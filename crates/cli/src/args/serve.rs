@@ -11,6 +11,11 @@ use super::values::{KeepAlive, chat_format, context_length, keep_alive, memory_b
 /// Which models are served, and how much of the machine they get.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServedArgs {
+    /// A smaller model of the same vocabulary that guesses how answers go on. They stay the same, and come sooner where it is
+    /// often right; where it is not it is not asked
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) draft: Option<PathBuf>,
+
     /// What clients call the model, in place of the last part of its path; several names for one model, or one name for
     /// each of several
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::RunArgs;
-use crate::model::{DEMO_LABEL, context, device, files, load, spec, tools, with_advice};
+use crate::model::{DEMO_LABEL, context, device, draft, files, load, spec, tools, with_advice, with_draft};
 use crate::printer::Printer;
 use crate::sampling::{Shown, set_by_flags};
 use crate::terminal::Terminal;
@@ -25,6 +25,7 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let is_lone_prompt = typed.is_some() && args.prompt.is_none();
     let files = files(&model, args.chat_format, terminal)?;
     // Whatever is wrong with the prompt and the format is known before any weight is read.
+    let draft = draft(args.draft.as_deref(), &files, terminal)?;
     let format = format(args)?;
     let tools = tools(args.tools.as_deref())?;
     let prompt = prompt(args, typed, &tools, &files)?;
@@ -41,7 +42,8 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
         Limits::for_prompt(spec, ContextLength::Tokens(context), &prompt.ids, args.sampling.max_tokens)?;
     let device = device(&args.device, Compute::Auto, terminal)?;
     let capacity = limits.capacity(spec, device.kind);
-    let engine = load(&files, device, capacity, terminal)?.start(&limits)?;
+    let model = load(&files, device, capacity, terminal)?;
+    let engine = with_draft(model, draft.as_ref(), &args.device, capacity, terminal)?.start(&limits)?;
     if files.source().is_demo() {
         let advice = if is_lone_prompt { "; `glimmer run MODEL PROMPT` asks another" } else { "" };
         terminal.note(&format!("{DEMO_LABEL}{advice}"));

@@ -48,6 +48,11 @@ fn serve(
     args: &ServerArgs,
     terminal: &Terminal,
 ) -> anyhow::Result<()> {
+    if args.served.draft.is_some() && (paths.len() != 1 || args.shelf.models_dir.is_some() || launch) {
+        bail!(WrongUsage(
+            "--draft guesses for one model: serve that one alone, and nothing that clients launch".to_owned()
+        ));
+    }
     let names = names(paths, &args.served)?;
     let settings = settings(&args.served, &args.device, terminal);
     let shelf = args.shelf.models_dir.as_deref().map(|path| {

@@ -5,6 +5,7 @@
 //! itself: no requests, no sampling.
 
 mod case;
+mod draft;
 pub(super) mod floor;
 mod peer;
 mod process;
@@ -48,6 +49,9 @@ pub(crate) fn run(args: &BenchArgs, terminal: &Terminal) -> anyhow::Result<()> {
         let (decoder, kv_type) = load(&files, device, stress.capacity(), terminal)?.into_decoder();
         return stress.run(decoder, kv_type, args.output);
     }
+    if let Some(draft) = crate::model::draft(args.draft.as_deref(), &files, terminal)? {
+        return with_draft(args, &files, &draft, terminal);
+    }
     let options = args.device.options();
     let compute = options.compute_or(Compute::Auto);
     let kv_type = options.kv_type_with(compute);
@@ -55,12 +59,30 @@ pub(crate) fn run(args: &BenchArgs, terminal: &Terminal) -> anyhow::Result<()> {
     bench.run()
 }
 
+/// The same answers with and without a model that guesses.
+fn with_draft(
+    args: &BenchArgs,
+    files: &ModelFiles,
+    draft: &ModelFiles,
+    terminal: &Terminal,
+) -> anyhow::Result<()> {
+    let (prompt, output) = (one(&args.n_prompt, 64, "-p")?, one(&args.n_gen, 128, "-n")?);
+    let repetitions = args.repetitions.unwrap_or(5);
+    let case = draft::DraftCase { prompt, output, repetitions, right: &args.draft_right };
+    let limits = case.limits();
+    let device = device(&args.device, Compute::Auto, terminal)?;
+    let capacity = limits.capacity(spec(files, terminal)?, device.kind);
+    let model = load(files, device, capacity, terminal)?;
+    let model = crate::model::with_draft(model, Some(draft), &args.device, capacity, terminal)?;
+    case.run(&model.start(&limits)?, files, draft, args.output)
+}
+
 /// The one value of a list, or the default of an empty one.
 fn one(list: &[usize], default: usize, flag: &str) -> anyhow::Result<usize> {
     match list {
         [] => Ok(default),
         [value] if *value > 0 => Ok(*value),
-        _ => bail!(WrongUsage(format!("--stress takes one number above 0 for {flag}"))),
+        _ => bail!(WrongUsage(format!("--stress and --draft take one number above 0 for {flag}"))),
     }
 }
 

@@ -21,7 +21,7 @@ use glimmer::{
 use signal_hook::consts::SIGINT;
 
 use crate::args::{ChatArgs, OnFull};
-use crate::model::{DEMO_LABEL, context, device, files, load, spec, tools, with_advice};
+use crate::model::{DEMO_LABEL, context, device, draft, files, load, spec, tools, with_advice, with_draft};
 use crate::printer::Printer;
 use crate::sampling::set_by_flags;
 use crate::terminal::Terminal;
@@ -95,6 +95,7 @@ impl<'t> Chat<'t> {
     fn open(args: &ChatArgs, is_typed: bool, terminal: &'t Terminal) -> anyhow::Result<Self> {
         let files = files(&args.model(), args.chat_format, terminal)?;
         files.tokenizer()?;
+        let draft = draft(args.draft.as_deref(), &files, terminal)?;
         let mut sampling = with_advice(ModelText::read(&files)?.chat().cloned())?.sampling;
         set_by_flags(&mut sampling, &args.sampling);
         let mut dialogue = match &args.load {
@@ -112,7 +113,8 @@ impl<'t> Chat<'t> {
         let limits = Limits { context: ContextLength::Tokens(context), ..Limits::default() };
         let device = device(&args.device, Compute::Auto, terminal)?;
         let capacity = limits.capacity(spec, device.kind);
-        let engine = load(&files, device, capacity, terminal)?.start(&limits)?;
+        let model = load(&files, device, capacity, terminal)?;
+        let engine = with_draft(model, draft.as_ref(), &args.device, capacity, terminal)?.start(&limits)?;
         let interrupt = Arc::new(AtomicBool::new(false));
         if is_typed {
             signal_hook::flag::register(SIGINT, Arc::clone(&interrupt)).context("Ctrl-C")?;
