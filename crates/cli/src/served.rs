@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use glimmer::{
     Compute, ContextLength, Embedder, Error, KnownModel, LeaseError, Limits, LoadedModel, ModelFiles,
-    ModelKind, ModelText, OpenError, Opener, Overrides, Prepared, Progress, Registry, RegistryLimits, Reranker,
-    Shelf, Source, serving_step_tokens,
+    ModelKind, ModelText, OpenError, Opener, Overrides, Prepared, Progress, Registry, RegistryLimits,
+    Reranker, Shelf, Source, serving_step_tokens,
 };
 
 use crate::args::{DeviceArgs, ServedArgs};
