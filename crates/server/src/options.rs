@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct PublishedModels {
     /// All of them, in a list.
     pub list: fn() -> Result<String, String>,
-    /// What is known of one, by its name, and what it takes on this machine. It may take seconds.
+    /// What is known of one, by its name, and what it takes on this machine. It may take seconds the first time.
     pub one: fn(&str) -> Result<String, String>,
 }
 

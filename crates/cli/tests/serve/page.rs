@@ -1,6 +1,7 @@
 //! The page for browsers: its files, and who may have them.
 
 use std::io::Read;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -109,5 +110,22 @@ fn the_catalogue_tells_of_published_models_alone() {
             (404, Some("not_found")),
             "{name}"
         );
+    }
+}
+
+#[test]
+fn the_machine_is_measured_once_for_all_pages_of_the_catalogue() {
+    let server = Server::start(&[]);
+    let ask = |name: &str| {
+        let start = Instant::now();
+        let page = server.get(&format!("/catalogue/{name}")).json();
+        (page["fit"]["predicted_from"].clone(), start.elapsed())
+    };
+    let (first, slow) = ask("glm-edge-1.5b-chat");
+    assert!(first["read_bytes_per_second"].as_f64().unwrap() > 0.0, "{first}");
+    for name in ["glm-edge-1.5b-chat", "glm-4-9b-chat"] {
+        let (again, quick) = ask(name);
+        assert_eq!(again, first, "{name}");
+        assert!(quick < slow / 2, "{name}: {quick:?} after {slow:?}");
     }
 }

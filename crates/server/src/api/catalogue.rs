@@ -19,7 +19,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Response, ApiErr
 /// `GET /catalogue/{name}`: a model, and what it takes on this machine.
 pub(crate) async fn one(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Response, ApiError> {
     let Some(published) = app.options.published else { return Err(ApiError::unpublished(&name)) };
-    // Measuring the machine takes seconds; one person waits at a time.
+    // Measuring the machine takes seconds when it is first asked for; others wait for that and not each for their own.
     let _turn = app.measuring.lock().await;
     slowly(move || (published.one)(&name)).await?.map(json).map_err(|why| ApiError::unpublished(&why))
 }

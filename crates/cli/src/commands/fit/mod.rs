@@ -48,7 +48,7 @@ pub(crate) fn run(args: &FitArgs) -> Result<()> {
     if args.catalogue.json { output::json(&report) } else { report.lines(&place).print() }
 }
 
-/// What fits of a published model on this machine, as `--json` has it.
+/// What fits of a published model on this machine, as `--json` has it. The machine is measured once: a server is asked again.
 pub(crate) fn json(name: &str) -> Result<String> {
     let catalogue = catalogue::open(&[])?;
     let subject = Subject::published(&catalogue, &catalogue.member(name)?)?;
@@ -56,7 +56,7 @@ pub(crate) fn json(name: &str) -> Result<String> {
     let load =
         Load { context: usual_context(spec).max(1), users: 1, kv_type: KvType::F16, device: DeviceKind::Cpu };
     let forms = subject.forms(None)?;
-    output::json_text(&Report::of(&subject, &forms, &Place::here(None, &forms)?, load)?)
+    output::json_text(&Report::of(&subject, &forms, &Place::here(None, Speed::measured_once()?)?, load)?)
 }
 
 /// Tokens of a conversation where nobody says.
@@ -82,11 +82,12 @@ impl Place {
             let whose = format!("of a {}, a part is left to the driver", card.name);
             return Ok(Place { room, whose, speed: Speed::of_card(card) });
         }
-        Place::here(args.ram, forms)
+        let largest = forms.iter().map(|form| form.bytes.all).max().unwrap_or(0);
+        Place::here(args.ram, Speed::of_processor(largest)?)
     }
 
     /// This machine, with so much memory or what is free.
-    fn here(ram: Option<u64>, forms: &[Form]) -> Result<Self> {
+    fn here(ram: Option<u64>, speed: Speed) -> Result<Self> {
         let (room, whose) = match (ram, glimmer_cpu::free_memory()) {
             (Some(ram), _) => (ram, "as --ram says".to_owned()),
             (None, Some(memory)) => {
@@ -95,8 +96,7 @@ impl Place {
             }
             (None, None) => anyhow::bail!("this system does not tell how much memory is free; --ram says it"),
         };
-        let largest = forms.iter().map(|form| form.bytes.all).max().unwrap_or(0);
-        Ok(Place { room, whose, speed: Speed::of_processor(largest)? })
+        Ok(Place { room, whose, speed })
     }
 }
 

@@ -1,5 +1,7 @@
 //! How fast a model will be: the floor of its steps, and how near to that this program comes.
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::Result;
 use glimmer::{DecoderSpec, DeviceKind, Load, step_tokens};
 use glimmer_catalogue::Card;
@@ -30,6 +32,7 @@ const ON_OTHERS: Reached = Reached { prompt: 0.57, generation: 0.65 };
 const MEASUREMENTS: usize = 3;
 
 /// What a machine does at most.
+#[derive(Clone, Copy)]
 pub(super) struct Speed {
     rates: MachineRates,
     /// `None` of a card, on which nothing was measured.
@@ -71,6 +74,18 @@ impl Speed {
             _ => ON_OTHERS,
         };
         Ok(Speed { rates, reached: Some(reached) })
+    }
+
+    /// The same for models larger than any cache, measured when it is first asked for and kept while the program runs.
+    pub(super) fn measured_once() -> Result<Self> {
+        static KEPT: Mutex<Option<Speed>> = Mutex::new(None);
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        let speed = match *kept {
+            Some(speed) => speed,
+            None => Speed::of_processor(u64::MAX)?,
+        };
+        *kept = Some(speed);
+        Ok(speed)
     }
 
     /// A card by its data sheet.
