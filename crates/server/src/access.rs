@@ -75,6 +75,9 @@ pub(crate) async fn control(State(app): State<Arc<App>>, mut request: Request, n
         }
         Body::new(Watched { body, rest: Bytes::new(), entry, _visit: visit })
     });
+    if dialect == Dialect::Anthropic {
+        response.headers_mut().insert("request-id", header.clone());
+    }
     response.headers_mut().insert("x-request-id", header);
     response
 }

@@ -28,7 +28,6 @@ pub(crate) struct App {
     pub(crate) hosts: Hosts,
     pub(crate) bodies: Bodies,
     pub(crate) record: Arc<Record>,
-    #[expect(dead_code, reason = "the APIs that seal are being built")]
     pub(crate) seal: Seal,
     models: OnceLock<Models>,
     launcher: OnceLock<Arc<dyn Launcher>>,

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use crate::launcher::LaunchError;
 
+/// The code by which a client of Anthropic's knows that it is to send all messages.
+pub(crate) const NO_THREADS: &str = "thread_unsupported_request";
+
 /// Characters of a message.
 const MESSAGE: usize = 300;
 
@@ -76,6 +79,11 @@ impl ApiError {
         let mut error = ApiError::invalid(message).coded("unsupported_parameter");
         error.param = Some(name.to_owned());
         error
+    }
+
+    /// 400: nothing of a conversation is kept here for later requests (Anthropic's threads).
+    pub(crate) fn no_threads() -> Self {
+        ApiError::unsupported("thread", "`thread` is not supported: send all messages").coded(NO_THREADS)
     }
 
     /// 400: a text of more tokens than the model reads at once.

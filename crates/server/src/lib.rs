@@ -1,4 +1,4 @@
-//! The server: the OpenAI API and the GLM API over HTTP, and the page that uses them in a browser (`ui/`).
+//! The server: the OpenAI API, Anthropic's and the GLM API over HTTP, and the page that uses them in a browser (`ui/`).
 //!
 //! It is given models by name (a [`glimmer::Registry`], which loads what requests ask for) and knows neither files nor
 //! devices. Who finds further ones by name, as Xinference's API asks for, is a [`Launcher`]. Other vendors' APIs are not there:
@@ -18,7 +18,7 @@
 //! | `models` | `served`: the registry, and what is kept of each model beside it; `generation`: the answers to a request, through a channel that nobody waits for; `encoder`: vectors of texts, scores of pairs; `instances`: what was launched, and how far it is |
 //! | `seal` | what clients keep for the server and bring back unchanged |
 //! | `app` | what all requests share |
-//! | `api` | `page`: the files of the page for browsers; `openai`, `glm`, `xinference`, `rerank`, `tokens`, `status`: what each API asks, and how it shows what a model writes; `chat_request` (a conversation to be answered), `generation_request`, `answer_format`, `conversation`, `thinking` and `tools`: what they share; `dialect`: how each says that something is wrong |
+//! | `api` | `page`: the files of the page for browsers; `openai`, `anthropic`, `glm`, `xinference`, `rerank`, `tokens`, `status`: what each API asks, and how it shows what a model writes; `chat_request` (a conversation to be answered), `generation_request`, `answer_format`, `conversation`, `thinking` and `tools`: what they share; `dialect`: how each says that something is wrong |
 //! | `access`, `router` | around every request: its key, its entry; the table of paths |
 //! | `server`, `batch` | [`Server`]: signals and the orderly end; [`Batch`]: the same paths from a file, without a socket |
 //!
@@ -77,7 +77,6 @@ mod models;
 mod options;
 mod record;
 mod router;
-#[cfg_attr(not(test), expect(dead_code, reason = "the APIs that seal are being built"))]
 mod seal;
 mod server;
 

@@ -12,6 +12,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use crate::access;
+use crate::api::anthropic::messages;
 use crate::api::openai::{chat, completions, embeddings, models};
 use crate::api::xinference::{cluster, files, launch, registrations, running};
 use crate::api::{catalogue, glm, page, rerank, status, tokens};
@@ -30,6 +31,8 @@ fn plain_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/v1/embeddings", post(embeddings::embed)),
         ("/v1/rerank", post(rerank::rerank)),
         ("/v1/score", post(rerank::score)),
+        ("/v1/messages", post(messages::create)),
+        ("/v1/messages/count_tokens", post(messages::count)),
         ("/v1/models", get(models::list).post(launch::launch)),
         ("/v1/models/{name}", get(models::one).delete(running::terminate)),
         ("/v1/models/{name}/{*rest}", get(models::one_with_slashes)),

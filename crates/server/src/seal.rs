@@ -1,6 +1,5 @@
-//! What clients are given to keep and bring back: sealed so that they can neither read nor change it, or signed so that they
-//! cannot change it, each for one caller alone. The key is a file's, so that both outlive the server; servers that share the
-//! file take each other's.
+//! What clients are given to keep and bring back, sealed so that they can neither read nor change it, for one caller alone.
+//! The key is a file's, so that it outlives the server; servers that share the file take each other's.
 //!
 //! XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03): its nonces are long enough to be drawn by lot.
 
@@ -22,11 +21,7 @@ const NONCE: usize = 24;
 /// Bytes of a file that is taken for a key.
 const MOST: u64 = 1024;
 
-/// What a seal is for: one made for one purpose opens for no other.
-const SEALED: u8 = b'c';
-const SIGNED: u8 = b's';
-
-/// Seals and signs.
+/// Seals.
 pub(crate) struct Seal(XChaCha20Poly1305);
 
 impl Seal {
@@ -48,43 +43,20 @@ impl Seal {
 
     /// A text that only this caller can bring back.
     pub(crate) fn seal(&self, caller: &Caller, text: &str) -> String {
-        self.make(&about(SEALED, caller, ""), text)
-    }
-
-    /// The text of [`Seal::seal`]; `None` of what is anything else.
-    pub(crate) fn open_sealed(&self, caller: &Caller, sealed: &str) -> Option<String> {
-        self.unmake(&about(SEALED, caller, ""), sealed)
-    }
-
-    /// A proof that this text was given to this caller.
-    pub(crate) fn sign(&self, caller: &Caller, text: &str) -> String {
-        self.make(&about(SIGNED, caller, text), "")
-    }
-
-    /// Whether this is such a proof.
-    pub(crate) fn is_signed(&self, caller: &Caller, text: &str, signature: &str) -> bool {
-        self.unmake(&about(SIGNED, caller, text), signature).is_some()
-    }
-
-    fn make(&self, aad: &[u8], text: &str) -> String {
         let nonce = XNonce::generate();
-        let payload = Payload { msg: text.as_bytes(), aad };
+        let payload = Payload { msg: text.as_bytes(), aad: caller.id() };
         // Fails for texts of 256 GiB alone.
         let sealed = self.0.encrypt(&nonce, payload).unwrap_or_default();
         BASE64.encode([nonce.as_slice(), &sealed].concat())
     }
 
-    fn unmake(&self, aad: &[u8], sealed: &str) -> Option<String> {
+    /// The text of [`Seal::seal`]; `None` of what is anything else.
+    pub(crate) fn open_sealed(&self, caller: &Caller, sealed: &str) -> Option<String> {
         let bytes = BASE64.decode(sealed).ok()?;
         let (nonce, msg) = bytes.split_at_checked(NONCE)?;
         let nonce = XNonce::try_from(nonce).ok()?;
-        String::from_utf8(self.0.decrypt(&nonce, Payload { msg, aad }).ok()?).ok()
+        String::from_utf8(self.0.decrypt(&nonce, Payload { msg, aad: caller.id() }).ok()?).ok()
     }
-}
-
-/// What a seal holds beside its text: what it is for, who may bring it, and what it is about.
-fn about(purpose: u8, caller: &Caller, text: &str) -> Vec<u8> {
-    [&[purpose], caller.id().as_slice(), text.as_bytes()].concat()
 }
 
 /// Writes a new key where no file is, for its owner alone: as a whole or not at all.
@@ -127,17 +99,9 @@ mod tests {
         let open = || Seal::open(Some(&path)).unwrap().0;
         let (seal, one, other) = (open(), Caller::of(b"one"), Caller::of(b"other"));
         let sealed = seal.seal(&one, "thoughts");
-        let signature = seal.sign(&one, "thoughts");
         let later = open();
         assert_eq!(later.open_sealed(&one, &sealed).as_deref(), Some("thoughts"));
-        assert!(later.is_signed(&one, "thoughts", &signature));
-        for (caller, text, given) in [(&other, "thoughts", &signature), (&one, "other", &signature)] {
-            assert!(!later.is_signed(caller, text, given));
-        }
         assert_eq!(later.open_sealed(&other, &sealed), None);
-        // Neither stands for the other.
-        assert_eq!(later.open_sealed(&one, &signature), None);
-        assert!(!later.is_signed(&one, "", &sealed));
         for garbage in ["", "x", "AAAA", &sealed[4..], &sealed[..sealed.len() - 4]] {
             assert_eq!(later.open_sealed(&one, garbage), None);
         }

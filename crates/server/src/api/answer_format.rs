@@ -88,7 +88,7 @@ fn vllm(params: &mut Params, [json, regex, choice, grammar]: [&str; 4]) -> Vec<A
 }
 
 /// A schema, or the text of one.
-fn schema(params: &mut Params, name: &str, strict: bool) -> Option<Asked> {
+pub(crate) fn schema(params: &mut Params, name: &str, strict: bool) -> Option<Asked> {
     let schema = match params.value(name)? {
         Value::String(text) => match tree(&text, room(&text)) {
             Ok(schema) => schema,

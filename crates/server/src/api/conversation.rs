@@ -37,6 +37,15 @@ pub(crate) fn take(params: &mut Params, tools: Vec<Value>) -> (Conversation, Thi
     if messages.as_ref().is_some_and(Vec::is_empty) {
         params.wrong("messages", "a list that is not empty");
     }
+    of_messages(params, messages.unwrap_or_default(), tools)
+}
+
+/// The same with messages that an API has in other fields.
+pub(crate) fn of_messages(
+    params: &mut Params,
+    messages: Vec<Message>,
+    tools: Vec<Value>,
+) -> (Conversation, Thinking) {
     let mut fields = Map::new();
     let mut extra = match params.value("chat_template_kwargs") {
         None => Map::new(),
@@ -60,7 +69,7 @@ pub(crate) fn take(params: &mut Params, tools: Vec<Value>) -> (Conversation, Thi
         params.refuse(ApiError::parameter("chat_template_kwargs", error.to_string()));
         Conversation::new(Vec::new())
     });
-    conversation.messages = messages.unwrap_or_default();
+    conversation.messages = messages;
     conversation.tools = tools;
     (conversation, thinking)
 }

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::error::ApiError;
+use crate::error::{ApiError, NO_THREADS};
 
 /// A family of APIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,11 @@ impl Dialect {
         match self {
             Dialect::OpenAi => error.json(),
             Dialect::Anthropic => {
-                json!({"type": "error", "error": {"type": kind(error.status()), "message": error.message()}})
+                let mut said = json!({"type": kind(error.status()), "message": error.message()});
+                if error.code() == NO_THREADS {
+                    said["details"] = json!({"error_code": NO_THREADS, "unsupported": [error.param()]});
+                }
+                json!({"type": "error", "error": said})
             }
             Dialect::Ollama => json!({"error": error.message()}),
         }

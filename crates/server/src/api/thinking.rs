@@ -32,7 +32,7 @@ pub(crate) struct Thinking {
 pub(crate) fn take(params: &mut Params, variables: &mut Map<String, Value>) -> Thinking {
     let mut budgets = Vec::new();
     let direct = params.boolean("enable_thinking");
-    let (kind, clear) = thinking(params, &mut budgets);
+    let (kind, clear, omitted) = thinking(params, &mut budgets);
     let (enabled, effort, exclude) = reasoning(params, &mut budgets);
     let effort = params.word("reasoning_effort", &EFFORTS).or(effort);
     for name in [VARIABLE, "thinking_token_budget"] {
@@ -60,21 +60,27 @@ pub(crate) fn take(params: &mut Params, variables: &mut Map<String, Value>) -> T
         enabled: nothing.or(direct).or(kind).or(enabled).or(none),
         clear,
         budget,
-        is_shown: params.boolean("include_reasoning").unwrap_or(true) && !exclude,
+        is_shown: params.boolean("include_reasoning").unwrap_or(true) && !exclude && !omitted,
     }
 }
 
-/// `thinking` of Z.ai's API and Anthropic's: whether it is on, and whether earlier thoughts are left out.
-fn thinking(params: &mut Params, budgets: &mut Vec<(&'static str, i64)>) -> (Option<bool>, Option<bool>) {
+/// `thinking` of Z.ai's API and Anthropic's: whether it is on, whether earlier thoughts are left out, and whether the answer's are.
+fn thinking(
+    params: &mut Params,
+    budgets: &mut Vec<(&'static str, i64)>,
+) -> (Option<bool>, Option<bool>, bool) {
     let thinking = params.object("thinking", |thinking| {
         thinking.need("type");
-        let kind = thinking.word("type", &["enabled", "disabled"]);
+        let kind = thinking.word("type", &["enabled", "disabled", "adaptive"]);
         let tokens = thinking.integer("budget_tokens", 0..=MOST);
         if kind == Some("disabled") && tokens.is_some_and(|tokens| tokens > 0) {
             thinking.wrong("budget_tokens", "left out where `type` is disabled");
         }
         budgets.extend(tokens.map(|tokens| ("thinking.budget_tokens", tokens)));
-        (kind.map(|kind| kind == "enabled"), thinking.boolean("clear_thinking"))
+        // Adaptive leaves it to the model's own way. What would be a summary is what was thought.
+        let enabled = kind.filter(|&kind| kind != "adaptive").map(|kind| kind == "enabled");
+        let display = thinking.word("display", &["summarized", "omitted"]);
+        (enabled, thinking.boolean("clear_thinking"), display == Some("omitted"))
     });
     thinking.unwrap_or_default()
 }

@@ -30,7 +30,6 @@ impl Event {
     }
 
     /// The same with its kind beside it.
-    #[expect(dead_code, reason = "the APIs that name their events are being built")]
     pub(crate) fn named(name: &'static str, value: &Value) -> Self {
         Event { name: Some(name), data: value.to_string() }
     }
@@ -92,11 +91,9 @@ fn events(script: impl Script) -> impl Stream<Item = Event> + Send {
 /// Sends a script. A comment now and then keeps proxies from giving up on a model that reads a long prompt.
 pub(crate) fn respond(script: impl Script) -> Response {
     let events = events(script).map(|Event { name, data }| {
-        let event = sse::Event::default().data(json_line(data));
-        Ok::<_, Infallible>(match name {
-            Some(name) => event.event(name),
-            None => event,
-        })
+        // The name before the data: some clients read line by line.
+        let event = name.map_or_else(sse::Event::default, |name| sse::Event::default().event(name));
+        Ok::<_, Infallible>(event.data(json_line(data)))
     });
     let sse = Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
     let mut response = sse.into_response();

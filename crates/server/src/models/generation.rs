@@ -63,6 +63,8 @@ pub(crate) struct ChoiceDelta {
 pub(crate) struct End {
     /// Why: `stop`, `tool_calls` or `length`.
     pub(crate) reason: &'static str,
+    /// The string that was to end it and did.
+    pub(crate) stop_string: Option<String>,
     /// Whether it repeats itself, and was to end for that.
     pub(crate) repeats: bool,
     /// Where it was not held to all of its form: whether it has it all the same, or what it breaks.
@@ -82,6 +84,10 @@ impl ChoiceDelta {
                 reason: reason(&finish),
                 repeats: matches!(finish, FinishReason::Repetition { .. }),
                 check: delta.check,
+                stop_string: match finish {
+                    FinishReason::StopString(string) => Some(string),
+                    _ => None,
+                },
             }),
         }
     }

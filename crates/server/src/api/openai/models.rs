@@ -1,4 +1,4 @@
-//! `/v1/models`: each model in the fields of the OpenAI API and in those of Xinference's.
+//! `/v1/models`: each model in the fields of the OpenAI API, of Anthropic's and of Xinference's.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::api::xinference::description::Described;
 use crate::app::App;
+use crate::clock::timestamp;
 use crate::error::ApiError;
 use crate::http::response;
 use crate::models::instances::State as Launched;
@@ -23,7 +24,16 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Response, ApiErr
         .iter()
         .flat_map(|status| status.names.iter().map(|name| shown(&app, models.registry(), status, name)))
         .collect();
-    Ok(response::json(StatusCode::OK, &json!({"object": "list", "data": data})))
+    Ok(response::json(
+        StatusCode::OK,
+        &json!({
+            "object": "list",
+            "has_more": false,
+            "first_id": data.first().map(|first| &first["id"]),
+            "last_id": data.last().map(|last| &last["id"]),
+            "data": data,
+        }),
+    ))
 }
 
 /// `GET /v1/models/{name}`.
@@ -59,6 +69,9 @@ fn shown(app: &App, registry: &Registry, status: &ModelStatus, name: &str) -> Va
     let mut value = json!({
         "id": name,
         "object": "model",
+        "type": "model",
+        "display_name": name,
+        "lifecycle": "active",
         "created": status.created,
         "owned_by": "glimmer",
         "root": status.names[0],
@@ -92,6 +105,7 @@ fn shown(app: &App, registry: &Registry, status: &ModelStatus, name: &str) -> Va
             }
         }
     }
+    value["created_at"] = value["created"].as_u64().map(timestamp).into();
     let described = Described::of(app, status, lease.as_ref().map(|lease| &lease.model));
     if let (Value::Object(fields), Ok(Value::Object(more))) = (&mut value, serde_json::to_value(described)) {
         fields.extend(more);
