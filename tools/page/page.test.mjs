@@ -152,6 +152,8 @@ test('a conversation that changes just then does not come back over the one that
   await soon(() => textOf(page), 'Old.');
   await begin(page);
   assert.equal(await page.getByLabel('Your message').inputValue(), 'half a thought');
+  await page.goBack();
+  await soon(() => textOf(page), 'Old.');
   await page.context().close();
 });
 

@@ -52,6 +52,9 @@ function table(heads, rows) {
     h('tbody', {}, rows.map(([name, ...cells]) => h('tr', {}, h('th', { scope: 'row' }, name), cells.map((cell) => h('td', {}, cell)))))));
 }
 
+/** Those of the catalogue that the page has words for. */
+const ABILITIES = new Set(['chat', 'generate', 'hybrid', 'reasoning', 'tools', 'vision']);
+
 /** Bytes as people say them. @param {number} bytes */
 export function size(bytes) {
   return bytes >= 1e9 ? `${number(bytes / 1e9, 1, 1)} GB` : `${number(bytes / 1e6)} MB`;
@@ -67,10 +70,10 @@ function published() {
   let all = [];
   const show = () => {
     const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = all.filter((one) => wanted.every((/** @type {string} */ word) => `${one.name} ${one.family} ${one.abilities.join(' ')} ${one.licence}`.toLowerCase().includes(word)));
+    const found = all.filter((one) => wanted.every((/** @type {string} */ word) => `${one.name} ${one.family} ${one.abilities.join(' ')} ${abilities(one.abilities)} ${one.licence}`.toLowerCase().includes(word)));
     place.replaceChildren(table([t('catalogue.name'), t('catalogue.size'), t('catalogue.context'), t('catalogue.memory'), t('catalogue.abilities')], found.map((one) => [
       h('a', { href: `#/models/${encodeURIComponent(one.name)}` }, one.name),
-      one.size ? `${one.size}${one.activated ? `-A${one.activated}` : ''}B` : '', one.context ? number(one.context) : '', one.q4_k_m ? size(one.q4_k_m) : '–', one.abilities.join(', '),
+      one.size ? `${one.size}${one.activated ? `-A${one.activated}` : ''}B` : '', one.context ? number(one.context) : '', one.q4_k_m ? size(one.q4_k_m) : '–', abilities(one.abilities),
     ])));
   };
   ask('catalogue').then((response) => response.json()).then((models) => {
@@ -112,8 +115,8 @@ async function showPage(node, name) {
 /** What is known of it. @param {Shown} show @param {string} name */
 function about(show, name) {
   const repositories = (show.formats ?? []).flatMap((form) => (form.repositories ?? []).map((one) => `${one.hub}: ${one.id}`));
-  return [h('p', {}, show.description), list([
-    [t('catalogue.abilities'), (show.abilities ?? []).join(', ')],
+  return [h('p', { lang: 'en' }, show.description), list([
+    [t('catalogue.abilities'), abilities(show.abilities ?? [])],
     [t('catalogue.languages'), (show.languages ?? []).map(languageName).join(', ')],
     [t('models.trained'), show.context ? number(show.context) : '–'],
     [t('catalogue.licence'), show.licence_terms?.name ?? show.licence ?? '–'],
@@ -121,6 +124,11 @@ function about(show, name) {
     [t('catalogue.files'), h('span', { class: 'mono' }, [...new Set(repositories)].slice(0, 8).join('\n'))],
     [t('catalogue.get'), h('code', {}, `glimmer pull ${name}`)],
   ])];
+}
+
+/** What a model can do, in words. @param {string[]} names */
+function abilities(names) {
+  return names.map((name) => (ABILITIES.has(name) ? t(/** @type {any} */ (`ability.${name}`)) : name)).join(', ');
 }
 
 /** What it reaches in benchmarks. @param {Shown} show @param {string} name */
@@ -145,7 +153,7 @@ function memory(fit) {
     one.quantization, size(one.bytes), size(one.total), t(one.fits ? 'yes' : 'no'), number(one.longest_context), number(one.predicted.tokens_per_second, 1, 1),
     one.predicted.first_token_seconds ? `${number(one.predicted.first_token_seconds, 1, 1)} s` : '–',
   ]);
-  return [h('h2', {}, t('catalogue.fit')), h('p', { class: 'notice' }, quantization ? `${quantization}: ${reason}` : reason),
+  return [h('h2', {}, t('catalogue.fit')), h('p', { class: 'notice', lang: 'en' }, quantization ? `${quantization}: ${reason}` : reason),
     h('p', { class: 'muted' }, t('catalogue.fit.hint', { context: number(fit.context), room: size(fit.room) })),
     h('div', { class: 'plots' }, plotSpeed(fit), plotMemory(fit)),
     table([t('catalogue.quantization'), t('catalogue.weights'), t('catalogue.total'), t('catalogue.fits'), t('catalogue.longest'), t('catalogue.speed'), t('catalogue.first')], rows)];

@@ -1,6 +1,12 @@
 // What the page says in English. words/zh.js has the same keys.
 
 export default {
+  'ability.chat': 'chat',
+  'ability.generate': 'text completion',
+  'ability.hybrid': 'thinks if asked',
+  'ability.reasoning': 'thinks',
+  'ability.tools': 'tools',
+  'ability.vision': 'sees pictures',
   'cancel': 'Cancel',
   'catalogue': 'Published models',
   'catalogue.abilities': 'Abilities',

@@ -1,6 +1,12 @@
 // 页面的中文文字；键与 words/en.js 相同。
 
 export default {
+  'ability.chat': '对话',
+  'ability.generate': '续写',
+  'ability.hybrid': '可选思考',
+  'ability.reasoning': '思考',
+  'ability.tools': '工具',
+  'ability.vision': '看图',
   'cancel': '取消',
   'catalogue': '已发布的模型',
   'catalogue.abilities': '能力',
