@@ -95,9 +95,10 @@ const SERVER: [(&str, &[&str]); 14] = [
     ("models", &["clock", "error", "launcher", "options", "record"]),
     ("seal", &["error", "http"]),
     ("app", &["error", "http", "launcher", "models", "options", "record", "seal"]),
-    ("api", &["app", "clock", "error", "http", "launcher", "models", "record"]),
+    ("api", &["app", "clock", "error", "http", "launcher", "models", "record", "seal"]),
     ("access", &["api", "app", "error", "http", "record"]),
-    ("router", &["access", "api", "app", "error"]),
+    // The table of fields, which is a test, makes a server of all.
+    ("router", &["access", "api", "app", "error", "http", "launcher", "options"]),
     ("batch", &["app", "error", "models", "options", "router"]),
     ("server", &["app", "error", "http", "launcher", "models", "options", "router"]),
 ];
