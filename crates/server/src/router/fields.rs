@@ -118,7 +118,7 @@ fn described<'a>(
     all: &mut BTreeMap<String, &'a Value>,
 ) {
     let schema = resolved(description, schema);
-    for choice in ["anyOf", "oneOf"] {
+    for choice in ["anyOf", "oneOf", "allOf"] {
         for schema in schema[choice].as_array().into_iter().flatten() {
             described(description, schema, within, all);
         }

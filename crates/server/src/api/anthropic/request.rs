@@ -1,6 +1,6 @@
 //! A request's fields: every one is used, or refused by its name.
 
-use serde_json::Value;
+use glimmer::json::{room, tree};
 
 use crate::api::answer_format::{self, Asked};
 use crate::api::anthropic::conversation::Reader;
@@ -11,7 +11,7 @@ use crate::api::generation_request::{self, GenerationRequest, sampling, stop_str
 use crate::app::App;
 use crate::error::ApiError;
 use crate::http::keys::Caller;
-use crate::http::params::Params;
+use crate::http::params::{Params, not_a_tree};
 
 /// Takes all there is.
 pub(crate) async fn take(app: &App, caller: &Caller, params: &mut Params) -> Result<ChatRequest, ApiError> {
@@ -73,7 +73,7 @@ fn json_format(params: &mut Params, name: &str) -> Option<Asked> {
 fn cleared_thoughts(params: &mut Params) -> Option<bool> {
     let edits = params.object("context_management", |context| {
         context.list("edits", |at, text| {
-            let edit: Value = serde_json::from_str(text).unwrap_or_default();
+            let edit = tree(text, room(text)).map_err(|error| not_a_tree("context_management", &error))?;
             let keep = &edit["keep"];
             let turns = (keep["type"] == "thinking_turns").then(|| keep["value"].as_u64()).flatten();
             match edit["type"].as_str() {

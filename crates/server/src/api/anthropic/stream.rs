@@ -1,6 +1,7 @@
 //! An answer as it comes: a message that begins, its blocks one after the other, and its end.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use glimmer::ReplyPart;
 use serde_json::{Value, json};
@@ -10,6 +11,9 @@ use crate::api::dialect::Dialect;
 use crate::error::ApiError;
 use crate::http::sse::{Event, Script};
 use crate::models::generation::Generations;
+
+/// Between two signs that a prompt is still being read.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// The block that is under way.
 enum Block {
@@ -24,6 +28,8 @@ pub(crate) struct Stream {
     generations: Generations,
     frame: Frame,
     has_begun: bool,
+    /// When it was told last that the prompt is still being read.
+    pinged: Option<Instant>,
     /// Blocks that were begun, and calls among them.
     blocks: usize,
     calls: usize,
@@ -34,7 +40,16 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(generations: Generations, frame: Frame) -> Self {
-        Stream { generations, frame, has_begun: false, blocks: 0, calls: 0, block: None, is_cut: false }
+        Stream {
+            generations,
+            frame,
+            has_begun: false,
+            pinged: None,
+            blocks: 0,
+            calls: 0,
+            block: None,
+            is_cut: false,
+        }
     }
 
     fn part(&mut self, part: ReplyPart, ready: &mut VecDeque<Event>) {
@@ -123,7 +138,8 @@ impl Script for Stream {
             let start = json!({"type": "message_start", "message": message});
             ready.push_back(Event::named("message_start", &start));
         }
-        if delta.progress.is_some() {
+        if delta.progress.is_some() && self.pinged.is_none_or(|at| at.elapsed() >= PAUSE) {
+            self.pinged = Some(Instant::now());
             ready.push_back(Event::named("ping", &json!({"type": "ping"})));
         }
         delta.parts.into_iter().for_each(|part| self.part(part, ready));
