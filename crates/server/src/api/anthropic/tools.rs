@@ -14,13 +14,15 @@ pub(crate) fn take(params: &mut Params) -> Tools {
     let choice = params.object("tool_choice", |choice| {
         choice.need("type");
         let single = choice.boolean("disable_parallel_tool_use").unwrap_or(false);
-        let chosen = match choice.word("type", &["auto", "any", "tool", "none"]) {
+        let name = choice.string("name");
+        let kind = choice.word("type", &["auto", "any", "tool", "none"]);
+        if name.is_some() != (kind == Some("tool")) {
+            choice.wrong("name", "there where `type` is tool, and nowhere else");
+        }
+        let chosen = match kind {
             Some("any") => Choice::Required,
             Some("none") => Choice::None,
-            Some("tool") => {
-                choice.need("name");
-                Choice::Named(choice.string("name").unwrap_or_default())
-            }
+            Some("tool") => Choice::Named(name.unwrap_or_default()),
             _ => Choice::Auto,
         };
         (chosen, single)
