@@ -14,6 +14,7 @@ use crate::error::{ApiError, ServerError};
 use crate::http::body::Bodies;
 use crate::http::hosts::Hosts;
 use crate::http::keys::Keys;
+use crate::kept::Kept;
 use crate::launcher::Launcher;
 use crate::models::instances::Instances;
 use crate::models::served::{EngineEnd, Models};
@@ -29,6 +30,7 @@ pub(crate) struct App {
     pub(crate) bodies: Bodies,
     pub(crate) record: Arc<Record>,
     pub(crate) seal: Seal,
+    pub(crate) kept: Kept,
     models: OnceLock<Models>,
     launcher: OnceLock<Arc<dyn Launcher>>,
     pub(crate) instances: Instances,
@@ -56,6 +58,7 @@ impl App {
             bodies: Bodies::new(&options.limits),
             record,
             seal,
+            kept: Kept::new(options.limits.responses),
             models: OnceLock::new(),
             launcher: OnceLock::new(),
             instances: Instances::default(),

@@ -147,6 +147,26 @@ impl ApiError {
         ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", shown(why)).coded("not_found")
     }
 
+    /// 404: no response of this name is kept for whoever asks.
+    pub(crate) fn no_response(id: &str) -> Self {
+        let message = format!("Response with id '{}' not found.", shown(id));
+        ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message).coded("not_found")
+    }
+
+    /// 404: no item of this name is kept for whoever asks.
+    pub(crate) fn no_item(id: &str) -> Self {
+        let message = format!("Item with id '{}' not found: send the item itself.", shown(id));
+        let mut error = ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message);
+        error.param = Some("input".to_owned());
+        error.coded("not_found")
+    }
+
+    /// 400: what is to be gone on with is not kept; the API has no 404 for it.
+    pub(crate) fn no_previous_response(id: &str) -> Self {
+        let message = format!("Previous response with id '{}' not found.", shown(id));
+        ApiError::parameter("previous_response_id", message).coded("previous_response_not_found")
+    }
+
     /// 405.
     pub(crate) fn no_method(method: &str, path: &str) -> Self {
         let message = format!("{} does not take {method}", shown(path));

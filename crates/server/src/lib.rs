@@ -16,7 +16,7 @@
 //! | `record` | the log, `metrics` and `traces`, and the `entry` of each request, which feeds the three |
 //! | `http` | `connection`, `places`, `tls`, `stall`: sockets and their limits; `keys` and `hosts`: who may ask, and by what name; `body` and `params`: JSON in, every field is taken or refused; `response` and `sse`: JSON out |
 //! | `models` | `served`: the registry, and what is kept of each model beside it; `generation`: the answers to a request, through a channel that nobody waits for; `encoder`: vectors of texts, scores of pairs; `instances`: what was launched, and how far it is |
-//! | `seal` | what clients keep for the server and bring back unchanged |
+//! | `seal`, `kept` | what clients keep for the server and bring back unchanged; responses that the server keeps for clients |
 //! | `app` | what all requests share |
 //! | `api` | `page`: the files of the page for browsers; `openai`, `anthropic`, `glm`, `xinference`, `rerank`, `tokens`, `status`: what each API asks, and how it shows what a model writes; `chat_request` (a conversation to be answered), `generation_request`, `answer_format`, `conversation`, `thinking` and `tools`: what they share; `dialect`: how each says that something is wrong |
 //! | `access`, `router` | around every request: its key, its entry; the table of paths |
@@ -72,6 +72,7 @@ mod batch;
 mod clock;
 mod error;
 mod http;
+mod kept;
 mod launcher;
 mod models;
 mod options;

@@ -84,6 +84,8 @@ pub struct RequestLimits {
     pub behind: usize,
     /// Connections at once.
     pub connections: usize,
+    /// Bytes of the responses that are kept for clients that go on with them by name.
+    pub responses: usize,
 }
 
 impl Default for Options {
@@ -113,11 +115,11 @@ impl Default for Options {
 }
 
 impl Options {
-    /// For requests that come from a file: nobody listens, and nobody is told of every request.
+    /// For requests that come from a file: nobody listens, nobody is told of every request, and nobody goes on with an answer.
     pub fn for_batch() -> Self {
         Options {
             is_silent: true,
-            limits: RequestLimits { behind: usize::MAX, ..RequestLimits::default() },
+            limits: RequestLimits { behind: usize::MAX, responses: 0, ..RequestLimits::default() },
             ..Options::default()
         }
     }
@@ -138,6 +140,7 @@ impl Default for RequestLimits {
             choices: 128,
             behind: 4096,
             connections: 1024,
+            responses: 256 << 20,
         }
     }
 }

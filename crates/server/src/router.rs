@@ -13,6 +13,7 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use crate::access;
 use crate::api::anthropic::messages;
+use crate::api::openai::responses::routes as responses;
 use crate::api::openai::{chat, completions, embeddings, models};
 use crate::api::xinference::{cluster, files, launch, registrations, running};
 use crate::api::{catalogue, glm, page, rerank, status, tokens};
@@ -28,6 +29,10 @@ fn plain_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
     vec![
         ("/v1/chat/completions", post(chat::complete)),
         ("/v1/completions", post(completions::complete)),
+        ("/v1/responses", post(responses::create)),
+        ("/v1/responses/{id}", get(responses::retrieve).delete(responses::delete)),
+        ("/v1/responses/{id}/cancel", post(responses::cancel)),
+        ("/v1/responses/{id}/input_items", get(responses::input_items)),
         ("/v1/embeddings", post(embeddings::embed)),
         ("/v1/rerank", post(rerank::rerank)),
         ("/v1/score", post(rerank::score)),

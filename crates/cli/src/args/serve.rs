@@ -221,6 +221,10 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "N", default_value = "4096", value_parser = positive(), help_heading = "Limits")]
     pub(crate) max_behind: usize,
 
+    /// Bytes of the responses that are kept in memory for clients of `/v1/responses` that go on with them; 0 keeps none
+    #[arg(long, value_name = "BYTES", default_value = "268435456", help_heading = "Limits")]
+    pub(crate) max_responses: usize,
+
     /// Seconds for an answer
     #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = positive(), help_heading = "Limits")]
     pub(crate) timeout: usize,

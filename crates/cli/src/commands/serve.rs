@@ -122,6 +122,7 @@ fn options(port: u16, args: &ServerArgs) -> Options {
             choices: args.max_choices,
             behind: args.max_behind,
             connections: args.max_connections,
+            responses: args.max_responses,
             ..RequestLimits::default()
         },
     }

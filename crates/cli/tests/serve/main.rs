@@ -19,6 +19,7 @@ mod page;
 mod prefix;
 mod repetition;
 mod rerank;
+mod responses;
 mod several;
 #[path = "../support/mod.rs"]
 mod support;

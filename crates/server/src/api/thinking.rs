@@ -33,8 +33,8 @@ pub(crate) fn take(params: &mut Params, variables: &mut Map<String, Value>) -> T
     let mut budgets = Vec::new();
     let direct = params.boolean("enable_thinking");
     let (kind, clear, omitted) = thinking(params, &mut budgets);
-    let (enabled, effort, exclude) = reasoning(params, &mut budgets);
-    let effort = params.word("reasoning_effort", &EFFORTS).or(effort);
+    let reasoning = reasoning(params, &mut budgets);
+    let effort = params.word("reasoning_effort", &EFFORTS).or(reasoning.effort);
     for name in [VARIABLE, "thinking_token_budget"] {
         budgets.extend(params.integer(name, 0..=MOST).map(|tokens| (name, tokens)));
     }
@@ -57,10 +57,10 @@ pub(crate) fn take(params: &mut Params, variables: &mut Map<String, Value>) -> T
     // Nothing may be thought: the template is to open nothing.
     let nothing = budget.filter(|&budget| budget == 0).map(|_| false);
     Thinking {
-        enabled: nothing.or(direct).or(kind).or(enabled).or(none),
-        clear,
+        enabled: nothing.or(direct).or(kind).or(reasoning.enabled).or(none),
+        clear: clear.or(reasoning.clear),
         budget,
-        is_shown: params.boolean("include_reasoning").unwrap_or(true) && !exclude && !omitted,
+        is_shown: params.boolean("include_reasoning").unwrap_or(true) && !reasoning.exclude && !omitted,
     }
 }
 
@@ -85,16 +85,33 @@ fn thinking(
     thinking.unwrap_or_default()
 }
 
-/// `reasoning` of OpenRouter's API: whether it is on, how much, and whether it is left out of the answer.
-fn reasoning(
-    params: &mut Params,
-    budgets: &mut Vec<(&'static str, i64)>,
-) -> (Option<bool>, Option<&'static str>, bool) {
+/// What `reasoning` says.
+#[derive(Default)]
+struct Reasoning {
+    enabled: Option<bool>,
+    effort: Option<&'static str>,
+    exclude: bool,
+    clear: Option<bool>,
+}
+
+/// `reasoning` of OpenRouter's API and of OpenAI's Responses: whether it is on, how much, whether it is left out of the answer,
+/// and which earlier thoughts are left out of the prompt.
+fn reasoning(params: &mut Params, budgets: &mut Vec<(&'static str, i64)>) -> Reasoning {
     let reasoning = params.object("reasoning", |reasoning| {
         let tokens = reasoning.integer("max_tokens", 0..=MOST);
         budgets.extend(tokens.map(|tokens| ("reasoning.max_tokens", tokens)));
-        let effort = reasoning.word("effort", &EFFORTS);
-        (reasoning.boolean("enabled"), effort, reasoning.boolean("exclude").unwrap_or(false))
+        // OpenAI's models show summaries in place of their thoughts. Here these are shown themselves, however short they were to be.
+        for name in ["summary", "generate_summary"] {
+            reasoning.word(name, &["auto", "concise", "detailed"]);
+        }
+        reasoning.word("mode", &["standard"]);
+        let context = reasoning.word("context", &["auto", "current_turn", "all_turns"]);
+        Reasoning {
+            enabled: reasoning.boolean("enabled"),
+            effort: reasoning.word("effort", &EFFORTS),
+            exclude: reasoning.boolean("exclude").unwrap_or(false),
+            clear: context.filter(|&context| context != "auto").map(|context| context == "current_turn"),
+        }
     });
     reasoning.unwrap_or_default()
 }

@@ -12,7 +12,7 @@ use crate::http::params::{Params, not_a_tree, wrong};
 const NAME_BYTES: usize = 128;
 
 /// Tools of a request.
-const TOOLS: usize = 1024;
+pub(crate) const TOOLS: usize = 1024;
 
 /// What a request says of tools.
 #[derive(Debug, Default)]

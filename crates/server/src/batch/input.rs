@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::error::{ServerError, shown};
 
 /// Where a batch's requests may go.
-const PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"];
+const PATHS: [&str; 4] = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"];
 
 /// What the beginning of a file says of its encoding, in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

@@ -86,6 +86,16 @@ impl Bodies {
         Ok(bytes.into())
     }
 
+    /// Holds room for so many bytes that a request has beside its body.
+    pub(crate) fn hold(&self, bytes: usize, entry: &Entry) -> Result<(), ApiError> {
+        if bytes > SMALL {
+            let permit = self.held.clone().try_acquire_many_owned(kib(bytes));
+            entry.hold(permit.map_err(|_| ApiError::no_room())?);
+            self.left_behind.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Waits for the turn to make something of a body.
     async fn turn(&self, length: usize) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
         if length <= SMALL {

@@ -51,6 +51,18 @@ impl Params {
         self.fields.iter().any(|(other, text)| other == name && text.as_ref() != b"null")
     }
 
+    /// Whether the field holds a string.
+    pub(crate) fn is_string(&self, name: &str) -> bool {
+        self.fields.iter().any(|(other, text)| other == name && text.starts_with(b"\""))
+    }
+
+    /// What the field holds, which is taken all the same: for those who say back what they were asked.
+    pub(crate) fn copy(&self, name: &str) -> Option<Value> {
+        let (_, text) = self.fields.iter().find(|(other, _)| other == name)?;
+        let text = std::str::from_utf8(text).ok()?;
+        tree(text, room(text)).ok().filter(|value| !value.is_null())
+    }
+
     /// The field's text.
     fn take(&mut self, name: &str) -> Option<Bytes> {
         #[cfg(test)]

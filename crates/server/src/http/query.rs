@@ -10,6 +10,13 @@ pub(crate) fn value(uri: &Uri, name: &str) -> Option<String> {
     pairs.rfind(|(key, _)| decoded(key) == name).map(|(_, value)| decoded(value))
 }
 
+/// All values of a name there, decoded.
+pub(crate) fn values(uri: &Uri, name: &str) -> Vec<String> {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.filter(|(key, _)| decoded(key) == name).map(|(_, value)| decoded(value)).collect()
+}
+
 /// Whether it says yes, as FastAPI reads it; `default` where it is not there.
 pub(crate) fn flag(uri: &Uri, name: &str, default: bool) -> Result<bool, ApiError> {
     match value(uri, name).map(|value| value.to_ascii_lowercase()).as_deref() {

@@ -14,7 +14,7 @@ use crate::api::answer_format::show_end;
 use crate::api::chat_request::ChatRequest;
 use crate::api::conversation;
 use crate::api::generation_request::{GenerationRequest, StreamUsage};
-use crate::api::openai::object::{chunk_usage, close, fingerprint, usage};
+use crate::api::openai::object::{chunk_usage, close, fingerprint, shown_token, usage};
 use crate::api::tools;
 use crate::app::App;
 use crate::clock::now;
@@ -172,20 +172,9 @@ impl Frame {
         if !self.has_logprobs {
             return Value::Null;
         }
-        let tokenizer = &self.tokenizer;
-        let one = |token: &Token| {
-            let mut shown = shown_token(tokenizer, token.id, token.logprob.unwrap_or(f32::NAN));
-            shown["top_logprobs"] =
-                token.top.iter().map(|&(id, logprob)| shown_token(tokenizer, id, logprob)).collect();
-            shown
-        };
-        json!({"content": tokens.iter().map(one).collect::<Vec<_>>(), "refusal": null})
+        let content = tokens.iter().map(|token| shown_token(&self.tokenizer, token));
+        json!({"content": content.collect::<Vec<_>>(), "refusal": null})
     }
-}
-
-fn shown_token(tokenizer: &Tokenizer, id: u32, logprob: f32) -> Value {
-    let bytes = tokenizer.token_bytes(id).unwrap_or_default();
-    json!({"token": String::from_utf8_lossy(&bytes), "logprob": logprob, "bytes": bytes})
 }
 
 /// The whole answer at once.

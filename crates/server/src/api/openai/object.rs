@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use glimmer::{Token, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::api::generation_request::StreamUsage;
@@ -27,6 +28,17 @@ pub(crate) fn usage(generations: &Generations) -> Value {
         shown["prompt_tokens_details"]["prefix_break"] =
             json!({"message": departure.message, "token": departure.token});
     }
+    shown
+}
+
+/// A token with its log-probability and those of the likeliest ones.
+pub(crate) fn shown_token(tokenizer: &Tokenizer, token: &Token) -> Value {
+    let one = |id: u32, logprob: f32| {
+        let bytes = tokenizer.token_bytes(id).unwrap_or_default();
+        json!({"token": String::from_utf8_lossy(&bytes), "logprob": logprob, "bytes": bytes})
+    };
+    let mut shown = one(token.id, token.logprob.unwrap_or(f32::NAN));
+    shown["top_logprobs"] = token.top.iter().map(|&(id, logprob)| one(id, logprob)).collect();
     shown
 }
 
