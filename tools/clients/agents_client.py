@@ -65,6 +65,38 @@ async def with_openai_agents():
     check_called()
 
 
+async def with_openai_agents_as_they_come():
+    """Over /v1/responses: tools, a stream, another agent that is handed the conversation, a session that the server keeps."""
+    client = openai.AsyncOpenAI(base_url=URL, api_key="none", max_retries=0)
+    agents.set_default_openai_client(client, use_for_tracing=False)
+    common = {"model": "demo", "model_settings": agents.ModelSettings(temperature=0)}
+    forecaster = agents.Agent(name="forecaster", tools=[agents.function_tool(get_weather)], **common)
+    result = await agents.Runner.run(forecaster, QUESTION)
+    check_told(result.final_output)
+    usage = result.context_wrapper.usage
+    assert usage.requests == 2 and usage.output_tokens > 0
+    stream = agents.Runner.run_streamed(forecaster, QUESTION)
+    kinds = [event.name async for event in stream.stream_events() if event.type == "run_item_stream_event"]
+    assert kinds == ["tool_called", "tool_output", "message_output_created"], kinds
+    assert stream.context_wrapper.usage.output_tokens == usage.output_tokens
+    check_told(stream.final_output)
+    by_id = await agents.Runner.run(forecaster, QUESTION, auto_previous_response_id=True)
+    check_told(by_id.final_output)
+    assert (await agents.Runner.run(forecaster, "Hello!", previous_response_id=by_id.last_response_id)).final_output
+    typed = agents.Agent(name="typed", output_type=Weather, **common)
+    assert isinstance((await agents.Runner.run(typed, QUESTION)).final_output, Weather)
+    # It must hand the conversation on, and hears of it no more.
+    must = agents.ModelSettings(temperature=0, tool_choice="required")
+    receptionist = agents.Agent(name="receptionist", model="demo", model_settings=must, handoffs=[forecaster])
+    handed = await agents.Runner.run(receptionist, QUESTION)
+    assert handed.last_agent is forecaster and handed.final_output
+    stream = agents.Runner.run_streamed(receptionist, QUESTION)
+    kinds = [event.name async for event in stream.stream_events() if event.type == "run_item_stream_event"]
+    assert kinds[:2] == ["handoff_requested", "handoff_occured"] and stream.last_agent is forecaster, kinds
+    assert stream.final_output == handed.final_output
+
+
 asyncio.run(with_pydantic_ai())
 asyncio.run(with_openai_agents())
+asyncio.run(with_openai_agents_as_they_come())
 print(f"pydantic-ai {version('pydantic-ai-slim')} and openai-agents {version('openai-agents')}: good")

@@ -43,4 +43,16 @@ assert Weather.model_validate_json("".join(piece.choices[0].delta.content or "" 
 # Its own form of Anthropic's API, whole: as a stream it needs packages that it does not bring along.
 message = asyncio.run(litellm.anthropic.messages.acreate(messages=MESSAGES, max_tokens=20, **bridged))
 assert message["content"][0]["text"] and message["usage"]["output_tokens"] > 0
+
+# Over /v1/responses.
+flat = [{"type": "function", **tool["function"]} for tool in TOOLS]
+by_responses = {**asked, "tools": flat}
+first = litellm.responses(input=MESSAGES, **by_responses)
+(call,) = first.output
+called.append(json.loads(call.arguments)["city"])
+result = {"type": "function_call_output", "call_id": call.call_id, "output": OBSERVED}
+second = litellm.responses(input=[*MESSAGES, call.model_dump(exclude_none=True), result], **by_responses)
+check_told(second.output[0].content[0].text)
+events = list(litellm.responses(input=MESSAGES, stream=True, **asked))
+assert events[-1].type == "response.completed" and events[-1].response.output[0].content[0].text
 print(f"litellm {version('litellm')} (openai {version('openai')}): good")

@@ -85,15 +85,16 @@ fi
 for install in "${installs[@]}"; do wait "$install"; done
 
 start
-pythons python openai openai_tools anthropic langchain agents zai
-pythons python_openai2 llama_index instructor litellm
-for client in openai openai_tools anthropic ai glm_api; do nodes "$client"; done
+pythons python openai openai_tools openai_responses anthropic langchain agents zai
+pythons python_openai2 llama_index instructor litellm dspy
+for client in openai openai_tools openai_responses anthropic ai glm_api; do nodes "$client"; done
 # It needs PyTorch, which is too large to install for this: name a Python that has both.
 [[ -z $has_python ]] || "${SENTENCE_TRANSFORMERS_PYTHON:-$place/python/bin/python}" "$here/sentence_transformers_client.py"
 stop
 start demo --chat-format glm-4.7
 pythons python thinking
 [[ -z $has_python ]] || "$place/python/bin/python" "$here/anthropic_client.py" thinking
+[[ -z $has_python ]] || "$place/python/bin/python" "$here/openai_responses_client.py" thinking
 nodes ai thinking
 nodes anthropic thinking
 stop
