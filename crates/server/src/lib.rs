@@ -1,8 +1,7 @@
 //! The server: the OpenAI API, Anthropic's and the GLM API over HTTP, and the page that uses them in a browser (`ui/`).
 //!
 //! It is given models by name (a [`glimmer::Registry`], which loads what requests ask for) and knows neither files nor
-//! devices. Who finds further ones by name, as Xinference's API asks for, is a [`Launcher`]. Other vendors' APIs are not there:
-//! what asks for them is refused.
+//! devices. Who finds further ones by name, as Xinference's API asks for, is a [`Launcher`].
 //!
 //! # The parts
 //!

@@ -427,6 +427,33 @@ fn reasoning_that_was_none() {
     assert_eq!(count(&streamed["content"]), count(&whole["content"]));
 }
 
+/// A prompt that takes longer to read than the operator allows.
+#[test]
+fn what_goes_wrong_in_a_stream_is_an_event() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(of_one_reply(directory.path(), "Yes", "glm-4.7"));
+    let file = directory.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    config["max_position_embeddings"] = 262_144.into();
+    std::fs::write(&file, config.to_string()).unwrap();
+    let server = Server::start(&[
+        directory.path().to_str().unwrap(),
+        "--chat-format",
+        "glm-4.7",
+        "--served-model-name",
+        "demo",
+        "--ctx",
+        "262144",
+        "--timeout",
+        "1",
+    ]);
+    let long = body(&[user("one ".repeat(100_000))], json!({"stream": true}));
+    let events = events(&server.post(PATH, &long));
+    let (last, before) = events.split_last().unwrap();
+    assert_eq!((&last["type"], &last["error"]["type"]), (&json!("error"), &json!("timeout_error")), "{last}");
+    assert!(before.iter().all(|event| ["message_start", "ping"].contains(&event["type"].as_str().unwrap())));
+}
+
 #[test]
 fn forms_of_answers() {
     let server = Server::start(&[]);
