@@ -179,9 +179,12 @@ impl Shelf {
     fn put(&mut self, name: Name, response: Arc<KeptResponse>, maker: Option<Maker>, most: usize) {
         self.remove(&name);
         let bytes = response.bytes();
-        while self.bytes + bytes > most {
-            let Some((_, oldest)) = self.order.first_key_value() else { return };
-            let oldest = *oldest;
+        if bytes > most {
+            return;
+        }
+        while self.bytes + bytes > most
+            && let Some((_, &oldest)) = self.order.first_key_value()
+        {
             self.remove(&oldest);
         }
         self.bytes += bytes;

@@ -246,6 +246,10 @@ fn take_the_rest(params: &mut Params) {
     }
     params.only("cache_prompt", true);
     params.only("include_stop_str_in_output", false);
+}
+
+/// Takes what changes nothing about an answer that nobody keeps.
+pub(crate) fn ignore_notes(params: &mut Params) {
     // Notes of the client to itself, and what only a vendor's cloud could do: keep answers and prompts, serve by tiers,
     // watch words, mark pictures.
     for name in [

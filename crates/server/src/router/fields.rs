@@ -23,9 +23,11 @@ use crate::launcher::{
 use crate::options::Options;
 
 /// Bodies that have handlers ask for fields which they look at beside certain others alone.
-const SAMPLES: [(&str, &str); 10] = [
+const SAMPLES: [(&str, &str); 12] = [
     ("/v1/chat/completions", r#"{"response_format": {"type": "json_schema"}}"#),
     ("/v1/chat/completions", r#"{"response_format": {"type": "json_object"}}"#),
+    ("/v1/responses", r#"{"text": {"format": {"type": "json_schema"}}}"#),
+    ("/v1/responses", r#"{"input": ""}"#),
     ("/tokenize", r#"{"model": "demo"}"#),
     ("/tokenize", r#"{"messages": []}"#),
     ("/tokenize", r#"{"content": ""}"#),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::api::answer_format::show_end;
 use crate::api::chat_request::ChatRequest;
 use crate::api::conversation;
-use crate::api::generation_request::{GenerationRequest, StreamUsage};
+use crate::api::generation_request::{GenerationRequest, StreamUsage, ignore_notes};
 use crate::api::openai::object::{chunk_usage, close, fingerprint, shown_token, usage};
 use crate::api::tools;
 use crate::app::App;
@@ -45,6 +45,7 @@ pub(crate) async fn respond(
         GenerationRequest::take(app, &mut params, |model| Ok(model.chat()?.sampling.clone())).await?;
     let logprobs = logprobs(&mut params);
     let tells_progress = params.boolean("return_progress").unwrap_or(false) && settings.stream;
+    ignore_notes(&mut params);
     refuse_the_rest(&mut params);
     let tools = tools::take(&mut params);
     let (conversation, thinking) = conversation::take(&mut params, tools.shown());

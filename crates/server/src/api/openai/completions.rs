@@ -11,7 +11,7 @@ use glimmer::{DecodeStream, Encoding, GenerationParams, Prompt, Score, Token, To
 use serde_json::{Map, Value, json};
 
 use crate::api::answer_format::show_end;
-use crate::api::generation_request::GenerationRequest;
+use crate::api::generation_request::{GenerationRequest, ignore_notes};
 use crate::api::openai::object::{chunk_usage, close, fingerprint, usage};
 use crate::api::tools::Tools;
 use crate::app::App;
@@ -37,6 +37,7 @@ pub(crate) async fn complete(
     let mut settings =
         GenerationRequest::take(&app, &mut params, |model| Ok(model.engine().text().text_sampling().clone()))
             .await?;
+    ignore_notes(&mut params);
     if !settings.has_length {
         settings.params.max_tokens = Some(DEFAULT_TOKENS.min(app.options.limits.answer_tokens));
     }

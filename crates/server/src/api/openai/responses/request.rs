@@ -139,6 +139,8 @@ fn notes(params: &mut Params, shown: &mut Map<String, Value>) {
     for name in ["user", "safety_identifier", "prompt_cache_key"] {
         shown.insert(name.to_owned(), params.string(name).into());
     }
+    // There is one.
+    params.ignore("service_tier");
     let retention = params.word("prompt_cache_retention", &["in_memory", "24h"]);
     shown.insert("prompt_cache_retention".to_owned(), retention.into());
     let metadata = params.value("metadata").unwrap_or(json!({}));
