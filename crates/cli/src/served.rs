@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use glimmer::{
-    Compute, ContextLength, Embedder, Error, KnownModel, LeaseError, Limits, LoadedModel, ModelFiles,
-    ModelKind, ModelText, OpenError, Opener, Overrides, Prepared, Progress, Registry, RegistryLimits,
-    Reranker, Shelf, Source, serving_step_tokens,
+    Compute, ContextLength, Embedder, Error, KnownModel, LeaseError, Limits, LoadedModel, ModelFacts,
+    ModelFiles, ModelKind, ModelText, OpenError, Opener, Overrides, Prepared, Progress, Registry,
+    RegistryLimits, Reranker, Shelf, Source, serving_step_tokens,
 };
 
 use crate::args::{DeviceArgs, ServedArgs};
@@ -133,6 +133,10 @@ impl Opener for Writer {
     fn prepare(&self) -> Result<Prepared, OpenError> {
         Ok(Writer::prepare(self)?)
     }
+
+    fn facts(&self) -> Result<ModelFacts, OpenError> {
+        Ok(ModelFacts::read(&ModelFiles::new(self.source.clone(), self.settings.overrides()))?)
+    }
 }
 
 /// Opens a model that makes vectors, or scores.
@@ -155,6 +159,10 @@ impl Opener for Encoder {
             })
         };
         Ok(Prepared { memory, open: Box::new(open) })
+    }
+
+    fn facts(&self) -> Result<ModelFacts, OpenError> {
+        Ok(ModelFacts::read(&ModelFiles::new(self.source.clone(), Overrides::default()))?)
     }
 }
 

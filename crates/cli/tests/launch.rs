@@ -1,5 +1,5 @@
-//! Models that are launched by name on a running server: by the verbs, and over the paths of Xinference's API, with the
-//! stand-in of the hubs.
+//! Models that are launched by name on a running server: by the verbs, and over the paths of Xinference's API and of Ollama's,
+//! with the stand-in of the hubs.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, dead_code, reason = "a test has no users, and uses its part of a client")]
@@ -393,4 +393,161 @@ fn memory_in_xinferences_words_is_exact() {
     assert_eq!(half["kv_cache_mem"], 2 * figure("kv_cache_mem"));
     let output = glimmer().args("cal-model-mem -s 1000 -f pytorch -c 8192".split(' ')).output().unwrap();
     assert!(said(&output).contains("no model of 1000B runs here"), "{}", said(&output));
+}
+
+/// What Ollama's command line asks, as its release 0.33.0-rc2 does (`cmd/cmd.go`, `api/client.go`), command by command.
+#[test]
+fn ollamas_command_line_is_answered() {
+    let world = World::accepting();
+    let file = std::fs::read_to_string(root().join("crates/cli/tests/data/ollama_requests.jsonl")).unwrap();
+    for request in file.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        let text = |name: &str| request[name].as_str().unwrap();
+        if request["method"] == "HEAD" {
+            assert_eq!(world.server.head(text("path")), request["status"], "{request}");
+            continue;
+        }
+        let response = world.send(text("method"), text("path"), &request["body"]);
+        assert_eq!(response.status, request["status"], "{request} => {}", response.text());
+        let lines: Vec<&[u8]> =
+            response.body.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
+        let parsed = |line: &&[u8]| serde_json::from_slice::<Value>(line).unwrap();
+        if response.status >= 400 {
+            let error = parsed(&lines[0])["error"].clone();
+            assert!(
+                error.is_string()
+                    && (response.status != 404 || error.as_str().unwrap().contains("not found"))
+            );
+        }
+        if let Some(field) = request["has"].as_str() {
+            assert!(!parsed(&lines[0])[field].is_null(), "{request} => {}", response.text());
+        }
+        if let Some(wanted) = request["last"].as_object() {
+            let last = parsed(lines.last().unwrap());
+            assert!(
+                wanted.iter().all(|(name, value)| last[name] == *value),
+                "{request} => {}",
+                response.text()
+            );
+        }
+    }
+}
+
+#[test]
+fn models_are_pulled_and_made_of_others() {
+    let world = World::accepting();
+    let post = |path: &str, body: Value| world.send("POST", path, &body);
+    let refused = |path: &str, body: Value, word: &str| {
+        let response = post(path, body);
+        assert_eq!(response.status, 400, "{}", response.text());
+        let error = response.json()["error"].as_str().unwrap().to_owned();
+        assert!(error.contains(word) && error.chars().count() <= 300, "{error}");
+    };
+    let names = || -> Vec<String> {
+        let all = world.get("/api/tags")["models"].as_array().unwrap().clone();
+        all.iter().map(|model| model["name"].as_str().unwrap().to_owned()).collect()
+    };
+    refused("/api/pull", json!({"model": "glm-edge:7b"}), "glm-edge");
+    refused("/api/pull", json!({"model": "../x"}), "../x");
+    let pulled = post("/api/pull", json!({"model": "glm-edge:1.5b"}));
+    let steps: Vec<Value> = pulled.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        (&steps[0], steps.last().unwrap()),
+        (&json!({"status": "pulling manifest"}), &json!({"status": "success"}))
+    );
+    for step in steps.iter().filter(|step| step.get("digest").is_some()) {
+        assert!(
+            step["completed"].as_u64() <= step["total"].as_u64()
+                && step["digest"].as_str().unwrap().len() == 71
+        );
+    }
+    // By its id on a hub, as Ollama has it, too.
+    let by_id = json!({"model": "hf.co/zai-org/glm-edge-1.5b-chat-gguf:Q8_0", "stream": false});
+    assert_eq!(post("/api/pull", by_id).json(), json!({"status": "success"}));
+    assert!(names().contains(&"hf.co/zai-org/glm-edge-1.5b-chat-gguf:Q8_0".to_owned()));
+    let say = |model: &str, more: Value| {
+        let mut body =
+            json!({"model": model, "stream": false, "messages": [{"role": "user", "content": "Hello!"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let response = post("/api/chat", body);
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.json()
+    };
+    let brief = json!({"model": "brief", "from": "glm-edge:1.5b", "system": "Be brief.", "stream": false,
+        "parameters": {"temperature": 0, "num_predict": 5}, "template": "", "files": {}, "license": ["as you like"]});
+    assert_eq!(post("/api/create", brief).json(), json!({"status": "success"}));
+    let own = say("brief", json!({}));
+    let same = json!({"options": {"temperature": 0, "num_predict": 5}, "messages": [
+        {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello!"}]});
+    let same = say("glm-edge:1.5b", same);
+    for field in ["message", "done_reason", "prompt_eval_count", "eval_count"] {
+        assert_eq!(own[field], same[field], "{field}");
+    }
+    // What a request says itself counts.
+    assert_eq!(say("brief", json!({"options": {"num_predict": 2}}))["eval_count"], 2);
+    let shown = post("/api/show", json!({"model": "brief"})).json();
+    assert_eq!((&shown["system"], &shown["license"]), (&json!("Be brief."), &json!("as you like")));
+    assert_eq!(shown["details"]["parent_model"], "glm-edge:1.5b");
+    assert!(
+        shown["parameters"]
+            .as_str()
+            .unwrap()
+            .lines()
+            .any(|line| line.starts_with("num_predict") && line.ends_with(" 5"))
+    );
+    // Its own Modelfile makes it again, on top of itself.
+    let again = json!({"name": "again", "modelfile": shown["modelfile"], "from": "brief", "stream": false});
+    assert_eq!(post("/api/create", again).json(), json!({"status": "success"}));
+    assert_eq!(say("again", json!({}))["message"], own["message"]);
+    assert_eq!(post("/api/copy", json!({"source": "again:latest", "destination": "copy:v1"})).status, 200);
+    assert_eq!(say("copy:v1", json!({}))["message"], own["message"]);
+    for (more, word) in [
+        (json!({"template": "{{ .Prompt }}"}), "`template`"),
+        (json!({"adapters": {"a.gguf": "sha256:0"}}), "`adapters`"),
+        (json!({"files": {"a.gguf": "sha256:0"}}), "`files`"),
+        (json!({"quantize": "q4_0"}), "`quantize`"),
+        (json!({"parameters": {"temperature": "hot"}}), "parameters.temperature"),
+        (json!({"parameters": {"mood": 1}}), "parameters.mood"),
+        (json!({"messages": [{"role": "nobody"}]}), "nobody"),
+        (json!({"modelfile": "FROM demo\nTEMPLATE x"}), "TEMPLATE"),
+        (json!({"model": "demo"}), "demo"),
+        (json!({"model": "a b"}), "a b"),
+        (json!({"from": ""}), "`from`"),
+    ] {
+        let mut body = json!({"model": "odd", "from": "demo"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        refused("/api/create", body, word);
+    }
+    assert_eq!(post("/api/create", json!({"model": "odd", "from": "nobody"})).status, 404);
+    assert_eq!(post("/api/copy", json!({"source": "nobody", "destination": "odd"})).status, 404);
+    // What others are made of goes after them, and its files with it.
+    let delete = |name: &str| world.send("DELETE", "/api/delete", &json!({"model": name}));
+    assert_eq!(delete("glm-edge:1.5b").status, 400);
+    for name in ["brief", "again", "copy:v1", "glm-edge:1.5b"] {
+        let response = delete(name);
+        assert_eq!(response.status, 200, "{}", response.text());
+    }
+    assert_eq!(delete("glm-edge:1.5b").status, 404);
+    assert!(!world.run("cached").contains("Q4_K_M"));
+    assert_eq!(names(), ["demo:latest", "hf.co/zai-org/glm-edge-1.5b-chat-gguf:Q8_0"]);
+}
+
+/// A client that goes away while files come stops them, and another goes on.
+#[test]
+fn a_pull_that_is_left_goes_on_later() {
+    let world = World::accepting();
+    world.hubs.pace(100_000);
+    let body = json!({"model": "glm-edge:1.5b"}).to_string();
+    let stream = world.server.send("POST", "/api/pull", &[], &body);
+    std::thread::sleep(Duration::from_millis(500));
+    drop(stream);
+    world.hubs.pace(0);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let response = world.send("POST", "/api/pull", &json!({"model": "glm-edge:1.5b", "stream": false}));
+        if response.status == 200 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{}", response.text());
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }

@@ -314,7 +314,7 @@ impl ModelText {
 }
 
 impl Chat {
-    fn read(files: &ModelFiles, configuration: &Configuration) -> Result<Self, Error> {
+    pub(crate) fn read(files: &ModelFiles, configuration: &Configuration) -> Result<Self, Error> {
         let template = files.chat_template()?;
         let stop_ids = files.stop_ids(Some(&template))?;
         let sampling = sampling::defaults(template.format(), configuration);

@@ -314,6 +314,39 @@ fn idle_models_go_after_their_time() {
 }
 
 #[test]
+fn a_wish_counts_until_the_model_goes() {
+    let held = Arc::new(Held::default());
+    let (a, b) = (Fake::new("a", 10, &held), Fake::new("b", 10, &held));
+    let registry = registry(100, &[&a]);
+    registry.know(b.kept(Some(Duration::ZERO))).unwrap();
+    let stays = |name: &str| {
+        let all = registry.status();
+        all.into_iter().find(|status| status.names[0] == name).unwrap().stays
+    };
+    // Nobody can wish for what is not loaded.
+    registry.keep("a", Some(Duration::ZERO));
+    registry.keep("nobody", None);
+    drop(registry.lease("a").unwrap().wait().unwrap());
+    assert_eq!((state(&registry, "a"), stays("a")), (ModelState::Loaded, None));
+    registry.keep("a too", Some(Duration::from_secs(3600)));
+    assert!(stays("a") <= Some(Duration::from_secs(3600)) && stays("a") > Some(Duration::from_secs(3000)));
+    let lease = registry.lease("a").unwrap().wait().unwrap();
+    registry.keep("a", Some(Duration::ZERO));
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(state(&registry, "a"), ModelState::Loaded, "it is in use");
+    drop(lease);
+    until(|| state(&registry, "a") == ModelState::Unloaded);
+    // It is as before when it comes again.
+    drop(registry.lease("a").unwrap().wait().unwrap());
+    assert_eq!((state(&registry, "a"), stays("a")), (ModelState::Loaded, None));
+    let lease = registry.lease("b").unwrap().wait().unwrap();
+    registry.keep("b", None);
+    drop(lease);
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!((state(&registry, "b"), stays("b")), (ModelState::Loaded, None));
+}
+
+#[test]
 fn what_is_removed_is_there_for_those_who_have_it() {
     let held = Arc::new(Held::default());
     let (a, b) = (Fake::new("a", 60, &held), Fake::new("b", 60, &held));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use axum::extract::FromRef;
 use glimmer::Registry;
 use serde_json::Map;
+use tokio::sync::Semaphore;
 
 use crate::error::{ApiError, ServerError};
 use crate::http::body::Bodies;
@@ -17,10 +18,14 @@ use crate::http::keys::Keys;
 use crate::kept::Kept;
 use crate::launcher::Launcher;
 use crate::models::instances::Instances;
+use crate::models::made::MadeModels;
 use crate::models::served::{EngineEnd, Models};
 use crate::options::Options;
 use crate::record::Record;
 use crate::seal::Seal;
+
+/// Models that are pulled at once.
+const PULLS: usize = 8;
 
 /// What all requests share.
 pub(crate) struct App {
@@ -34,6 +39,10 @@ pub(crate) struct App {
     models: OnceLock<Models>,
     launcher: OnceLock<Arc<dyn Launcher>>,
     pub(crate) instances: Instances,
+    /// Models that clients made of others.
+    pub(crate) made: MadeModels,
+    /// Models that may be pulled at once.
+    pub(crate) pulls: Arc<Semaphore>,
     address: Option<SocketAddr>,
     start: Instant,
     pub(crate) engine_end: EngineEnd,
@@ -62,6 +71,8 @@ impl App {
             models: OnceLock::new(),
             launcher: OnceLock::new(),
             instances: Instances::default(),
+            made: MadeModels::default(),
+            pulls: Arc::new(Semaphore::new(PULLS)),
             address,
             start: Instant::now(),
             engine_end: EngineEnd::default(),

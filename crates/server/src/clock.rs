@@ -13,6 +13,13 @@ pub(crate) fn timestamp(seconds: u64) -> String {
     format!("{date}T{time}Z")
 }
 
+/// `2026-01-31T12:00:00.123456789Z`: the time that it is.
+pub(crate) fn precise_now() -> String {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (date, time_of_day) = date_and_time(time.as_secs());
+    format!("{date}T{time_of_day}.{:09}Z", time.subsec_nanos())
+}
+
 /// Date and time of day in UTC, as `2026-01-31` and `12:00:00`. The date follows Howard Hinnant's `civil_from_days`.
 pub(crate) fn date_and_time(seconds: u64) -> (String, String) {
     let days = (seconds / 86_400) as i64 + 719_468;

@@ -127,6 +127,13 @@ impl ApiError {
         error.coded("model_not_found")
     }
 
+    /// 404: no such model, in an API's own words.
+    pub(crate) fn no_such_model(message: impl Into<String>) -> Self {
+        let mut error = ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message);
+        error.param = Some("model".to_owned());
+        error.coded("model_not_found")
+    }
+
     /// 503: the model could not be loaded.
     pub(crate) fn not_loaded(name: &str, why: &str, retry_after: Duration) -> Self {
         let message = format!("the model `{}` cannot be loaded: {why}", shown(name));

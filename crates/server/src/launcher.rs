@@ -127,6 +127,19 @@ impl ModelDescription {
     }
 }
 
+impl ModelDescription {
+    /// What it is called among [`CachedModel`]s.
+    pub fn version(&self) -> String {
+        let word = |text: &Option<String>| text.as_deref().unwrap_or("none").to_owned();
+        let size = match &self.model_size_in_billions {
+            Some(Value::String(size)) => size.clone(),
+            Some(size) => size.to_string(),
+            None => String::new(),
+        };
+        format!("{}--{size}B--{}--{}", self.model_name, word(&self.model_format), word(&self.quantization))
+    }
+}
+
 /// Whoever waits for a model.
 pub trait LaunchWatch: Sync {
     /// How many bytes of all that are wanted are here.
@@ -205,6 +218,9 @@ pub trait Launcher: Send + Sync {
 pub trait Launch: Send {
     /// What is known of it.
     fn description(&self) -> ModelDescription;
+
+    /// The model, if all its files are on this machine; nobody is asked.
+    fn here(&self, names: Vec<String>) -> Option<KnownModel>;
 
     /// Fetches what is missing; the model is loaded by whoever is given it.
     ///

@@ -1,4 +1,4 @@
-//! The server: the OpenAI API, Anthropic's and the GLM API over HTTP, and the page that uses them in a browser (`ui/`).
+//! The server: the OpenAI API, Anthropic's, Ollama's and the GLM API over HTTP, and the page that uses them in a browser (`ui/`).
 //!
 //! It is given models by name (a [`glimmer::Registry`], which loads what requests ask for) and knows neither files nor
 //! devices. Who finds further ones by name, as Xinference's API asks for, is a [`Launcher`].
@@ -13,11 +13,11 @@
 //! | `clock`, `options`, `error` | the time of day; what the operator decides; what clients and the operator are told when something is wrong |
 //! | `launcher` | what is asked of whoever knows models by name |
 //! | `record` | the log, `metrics` and `traces`, and the `entry` of each request, which feeds the three |
-//! | `http` | `connection`, `places`, `tls`, `stall`: sockets and their limits; `keys` and `hosts`: who may ask, and by what name; `body` and `params`: JSON in, every field is taken or refused; `response` and `sse`: JSON out |
-//! | `models` | `served`: the registry, and what is kept of each model beside it; `generation`: the answers to a request, through a channel that nobody waits for; `encoder`: vectors of texts, scores of pairs; `instances`: what was launched, and how far it is |
+//! | `http` | `connection`, `places`, `tls`, `stall`: sockets and their limits; `keys` and `hosts`: who may ask, and by what name; `body` and `params`: JSON in, every field is taken or refused; `response`, `sse` and `ndjson`: JSON out |
+//! | `models` | `served`: the registry, and what is kept of each model beside it; `generation`: the answers to a request, through a channel that nobody waits for; `encoder`: vectors of texts, scores of pairs; `instances`: what was launched, and how far it is; `made`: models that clients made of others |
 //! | `seal`, `kept` | what clients keep for the server and bring back unchanged; responses that the server keeps for clients |
 //! | `app` | what all requests share |
-//! | `api` | `page`: the files of the page for browsers; `openai`, `anthropic`, `glm`, `xinference`, `rerank`, `tokens`, `status`: what each API asks, and how it shows what a model writes; `chat_request` (a conversation to be answered), `generation_request`, `answer_format`, `conversation`, `thinking` and `tools`: what they share; `dialect`: how each says that something is wrong |
+//! | `api` | `page`: the files of the page for browsers; `openai`, `anthropic`, `ollama`, `glm`, `xinference`, `rerank`, `tokens`, `status`: what each API asks, and how it shows what a model writes; `chat_request` (a conversation to be answered), `generation_request`, `answer_format`, `conversation`, `thinking` and `tools`: what they share; `dialect`: how each says that something is wrong |
 //! | `access`, `router` | around every request: its key, its entry; the table of paths |
 //! | `server`, `batch` | [`Server`]: signals and the orderly end; [`Batch`]: the same paths from a file, without a socket |
 //!

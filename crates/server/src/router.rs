@@ -16,13 +16,13 @@ use crate::api::anthropic::messages;
 use crate::api::openai::responses::routes as responses;
 use crate::api::openai::{chat, completions, embeddings, models};
 use crate::api::xinference::{cluster, files, launch, registrations, running};
-use crate::api::{catalogue, glm, page, rerank, status, tokens};
+use crate::api::{catalogue, glm, ollama, page, rerank, status, tokens};
 use crate::app::App;
 use crate::error::{ApiError, ServerError};
 
 /// Every path, and what answers there.
 fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
-    [plain_routes(), xinference_routes()].concat()
+    [plain_routes(), xinference_routes(), ollama_routes()].concat()
 }
 
 fn plain_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
@@ -98,6 +98,26 @@ fn xinference_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/v1/workers", get(cluster::workers)),
         ("/v1/supervisor", get(cluster::supervisor)),
         ("/status", get(cluster::status)),
+    ]
+}
+
+/// Those of Ollama.
+fn ollama_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
+    vec![
+        ("/api/chat", post(ollama::chat::chat)),
+        ("/api/generate", post(ollama::generate::generate)),
+        ("/api/tags", get(ollama::models::tags)),
+        ("/api/show", post(ollama::models::show)),
+        ("/api/ps", get(ollama::models::ps)),
+        ("/api/version", get(ollama::models::version)),
+        ("/api/embed", post(ollama::embed::embed)),
+        ("/api/embeddings", post(ollama::embed::embeddings)),
+        ("/api/pull", post(ollama::pull::pull)),
+        ("/api/create", post(ollama::create::create)),
+        ("/api/copy", post(ollama::copies::copy)),
+        ("/api/delete", delete(ollama::copies::delete)),
+        ("/api/push", post(ollama::copies::push)),
+        ("/api/blobs/{digest}", post(ollama::copies::no_blob).head(ollama::copies::has_blob)),
     ]
 }
 

@@ -82,7 +82,7 @@ pub(crate) struct ShelfArgs {
     pub(crate) catalogue: Vec<PathBuf>,
 }
 
-/// Serve models over HTTP: the OpenAI API and the GLM API
+/// Serve models over HTTP: the OpenAI API, Ollama's and the GLM API
 #[derive(Debug, Args)]
 #[command(after_help = "\
 http://HOST:PORT/ is a page for browsers, and http://HOST:PORT/docs describes every path. SIGTERM lets answers in progress finish, and then ends the program.
@@ -95,6 +95,7 @@ Examples:
   glimmer serve glm-4-9b-chat --served-model-name gpt-4o --port 8080
   glimmer serve glm-4-9b-chat.Q4_K_M.gguf --ctx max --parallel 16 --host 0.0.0.0 --api-keys keys.txt
   glimmer serve --models-dir ~/models --memory 16G --keep-alive 10m
+  glimmer serve glm-4-9b-chat --ollama
   curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{\"model\": \"demo\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello!\"}]}'")]
 pub(crate) struct ServeArgs {
@@ -103,9 +104,9 @@ pub(crate) struct ServeArgs {
     #[arg(value_name = "MODEL")]
     pub(crate) models: Vec<PathBuf>,
 
-    /// Port to listen at; 0 takes a free one
-    #[arg(long, short = 'p', value_name = "PORT", default_value = "8000", help_heading = "Network")]
-    pub(crate) port: u16,
+    /// Port to listen at; 0 takes a free one [default: 8000, and with `--ollama` 11434]
+    #[arg(long, short = 'p', value_name = "PORT", help_heading = "Network")]
+    pub(crate) port: Option<u16>,
 
     /// Let clients launch, terminate and register models, as `glimmer local` does. They may name any file that can be read here
     #[arg(long)]
@@ -129,9 +130,9 @@ pub(crate) struct LocalArgs {
     #[arg(value_name = "MODEL")]
     pub(crate) models: Vec<PathBuf>,
 
-    /// Port to listen at; 0 takes a free one
-    #[arg(long, short = 'p', value_name = "PORT", default_value = "9997", help_heading = "Network")]
-    pub(crate) port: u16,
+    /// Port to listen at; 0 takes a free one [default: 9997, and with `--ollama` 11434]
+    #[arg(long, short = 'p', value_name = "PORT", help_heading = "Network")]
+    pub(crate) port: Option<u16>,
 
     #[command(flatten)]
     pub(crate) server: ServerArgs,
@@ -153,6 +154,10 @@ pub(crate) struct ServerArgs {
     /// `/chat-stream` sends what is new in place of the whole answer so far
     #[arg(long)]
     pub(crate) glm_api_deltas: bool,
+
+    /// Listen where Ollama's programs look, at port 11434, unless another is named. They are answered at any port
+    #[arg(long, help_heading = "Network")]
+    pub(crate) ollama: bool,
 
     /// Open the page in the browser
     #[arg(long)]

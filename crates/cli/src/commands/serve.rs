@@ -24,6 +24,16 @@ const CONVERSATIONS: usize = 2;
 /// How long a model stays that is loaded when it is asked for, where nobody says so: as Ollama has it.
 const KEEP_ALIVE: Duration = Duration::from_secs(300);
 
+/// Where clients look that are told nothing: of the OpenAI API by habit, of Xinference's, of Ollama's.
+const PORT: u16 = 8000;
+const XINFERENCE_PORT: u16 = 9997;
+const OLLAMA_PORT: u16 = 11434;
+
+/// The port that is listened at.
+fn port(given: Option<u16>, args: &ServerArgs, own: u16) -> u16 {
+    given.unwrap_or(if args.ollama { OLLAMA_PORT } else { own })
+}
+
 /// Serves until it is told to stop.
 pub(crate) fn run(args: &ServeArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let server = &args.server;
@@ -31,13 +41,14 @@ pub(crate) fn run(args: &ServeArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let is_demo = args.models.is_empty() && server.shelf.models_dir.is_none();
     let models = if is_demo { demo.as_slice() } else { args.models.as_slice() };
     let keep_alive = server.shelf.keep_alive.unwrap_or(KeepAlive::Always);
-    serve(models, keep_alive, args.port, args.launch, server, terminal)
+    serve(models, keep_alive, port(args.port, server, PORT), args.launch, server, terminal)
 }
 
 /// The same at another port, of models that go again.
 pub(crate) fn run_local(args: &LocalArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let keep_alive = args.server.shelf.keep_alive.unwrap_or(KeepAlive::For(KEEP_ALIVE));
-    serve(&args.models, keep_alive, args.port, true, &args.server, terminal)
+    let port = port(args.port, &args.server, XINFERENCE_PORT);
+    serve(&args.models, keep_alive, port, true, &args.server, terminal)
 }
 
 fn serve(
@@ -78,9 +89,10 @@ fn serve(
     if args.open {
         browser::open(scheme, address, terminal);
     }
+    let hint = args.ollama.then(|| format!("for Ollama's programs: OLLAMA_HOST={scheme}://{address}"));
     let terminal = terminal.clone();
-    // Where nobody reads standard error, this line is not what the program's end waits for.
-    std::thread::spawn(move || terminal.note(&note));
+    // Where nobody reads standard error, these lines are not what the program's end waits for.
+    std::thread::spawn(move || [Some(note), hint].iter().flatten().for_each(|line| terminal.note(line)));
     Ok(server.wait()?)
 }
 

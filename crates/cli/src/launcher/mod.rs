@@ -52,7 +52,7 @@ impl NamedModels {
         }
         let own = || self.with_own(|own| Chosen::of(&own.catalogue, spec));
         match spec.model_type {
-            ModelType::Llm => own(),
+            ModelType::Llm => own().or_else(|why| on_hubs(&spec.name, spec).ok_or(why)),
             ModelType::Embedding | ModelType::Rerank => self.with_own(|own| encoder(own, spec)),
         }
     }
@@ -77,6 +77,18 @@ fn at_path(path: &Path, spec: &LaunchSpec) -> Result<Chosen, String> {
         ..ModelDescription::unknown(spec.model_type, &spec.name, &[spec.model_type.ability()])
     };
     Ok(Chosen { description, files: Files::Here(path.to_owned()) })
+}
+
+/// OWNER/NAME, or OWNER/NAME:QUANTIZATION, on a hub.
+fn on_hubs(word: &str, spec: &LaunchSpec) -> Option<Chosen> {
+    let wanted = Wanted::new(Path::new(word)).ok().filter(|_| word.contains('/'))?;
+    let description = ModelDescription {
+        quantization: wanted.quantization().map(str::to_owned),
+        model_engine: spec.engine.clone(),
+        ..ModelDescription::unknown(ModelType::Llm, word, &["chat", "generate"])
+    };
+    let hub = spec.hub.as_deref().and_then(chosen::hub_kind);
+    Some(Chosen { description, files: Files::OnHubs { wanted, hub, revision: None } })
 }
 
 /// An encoder: a user's own, or OWNER/NAME on a hub.

@@ -1,6 +1,7 @@
 //! A model that was chosen, on its way to its files and to the registry.
 
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use glimmer::{ContextLength, DeviceKind, KnownModel, ModelKind, Quantization, Source};
@@ -28,22 +29,41 @@ impl Launch for Opening {
         self.description.clone()
     }
 
+    fn here(&self, names: Vec<String>) -> Option<KnownModel> {
+        let path = match &self.files {
+            Files::Here(path) => path.clone(),
+            Files::OnHubs { wanted, revision, .. } => {
+                let hubs = Hubs::of_environment(&self.settings.terminal).ok()?;
+                hubs.cached(wanted, revision.as_deref())?.model
+            }
+        };
+        Some(self.known(self.named(path), names))
+    }
+
     fn fetch(&self, names: Vec<String>, watch: &dyn LaunchWatch) -> Result<KnownModel, LaunchError> {
         let source = self.source(watch).map_err(|error| match error.downcast::<NotAccepted>() {
             Ok(licence) => LaunchError::Licence(licence.to_string()),
             Err(_) if watch.cancelled() => LaunchError::Cancelled,
             Err(error) => LaunchError::Failed(format!("{error:#}")),
         })?;
-        // It stays until it is terminated, or another needs its room.
-        Ok(match self.spec.model_type {
-            ModelType::Llm => known(source, names, None, &Arc::new(self.settings())),
-            ModelType::Embedding => known_encoder(source, ModelKind::Vectors, names, None),
-            ModelType::Rerank => known_encoder(source, ModelKind::Scores, names, None),
-        })
+        Ok(self.known(source, names))
     }
 }
 
 impl Opening {
+    /// A model that stays until it is terminated, or another needs its room.
+    fn known(&self, source: Source, names: Vec<String>) -> KnownModel {
+        match self.spec.model_type {
+            ModelType::Llm => known(source, names, None, &Arc::new(self.settings())),
+            ModelType::Embedding => known_encoder(source, ModelKind::Vectors, names, None),
+            ModelType::Rerank => known_encoder(source, ModelKind::Scores, names, None),
+        }
+    }
+
+    fn named(&self, path: PathBuf) -> Source {
+        Source::Named { path, name: self.description.model_name.clone() }
+    }
+
     /// The files, which are fetched where they are not here.
     fn source(&self, watch: &dyn LaunchWatch) -> anyhow::Result<Source> {
         let path = match &self.files {
@@ -62,7 +82,7 @@ impl Opening {
                 }
             }
         };
-        Ok(Source::Named { path, name: self.description.model_name.clone() })
+        Ok(self.named(path))
     }
 
     /// The operator's settings, with what this launch wants otherwise.

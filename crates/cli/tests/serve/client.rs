@@ -95,6 +95,13 @@ impl Server {
         Response::read(&mut BufReader::new(self.send(method, path, headers, body)))
     }
 
+    /// The status of what a `HEAD` is answered, which has no body whatever its head says.
+    pub fn head(&self, path: &str) -> u16 {
+        let mut line = String::new();
+        BufReader::new(self.send("HEAD", path, &[], "")).read_line(&mut line).unwrap();
+        line.split(' ').nth(1).expect("a status line").parse().expect("a status")
+    }
+
     pub fn get(&self, path: &str) -> Response {
         self.request("GET", path, &[], "")
     }

@@ -13,6 +13,7 @@ mod faults;
 mod forms;
 mod glm;
 mod load;
+mod ollama;
 mod openai;
 mod operations;
 mod page;

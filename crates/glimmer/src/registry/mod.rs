@@ -252,6 +252,21 @@ impl Registry {
         Some(self.shared.lock().find(name)?.kind)
     }
 
+    /// What opens the model of this name, which is not so of one that was loaded when it came.
+    pub fn opener(&self, name: &str) -> Option<Arc<dyn Opener>> {
+        self.shared.lock().find(name)?.opener.clone()
+    }
+
+    /// Has the model of this name stay so long when nobody uses it, until it goes; without an end, until another needs its
+    /// room. One that is not loaded is not changed.
+    pub fn keep(&self, name: &str, keep_alive: Option<Duration>) {
+        let mut state = self.shared.lock();
+        if let Some(entry) = state.find(name) {
+            entry.wish(keep_alive);
+        }
+        self.shared.changed.notify_all();
+    }
+
     /// The first model of a kind: the one that requests mean that cannot say which.
     pub fn first(&self, kind: ModelKind) -> Option<String> {
         let mut state = self.shared.lock();

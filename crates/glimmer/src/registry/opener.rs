@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::LoadedModel;
-use crate::Progress;
+use crate::{ModelFacts, Progress};
 
 /// Why a model cannot be opened.
 pub type OpenError = Box<dyn std::error::Error + Send + Sync>;
@@ -27,6 +27,14 @@ pub trait Opener: Send + Sync {
     /// # Errors
     /// When they are not there any more, or are none that can be run.
     fn prepare(&self) -> Result<Prepared, OpenError>;
+
+    /// What its files say of it, without its weights.
+    ///
+    /// # Errors
+    /// Those of [`Opener::prepare`].
+    fn facts(&self) -> Result<ModelFacts, OpenError> {
+        Ok(ModelFacts::default())
+    }
 }
 
 /// A model whose weights are still to be read.

@@ -33,6 +33,8 @@ pub(super) struct Entry {
     /// None of one that was loaded when it came: it stays.
     pub(super) opener: Option<Arc<dyn Opener>>,
     keep_alive: Option<Duration>,
+    /// How long it stays by the wish of somebody who has used it, as long as it is loaded.
+    wished: Option<Option<Duration>>,
     /// Whether it is known from the shelf alone.
     is_shelved: bool,
     pub(super) is_removed: bool,
@@ -131,6 +133,7 @@ impl Entry {
             created: 0,
             opener: None,
             keep_alive: None,
+            wished: None,
             is_shelved: false,
             is_removed: false,
             place: Place::Unloaded,
@@ -169,7 +172,17 @@ impl Entry {
         if !self.is_idle() {
             return None;
         }
-        if self.is_removed { Some(self.last_used) } else { self.last_used.checked_add(self.keep_alive?) }
+        if self.is_removed { Some(self.last_used) } else { self.last_used.checked_add(self.stay()?) }
+    }
+
+    /// How long it stays when nobody uses it. What nobody could load again stays.
+    pub(super) fn stay(&self) -> Option<Duration> {
+        self.opener.as_ref().and(self.wished.unwrap_or(self.keep_alive))
+    }
+
+    /// Has it stay so long, if it is loaded.
+    pub(super) fn wish(&mut self, keep_alive: Option<Duration>) {
+        self.wished = self.is_loaded().then_some(keep_alive);
     }
 
     /// Takes the model out, to be dropped where that may take long; `None` where somebody uses it.
@@ -180,6 +193,7 @@ impl Entry {
         let Place::Loaded { loaded, memory, .. } = &self.place else { return None };
         let (loaded, memory) = (Arc::clone(loaded), *memory);
         self.place = Place::LettingGo { memory };
+        self.wished = None;
         self.figures.unloads += 1;
         self.figures.past = loaded.model.statistics().after(&self.figures.past).of_the_past();
         Some(loaded)

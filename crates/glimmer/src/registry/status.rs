@@ -30,6 +30,8 @@ pub struct ModelStatus {
     pub state: ModelState,
     /// Bytes that it holds or is going to.
     pub memory: u64,
+    /// How long it stays from now on if nobody uses it; without an end, until another needs its room.
+    pub stays: Option<Duration>,
     /// Who uses it.
     pub users: usize,
     /// Who waits for it.
@@ -107,6 +109,10 @@ impl ModelStatus {
             created: entry.created,
             state,
             memory: entry.place.memory(),
+            stays: entry.stay().map(|stay| match entry.users {
+                0 => stay.saturating_sub(entry.last_used.elapsed()),
+                _ => stay,
+            }),
             users: entry.users,
             waiting: entry.waiting.len(),
             loads: entry.figures.loads,

@@ -8,6 +8,7 @@ pub(crate) mod conversation;
 pub(crate) mod dialect;
 pub(crate) mod generation_request;
 pub(crate) mod glm;
+pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod page;
 pub(crate) mod rerank;

@@ -130,7 +130,7 @@ impl Tools {
 }
 
 /// Reads a tool: `{"type": "function", "function": {…}}`, or where the API had functions alone, the function.
-fn tool(list: &'static str, at: usize, text: &str) -> Result<Value, ApiError> {
+pub(crate) fn tool(list: &'static str, at: usize, text: &str) -> Result<Value, ApiError> {
     let fault = |what: &str| ApiError::parameter(list, format!("`{list}`, {at}: {what}"));
     let value = tree(text, room(text)).map_err(|error| not_a_tree(list, &error))?;
     if at >= TOOLS {

@@ -4,6 +4,7 @@ pub(crate) mod body;
 pub(crate) mod connection;
 pub(crate) mod hosts;
 pub(crate) mod keys;
+pub(crate) mod ndjson;
 pub(crate) mod params;
 pub(crate) mod places;
 pub(crate) mod query;

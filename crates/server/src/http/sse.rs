@@ -20,7 +20,7 @@ use crate::error::ApiError;
 pub(crate) struct Event {
     /// Its kind, in APIs that write it beside the data.
     name: Option<&'static str>,
-    data: String,
+    pub(crate) data: String,
 }
 
 impl Event {
@@ -58,7 +58,7 @@ pub(crate) trait Script: Send + 'static {
 }
 
 /// The events of a script, one by one.
-fn events(script: impl Script) -> impl Stream<Item = Event> + Send {
+pub(crate) fn events(script: impl Script) -> impl Stream<Item = Event> + Send {
     struct Playing<S> {
         script: S,
         ready: VecDeque<Event>,

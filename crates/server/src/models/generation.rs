@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use glimmer::{
     DeltaReader, EngineError, Event, FinishReason, GenerationParams, Prompt, PromptProgress, ReplyPart,
@@ -318,6 +318,14 @@ impl Generations {
     /// Where the prompt departs from what was read and written in the conversation's turn before.
     pub(crate) fn departure(&self) -> Option<Departure> {
         self.departure
+    }
+
+    /// How long it took until the first token was there, and from then to the last so far.
+    pub(crate) fn times(&self) -> (Duration, Duration) {
+        let first = self.choices.iter().filter_map(|choice| choice.reader.first_token()).min();
+        let last = self.choices.iter().filter_map(|choice| choice.reader.last_token()).max();
+        let Some((first, last)) = first.zip(last) else { return (self.start.elapsed(), Duration::ZERO) };
+        (first.saturating_duration_since(self.start), last.saturating_duration_since(first))
     }
 
     /// The tokens so far.

@@ -4,5 +4,6 @@ pub(crate) mod blocking;
 pub(crate) mod encoder;
 pub(crate) mod generation;
 pub(crate) mod instances;
+pub(crate) mod made;
 pub(crate) mod served;
 pub(crate) mod turns;

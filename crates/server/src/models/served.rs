@@ -5,15 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use glimmer::{
-    Chat, Engine, EngineError, Lease, LeaseError, LoadedModel, ModelKind, ModelStatus, Registry, Tokenizer,
+    Chat, Engine, EngineError, Lease, LeaseError, LoadedModel, ModelFacts, ModelKind, ModelStatus, Registry,
+    Tokenizer,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::error::ApiError;
+use crate::models::blocking::blocking;
 use crate::models::encoder::Encoder;
 use crate::models::turns::Turns;
 use crate::options::Options;
+use crate::record::entry::Entry;
 use crate::record::metrics::{ModelFigures, ModelMetrics, RegistryFigures};
 
 /// Why an engine has ended by itself, once one has. It ends the server: whoever started it may start it again.
@@ -90,6 +93,7 @@ pub(crate) struct Models {
     metrics: Mutex<HashMap<String, Arc<ModelMetrics>>>,
     turns: Mutex<HashMap<String, Arc<Turns>>>,
     encoder_turns: Mutex<HashMap<String, Arc<Semaphore>>>,
+    facts: Mutex<HashMap<String, Arc<ModelFacts>>>,
     any: bool,
     /// How long a request waits for its model.
     load_time: Duration,
@@ -105,6 +109,7 @@ impl Models {
             metrics: Mutex::default(),
             turns: Mutex::default(),
             encoder_turns: Mutex::default(),
+            facts: Mutex::default(),
             any: options.any_model,
             load_time: options.limits.load_time,
             end,
@@ -122,6 +127,24 @@ impl Models {
         self.registry.kind(name).is_some()
     }
 
+    /// What a model's files say. They are read once.
+    pub(crate) async fn facts(&self, entry: &Entry, name: &str) -> Result<Arc<ModelFacts>, ApiError> {
+        let lock = || self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(facts) = lock().get(name) {
+            return Ok(Arc::clone(facts));
+        }
+        let opener = self.registry.opener(name);
+        let read = move || match opener.map(|opener| opener.facts()) {
+            None => Ok(ModelFacts::default()),
+            Some(facts) => facts.map_err(|error| ApiError::internal(error.to_string())),
+        };
+        let facts = Arc::new(blocking(entry, read).await?);
+        if self.has(name) {
+            lock().insert(name.to_owned(), Arc::clone(&facts));
+        }
+        Ok(facts)
+    }
+
     /// Takes the model of this name out, with what is kept of it; whether there was one.
     pub(crate) fn remove(&self, name: &str) -> bool {
         fn forget<T>(kept: &Mutex<HashMap<String, T>>, name: &str) {
@@ -131,6 +154,7 @@ impl Models {
         forget(&self.metrics, name);
         forget(&self.turns, name);
         forget(&self.encoder_turns, name);
+        forget(&self.facts, name);
         is_removed
     }
 

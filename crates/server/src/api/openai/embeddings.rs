@@ -69,7 +69,7 @@ pub(crate) async fn embed(
 }
 
 /// Texts after this prompt of the model, as ids, cut to the `longest` where one is given.
-fn texts(
+pub(crate) fn texts(
     embedder: &Embedder,
     input: Vec<TextOrIds>,
     prompt: Option<&str>,
