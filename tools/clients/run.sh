@@ -87,7 +87,7 @@ for install in "${installs[@]}"; do wait "$install"; done
 start
 pythons python openai openai_tools openai_responses anthropic langchain agents zai
 pythons python_openai2 llama_index instructor litellm dspy
-for client in openai openai_tools openai_responses anthropic ai glm_api; do nodes "$client"; done
+for client in openai openai_tools openai_responses anthropic ai glm_api ollama; do nodes "$client"; done
 # It needs PyTorch, which is too large to install for this: name a Python that has both.
 [[ -z $has_python ]] || "${SENTENCE_TRANSFORMERS_PYTHON:-$place/python/bin/python}" "$here/sentence_transformers_client.py"
 stop
@@ -97,6 +97,7 @@ pythons python thinking
 [[ -z $has_python ]] || "$place/python/bin/python" "$here/openai_responses_client.py" thinking
 nodes ai thinking
 nodes anthropic thinking
+nodes ollama thinking
 stop
 
 if [[ -n $has_python ]]; then
@@ -115,6 +116,7 @@ if [[ -n $has_python ]]; then
   stop
   cargo build --quiet --locked --manifest-path "$root/Cargo.toml" -p glimmer-hub --example stand_in
   "$place/python/bin/python" "$here/launch_client.py" "$glimmer" "$target/debug/examples/stand_in" "$root"
+  "$place/python/bin/python" "$here/ollama_client.py" "$glimmer" "$target/debug/examples/stand_in" "$root"
   start "$root/fixtures/lm-eval" --compute f32
   HF_HUB_OFFLINE=1 HF_HOME=$place/huggingface "$place/python/bin/python" "$here/lm_eval_client.py" 2>"$place/lm_eval.log" \
     || { tail -n 5 "$place/lm_eval.log"; exit 1; }
