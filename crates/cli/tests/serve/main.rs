@@ -21,6 +21,7 @@ mod prefix;
 mod repetition;
 mod rerank;
 mod responses;
+mod same;
 mod several;
 #[path = "../support/mod.rs"]
 mod support;
