@@ -63,7 +63,9 @@ fn talk(lot: &mut Lot, thinks: bool) -> Talk {
         messages.push(json!({"role": "user", "content": lot.one_of(&WORDS)}));
         if !tools.is_empty() && lot.below(2) == 0 {
             let id = format!("call_{round}");
-            let arguments = json!({"city": lot.one_of(&["Oslo", "北京", "a \"b\" c"])}).to_string();
+            let city = Value::from(lot.one_of(&["Oslo", "北京", "a \"b\" c"]));
+            // As an object is written where it goes into a prompt; a text goes there as it is.
+            let arguments = format!("{{\"city\": {city}}}");
             let function = json!({"name": names[0], "arguments": arguments});
             messages.push(json!({"role": "assistant", "content": null, "tool_calls": [{"id": id, "type": "function", "function": function}]}));
             messages.push(json!({"role": "tool", "tool_call_id": id, "content": lot.one_of(&["Rain, 7 degrees", "12:30", "{\"a\": [1, 2]}"])}));
@@ -254,12 +256,17 @@ impl Talk {
                 "messages": self.with_system(), "tools": self.tools, "enable_thinking": self.thinks,
             }),
         );
-        let answer = server.ask("/v1/completions", &json!({
+        // A text is gone on with by other defaults than a conversation.
+        let mut body = server.get("/v1/models/demo").json()["meta"]["sampling"].clone();
+        let asked = json!({
             "model": "demo", "prompt": rendered["prompt"], "add_special_tokens": false, "parse_special": true,
             "temperature": self.temperature, "seed": self.seed, "max_tokens": self.most,
-        }));
+        });
+        body.as_object_mut().unwrap().extend(asked.as_object().unwrap().clone());
+        let answer = server.ask("/v1/completions", &body);
         Said {
-            text: text(&answer["choices"][0]["text"]),
+            // The line that the format has the model begin with is no part of its answer.
+            text: text(&answer["choices"][0]["text"]).trim_start_matches('\n').to_owned(),
             prompt_tokens: answer["usage"]["prompt_tokens"].as_u64().unwrap(),
             answer_tokens: answer["usage"]["completion_tokens"].as_u64().unwrap(),
             is_cut: answer["choices"][0]["finish_reason"] == "length",
@@ -268,9 +275,22 @@ impl Talk {
     }
 
     fn is_the_same_everywhere(&self, server: &Server) -> Said {
+        // A call that was cut off is shown as far as it came, not at all, or as the text that it is.
+        let is_whole = |(_, arguments): &(String, Value)| arguments.is_object();
+        let whole = |mut said: Said| {
+            said.calls.retain(is_whole);
+            said
+        };
         let said = self.chat(server, "/v1/chat/completions");
-        let others =
-            [self.responses(server), self.anthropic(server), self.ollama(server), self.chat(server, "/chat")];
+        let cut = said.calls.iter().find(|call| !is_whole(call));
+        let mut ollama = self.ollama(server);
+        if let Some((name, arguments)) = cut {
+            let as_text = format!("{name}\n{}", text(arguments));
+            ollama.text = ollama.text.strip_suffix(&as_text).unwrap().to_owned();
+        }
+        let said = whole(said);
+        let others = [self.responses(server), self.anthropic(server), ollama, self.chat(server, "/chat")];
+        let others = others.map(whole);
         for (name, other) in ["Responses", "Messages", "Ollama", "GLM"].iter().zip(&others) {
             assert_eq!(*other, said, "{name}: {:?} {:?}", self.with_system(), self.tools);
         }
