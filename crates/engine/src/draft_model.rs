@@ -228,8 +228,10 @@ impl DraftModel {
         let alike = ended.map(|(at, followed)| (likeness(followed), at)).max();
         let alike = alike.filter(|&(tokens, _)| tokens >= WORTH_KEEPING);
         let unread = asked.tokens.len() - alike.map_or(0, |(tokens, _)| tokens);
-        let gain = gain(self.acceptance, rows, steps, &self.costs) * asked.most.min(EXPECTED) as f64;
         let is_probe = self.came.is_multiple_of(PROBES);
+        let known = asked.foretold.map(|(foretold, _)| foretold.right);
+        let acceptance = known.unwrap_or(if is_probe { UNKNOWN } else { self.acceptance });
+        let gain = gain(acceptance, rows, steps, &self.costs) * asked.most.min(EXPECTED) as f64;
         if !asked.always && !is_probe && gain < unread as f64 * self.prompt_row {
             self.passed.insert(asked.id);
             return None;
@@ -238,7 +240,6 @@ impl DraftModel {
         if at == self.followed.len() {
             self.followed.push(Followed::default());
         }
-        let acceptance = if is_probe { UNKNOWN } else { self.acceptance };
         (self.followed[at].id, self.followed[at].acceptance) = (Some(asked.id), acceptance);
         Some(at)
     }

@@ -67,13 +67,15 @@ impl ModelFiles {
         self.source.path()
     }
 
-    /// When they were made, in seconds since 1970; those inside the program are as old as its process.
+    /// When they were made, in seconds since 1970; those inside the program are as old as it is.
     pub fn created(&self) -> u64 {
         let modified = match &self.source {
             Source::Path(path) | Source::Named { path, .. } => {
                 std::fs::metadata(path).and_then(|file| file.modified()).ok()
             }
-            Source::Embedded { .. } => None,
+            Source::Embedded { .. } => {
+                std::env::current_exe().and_then(std::fs::metadata).and_then(|file| file.modified()).ok()
+            }
         };
         let made = modified.unwrap_or_else(SystemTime::now);
         made.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())

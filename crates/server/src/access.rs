@@ -35,6 +35,7 @@ pub(crate) async fn control(State(app): State<Arc<App>>, mut request: Request, n
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = matched.unwrap_or_else(|| "other".to_owned());
     let is_status = STATUS_PATHS.contains(&route.as_str());
+    let is_head = request.method() == Method::HEAD;
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
     let is_description = is_read && DESCRIPTION_PATHS.contains(&route.as_str());
     let is_page = is_read && PAGE_PATHS.contains(&route.as_str());
@@ -70,7 +71,8 @@ pub(crate) async fn control(State(app): State<Arc<App>>, mut request: Request, n
     let in_words = error.map(|error| dialect.error(error).to_string());
     let mut response = response.map(|body| {
         let body = in_words.map_or(body, Body::from);
-        if body.is_end_stream() || status == StatusCode::NO_CONTENT {
+        // What follows a head that alone was asked for is not sent.
+        if body.is_end_stream() || status == StatusCode::NO_CONTENT || is_head {
             entry.completed();
         }
         Body::new(Watched { body, rest: Bytes::new(), entry, _visit: visit })

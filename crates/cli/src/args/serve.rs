@@ -12,7 +12,7 @@ use super::values::{KeepAlive, chat_format, context_length, keep_alive, memory_b
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServedArgs {
     /// A smaller model of the same vocabulary that guesses how answers go on. They stay the same, and come sooner where it is
-    /// often right; where it is not it is not asked
+    /// often right; where it is not it is not asked. For one model that is served alone
     #[arg(long, value_name = "MODEL")]
     pub(crate) draft: Option<PathBuf>,
 

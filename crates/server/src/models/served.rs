@@ -182,7 +182,8 @@ impl Models {
         match self.kind(name).await {
             Some(ModelKind::Text) => self.model(name).await,
             _ if self.any => self.first().await,
-            _ => Err(self.no_model(Some(name))),
+            Some(other) => Err(of_another_kind(name, other, ModelKind::Text)),
+            None => Err(self.no_model(Some(name))),
         }
     }
 

@@ -144,13 +144,17 @@ fn print(rows: &[Row], model: &str, draft: &str, figures: Figures) -> anyhow::Re
             None if at == 0 => "none".to_owned(),
             None => draft.to_owned(),
         };
-        let share = 100.0 * row.accepted as f64 / row.guessed.max(1) as f64;
+        let share = match (at, row.guessed) {
+            (0, _) => String::new(),
+            (_, 0) => "not asked: it does not pay".to_owned(),
+            (_, guessed) => format!("{:.0} %", 100.0 * row.accepted as f64 / guessed as f64),
+        };
         line(&[
             way,
             format!("{:.2}", row.tokens_per_second),
             format!("{:.2}", row.ratio),
             row.guessed.to_string(),
-            format!("{share:.0} %"),
+            share,
             format!("{:.0} %", 100.0 * row.drafting),
         ]);
     }

@@ -151,8 +151,10 @@ async fn facts(app: &App, entry: &Entry, status: &ModelStatus) -> Arc<ModelFacts
 /// it is of what is listed here, since hashing gigabytes for a list would take minutes.
 fn named(name: &str, status: &ModelStatus, facts: &ModelFacts, made: Option<&Made>) -> Value {
     let name = names::tagged(name);
-    let created = made.map_or(status.created, |made| made.created);
-    let identity = json!([status.names, created, facts.bytes, facts.quantization]);
+    // A copy is what it was made of, whatever it is called.
+    let own = made.map(|made| json!([made.system, made.parameters, made.messages, made.license]));
+    let own = own.filter(|own| *own != json!([null, {}, [], []]));
+    let identity = json!([status.names, status.created, facts.bytes, facts.quantization, own]);
     let digest = names::digest(&identity.to_string());
     json!({"name": name, "model": name, "size": facts.bytes, "digest": digest, "details": details(facts, made)})
 }
