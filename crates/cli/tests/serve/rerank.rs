@@ -129,7 +129,8 @@ fn what_scores_no_pairs_is_refused_by_name() {
     server.refused("/v1/rerank", &pair("nobody"), 404);
     let error = server.refused("/v1/embeddings", &json!({"model": "head", "input": "a"}), 400);
     assert!(error["message"].as_str().unwrap().contains("makes no vectors"), "{error}");
-    server.refused("/v1/completions", &json!({"model": "head", "prompt": "a"}), 404);
+    let error = server.refused("/v1/completions", &json!({"model": "head", "prompt": "a"}), 400);
+    assert!(error["message"].as_str().unwrap().contains("writes no text"), "{error}");
     // Who names no model means the one that can.
     assert_eq!(server.ask("/rerank", &json!({"query": "a", "documents": "b"}))["model"], "head");
     let shown = server.get("/v1/models/head").json();
