@@ -5,8 +5,11 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
+use flate2::read::GzDecoder;
 use glimmer_grammar::{Grammar, GrammarError};
 use serde_json::Value;
 use support::Kit;
@@ -42,9 +45,10 @@ struct Outcome {
 
 fn run() -> Outcome {
     let kit = Kit::new("glm4-tiktoken");
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/json-schema-bench/sample.jsonl");
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/json-schema-bench/sample.jsonl.gz");
     let mut outcome = Outcome::default();
-    for line in std::fs::read_to_string(sample).unwrap().lines() {
+    let packed = File::open(sample).unwrap();
+    for line in io::read_to_string(GzDecoder::new(packed)).unwrap().lines() {
         let entry: Value = serde_json::from_str(line).unwrap();
         let name = entry["name"].as_str().unwrap();
         let compiled = match kit.compiler.compile(&Grammar::json_schema(&entry["schema"], false)) {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body::{Body as _, Frame, SizeHint};
@@ -44,7 +44,7 @@ pub(crate) async fn control(State(app): State<Arc<App>>, mut request: Request, n
     let traces = app.record.traces.as_ref().filter(|_| !is_status);
     let caller = traces.map(|traces| traces.caller(request.headers()));
     let id = format!("req-{:016x}", app.random());
-    let header = HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("req"));
+    let number = HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("req"));
     let entry = Entry::new(&app.record, id, request.method().as_str(), route, request.uri().path(), caller);
     let is_public = is_page
         || asks_for_keys
@@ -62,6 +62,7 @@ pub(crate) async fn control(State(app): State<Arc<App>>, mut request: Request, n
     } else {
         ApiError::unauthorized().into_response()
     };
+    let response = said_by_us(response);
     let status = response.status();
     entry.responded(status);
     let error = response.extensions().get::<ApiError>();
@@ -78,10 +79,22 @@ pub(crate) async fn control(State(app): State<Arc<App>>, mut request: Request, n
         Body::new(Watched { body, rest: Bytes::new(), entry, _visit: visit })
     });
     if dialect == Dialect::Anthropic {
-        response.headers_mut().insert("request-id", header.clone());
+        response.headers_mut().insert("request-id", number.clone());
     }
-    response.headers_mut().insert("x-request-id", header);
+    response.headers_mut().insert("x-request-id", number);
     response
+}
+
+/// What is refused before a handler is reached, such as names in a path that are no UTF-8, is said in plain text by axum.
+fn said_by_us(response: Response) -> Response {
+    let is_plain = || {
+        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        kind.is_some_and(|kind| kind.starts_with("text/plain"))
+    };
+    match response.status() == StatusCode::BAD_REQUEST && is_plain() {
+        true => ApiError::invalid("a name in the path is no UTF-8").into_response(),
+        false => response,
+    }
 }
 
 /// Bytes of a body that are handed over at once.

@@ -98,6 +98,11 @@ impl Kept {
         self.shelf().put(name, Arc::new(response), None, self.most);
     }
 
+    /// Whether there is room for it when all others go.
+    pub(crate) fn has_room(&self, response: &KeptResponse) -> bool {
+        response.bytes() <= self.most
+    }
+
     /// Keeps a response that is being made from here on by what `make` starts; false where `most` are being made
     /// already, or there is no room.
     pub(crate) fn begin(

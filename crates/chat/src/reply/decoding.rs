@@ -46,10 +46,7 @@ impl Decoding {
     /// it: see [`ReplyParser::finish_whole`].
     pub fn finish(self, is_whole: bool) -> (Vec<ReplyPart>, Option<String>) {
         match self {
-            Decoding::Reply(parser) => {
-                let stopped = parser.stopped().map(str::to_owned);
-                (if is_whole { parser.finish_whole() } else { parser.finish() }, stopped)
-            }
+            Decoding::Reply(parser) => parser.end(is_whole),
             Decoding::Plain(plain) => {
                 let Plain { stream, mut stop } = *plain;
                 let last = stop.feed(&stream.finish());

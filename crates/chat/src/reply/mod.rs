@@ -197,16 +197,17 @@ impl ReplyParser {
 
     /// The end of a reply that was cut off: what was held back.
     pub fn finish(self) -> Vec<ReplyPart> {
-        self.end(false)
+        self.end(false).0
     }
 
     /// The end of a reply that the model ended: what was held back. A model that never closes the reasoning which the
     /// prompt opened has skipped it: all that it wrote is read again as its answer.
     pub fn finish_whole(self) -> Vec<ReplyPart> {
-        self.end(true)
+        self.end(true).0
     }
 
-    fn end(mut self, is_whole: bool) -> Vec<ReplyPart> {
+    /// [`Self::finish_whole`] or [`Self::finish`], with the stop string that ended the answer, which may be in what was held back.
+    pub(crate) fn end(mut self, is_whole: bool) -> (Vec<ReplyPart>, Option<String>) {
         let mut events = Vec::new();
         self.end_stretch(&mut events);
         if let Some(mut thinking) = self.thinking.take() {
@@ -222,7 +223,7 @@ impl ReplyParser {
         }
         self.end_segment(&mut events);
         self.text.finish(&mut events);
-        events
+        (events, self.stopped().map(str::to_owned))
     }
 
     /// The stop string that ended the answer, if one did: nothing more comes of this reply.

@@ -654,3 +654,29 @@ fn keys_and_models_as_its_clients_ask() {
         assert!(model["created_at"].as_str().unwrap().ends_with('Z'), "{model}");
     }
 }
+
+#[test]
+fn a_stop_sequence_in_thoughts_that_were_none_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    // Thoughts that are never closed are the answer.
+    let server = crate::tools::of_one_reply(directory.path(), "the and of", "glm-4.7");
+    let body = json!({
+        "model": "demo", "max_tokens": 20, "temperature": 0, "stop_sequences": ["and"],
+        "messages": [{"role": "user", "content": "?"}],
+    });
+    let answer = server.ask("/v1/messages", &body);
+    assert_eq!(answer["content"][0]["text"], "the ", "{answer}");
+    assert_eq!((&answer["stop_reason"], &answer["stop_sequence"]), (&json!("stop_sequence"), &json!("and")));
+}
+
+#[test]
+fn tools_are_bounded_before_anything_is_made_of_them() {
+    let server = Server::start(&["demo"]);
+    let tools: Vec<Value> =
+        (0..100_000).map(|at| json!({"name": format!("f{at}"), "input_schema": {}})).collect();
+    let body = json!({"model": "demo", "max_tokens": 1, "messages": [{"role": "user", "content": "?"}], "tools": tools});
+    for path in ["/v1/messages", "/v1/messages/count_tokens"] {
+        let error = server.refused(path, &body, 400);
+        assert!(error["message"].as_str().unwrap().contains("at most 1024 tools"), "{error}");
+    }
+}

@@ -827,3 +827,24 @@ fn hostile_bodies() {
     }
     server.ask(PATH, &body("Hello!", json!({"max_output_tokens": 1})));
 }
+
+#[test]
+fn what_items_name_is_bounded() {
+    let server = Server::start(&["demo", "--max-body", "1000000"]);
+    let said = json!([
+        {"role": "assistant", "content": [{"type": "output_text", "text": "Hi", "annotations": ["x".repeat(200_000)]}]},
+        {"role": "user", "content": "Hi"},
+    ]);
+    let kept = server.ask("/v1/responses", &json!({"model": "demo", "input": said, "max_output_tokens": 1}));
+    let items =
+        server.get(&format!("/v1/responses/{}/input_items?order=asc", kept["id"].as_str().unwrap())).json();
+    let name = json!({"type": "item_reference", "id": items["data"][0]["id"]});
+    let named = |count: usize| {
+        let mut input = vec![name.clone(); count];
+        input.push(json!({"role": "user", "content": "Hi"}));
+        json!({"model": "demo", "input": input, "store": false, "max_output_tokens": 1})
+    };
+    server.ask("/v1/responses", &named(4));
+    let error = server.refused("/v1/responses", &named(500), 400);
+    assert!(error["message"].as_str().unwrap().contains("more than 1000000 bytes together"), "{error}");
+}

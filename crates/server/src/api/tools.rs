@@ -1,5 +1,7 @@
 //! The tools of a request, and which of them the model may call.
 
+use std::collections::HashSet;
+
 use glimmer::AnswerFormat;
 use glimmer::json::{room, tree};
 use serde_json::{Map, Value};
@@ -71,9 +73,9 @@ pub(crate) fn take(params: &mut Params) -> Tools {
 impl Tools {
     /// All of these, as the field `list` has them, which the model may call or not.
     pub(crate) fn of(params: &mut Params, list: &str, tools: Vec<Value>) -> Self {
-        let is_twice = |at: usize| tools[..at].iter().any(|other| name_of(other) == name_of(&tools[at]));
-        if let Some(at) = (0..tools.len()).find(|&at| is_twice(at)) {
-            let name = name_of(&tools[at]);
+        let mut names = HashSet::new();
+        if let Some(tool) = tools.iter().find(|tool| !names.insert(name_of(tool))) {
+            let name = name_of(tool);
             params.refuse(ApiError::parameter(list, format!("`{list}`: {name:?} is there twice")));
         }
         Tools { callable: tools, ..Tools::default() }

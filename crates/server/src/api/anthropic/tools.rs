@@ -3,9 +3,9 @@
 use glimmer::json::{room, tree};
 use serde_json::{Map, Value};
 
-use crate::api::tools::{Choice, Tools, function};
+use crate::api::tools::{Choice, TOOLS, Tools, function};
 use crate::error::ApiError;
-use crate::http::params::{Params, not_a_tree};
+use crate::http::params::{Params, not_a_tree, wrong};
 
 /// Takes `tools` and `tool_choice`.
 pub(crate) fn take(params: &mut Params) -> Tools {
@@ -38,6 +38,9 @@ pub(crate) fn take(params: &mut Params) -> Tools {
 fn tool(at: usize, text: &str) -> Result<Value, ApiError> {
     let fault = |what: &str| ApiError::parameter("tools", format!("`tools`, {at}: {what}"));
     let value = tree(text, room(text)).map_err(|error| not_a_tree("tools", &error))?;
+    if at >= TOOLS {
+        return Err(wrong("tools", &format!("at most {TOOLS} tools")));
+    }
     let Value::Object(mut fields) = value else { return Err(fault("a tool is an object")) };
     fields.retain(|_, value| !value.is_null());
     match fields.remove("type") {

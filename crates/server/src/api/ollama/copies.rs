@@ -50,7 +50,9 @@ pub(crate) async fn delete(
     if app.made.remove(&known) {
         return Ok(Response::default());
     }
-    if let Some(other) = app.made.of(&known) {
+    let all = app.models()?.registry().status();
+    let names = all.iter().find(|status| status.names.contains(&known)).map(|status| &status.names);
+    if let Some(other) = names.into_iter().flatten().find_map(|name| app.made.of(name)) {
         let (name, other) = (shown(&known), shown(&other));
         return Err(ApiError::parameter(
             "model",

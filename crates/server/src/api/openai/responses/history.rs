@@ -1,5 +1,6 @@
 //! What is asked and after what: the items of a request, and the responses before it that are kept.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use glimmer::{Conversation, Message, Role};
@@ -81,21 +82,30 @@ fn conversation_before(
     })
 }
 
-/// Puts the items that are only named into their places.
+/// Puts the items that are only named into their places: together they are no larger than a body may be.
 fn look_up(app: &App, opener: Opener<'_>, given: &mut [Given], params: &mut Params) {
+    let mut responses: HashMap<u64, HashMap<String, Arc<str>>> = HashMap::new();
+    let (mut bytes, most) = (0_usize, app.options.limits.body);
     for one in given {
         let (id, is_needed) = match &one.item {
             Item::Reference(id) => (id, true),
             Item::NamedReasoning(id) => (id, false),
             _ => continue,
         };
-        let found = ids::response_of_item(id).and_then(|number| {
-            let (response, _) = app.kept.get((*opener.caller, number))?;
-            let mut items = response.output.iter().chain(&response.input);
-            let found = items.find(|json| is_item(json, id))?;
-            input::kept(found, opener).ok()
+        let number = ids::response_of_item(id);
+        let items = number.map(|number| {
+            responses.entry(number).or_insert_with(|| match app.kept.get((*opener.caller, number)) {
+                Some((response, _)) => by_id(&response),
+                None => HashMap::new(),
+            })
         });
-        match found {
+        let found = items.and_then(|items| items.get(id));
+        bytes = bytes.saturating_add(found.map_or(0, |json| json.len()));
+        if bytes > most {
+            let message = format!("`input`: the items that are named have more than {most} bytes together");
+            return params.refuse(ApiError::parameter("input", message));
+        }
+        match found.and_then(|json| input::kept(json, opener).ok()) {
             Some(found) => *one = found,
             None if is_needed => return params.refuse(ApiError::no_item(id)),
             None => {}
@@ -103,13 +113,18 @@ fn look_up(app: &App, opener: Opener<'_>, given: &mut [Given], params: &mut Para
     }
 }
 
-/// Whether this is the item with this id.
-fn is_item(json: &str, id: &str) -> bool {
+/// A response's items by their ids; of several with one id what was said comes before what was asked.
+fn by_id(response: &KeptResponse) -> HashMap<String, Arc<str>> {
     #[derive(serde::Deserialize)]
     struct Named {
         id: String,
     }
-    serde_json::from_str::<Named>(json).is_ok_and(|item| item.id == id)
+    let items = response.input.iter().rev().chain(response.output.iter().rev());
+    let named = items.filter_map(|json| {
+        let Named { id } = serde_json::from_str(json).ok()?;
+        Some((id, Arc::clone(json)))
+    });
+    named.collect()
 }
 
 /// The messages of a conversation: the instructions of this request, what was asked and said before, and what is asked now.

@@ -62,13 +62,15 @@ pub(crate) struct Output {
     items: Vec<Item>,
     /// Tokens whose text was not said yet.
     tokens: Vec<Token>,
+    /// Those of reasoning, which may turn out to be none.
+    thought: Vec<Token>,
     /// How many log-probabilities were said already.
     told: usize,
 }
 
 impl Output {
     pub(crate) fn new(frame: Arc<Frame>) -> Self {
-        Output { frame, items: Vec::new(), tokens: Vec::new(), told: 0 }
+        Output { frame, items: Vec::new(), tokens: Vec::new(), thought: Vec::new(), told: 0 }
     }
 
     /// Adds what came.
@@ -81,7 +83,7 @@ impl Output {
                 ReplyPart::Reasoning(text) if self.frame.has_reasoning() => {
                     self.more(Kind::Reasoning, text, &mut steps);
                 }
-                ReplyPart::Reasoning(_) => self.tokens.clear(),
+                ReplyPart::Reasoning(_) => self.thought.append(&mut self.tokens),
                 ReplyPart::ReasoningSkipped => self.unthink(&mut steps),
                 ReplyPart::ToolCallStart { name } => {
                     let is_custom = self.frame.custom.contains(&name);
@@ -112,6 +114,9 @@ impl Output {
             self.add(kind, String::new(), steps);
         }
         let tokens = std::mem::take(&mut self.tokens);
+        if kind == Kind::Reasoning && self.frame.has_logprobs {
+            self.thought.extend_from_slice(&tokens);
+        }
         let shown: Vec<Value> = match self.frame.has_logprobs && kind == Kind::Message {
             true => tokens.iter().map(|token| shown_token(&self.frame.tokenizer, token)).collect(),
             false => Vec::new(),
@@ -134,6 +139,8 @@ impl Output {
 
     /// What was sent as reasoning was none.
     fn unthink(&mut self, steps: &mut Vec<Step>) {
+        self.thought.append(&mut self.tokens);
+        std::mem::swap(&mut self.thought, &mut self.tokens);
         if let Some(item) = self.open().filter(|item| item.kind == Kind::Reasoning) {
             item.text.clear();
             self.close(WHOLE, steps);

@@ -65,6 +65,10 @@ async fn in_background(
     let object = frame.object("in_progress");
     let (app, name) = (frame.app.clone(), (frame.caller, frame.id));
     let begun = keeping.response(object.clone());
+    if !app.kept.has_room(&begun) {
+        let message = "`background`: the request is larger than all that this server keeps (--max-responses)";
+        return Err(ApiError::parameter("background", message));
+    }
     let make = async move {
         let app = frame.app.clone();
         let mut answering = Answering::new(frame, generations, None);
