@@ -126,7 +126,7 @@ impl Serialize for Vectors<'_> {
     }
 }
 
-/// The elements as clients read them, who compute with 64 bits: with all their digits, so that they are those of [`base64`].
+/// The elements as clients read them, who compute with 64 bits: with all their digits, so that they are those of [`base64()`].
 fn exact(vector: &[f32]) -> Value {
     vector.iter().map(|&x| Value::from(f64::from(x))).collect()
 }
