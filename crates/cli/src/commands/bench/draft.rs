@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::channel;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use glimmer::{Engine, Event, Foretold, Limits, ModelFiles, Request, Sampling, Speculation, Statistics};
@@ -119,6 +119,10 @@ impl Row {
         let (first, last) = first.zip(last).context("an answer has no token")?;
         let seconds = (last - first).as_secs_f64().max(1e-9);
         self.samples.push((tokens.len() - 1) as f64 / seconds);
+        // The last step is counted after its tokens are told.
+        while engine.statistics().finished == before.finished {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let Statistics { draft_model_tokens, draft_model_accepted, drafting, .. } = engine.statistics();
         self.guessed += draft_model_tokens - before.draft_model_tokens;
         self.accepted += draft_model_accepted - before.draft_model_accepted;

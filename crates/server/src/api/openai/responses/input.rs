@@ -88,7 +88,10 @@ fn read(value: Value, at: usize, opener: Opener<'_>, response: u64) -> Result<Gi
         "function_call" => item.call("arguments")?,
         "custom_tool_call" => item.call(CUSTOM_INPUT)?,
         "function_call_output" | "custom_tool_call_output" => item.result()?,
-        "item_reference" => Item::Reference(item.text("id")?),
+        "item_reference" => {
+            item.only(&[])?;
+            Item::Reference(item.text("id")?)
+        }
         other => {
             let message = format!("`input`, {at}: items of type {:?} are not supported", shortened(other));
             return Err(ApiError::unsupported("input", message));
