@@ -39,7 +39,8 @@ fn busy_hubs_are_asked_again() {
         despite(&Wrong::Status(status, ""), 2);
     }
     let world = World::new();
-    world.server.goes_wrong("resolve/", 1, Wrong::Status(429, "Retry-After: 1\r\n"));
+    // Of a file in one piece, which no other connection fetches meanwhile.
+    world.server.goes_wrong("config.json", 1, Wrong::Status(429, "Retry-After: 1\r\n"));
     let begun = Instant::now();
     world.pull(HubKind::HuggingFace).unwrap();
     assert!(begun.elapsed() >= Duration::from_secs(1));
