@@ -141,7 +141,8 @@ impl Sampler {
     pub(crate) fn ahead(&self) -> Self {
         Sampler {
             sampling: self.sampling.clone(),
-            seen: self.seen.clone(),
+            // Without penalties nobody looks at it.
+            seen: if self.sampling.has_penalties() { self.seen.clone() } else { FxHashMap::default() },
             index: self.index,
             adjusted: Vec::new(),
             lottery: Lottery::default(),
