@@ -191,6 +191,8 @@ impl Generations {
         }
         // The prompts are ids by now.
         entry.release();
+        // The engine may have its first token before the last request is handed over.
+        let start = Instant::now();
         for (request, sinks) in submissions {
             model.engine().submit(request, sinks);
         }
@@ -204,7 +206,7 @@ impl Generations {
             open: choices.len(),
             choices,
             departure,
-            start: Instant::now(),
+            start,
             deadline: tokio::time::Instant::now() + limits.answer_time,
             waiting: None,
         })
