@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate of the workspace may be built upon.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     (
         "glimmer-cli",
         &[
@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "glimmer-catalogue",
             "glimmer-hub",
             "glimmer-server",
+            "glimmer-train",
             // For the verbs about files alone: see `FILE_VERBS`.
             "glimmer-checkpoint",
             "glimmer-config",
@@ -30,6 +31,19 @@ const ARROWS: [(&str, &[&str]); 16] = [
         ],
     ),
     ("glimmer-server", &["glimmer"]),
+    (
+        "glimmer-train",
+        &[
+            "glimmer",
+            "glimmer-chat",
+            "glimmer-checkpoint",
+            "glimmer-config",
+            "glimmer-cpu",
+            "glimmer-models",
+            "glimmer-tensor",
+            "glimmer-tokenizer",
+        ],
+    ),
     ("glimmer-hub", &[]),
     (
         "glimmer",

@@ -17,6 +17,7 @@ pub mod quant;
 mod reference;
 mod rope;
 mod steps;
+mod training;
 
 pub use batch::{Batch, BatchError, CHUNK_SLOTS, Capacity, PAGE_SLOTS, PageId, SequenceRows};
 pub use buffers::{Buffer, Buffers, Role};
@@ -33,3 +34,4 @@ pub use matrix::{MatrixError, MatrixShape, MatrixView};
 pub use reference::ReferenceDevice;
 pub use rope::{Rope, RopePairs, RopeSection};
 pub use steps::{DeviceBatch, Planned, Steps};
+pub use training::{AttentionGradient, Dropout, TrainingDevice};

@@ -1,0 +1,2 @@
+//! Fine-tuning: conversations and a model in, an adapter out.
+#![forbid(unsafe_code)]
