@@ -579,6 +579,16 @@ fn what_is_refused_is_named() {
             json!({"edits": [{"type": "compact_20260112"}]}),
             "`context_management.edits`, 0",
         ),
+        (
+            "context_management",
+            json!({"edits": [{"type": "clear_thinking_20251015", "keep": "all", "mood": 1}]}),
+            "\"mood\"",
+        ),
+        (
+            "context_management",
+            json!({"edits": [{"type": "clear_thinking_20251015", "keep": {"type": "all", "value": 1}}]}),
+            "\"value\"",
+        ),
         ("container", json!("c"), "`container`"),
         ("mcp_servers", json!([{"type": "url"}]), "`mcp_servers`"),
         ("stop_sequences", json!([""]), "`stop_sequences`"),

@@ -444,6 +444,8 @@ fn vectors_have_length_1() {
         (json!({"input": {}}), "`input`"),
         (json!({"dimensions": -1}), "`dimensions`"),
         (json!({"options": 1}), "`options`"),
+        (json!({"options": {"mood": 1}}), "`options.mood`"),
+        (json!({"options": {"temperature": "x"}}), "`options.temperature`"),
         (json!({"mood": 1}), "`mood`"),
         (json!({"model": "demo"}), "makes no vectors"),
     ] {

@@ -704,6 +704,10 @@ fn what_is_refused_is_refused_by_name() {
         (json!({"tool_choice": {"type": "web_search"}}), "tool_choice"),
         (json!({"tool_choice": {"type": "function", "name": "f"}}), "tool_choice"),
         (json!({"tool_choice": {"type": "custom", "name": "get_weather"}, "tools": tools()}), "tool_choice"),
+        (
+            json!({"tool_choice": {"type": "function", "name": "get_weather", "mood": 1}, "tools": tools()}),
+            "tool_choice",
+        ),
         (json!({"tool_choice": 7}), "tool_choice"),
     ] {
         let error = server.refused(PATH, &body("Hello!", more), 400);
@@ -725,6 +729,7 @@ fn what_is_refused_is_refused_by_name() {
         json!({"type": "function", "name": "f", "defer_loading": true}),
         json!({"type": "function", "name": "f", "allowed_callers": ["programmatic"]}),
         json!({"type": "custom", "name": "f", "mood": 1}),
+        json!({"type": "custom", "name": "f", "format": {"type": "text", "mood": 1}}),
         json!({"type": "custom", "name": "f", "format": {"type": "grammar", "syntax": "lark", "definition": "start: \"a\""}}),
         json!({"type": "custom", "name": "f", "format": {"type": "grammar", "syntax": "regex", "definition": "("}}),
         json!(7),
@@ -751,6 +756,8 @@ fn what_is_refused_is_refused_by_name() {
         json!({"role": "user", "content": [{"type": "input_text"}]}),
         json!({"role": "user", "content": ["x"]}),
         json!({"role": "user", "content": "x", "mood": 1}),
+        json!({"role": "user", "content": "x", "status": "done"}),
+        json!({"role": "assistant", "content": "x", "phase": 1}),
         json!({"role": "user", "content": "x", "id": "x".repeat(600)}),
         call(json!({"call_id": null})),
         call(json!({"name": 5})),

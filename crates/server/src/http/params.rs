@@ -387,6 +387,13 @@ pub(crate) fn not_a_tree(name: &str, error: &TreeError) -> ApiError {
     }
 }
 
+/// The first of an object's fields that is none of these and not `null`, shortened.
+pub(crate) fn unknown_field(object: &Value, known: &[&str]) -> Option<String> {
+    let is_unknown = |(name, value): &(&String, &Value)| !known.contains(&name.as_str()) && !value.is_null();
+    let (name, _) = object.as_object()?.iter().find(is_unknown)?;
+    Some(name.chars().take(40).collect())
+}
+
 fn no_id(name: &str, text: &str, vocab: usize) -> ApiError {
     let shown: String = text.chars().take(24).collect();
     ApiError::parameter(name, format!("`{name}`: {shown} is no token id below {vocab}"))

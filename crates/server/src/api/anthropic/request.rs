@@ -11,7 +11,7 @@ use crate::api::generation_request::{self, GenerationRequest, sampling, stop_str
 use crate::app::App;
 use crate::error::ApiError;
 use crate::http::keys::Caller;
-use crate::http::params::{Params, not_a_tree};
+use crate::http::params::{Params, not_a_tree, unknown_field};
 
 /// Takes all there is.
 pub(crate) async fn take(app: &App, caller: &Caller, params: &mut Params) -> Result<ChatRequest, ApiError> {
@@ -75,6 +75,12 @@ fn cleared_thoughts(params: &mut Params) -> Option<bool> {
         context.list("edits", |at, text| {
             let edit = tree(text, room(text)).map_err(|error| not_a_tree("context_management", &error))?;
             let keep = &edit["keep"];
+            let of_keep = if keep["type"] == "thinking_turns" { &["type", "value"][..] } else { &["type"] };
+            let unknown = || unknown_field(&edit, &["type", "keep"]).or(unknown_field(keep, of_keep));
+            if let Some(name) = (edit["type"] == "clear_thinking_20251015").then(unknown).flatten() {
+                let message = format!("`context_management.edits`, {at}: unknown field {name:?}");
+                return Err(ApiError::parameter("context_management", message));
+            }
             let turns = (keep["type"] == "thinking_turns").then(|| keep["value"].as_u64()).flatten();
             match edit["type"].as_str() {
                 Some("clear_thinking_20251015") if *keep == "all" || keep["type"] == "all" => Ok(false),

@@ -7,11 +7,11 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use glimmer::ModelKind;
+use glimmer::{GenerationParams, ModelKind};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::api::ollama::{keep_alive, names};
+use crate::api::ollama::{keep_alive, names, options};
 use crate::api::openai::embeddings::{TEXTS, Vectors, texts};
 use crate::app::App;
 use crate::error::ApiError;
@@ -106,10 +106,9 @@ async fn compute(
     let begun = Instant::now();
     let named = names::take(app, entry, &mut params, &names::FIELDS[..1]).await?;
     let keep = keep_alive::take(&mut params);
-    // Nothing that can be said of tokens and of the machine bears on a vector.
-    if params.value("options").is_some_and(|options| !options.is_object()) {
-        params.wrong("options", "an object");
-    }
+    // Nothing that is said of tokens and of the machine bears on a vector; that it can be said is seen to.
+    let vocab = i32::MAX as usize;
+    params.object("options", |given| options::read(given, app, vocab, &mut GenerationParams::default()));
     let models = app.models()?;
     let base = Some(named.base()).filter(|_| !named.name.is_empty());
     let encoder = models.encoder(ModelKind::Vectors, base).await?;

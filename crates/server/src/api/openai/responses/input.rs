@@ -126,8 +126,18 @@ impl Fields<'_> {
         text.map(str::to_owned).ok_or_else(|| self.fault(&format!("`{name}` is to be a string")))
     }
 
+    /// Where the field is there, it is one of these.
+    fn word(&self, name: &str, words: &[&str]) -> Result<(), ApiError> {
+        match self.fields.get(name) {
+            None | Some(Value::Null) => Ok(()),
+            Some(Value::String(word)) if words.contains(&word.as_str()) => Ok(()),
+            Some(_) => Err(self.fault(&format!("`{name}` is to be one of {}", words.join(", ")))),
+        }
+    }
+
     /// Nothing else than these, `type`, `id` and `status` may be there.
     fn only(&self, names: &[&str]) -> Result<(), ApiError> {
+        self.word("status", &["completed", "in_progress", "incomplete"])?;
         let is_known = |name: &str| names.contains(&name) || ["type", "id", "status"].contains(&name);
         match self.fields.keys().find(|name| !is_known(name)) {
             Some(name) => Err(self.fault(&format!("unknown field {:?}", shortened(name)))),
@@ -152,6 +162,7 @@ impl Fields<'_> {
     fn message(&mut self) -> Result<Item, ApiError> {
         // Which part of an answer it was meant to be says nothing that a model could read.
         self.only(&["role", "content", "phase"])?;
+        self.word("phase", &["commentary", "final_answer"])?;
         let role = match self.text("role")?.as_str() {
             "user" => Role::User,
             "system" | "developer" => Role::System,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::api::openai::responses::input::CUSTOM_INPUT;
 use crate::api::tools::{Choice, TOOLS, Tools, function};
 use crate::error::ApiError;
-use crate::http::params::{Params, not_a_tree, wrong};
+use crate::http::params::{Params, not_a_tree, unknown_field, wrong};
 
 /// What a request says of tools.
 pub(crate) struct Asked {
@@ -109,6 +109,13 @@ fn of_custom(at: usize, mut fields: Map<String, Value>) -> Result<Map<String, Va
     }
     let mut input = json!({"type": "string"});
     if let Some(format) = fields.remove("format") {
+        let known: &[&str] = match format["type"].as_str() {
+            Some("grammar") => &["type", "syntax", "definition"],
+            _ => &["type"],
+        };
+        if let Some(name) = unknown_field(&format, known) {
+            return Err(fault(&format!("`format` has the unknown field {name:?}")));
+        }
         match (format["type"].as_str(), format["syntax"].as_str()) {
             (Some("text"), _) => {}
             (Some("grammar"), Some("regex")) => {
@@ -147,7 +154,14 @@ fn of_custom(at: usize, mut fields: Map<String, Value>) -> Result<Map<String, Va
 /// What `tool_choice` says, and which tools it allows, where it says that.
 fn choice(value: &Value, custom: &[String]) -> Result<(Choice, Option<Vec<String>>), ApiError> {
     let fault = || wrong("tool_choice", "none, auto, required, or an object that names tools");
+    let only = |value: &Value, known: &[&str]| match unknown_field(value, known) {
+        Some(name) => {
+            Err(ApiError::parameter("tool_choice", format!("`tool_choice`: unknown field {name:?}")))
+        }
+        None => Ok(()),
+    };
     let named = |value: &Value| {
+        only(value, &["type", "name"])?;
         let name = value["name"].as_str().ok_or_else(fault)?.to_owned();
         let is_custom = custom.contains(&name);
         match value["type"].as_str().ok_or_else(fault)? {
@@ -168,6 +182,7 @@ fn choice(value: &Value, custom: &[String]) -> Result<(Choice, Option<Vec<String
         (Some("auto"), _) => Ok((Choice::Auto, None)),
         (Some("required"), _) => Ok((Choice::Required, None)),
         (None, Some("allowed_tools")) => {
+            only(value, &["type", "mode", "tools"])?;
             let mode = match value["mode"].as_str() {
                 Some("auto") => Choice::Auto,
                 Some("required") => Choice::Required,
