@@ -2,7 +2,7 @@
 
 use crate::{BufferId, Table};
 
-/// What a buffer is for. Inference gives all layers the same memory for a role; a tape will not.
+/// What a buffer is for. Inference gives all layers the same memory for a role, a tape does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The residual stream `[rows, hidden]`.
@@ -23,6 +23,8 @@ pub enum Role {
     LastNormed,
     /// Logits `[logits_rows, vocab]`.
     Logits,
+    /// What is trained, its gradient and the like, with rows of its own ([`crate::TrainingDevice::tensor`]).
+    Tensor,
 }
 
 impl Role {
@@ -42,12 +44,13 @@ pub struct Buffer<T> {
     pub role: Role,
     /// Elements per row.
     pub width: usize,
+    /// Whether all layers that ask for such a buffer have this one.
+    pub shared: bool,
     /// Where they are.
     pub values: T,
 }
 
-/// The buffers of a device. One whose layers must not share (a tape) gives each call of [`crate::Device::buffer`] a
-/// buffer of its own by [`Table::push`]; the others use [`Table::shared`].
+/// The buffers of a device: those that layers share, and those of a tape, which nobody shares.
 pub type Buffers<T> = Table<BufferId, Buffer<T>>;
 
 impl<T> Buffers<T> {
@@ -61,10 +64,15 @@ impl<T> Buffers<T> {
         width: usize,
         make: impl FnOnce() -> Result<T, E>,
     ) -> Result<BufferId, E> {
-        let same = |buffer: &Buffer<T>| buffer.role == role && buffer.width == width;
+        let same = |buffer: &Buffer<T>| buffer.shared && buffer.role == role && buffer.width == width;
         match self.position(same) {
             Some(buffer) => Ok(buffer),
-            None => Ok(self.push(Buffer { role, width, values: make()? })),
+            None => Ok(self.push(Buffer { role, width, shared: true, values: make()? })),
         }
+    }
+
+    /// A buffer that is shared with nothing.
+    pub fn own(&mut self, role: Role, width: usize, values: T) -> BufferId {
+        self.push(Buffer { role, width, shared: false, values })
     }
 }

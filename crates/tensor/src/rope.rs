@@ -61,6 +61,15 @@ impl Rope {
 
     /// Rotates one head in place by the row's [`Rope::cos_sin`].
     pub fn rotate(&self, head: &mut [f32], cos_sin: &[(f32, f32)]) {
+        self.turn(head, cos_sin, 1.0);
+    }
+
+    /// Rotates one head in place the other way: what was a gradient by the rotated head is one by the head.
+    pub fn rotate_back(&self, head: &mut [f32], cos_sin: &[(f32, f32)]) {
+        self.turn(head, cos_sin, -1.0);
+    }
+
+    fn turn(&self, head: &mut [f32], cos_sin: &[(f32, f32)], direction: f32) {
         let mut at = 0;
         for section in &self.sections {
             let n = section.inv_freq.len();
@@ -69,7 +78,7 @@ impl Rope {
                     RopePairs::Interleaved => (section.first_dim + 2 * i, section.first_dim + 2 * i + 1),
                     RopePairs::Halves => (section.first_dim + i, section.first_dim + i + n),
                 };
-                let (x, y) = (head[a], head[b]);
+                let (x, y, sin) = (head[a], head[b], sin * direction);
                 head[a] = x * cos - y * sin;
                 head[b] = y * cos + x * sin;
             }

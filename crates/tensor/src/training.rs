@@ -23,6 +23,21 @@ pub struct Dropout {
     pub probability: f32,
 }
 
+impl Dropout {
+    /// What the element `index` is multiplied by: 0, or 1 over the probability of being kept.
+    #[inline(always)]
+    pub fn factor(&self, index: usize) -> f32 {
+        // SplitMix64 (Steele et al., 2014) is a hash of its counter.
+        let mut z = self.seed.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        // 24 bits are all that an f32 tells apart.
+        let uniform = (z >> 40) as f32 / (1u32 << 24) as f32;
+        if uniform < self.probability { 0.0 } else { 1.0 / (1.0 - self.probability) }
+    }
+}
+
 /// The buffers of [`TrainingDevice::attention_backward`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionGradient {
@@ -77,6 +92,12 @@ pub trait TrainingDevice: Device {
 
     // ---- parts of fused operations ----
 
+    /// `out[r] = table[token of r]` of a tensor.
+    fn embed_tensor(&mut self, batch: DeviceBatch, table: BufferId, out: BufferId);
+
+    /// Adds a tensor `[1, width]` to each row of `x`.
+    fn add_bias(&mut self, rows: usize, bias: BufferId, x: BufferId);
+
     /// `out = from * scale + y`; `out` may be `from` or `y`.
     fn add(&mut self, rows: usize, from: BufferId, scale: f32, y: BufferId, out: BufferId);
 
@@ -89,7 +110,8 @@ pub trait TrainingDevice: Device {
     /// `out = x` with elements dropped; `out` may be `x`.
     fn dropout(&mut self, rows: usize, x: BufferId, dropout: Dropout, out: BufferId);
 
-    /// Puts `prefix` `[slots, k_width + v_width]` into slots `0 ..` of a sequence's pages in `layer`'s cache, as it is.
+    /// Puts `prefix` `[slots, k_width + v_width]` into slots `0 ..` of a sequence's pages in `layer`'s cache: as
+    /// [`Device::kv_write`] does, keys and values as they are (nothing rotates them).
     fn prefix_write(&mut self, layer: usize, pages: &[PageId], prefix: BufferId, heads: Heads);
 
     // ---- products with tensors ----
@@ -149,7 +171,7 @@ pub trait TrainingDevice: Device {
     /// Of [`Device::gather`]: `dx[logits_rows[i]] += d_out[i]`.
     fn gather_backward(&mut self, batch: DeviceBatch, d_out: BufferId, dx: BufferId);
 
-    /// Of [`Device::embed`]: `d_table[token of r] += d_out[r]`, in the order of rows.
+    /// Of [`TrainingDevice::embed_tensor`]: `d_table[token of r] += d_out[r]`, in the order of rows.
     fn embed_backward(&mut self, batch: DeviceBatch, d_out: BufferId, d_table: BufferId);
 
     /// Cross entropy of rows of logits with the tokens that should have been likely: appends each row's

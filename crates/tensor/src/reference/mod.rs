@@ -1,12 +1,14 @@
 //! The reference device: every op in plain loops, sums in f64. Slow and clear on purpose; the oracle for the others.
 
+mod training;
+
 use std::ops::Range;
 
 use crate::quant;
 use crate::{
     Batch, BufferId, Buffers, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Handle, Heads,
-    MatrixId, MatrixUse, MatrixView, Norm, NormKind, PAGE_SLOTS, Place, Plan, Planned, Role, Rope, RopeId,
-    Steps, Table, Taken, VectorId, first_largest,
+    KvType, MatrixId, MatrixUse, MatrixView, Norm, NormKind, PAGE_SLOTS, Place, Plan, Planned, Role, Rope,
+    RopeId, Steps, Table, Taken, VectorId, first_largest,
 };
 
 /// A decoded matrix `[rows, cols]` with its bias `[rows]`.
@@ -28,6 +30,18 @@ struct Uploaded {
 struct LayerCache {
     keys: Vec<f32>,
     values: Vec<f32>,
+}
+
+impl LayerCache {
+    /// Puts a key and a value into a slot of the pool.
+    fn set(&mut self, kv_type: KvType, heads: Heads, slot: usize, key: &[f32], value: &[f32]) {
+        let places = [(&mut self.keys, key, heads.head_dim), (&mut self.values, value, heads.value_dim)];
+        for (cached, new, dim) in places {
+            let cached = &mut cached[slot * new.len()..(slot + 1) * new.len()];
+            cached.copy_from_slice(new);
+            cached.chunks_exact_mut(dim).for_each(|head| kv_type.round(head));
+        }
+    }
 }
 
 /// What is made by [`Device::plan`].
@@ -221,16 +235,10 @@ impl Device for ReferenceDevice {
                 .chunks_exact(w.rows)
                 .flat_map(|y| {
                     let (gate, value) = y.split_at(w.rows / 2);
-                    gate.iter().zip(value).map(|(&g, &v)| (g / (1.0 + (-g).exp()) * v) as f32)
+                    gate.iter().zip(value).map(|(&g, &v)| (silu(g) * v) as f32)
                 })
                 .collect(),
-            Epilogue::Gelu => y
-                .iter()
-                .map(|&v| {
-                    let inner = (2.0 / std::f64::consts::PI).sqrt() * v * (1.0 + 0.044715 * v * v);
-                    (0.5 * v * (1.0 + inner.tanh())) as f32
-                })
-                .collect(),
+            Epilogue::Gelu => y.iter().map(|&v| gelu(v) as f32).collect(),
         };
         let out = &mut self.buffers[out];
         assert_eq!(result.len(), rows * out.width, "the output's width fits the matrix and its epilogue");
@@ -261,13 +269,7 @@ impl Device for ReferenceDevice {
                 let slot = pool_slot(&sequence.pages, batch.slots[r] as usize);
                 let (_, kv) = row.split_at(heads.q_width());
                 let (key, value) = kv.split_at(heads.k_width());
-                for (cached, new, dim) in
-                    [(&mut cache.keys, key, heads.head_dim), (&mut cache.values, value, heads.value_dim)]
-                {
-                    let cached = &mut cached[slot * new.len()..(slot + 1) * new.len()];
-                    cached.copy_from_slice(new);
-                    cached.chunks_exact_mut(dim).for_each(|head| plan.kv_type.round(head));
-                }
+                cache.set(plan.kv_type, heads, slot, key, value);
             }
         }
     }
@@ -352,6 +354,21 @@ impl Device for ReferenceDevice {
         out.extend(x.values.chunks_exact(x.width).take(rows).map(first_largest));
         Ok(())
     }
+}
+
+/// `x` times the logistic function of `x`.
+fn silu(x: f64) -> f64 {
+    x / (1.0 + (-x).exp())
+}
+
+/// The argument of [`gelu`]'s tanh.
+fn gelu_inner(x: f64) -> f64 {
+    (2.0 / std::f64::consts::PI).sqrt() * x * (1.0 + 0.044715 * x * x)
+}
+
+/// GELU in its tanh form (Hendrycks and Gimpel, 2016).
+fn gelu(x: f64) -> f64 {
+    0.5 * x * (1.0 + gelu_inner(x).tanh())
 }
 
 /// The pool's slot for a sequence's slot.
