@@ -1,7 +1,8 @@
 //! What every [`Device`] is held to: each operation against the reference device, and what must hold bit for bit. Outputs
 //! are poisoned before they are computed.
 //!
-//! A device's own tests say which [`Candidate`]s there are and get the suite by a line: `suite!(candidates);`.
+//! A device's own tests say which [`Candidate`]s there are and get the suite by a line: `suite!(candidates);`, and that of
+//! [`training`] by `training_suite!(candidates);`.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests: what fails panics")]
 
@@ -9,6 +10,7 @@ pub mod attention;
 pub mod rig;
 pub mod rows;
 pub mod story;
+pub mod training;
 
 use glimmer_tensor::{Compute, DType, Device, KvType};
 

@@ -1,5 +1,6 @@
 //! The reference device is held to what it cannot be the measure of.
 
+use glimmer_device_suite::training::{cases, differences};
 use glimmer_device_suite::{Candidate, Tolerances, attention, each, rows};
 use glimmer_tensor::{Compute, ReferenceDevice};
 
@@ -22,4 +23,9 @@ fn checks() {
 #[test]
 fn attention_is_the_formula_s_in_every_layer() {
     attention::layers_of_different_heads(&candidates());
+}
+
+#[test]
+fn gradients_are_those_of_finite_differences() {
+    differences::hold(&|| Box::new(ReferenceDevice::new()), cases::small());
 }
