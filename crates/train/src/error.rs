@@ -1,0 +1,42 @@
+//! What can go wrong while a model is trained.
+
+use glimmer_models::ModelError;
+use glimmer_tensor::DeviceError;
+
+/// Why there is no step.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The device; where a value is not finite it names the layer.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// No weight has a name that was asked for.
+    #[error("no weight of the model ends in {target}; it has {known}")]
+    Target {
+        /// The name.
+        target: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// A setting that means nothing.
+    #[error("{0}")]
+    Setting(String),
+    /// More examples or tokens than a step has room for.
+    #[error("{found} {what} in one step; there is room for {room}")]
+    Room {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many.
+        found: usize,
+        /// The room.
+        room: usize,
+    },
+    /// A gradient that is no number any more.
+    #[error("the gradient {place} is not finite; a lower learning rate, clipping or other data may help")]
+    Gradient {
+        /// Where: before a layer, or of a tensor.
+        place: String,
+    },
+}
