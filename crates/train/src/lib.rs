@@ -1,12 +1,22 @@
 //! Fine-tuning: conversations and a model in, an adapter out.
 #![forbid(unsafe_code)]
 
+mod checksum;
 mod error;
+mod events;
 mod example;
+mod metrics;
+mod optimizer;
+mod plot;
+mod schedule;
 mod tape;
 mod trainable;
 
 pub use error::TrainError;
 pub use example::Example;
+pub use metrics::{Figures, METRICS, Metrics, curve};
+pub use optimizer::{AdamW, Optimizer, clip_scale, sum_of_squares};
+pub use plot::{Curve, Smoothed, plot, smoothed};
+pub use schedule::{Decay, Schedule};
 pub use tape::{Losses, Parameter, Room, Tape};
 pub use trainable::{LowRankSpec, PrefixSpec, ProjectionSpec, Trainable};
