@@ -110,7 +110,8 @@ def make(glimmer, work):
     """All seeds. `work` is a folder for what the program converts."""
     seeds = []
     for path in sorted(FIXTURES.iterdir()):
-        if not path.is_dir():
+        # An adapter is no model.
+        if not (path / "config.json").is_file():
             continue
         files = folder(path)
         text = "tokenizer.json" in files

@@ -358,7 +358,9 @@ fn decide(keys: &Keys<'_>, evidence: &Evidence) -> Result<Decision, ModelError> 
 fn chatglm_6b(keys: &Keys<'_>) -> Result<Understood, ModelError> {
     keys.insist("position_encoding_2d", true)?;
     if keys.optional("pre_seq_len")?.is_some_and(|n| n > 0) {
-        return Err(keys.error("pre_seq_len: a P-Tuning v2 prefix is not supported yet"));
+        return Err(keys.error(
+            "pre_seq_len: this is a prefix of P-Tuning v2; name its base model, and this as its adapter",
+        ));
     }
     let hidden = keys.size("hidden_size")?;
     let heads = keys.heads("num_attention_heads")?;
@@ -404,7 +406,9 @@ fn chatglm(keys: &Keys<'_>, decision: Decision) -> Result<Understood, ModelError
     keys.insist("post_layer_norm", true)?;
     keys.insist("apply_residual_connection_post_layernorm", false)?;
     if keys.optional("pre_seq_len")?.is_some_and(|n| n > 0) {
-        return Err(keys.error("pre_seq_len: a P-Tuning v2 prefix is not supported yet"));
+        return Err(keys.error(
+            "pre_seq_len: this is a prefix of P-Tuning v2; name its base model, and this as its adapter",
+        ));
     }
     let hidden = keys.size("hidden_size")?;
     let heads = keys.heads("num_attention_heads")?;

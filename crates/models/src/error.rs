@@ -1,6 +1,9 @@
 //! What can be wrong with a model.
 
+use std::path::PathBuf;
+
 use glimmer_checkpoint::CheckpointError;
+use glimmer_config::Escaped;
 use glimmer_tensor::DeviceError;
 
 use crate::WeightRole;
@@ -43,6 +46,14 @@ pub enum ModelError {
         naming: TensorNaming,
         /// The weight that it does not know.
         role: WeightRole,
+    },
+    /// An adapter cannot be read, or does not belong to the model.
+    #[error("{}: {what}", Escaped(&path.display().to_string()))]
+    Adapter {
+        /// Its directory or one of its files.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
     },
     /// The prompt cannot be laid out.
     #[error("{0}")]

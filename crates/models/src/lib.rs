@@ -4,6 +4,7 @@
 //! requests or training.
 #![forbid(unsafe_code)]
 
+mod adapter;
 mod catalogue;
 mod config;
 mod decoder;
@@ -19,6 +20,10 @@ pub mod rope;
 mod rotary;
 mod spec;
 
+pub use adapter::{
+    Adapter, LowRank, LowRankAdapter, PeftSettings, Prefix, PrefixEncoder, PrefixLayer, PrefixProjection,
+    WeightAddress,
+};
 pub use catalogue::{published_config, published_name, published_names};
 pub use config::{GGUF_CHATGLM_6B, Understood, understand};
 pub use decoder::{Decoder, DeviceHolds, Stage};

@@ -1,0 +1,92 @@
+//! Adapters: what a fine-tuning leaves beside a base model, as files.
+//!
+//! - [`peft`]: LoRA, rsLoRA and DoRA as PEFT keeps them (`adapter_config.json` and `adapter_model.safetensors` or `.bin`).
+//! - [`mod@prefix`]: P-Tuning v2 as ChatGLM's own scripts keep it (`transformer.prefix_encoder.*`).
+//! - [`low_rank`]: what both of a pair's matrices are, on which weight.
+//!
+//! An adapter belongs to a model's shape: what it holds that the model does not is refused by name, and so is a shape that
+//! does not fit, before a tensor is decoded.
+
+mod low_rank;
+mod peft;
+mod prefix;
+
+use std::path::{Path, PathBuf};
+
+use glimmer_checkpoint::{Checkpoint, TensorInfo};
+use glimmer_config::{Quoted, file};
+
+pub use low_rank::{LowRank, LowRankAdapter, WeightAddress};
+pub use peft::PeftSettings;
+pub use prefix::{Prefix, PrefixEncoder, PrefixLayer, PrefixProjection};
+
+use crate::{DecoderSpec, ModelError};
+
+/// What is added to a model of one shape.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Adapter {
+    /// Pairs of narrow matrices beside weights (LoRA, Hu et al., 2021).
+    LowRank(LowRankAdapter),
+    /// Keys and values before every sequence, in every layer (P-Tuning v2, Liu et al., 2021).
+    Prefix(Prefix),
+}
+
+impl Adapter {
+    /// Reads an adapter for a model of this shape: a directory with `adapter_config.json`, or one with `config.json` and
+    /// ChatGLM's prefix; or a file in one of them.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged; when the adapter is of another kind, holds what the model does not, has another
+    /// shape than the model needs, or a number that is not finite: each with the name of the tensor or setting.
+    pub fn read(path: &Path, spec: &DecoderSpec) -> Result<Self, ModelError> {
+        let directory = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+        if let Some(config) = file::read_object(&directory.join(peft::CONFIG)).map_err(file_error)? {
+            return peft::read(directory, &config, spec).map(Adapter::LowRank);
+        }
+        let config = file::read_object(&directory.join("config.json")).map_err(file_error)?;
+        if let Some(config) = config.filter(|config| config.get(prefix::LENGTH).is_some()) {
+            let encoder = PrefixEncoder::read(path, &config, spec)?;
+            return Ok(Adapter::Prefix(encoder.prefix(spec)));
+        }
+        let what =
+            "no adapter: neither adapter_config.json (LoRA) nor a config.json with pre_seq_len (P-Tuning v2)";
+        Err(refused(path, what))
+    }
+
+    /// Bytes that its numbers take.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Adapter::LowRank(adapter) => adapter.pairs.iter().map(|(_, pair)| pair.bytes()).sum(),
+            Adapter::Prefix(prefix) => prefix.bytes(),
+        }
+    }
+}
+
+fn file_error(error: glimmer_config::FileError) -> ModelError {
+    glimmer_checkpoint::CheckpointError::from(error).into()
+}
+
+/// What is wrong with the adapter at `path`.
+fn refused(path: &Path, what: impl Into<String>) -> ModelError {
+    ModelError::Adapter { path: PathBuf::from(path), what: what.into() }
+}
+
+/// The numbers of a tensor of this shape, all of them finite.
+fn values(checkpoint: &Checkpoint, info: &TensorInfo, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+    if info.shape != shape {
+        let what = format!(
+            "tensor `{}` has shape {:?}, the model needs {shape:?}; is it for another model?",
+            Quoted(&info.name),
+            info.shape
+        );
+        return Err(refused(&info.file, what));
+    }
+    let values = checkpoint.vector_f32(&info.name)?;
+    checkpoint.check_finite(info)?;
+    Ok(values)
+}
+
+/// f32 numbers as files hold them.
+fn little_endian(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
