@@ -28,4 +28,4 @@ mod strided;
 pub use checkpoint::{Checkpoint, CheckpointFormat, TensorInfo, TensorView};
 pub use entry::{Entry, Foreign};
 pub use error::{CheckpointError, Damage, Fault};
-pub use output::{NewTensor, OutputFile, remove_leftovers};
+pub use output::{NewDirectory, NewTensor, OutputFile, remove_directory, remove_leftovers};

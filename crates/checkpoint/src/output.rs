@@ -222,8 +222,8 @@ impl TensorFile {
     }
 }
 
-/// A directory that is filled under a temporary name.
-pub(crate) struct NewDirectory {
+/// A directory that is filled under a temporary name, and appears under its own when it is complete.
+pub struct NewDirectory {
     temporary: Temporary,
     /// Whether a directory that is there gives way.
     replaces: bool,
@@ -231,7 +231,10 @@ pub(crate) struct NewDirectory {
 
 impl NewDirectory {
     /// Begins a directory; nothing but an empty directory may be at `path`, or any that it `replaces`.
-    pub(crate) fn create(path: &Path, replaces: bool) -> Result<Self, CheckpointError> {
+    ///
+    /// # Errors
+    /// [`CheckpointError::Exists`]; when the system refuses.
+    pub fn create(path: &Path, replaces: bool) -> Result<Self, CheckpointError> {
         let path = end_of_links(path).map_err(|e| CheckpointError::io(path, e))?;
         if !replaces {
             refuse_occupied(&path)?;
@@ -241,7 +244,8 @@ impl NewDirectory {
     }
 
     /// Where a file of the directory is written now.
-    pub(crate) fn path_of(&self, name: &str) -> PathBuf {
+    #[must_use]
+    pub fn path_of(&self, name: &str) -> PathBuf {
         self.temporary.path.join(name)
     }
 
@@ -251,7 +255,10 @@ impl NewDirectory {
     }
 
     /// Writes a small file.
-    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
+    ///
+    /// # Errors
+    /// When it is there; when the system refuses.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
         let written = File::create_new(self.path_of(name)).and_then(|mut file| {
             file.write_all(bytes)?;
             file.sync_all()
@@ -259,9 +266,14 @@ impl NewDirectory {
         written.map_err(|e| CheckpointError::io(&self.target().join(name), e))
     }
 
-    /// Gives the directory its name.
-    pub(crate) fn finish(self) -> Result<(), CheckpointError> {
+    /// Makes the directory durable and gives it its name.
+    ///
+    /// # Errors
+    /// When something has come in its way; when the system refuses. Then there is no directory.
+    pub fn finish(self) -> Result<(), CheckpointError> {
         let target = &self.temporary.target;
+        // The names of its files; not every system can do this to a directory.
+        drop(File::open(&self.temporary.path).and_then(|directory| directory.sync_all()));
         if self.replaces && target.is_dir() {
             let old = hidden(target, OLD)?;
             std::fs::rename(target, &old).map_err(|e| CheckpointError::io(target, e))?;
@@ -305,6 +317,16 @@ fn hidden(target: &Path, what: &str) -> Result<PathBuf, CheckpointError> {
     hidden.push(name);
     hidden.push(format!(".{what}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     Ok(target.with_file_name(hidden))
+}
+
+/// Removes a directory so that nobody ever finds a part of it under its name.
+///
+/// # Errors
+/// When the system refuses.
+pub fn remove_directory(path: &Path) -> Result<(), CheckpointError> {
+    let doomed = hidden(path, NEW)?;
+    std::fs::rename(path, &doomed).map_err(|e| CheckpointError::io(path, e))?;
+    std::fs::remove_dir_all(&doomed).map_err(|e| CheckpointError::io(path, e))
 }
 
 /// Removes what processes have left beside `target` that were killed while they wrote it: the paths of it. What somebody

@@ -30,19 +30,42 @@ const fn tables() -> [[u32; 256]; 8] {
     tables
 }
 
-/// The sum of all bytes.
+/// The sum of some bytes.
 pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
-    let (groups, rest) = bytes.as_chunks::<8>();
-    let mut crc = u32::MAX;
-    for group in groups {
-        let mut word = u64::from_le_bytes(*group) ^ u64::from(crc);
-        crc = 0;
-        for table in TABLES.iter().rev() {
-            crc ^= table[(word & 0xff) as usize];
-            word >>= 8;
-        }
+    let mut sum = Checksum::default();
+    sum.add(bytes);
+    sum.value()
+}
+
+/// The sum of bytes that come in pieces.
+pub(crate) struct Checksum(u32);
+
+impl Default for Checksum {
+    fn default() -> Self {
+        Checksum(u32::MAX)
     }
-    !rest.iter().fold(crc, |crc, byte| crc >> 8 ^ TABLES[0][((crc ^ u32::from(*byte)) & 0xff) as usize])
+}
+
+impl Checksum {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        let (groups, rest) = bytes.as_chunks::<8>();
+        let mut crc = self.0;
+        for group in groups {
+            let mut word = u64::from_le_bytes(*group) ^ u64::from(crc);
+            crc = 0;
+            for table in TABLES.iter().rev() {
+                crc ^= table[(word & 0xff) as usize];
+                word >>= 8;
+            }
+        }
+        self.0 = rest
+            .iter()
+            .fold(crc, |crc, byte| crc >> 8 ^ TABLES[0][((crc ^ u32::from(*byte)) & 0xff) as usize]);
+    }
+
+    pub(crate) fn value(&self) -> u32 {
+        !self.0
+    }
 }
 
 #[cfg(test)]

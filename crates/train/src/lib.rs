@@ -9,6 +9,7 @@ mod metrics;
 mod optimizer;
 mod plot;
 mod schedule;
+mod state;
 mod tape;
 mod trainable;
 
@@ -18,5 +19,9 @@ pub use metrics::{Figures, METRICS, Metrics, curve};
 pub use optimizer::{AdamW, Optimizer, clip_scale, sum_of_squares};
 pub use plot::{Curve, Smoothed, plot, smoothed};
 pub use schedule::{Decay, Schedule};
+pub use state::{
+    SavedState, StateError, StateHead, StateTensor, remove_old_states, remove_unfinished_states, save_state,
+    state_path, states,
+};
 pub use tape::{Losses, Parameter, Room, Tape};
 pub use trainable::{LowRankSpec, PrefixSpec, ProjectionSpec, Trainable};

@@ -137,6 +137,18 @@ impl Optimizer {
             }
         }
     }
+    pub(crate) fn moments(&self, tensor: usize) -> &Moments {
+        &self.slots[tensor].moments
+    }
+
+    /// Goes on from moments of the same kind and length.
+    pub(crate) fn restore(&mut self, tensor: usize, moments: Moments) {
+        self.slots[tensor].moments = moments;
+    }
+
+    pub(crate) fn restore_steps(&mut self, steps: u64) {
+        self.steps = steps;
+    }
 }
 
 /// Works on all parts, each but the last in a thread of its own.
