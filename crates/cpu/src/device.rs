@@ -14,6 +14,7 @@ use crate::os;
 use crate::pool::{MAX_THREADS, Pool};
 use crate::step::Step;
 use crate::topology::Topology;
+use crate::training::Training;
 use glimmer_tensor::{
     Batch, BufferId, Buffers, Candidates, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue,
     FreeMemory, Handle, Heads, MatrixId, MatrixUse, MatrixView, Needs, Norm, Place, Plan, Planned, Role,
@@ -46,26 +47,27 @@ pub enum CpuError {
 }
 
 /// What is made by [`Device::plan`].
-struct Workspace {
-    plan: Plan,
-    cache: KvCache,
+pub(crate) struct Workspace {
+    pub(crate) plan: Plan,
+    pub(crate) cache: KvCache,
     attention: Attention,
     activations: Activations,
-    steps: Steps<Step>,
+    pub(crate) steps: Steps<Step>,
 }
 
 /// A [`Device`] that computes on the processor's cores.
 pub struct CpuDevice {
-    pool: Pool,
-    isa: Isa,
+    pub(crate) pool: Pool,
+    pub(crate) isa: Isa,
     compute: Compute,
-    matrices: Table<MatrixId, PackedMatrix>,
+    pub(crate) matrices: Table<MatrixId, PackedMatrix>,
     /// For each thread, where its share of the matrices lies.
     arenas: Vec<Arena>,
-    vectors: Table<VectorId, Vec<f32>>,
+    pub(crate) vectors: Table<VectorId, Vec<f32>>,
     ropes: Table<RopeId, Rope>,
-    buffers: Buffers<Slab<f32>>,
-    work: Planned<Workspace>,
+    pub(crate) buffers: Buffers<Slab<f32>>,
+    pub(crate) work: Planned<Workspace>,
+    pub(crate) training: Option<Training>,
 }
 
 impl CpuDevice {
@@ -94,6 +96,7 @@ impl CpuDevice {
             ropes: Table::default(),
             buffers: Buffers::default(),
             work: Planned::default(),
+            training: None,
         })
     }
 
@@ -116,6 +119,32 @@ impl CpuDevice {
         each_row(&self.pool, rows, width, &mut out.values, |rows, out| {
             let x = &x[rows.start * width..rows.end * width];
             dispatch(isa, NormRows { kind, weight, bias, eps, add, x, out });
+        });
+    }
+
+    /// Turns the queries and keys of `qkv` by the angles of its rows.
+    pub(crate) fn turn_heads(
+        &mut self,
+        batch: DeviceBatch,
+        qkv: BufferId,
+        heads: Heads,
+        rope: RopeId,
+        turn: impl Fn(&Rope, &mut [f32], &[(f32, f32)]) + Sync,
+    ) {
+        let step = &self.work.steps[batch];
+        let table = &step.cos_sin[rope.index()];
+        let rope = &self.ropes[rope];
+        let qkv = &mut self.buffers[qkv];
+        let (width, pairs) = (heads.qkv_width(), rope.pair_count());
+        assert_eq!(qkv.width, width, "the heads fill the buffer");
+        let rotated = heads.q_width() + heads.k_width();
+        each_row(&self.pool, step.rows(), width, &mut qkv.values, |rows, out| {
+            for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
+                let cos_sin = &table[row * pairs..(row + 1) * pairs];
+                for head in out[..rotated].chunks_exact_mut(heads.head_dim) {
+                    turn(rope, head, cos_sin);
+                }
+            }
         });
     }
 }
@@ -144,7 +173,7 @@ fn operands(
 }
 
 /// Gives each thread a run of `rows` rows `[rows, width]` of `out`.
-fn each_row(
+pub(crate) fn each_row(
     pool: &Pool,
     rows: usize,
     width: usize,
@@ -194,7 +223,8 @@ impl Device for CpuDevice {
                 + self.vectors.all().iter().map(|v| size_of_val(v.as_slice())).sum::<usize>(),
             kv: work.map_or(0, |work| work.cache.bytes()),
             buffers: self.buffers.all().iter().map(|b| b.values.bytes()).sum::<usize>()
-                + work.map_or(0, |work| work.attention.bytes() + work.activations.bytes()),
+                + work.map_or(0, |work| work.attention.bytes() + work.activations.bytes())
+                + self.training.as_ref().map_or(0, Training::bytes),
         }
     }
 
@@ -318,21 +348,7 @@ impl Device for CpuDevice {
     }
 
     fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId) {
-        let step = &self.work.steps[batch];
-        let table = &step.cos_sin[rope.index()];
-        let rope = &self.ropes[rope];
-        let qkv = &mut self.buffers[qkv];
-        let (width, pairs) = (heads.qkv_width(), rope.pair_count());
-        assert_eq!(qkv.width, width, "the heads fill the buffer");
-        let rotated = heads.q_width() + heads.k_width();
-        each_row(&self.pool, step.rows(), width, &mut qkv.values, |rows, out| {
-            for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
-                let cos_sin = &table[row * pairs..(row + 1) * pairs];
-                for head in out[..rotated].chunks_exact_mut(heads.head_dim) {
-                    rope.rotate(head, cos_sin);
-                }
-            }
-        });
+        self.turn_heads(batch, qkv, heads, rope, Rope::rotate);
     }
 
     fn kv_write(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads) {

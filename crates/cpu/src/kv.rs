@@ -276,6 +276,17 @@ impl LayerCache {
         &self.tiles[at * bytes..(at + 1) * bytes]
     }
 
+    /// Stores a row of keys and values, of all heads, in a slot of a page.
+    pub(crate) fn put(&mut self, page: PageId, slot: usize, row: &[f32]) {
+        let (heads, bytes) = (self.heads, self.shape.bytes());
+        let (keys, values) = row.split_at(heads.k_width());
+        let both = keys.chunks_exact(heads.head_dim).zip(values.chunks_exact(heads.value_dim));
+        for (head, (key, value)) in both.enumerate() {
+            let at = (page as usize * heads.kv_heads + head) * bytes;
+            self.shape.write(&mut self.tiles[at..at + bytes], slot, key, value);
+        }
+    }
+
     /// Stores the keys and values of `qkv` `[rows, qkv_width]` in each row's slot.
     ///
     /// A tile is written by one thread only, whatever the batch: threads share out tiles, not rows. Rows that name the

@@ -6,6 +6,7 @@
 mod attention;
 mod device;
 mod finite;
+mod gemm;
 mod isa;
 mod kv;
 mod lanes;
@@ -19,8 +20,10 @@ mod schedule;
 mod step;
 mod tiles;
 mod topology;
+mod training;
 
 pub use device::{CpuDevice, CpuError, CpuOptions, default_threads, working_bytes};
 pub use isa::{Isa, IsaError, is_amd};
 pub use os::{free_memory, give_back_freed};
 pub use rates::Rates;
+pub use training::training_bytes;

@@ -8,7 +8,7 @@ use crate::lanes::{Kernel, Lanes};
 use glimmer_tensor::NormKind;
 
 /// Lanes of the sums.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// A norm over the rows of `x` `[rows, width]`, `width` being that of `weight`.
 pub(crate) struct NormRows<'a> {
@@ -55,7 +55,7 @@ impl Kernel for NormRows<'_> {
 
 /// The sum of `f` over a row, lane by lane.
 #[inline(always)]
-fn sum(row: &[f32], f: impl Fn(f64) -> f64) -> f64 {
+pub(crate) fn sum(row: &[f32], f: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0f64; LANES];
     let (blocks, rest) = row.as_chunks::<LANES>();
     for block in blocks {
@@ -66,6 +66,12 @@ fn sum(row: &[f32], f: impl Fn(f64) -> f64) -> f64 {
     for (lane, &v) in lanes.iter_mut().zip(rest) {
         *lane += f(f64::from(v));
     }
+    fold(lanes)
+}
+
+/// The sum of lanes, as a tree.
+#[inline(always)]
+pub(crate) fn fold(mut lanes: [f64; LANES]) -> f64 {
     let mut n = LANES;
     while n > 1 {
         n /= 2;

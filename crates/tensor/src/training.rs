@@ -88,7 +88,7 @@ pub trait TrainingDevice: Device {
     fn decode_rows(&mut self, matrix: MatrixId, first: usize, out: &mut [f32]);
 
     /// The bias of a loaded matrix, one value per row.
-    fn bias(&self, matrix: MatrixId) -> Option<&[f32]>;
+    fn bias(&self, matrix: MatrixId) -> Option<Vec<f32>>;
 
     // ---- parts of fused operations ----
 

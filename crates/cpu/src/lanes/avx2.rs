@@ -31,6 +31,29 @@ fn run_vnni<K: Kernel>(proof: Avx2<true>, kernel: K) -> K::Output {
     kernel.run(proof)
 }
 
+/// Turns a square: squares of four in each half of the registers first, then the halves.
+#[inline(always)]
+unsafe fn turn(rows: &mut [__m256; 8]) {
+    // SAFETY: the caller proves AVX2.
+    unsafe {
+        for four in rows.as_chunks_mut::<4>().0 {
+            let [a, b, c, d] = *four;
+            let low = [_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d)];
+            let high = [_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d)];
+            for (i, pair) in [low, high].into_iter().enumerate() {
+                let [a, b] = [_mm256_castps_pd(pair[0]), _mm256_castps_pd(pair[1])];
+                four[2 * i] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b));
+                four[2 * i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
+            }
+        }
+        for j in 0..4 {
+            let [a, b] = [rows[j], rows[4 + j]];
+            rows[j] = _mm256_permute2f128_ps::<0x20>(a, b);
+            rows[4 + j] = _mm256_permute2f128_ps::<0x31>(a, b);
+        }
+    }
+}
+
 impl<const VNNI: bool> Register for Avx2<VNNI> {
     type Sixteen = Twice<Self>;
 
@@ -53,6 +76,16 @@ impl<const VNNI: bool> FloatLanes for Avx2<VNNI> {
         }
         unsafe fn store(x: __m256, to: *mut f32) { _mm256_storeu_ps(to, x) }
         unsafe fn stream(x: __m256, to: *mut f32) { _mm256_stream_ps(to, x) }
+        unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+            let mut square = [_mm256_setzero_ps(); 8];
+            for (i, row) in square.iter_mut().enumerate() {
+                *row = _mm256_loadu_ps(from.add(i * stride));
+            }
+            turn(&mut square);
+            for (i, &column) in square.iter().enumerate() {
+                _mm256_storeu_ps(to.add(i * to_stride), column);
+            }
+        }
     }
     instructions! {
         fn fence() { _mm_sfence() }

@@ -23,6 +23,33 @@ fn run<K: Kernel>(proof: Avx512, kernel: K) -> K::Output {
     kernel.run(proof)
 }
 
+/// Turns a square: squares of four in each quarter of the registers first, then the quarters.
+#[inline(always)]
+unsafe fn turn(rows: &mut [__m512; 16]) {
+    // SAFETY: the caller proves AVX-512.
+    unsafe {
+        for four in rows.as_chunks_mut::<4>().0 {
+            let [a, b, c, d] = *four;
+            let low = [_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d)];
+            let high = [_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d)];
+            for (i, pair) in [low, high].into_iter().enumerate() {
+                let [a, b] = [_mm512_castps_pd(pair[0]), _mm512_castps_pd(pair[1])];
+                four[2 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                four[2 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+            }
+        }
+        for j in 0..4 {
+            let [a, b, c, d] = [rows[j], rows[4 + j], rows[8 + j], rows[12 + j]];
+            let even = [_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(c, d)];
+            let odd = [_mm512_shuffle_f32x4::<0xdd>(a, b), _mm512_shuffle_f32x4::<0xdd>(c, d)];
+            rows[j] = _mm512_shuffle_f32x4::<0x88>(even[0], even[1]);
+            rows[4 + j] = _mm512_shuffle_f32x4::<0x88>(odd[0], odd[1]);
+            rows[8 + j] = _mm512_shuffle_f32x4::<0xdd>(even[0], even[1]);
+            rows[12 + j] = _mm512_shuffle_f32x4::<0xdd>(odd[0], odd[1]);
+        }
+    }
+}
+
 impl Register for Avx512 {
     type Sixteen = Self;
 
@@ -45,6 +72,16 @@ impl FloatLanes for Avx512 {
         }
         unsafe fn store(x: __m512, to: *mut f32) { _mm512_storeu_ps(to, x) }
         unsafe fn stream(x: __m512, to: *mut f32) { _mm512_stream_ps(to, x) }
+        unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+            let mut square = [_mm512_setzero_ps(); 16];
+            for (i, row) in square.iter_mut().enumerate() {
+                *row = _mm512_loadu_ps(from.add(i * stride));
+            }
+            turn(&mut square);
+            for (i, &column) in square.iter().enumerate() {
+                _mm512_storeu_ps(to.add(i * to_stride), column);
+            }
+        }
     }
     instructions! {
         fn fence() { _mm_sfence() }

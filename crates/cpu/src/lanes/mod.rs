@@ -199,6 +199,19 @@ pub(crate) trait FloatLanes: Copy + Send + Sync {
     /// Lanes below `n` from `a`, the others from `b`.
     fn first(self, n: usize, a: Self::F, b: Self::F) -> Self::F;
 
+    /// Turns a square of as many rows as there are lanes: element `i` of row `j` becomes element `j` of row `i`. Rows begin
+    /// `stride` and `to_stride` apart.
+    ///
+    /// # Safety
+    /// The square must be readable and the other writable, and they must not overlap.
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+        for (i, j) in (0..Self::LANES).flat_map(|i| (0..Self::LANES).map(move |j| (i, j))) {
+            // SAFETY: the caller's promise.
+            unsafe { *to.add(i * to_stride + j) = *from.add(j * stride + i) };
+        }
+    }
+
     /// The lanes as an array, the rest zero.
     #[inline(always)]
     fn lanes(self, x: Self::F) -> [f32; 16] {

@@ -180,17 +180,33 @@ unsafe fn write<S: Lanes>(s: S, x: S::F, to: *mut f32, n: usize) {
 
 /// `x / (1 + e^-x)`.
 #[inline(always)]
-fn silu<S: Lanes>(s: S, x: S::F) -> S::F {
+pub(crate) fn silu<S: Lanes>(s: S, x: S::F) -> S::F {
     logistic(s, x, s.sub(s.splat(0.0), x))
 }
 
 /// `x (1 + tanh z) / 2` with `z = sqrt(2 / pi) x (1 + 0.044715 x^2)`, which is `x / (1 + e^-2z)`.
 #[inline(always)]
-fn gelu<S: Lanes>(s: S, x: S::F) -> S::F {
+pub(crate) fn gelu<S: Lanes>(s: S, x: S::F) -> S::F {
+    logistic(s, x, gelu_exponent(s, x))
+}
+
+/// The slope of [`gelu`]: with `l = 1 / (1 + e^-2z)` it is `l + x l (1 - l) 2z'`.
+#[inline(always)]
+pub(crate) fn gelu_slope<S: Lanes>(s: S, x: S::F) -> S::F {
+    let one = s.splat(1.0);
+    let l = logistic(s, one, gelu_exponent(s, x));
+    let slope = s.mul_add(s.mul(x, x), s.splat(3.0 * 0.044715), one);
+    let slope = s.mul(s.splat(2.0 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2), slope);
+    s.mul_add(s.mul(x, slope), s.mul(l, s.sub(one, l)), l)
+}
+
+/// `-2z` of [`gelu`].
+#[inline(always)]
+fn gelu_exponent<S: Lanes>(s: S, x: S::F) -> S::F {
     // sqrt(2 / pi) = 2 / sqrt(pi) / sqrt(2)
     let factor = s.mul(x, s.splat(-2.0 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2));
     let cubic = s.mul_add(s.mul(x, x), s.splat(0.044715), s.splat(1.0));
-    logistic(s, x, s.mul(factor, cubic))
+    s.mul(factor, cubic)
 }
 
 /// `x / (1 + e^z)`, for `z` drawn to at most 88. Not a number stays so.

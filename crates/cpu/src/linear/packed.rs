@@ -162,6 +162,19 @@ impl PackedMatrix {
         }
     }
 
+    /// The tiles, where there are any.
+    pub(super) fn any_tiles(&self) -> Option<&Tiles> {
+        match &self.storage {
+            Storage::Tiles(tiles) => Some(tiles),
+            Storage::Rows(_) => None,
+        }
+    }
+
+    /// The same, where they are not gated.
+    pub(super) fn single_tiles(&self) -> Option<&Tiles> {
+        self.any_tiles().filter(|tiles| !tiles.gated)
+    }
+
     /// Decodes a row: the numbers that [`quant::decode_row`] makes of it.
     ///
     /// # Panics

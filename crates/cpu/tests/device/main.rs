@@ -1,6 +1,7 @@
 //! The CPU device held to the reference device, and to itself.
 
 mod invariance;
+mod training;
 
 use glimmer_cpu::{CpuDevice, CpuOptions, Isa};
 use glimmer_device_suite::{Candidate, Tolerances};

@@ -80,8 +80,8 @@ impl TrainingDevice for ReferenceDevice {
         out.copy_from_slice(&matrix.values[first * matrix.cols..][..out.len()]);
     }
 
-    fn bias(&self, matrix: MatrixId) -> Option<&[f32]> {
-        self.matrices[matrix].bias.as_deref()
+    fn bias(&self, matrix: MatrixId) -> Option<Vec<f32>> {
+        self.matrices[matrix].bias.clone()
     }
 
     fn embed_tensor(&mut self, batch: DeviceBatch, table: BufferId, out: BufferId) {
