@@ -69,7 +69,7 @@ impl Understood {
     }
 
     /// Whether the head is a matrix of its own: one is stored, or must be.
-    pub(crate) fn has_own_head(&self, checkpoint: Option<&Checkpoint>) -> bool {
+    pub fn has_own_head(&self, checkpoint: Option<&Checkpoint>) -> bool {
         !self.spec.tied || checkpoint.is_some_and(|c| self.stored(c, WeightRole::Head).is_some())
     }
 }

@@ -1,13 +1,22 @@
 //! Fine-tuning: conversations and a model in, an adapter out.
 #![forbid(unsafe_code)]
 
+mod backward;
 mod checksum;
+mod columns;
 mod error;
 mod events;
 mod example;
+mod liveness;
+mod machine;
+mod magnitudes;
 mod metrics;
 mod optimizer;
 mod plot;
+mod prefix;
+mod program;
+mod random;
+mod recorder;
 mod schedule;
 mod state;
 mod tape;
@@ -23,5 +32,5 @@ pub use state::{
     SavedState, StateError, StateHead, StateTensor, remove_old_states, remove_unfinished_states, save_state,
     state_path, states,
 };
-pub use tape::{Losses, Parameter, Room, Tape};
+pub use tape::{Losses, Parameter, Room, Tape, TrainingMemory, training_memory};
 pub use trainable::{LowRankSpec, PrefixSpec, ProjectionSpec, Trainable};
