@@ -128,12 +128,17 @@ impl AdamW {
     }
 
     pub fn step(&mut self, tape: &mut Tape) {
+        self.clipped_step(tape, 1.0);
+    }
+
+    /// With gradients that count `scale` times.
+    pub fn clipped_step(&mut self, tape: &mut Tape, scale: f64) {
         self.steps += 1;
         let (first, second) = (1.0 - 0.9f64.powi(self.steps), 1.0 - 0.999f64.powi(self.steps));
         for (number, moments) in self.moments.iter_mut().enumerate() {
             let (values, gradients) = tape.value_and_gradient(number);
             for ((value, &gradient), (mean, square)) in values.iter_mut().zip(gradients).zip(moments) {
-                let gradient = f64::from(gradient);
+                let gradient = f64::from(gradient) * scale;
                 *mean = 0.9 * *mean + 0.1 * gradient;
                 *square = 0.999 * *square + 0.001 * gradient * gradient;
                 let step = self.rate * (*mean / first) / ((*square / second).sqrt() + 1e-8);
