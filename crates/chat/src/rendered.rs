@@ -7,6 +7,7 @@
 
 use crate::error::ChatError;
 use crate::format::Tokenising;
+use crate::message::Message;
 use crate::python;
 use crate::reply::THINK_TAGS;
 use glimmer_config::Family;
@@ -91,6 +92,28 @@ impl Rendered {
     /// Whether the prompt ends where reasoning does: the reply has none.
     pub fn closes_reasoning(&self) -> bool {
         self.ends_with(THINK_TAGS[1])
+    }
+
+    /// What a model writes after this prompt to say `message`, where the history of a conversation does not show it as it was
+    /// written: the text alone, or where the prompt opens the reasoning, its rest, its end and the text.
+    pub fn reply(&self, message: &Message) -> Rendered {
+        let mut reply = Prompt::default();
+        let [open, close] = THINK_TAGS;
+        let content = message.content.as_str();
+        if self.opens_reasoning() {
+            let (reasoning, text) = match (&message.reasoning, content.rsplit_once(close)) {
+                (Some(reasoning), _) => (format!("\n{}\n", python::strip(reasoning)), content),
+                (None, Some((before, after))) => (python::strip(before).replacen(open, "", 1), after),
+                (None, None) => ("\n".to_owned(), content),
+            };
+            reply.user(&reasoning);
+            reply.trusted(close);
+            reply.trusted("\n");
+            reply.user(python::strip(text));
+        } else {
+            reply.user(content);
+        }
+        Rendered { segments: reply.segments, ignored: Vec::new(), ..*self }
     }
 
     /// Whether the format's own text ends with a tag, white space aside.

@@ -15,4 +15,24 @@ impl Example {
     pub fn targets(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
         self.labels.iter().skip(1).enumerate().filter_map(|(row, label)| Some((row, (*label)?)))
     }
+
+    /// Adds ids that are read only.
+    pub(crate) fn read(&mut self, ids: &[u32]) {
+        self.ids.extend_from_slice(ids);
+        self.labels.resize(self.ids.len(), None);
+    }
+
+    /// Adds ids that are to be written.
+    pub(crate) fn learn(&mut self, ids: &[u32]) {
+        self.ids.extend_from_slice(ids);
+        self.labels.extend(ids.iter().copied().map(Some));
+    }
+
+    /// Cuts it to a length and returns how many tokens went.
+    pub(crate) fn truncate(&mut self, len: usize) -> usize {
+        let cut = self.ids.len().saturating_sub(len);
+        self.ids.truncate(len);
+        self.labels.truncate(len);
+        cut
+    }
 }

@@ -4,6 +4,7 @@
 mod backward;
 mod checksum;
 mod columns;
+pub mod data;
 mod error;
 mod events;
 mod example;

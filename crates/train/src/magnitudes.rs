@@ -27,7 +27,7 @@ impl Scales {
         let MatrixKind::Frozen(id) = matrix.kind else { return None };
         matrix.pairs.iter().find(|pair| pair.magnitude.is_some())?;
         let ones = vec![1.0; matrix.rows];
-        let bias = device.bias(id).map_or_else(|| vec![0.0; matrix.rows], <[f32]>::to_vec);
+        let bias = device.bias(id).unwrap_or_else(|| vec![0.0; matrix.rows]);
         Some(Scales {
             id,
             cols: matrix.cols,
