@@ -129,4 +129,6 @@ macro_rules! on_devices {
 
 on_devices! {
     reference: "reference",
+    cpu_one_thread: "cpu-1",
+    cpu_two_threads: "cpu-2",
 }

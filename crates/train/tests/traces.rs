@@ -184,4 +184,6 @@ macro_rules! traces {
 
 traces! {
     reference: "reference",
+    cpu_one_thread: "cpu-1",
+    cpu_two_threads: "cpu-2",
 }

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use glimmer_checkpoint::Checkpoint;
+use glimmer_cpu::{CpuDevice, CpuOptions};
 use glimmer_models::{ModelWeights, understand};
-use glimmer_tensor::{ReferenceDevice, TrainingDevice};
+use glimmer_tensor::{Compute, ReferenceDevice, TrainingDevice};
 use glimmer_train::{Example, Room, Tape, Trainable};
 use safetensors::{Dtype, SafeTensors};
 
@@ -83,11 +84,15 @@ impl Stored {
     }
 }
 
-/// A device by name.
+/// A device by name: `reference`, or `cpu-THREADS`.
 pub fn device(name: &str) -> Box<dyn TrainingDevice + Send> {
-    match name {
-        "reference" => Box::new(ReferenceDevice::new()),
-        other => panic!("no device {other}"),
+    match name.split_once('-') {
+        None => Box::new(ReferenceDevice::new()),
+        Some((_, threads)) => {
+            let options =
+                CpuOptions { threads: Some(threads.parse().unwrap()), compute: Compute::F32, isa: None };
+            Box::new(CpuDevice::new(options).unwrap())
+        }
     }
 }
 
