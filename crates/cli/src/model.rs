@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use glimmer::{
-    Capacity, Compute, ContextLength, DecoderSpec, DevicePlan, Error, Family, Local, Model, ModelFiles,
-    OpenDevice, Overrides, Placed, Placement, Progress, Resolver, Source, check_draft, json,
+    Adapter, Capacity, Compute, ContextLength, DecoderSpec, DevicePlan, Error, Family, Local, Model,
+    ModelFiles, OpenDevice, Overrides, Placed, Placement, Progress, Resolver, Source, check_draft, json,
 };
 use indicatif::ProgressBar;
 use serde_json::Value;
@@ -143,6 +143,14 @@ pub(crate) fn with_draft(
     let guesses = load(draft, draft_device(args, terminal)?, capacity, terminal)?;
     Ok(model.with_draft(guesses)?)
 }
+
+/// The adapter that was named.
+pub(crate) fn adapter(path: Option<&Path>, spec: &DecoderSpec) -> anyhow::Result<Option<Adapter>> {
+    path.map(|path| Adapter::read(path, spec)).transpose().context("--lora")
+}
+
+/// What the one adapter of an engine is called that has but one.
+pub(crate) const ADAPTER: &str = "lora";
 
 impl Terminal {
     /// What the library tells while it works.

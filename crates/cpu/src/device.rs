@@ -7,7 +7,7 @@ use crate::finite::first_not_finite;
 use crate::isa::{Isa, IsaError};
 use crate::kv::KvCache;
 use crate::lanes::dispatch;
-use crate::linear::{Activations, Finish, PackedMatrix, Packer, linear};
+use crate::linear::{Activations, Beside, Finish, PackedMatrix, PackedPair, Packer, linear};
 use crate::memory::{Arena, Parts, Slab, share};
 use crate::norm::NormRows;
 use crate::os;
@@ -16,9 +16,9 @@ use crate::step::Step;
 use crate::topology::Topology;
 use crate::training::Training;
 use glimmer_tensor::{
-    Batch, BufferId, Buffers, Candidates, Compute, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue,
-    FreeMemory, Handle, Heads, MatrixId, MatrixUse, MatrixView, Needs, Norm, Place, Plan, Planned, Role,
-    Rope, RopeId, Steps, Table, Taken, VectorId, first_largest,
+    AdapterSlot, Batch, BufferId, Buffers, Candidates, Compute, Device, DeviceBatch, DeviceError,
+    DeviceMemory, Epilogue, FreeMemory, Handle, Heads, MatrixId, MatrixUse, MatrixView, Needs, Norm, Pair,
+    Place, Plan, Planned, Role, Rope, RopeId, Steps, Table, Taken, VectorId, first_largest,
 };
 
 /// Below this many elements an operation is done before the other threads have heard of it.
@@ -61,6 +61,12 @@ pub struct CpuDevice {
     pub(crate) isa: Isa,
     compute: Compute,
     pub(crate) matrices: Table<MatrixId, PackedMatrix>,
+    /// For each matrix what adapters have beside it, by slot; matrices without any may be left out at the end.
+    beside: Vec<Vec<Option<PackedPair>>>,
+    /// `A x` of the rows of a product, `[rows, projected]` for the widest pair.
+    projected: Option<Slab<f32>>,
+    /// Floats that this takes for a row.
+    projected_width: usize,
     /// For each thread, where its share of the matrices lies.
     arenas: Vec<Arena>,
     pub(crate) vectors: Table<VectorId, Vec<f32>>,
@@ -90,6 +96,9 @@ impl CpuDevice {
             isa,
             compute: options.compute,
             matrices: Table::default(),
+            beside: Vec::new(),
+            projected: None,
+            projected_width: 0,
             arenas: (0..pool.threads()).map(|_| Arena::default()).collect(),
             pool,
             vectors: Table::default(),
@@ -220,11 +229,13 @@ impl Device for CpuDevice {
         let work = self.work.get();
         DeviceMemory {
             weights: self.matrices.all().iter().map(PackedMatrix::bytes).sum::<usize>()
-                + self.vectors.all().iter().map(|v| size_of_val(v.as_slice())).sum::<usize>(),
+                + self.vectors.all().iter().map(|v| size_of_val(v.as_slice())).sum::<usize>()
+                + self.beside.iter().flatten().flatten().map(PackedPair::bytes).sum::<usize>(),
             kv: work.map_or(0, |work| work.cache.bytes()),
             buffers: self.buffers.all().iter().map(|b| b.values.bytes()).sum::<usize>()
                 + work.map_or(0, |work| work.attention.bytes() + work.activations.bytes())
-                + self.training.as_ref().map_or(0, Training::bytes),
+                + self.training.as_ref().map_or(0, Training::bytes)
+                + self.projected.as_ref().map_or(0, Slab::bytes),
         }
     }
 
@@ -291,6 +302,40 @@ impl Device for CpuDevice {
         self.buffers.shared(role, width, || Slab::zeroed(len, "an activation buffer"))
     }
 
+    fn attach(&mut self, matrix: MatrixId, slot: AdapterSlot, pair: Pair<'_>) -> Result<(), DeviceError> {
+        let packed = PackedPair::pack(&self.matrices[matrix], pair)?;
+        if packed.projected() > self.projected_width {
+            let capacity = self.work.plan.capacity;
+            let rows = capacity.rows.max(capacity.logits_rows);
+            let len = rows.saturating_mul(packed.projected());
+            self.projected = Some(Slab::zeroed(len, "an adapter's products")?);
+            self.projected_width = packed.projected();
+        }
+        let (matrix, slot) = (matrix.index(), slot as usize);
+        if self.beside.len() <= matrix {
+            self.beside.resize_with(matrix + 1, Vec::new);
+        }
+        let pairs = &mut self.beside[matrix];
+        if pairs.len() <= slot {
+            pairs.resize_with(slot + 1, || None);
+        }
+        pairs[slot] = Some(packed);
+        Ok(())
+    }
+
+    fn detach(&mut self, slot: AdapterSlot) {
+        for pairs in &mut self.beside {
+            if let Some(pair) = pairs.get_mut(slot as usize) {
+                *pair = None;
+            }
+        }
+    }
+
+    fn matrix_row(&self, matrix: MatrixId, row: usize, out: &mut [f32]) -> Result<(), DeviceError> {
+        self.matrices[matrix].decode_row(self.isa, row, out);
+        Ok(())
+    }
+
     fn upload(&mut self, batch: &Batch) -> Result<DeviceBatch, DeviceError> {
         let Workspace { plan, attention, steps, .. } = &mut *self.work;
         batch.check(plan.axes, plan.vocab, &plan.capacity)?;
@@ -330,7 +375,10 @@ impl Device for CpuDevice {
 
     fn linear(&mut self, batch: DeviceBatch, x: BufferId, w: MatrixId, epilogue: Epilogue, out: BufferId) {
         let rows = self.rows(batch, x);
+        let pairs = self.beside.get(w.index()).map_or(&[][..], Vec::as_slice);
         let w = &self.matrices[w];
+        let Workspace { steps, activations, .. } = &mut *self.work;
+        let adapters = steps[batch].adapters(self.buffers[x].role);
         let [x_width, out_width] = [x, out].map(|buffer| self.buffers[buffer].width);
         assert_eq!(x_width, w.cols(), "the matrix's columns are the buffer's width");
         assert_eq!(out_width, epilogue.width(w.rows()), "the output fits the matrix and its epilogue");
@@ -344,7 +392,14 @@ impl Device for CpuDevice {
             Epilogue::SwiGlu => Finish::SwiGlu,
             Epilogue::Gelu => Finish::Gelu,
         };
-        linear(&self.pool, self.isa, self.compute, x, rows, w, finish, &mut self.work.activations, out);
+        let beside = match (&mut self.projected, adapters) {
+            (None, _) | (_, []) => None,
+            (Some(projected), _) => {
+                let stride = self.projected_width;
+                Beside::project(&self.pool, self.isa, x, adapters, pairs, projected, stride)
+            }
+        };
+        linear(&self.pool, self.isa, self.compute, x, rows, w, beside, finish, activations, out);
     }
 
     fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId) {

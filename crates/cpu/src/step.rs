@@ -1,7 +1,7 @@
 //! An uploaded batch: flat copies of its indices, the cosines and sines of its rows, and the plan of its attention.
 
 use crate::schedule::Schedule;
-use glimmer_tensor::{Batch, Heads, PAGE_SLOTS, PageId, Plan, Rope};
+use glimmer_tensor::{AdapterSlot, Batch, Heads, PAGE_SLOTS, PageId, Plan, Role, Rope};
 use std::ops::Range;
 
 /// A batch as the device keeps it. Its vectors are used again by later uploads.
@@ -14,6 +14,8 @@ pub(crate) struct Step {
     /// The pages of all sequences.
     pages: Vec<PageId>,
     pub(crate) logits_rows: Vec<u32>,
+    /// The adapter of each row, and of each whose logits are wanted; nothing where no sequence has one.
+    adapters: [Vec<Option<AdapterSlot>>; 2],
     /// `(cos, sin)` of the rows, `[rows, pair_count]` for each loaded table.
     pub(crate) cos_sin: Vec<Vec<(f32, f32)>>,
     /// Who computes which part of attention, for each kind of layer.
@@ -40,6 +42,7 @@ impl Step {
             sequences: Vec::with_capacity(rows),
             pages: Vec::with_capacity(plan.capacity.pages + rows),
             logits_rows: Vec::with_capacity(plan.capacity.logits_rows),
+            adapters: [const { Vec::new() }; 2],
             cos_sin: Vec::new(),
             schedules: plan.distinct_heads().into_iter().map(schedule).collect(),
         }
@@ -50,6 +53,7 @@ impl Step {
         self.tokens.clone_from(&batch.tokens);
         self.slots.clone_from(&batch.slots);
         self.logits_rows.clone_from(&batch.logits_rows);
+        self.adapters = [false, true].map(|of_logits| batch.adapters(of_logits));
         self.visible.clear();
         self.sequences.clear();
         self.pages.clear();
@@ -78,6 +82,12 @@ impl Step {
     pub(crate) fn schedule_of(&self, heads: &Heads) -> &Schedule {
         let of = self.schedules.iter().find(|(own, _)| own == heads);
         &of.expect("the heads are those of the plan").1
+    }
+
+    /// The adapters of the rows that a buffer for `role` has; nothing where no sequence has one.
+    pub(crate) fn adapters(&self, role: Role) -> &[Option<AdapterSlot>] {
+        let [rows, logits] = &self.adapters;
+        role.pick(rows, logits)
     }
 
     /// Number of rows.

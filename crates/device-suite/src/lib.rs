@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests: what fails panics")]
 
+pub mod adapters;
 pub mod attention;
 pub mod rig;
 pub mod rows;
@@ -71,12 +72,17 @@ macro_rules! suite {
         $crate::suite! { $candidates, each candidate:
             embed, norms, linear, residual_from_another, rope, gather, write, read_largest, read_candidates, check_finite,
             checks_belong_to_their_step, refusals, a_row_does_not_depend_on_its_company }
+        $crate::suite! { $candidates, adapters of each candidate:
+            pairs_beside_products, rows_with_adapters_do_not_depend_on_company, a_slot_is_used_again }
         $crate::suite! { $candidates, all candidates:
             prompts_and_generation, layers_of_different_heads, attention_does_not_depend_on_company,
             later_rows_leave_no_trace }
     };
     ($candidates:path, each candidate: $($test:ident),*) => {
         $(#[test] fn $test() { $crate::each(&$candidates(), $crate::rows::$test); })*
+    };
+    ($candidates:path, adapters of each candidate: $($test:ident),*) => {
+        $(#[test] fn $test() { $crate::each(&$candidates(), $crate::adapters::$test); })*
     };
     ($candidates:path, all candidates: $($test:ident),*) => {
         $(#[test] fn $test() { $crate::attention::$test(&$candidates()); })*

@@ -1,18 +1,20 @@
 //! The engine as its users see it: a handle to the thread that owns the decoder.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use glimmer_models::{Decoder, DecoderSpec};
+use glimmer_models::{Adapter, Decoder, DecoderSpec};
 use glimmer_tensor::{Capacity, DeviceMemory, KvType, PAGE_SLOTS};
 
+use crate::adapters::digest;
 use crate::draft_model::DraftModel;
 use crate::request::{Event, Request, Sink};
 use crate::scheduler::SchedulerLimits;
-use crate::worker::{Submission, Worker};
-use crate::{EngineError, PageListener, Statistics};
+use crate::worker::{Message, Submission, Worker};
+use crate::{AdapterId, EngineError, PageListener, Statistics};
 
 /// Sizes that are fixed when the engine starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,8 @@ impl EngineOptions {
 
 /// A running engine. Dropping it ends the thread once what was submitted is done.
 pub struct Engine {
-    inbox: Option<Sender<Submission>>,
+    inbox: Option<Sender<Message>>,
+    adapters: AtomicU64,
     thread: Option<JoinHandle<()>>,
     spec: DecoderSpec,
     memory: DeviceMemory,
@@ -128,7 +131,8 @@ impl Engine {
             .name("engine".to_owned())
             .spawn(move || Worker::new(decoder, limits, pages, inbox, shared, listener, draft).run())
             .map_err(EngineError::Thread)?;
-        Ok(Engine { inbox: Some(sender), thread: Some(thread), spec, memory, device, options, statistics })
+        let (inbox, thread, adapters) = (Some(sender), Some(thread), AtomicU64::new(1));
+        Ok(Engine { inbox, adapters, thread, spec, memory, device, options, statistics })
     }
 
     /// The model's facts.
@@ -168,12 +172,34 @@ impl Engine {
     pub fn submit_copies(&self, request: Request, sinks: Vec<Sink>) {
         let submission = Submission { request, sinks };
         let refused = match &self.inbox {
-            Some(inbox) => inbox.send(submission).err().map(|SendError(submission)| submission),
+            Some(inbox) => match inbox.send(Message::Submit(Box::new(submission))) {
+                Err(SendError(Message::Submit(submission))) => Some(*submission),
+                _ => None,
+            },
             None => Some(submission),
         };
         for mut sink in refused.into_iter().flat_map(|submission| submission.sinks) {
             let _ = sink(Event::Failed(EngineError::Stopped));
         }
+    }
+
+    /// Loads an adapter of the model's shape, between two steps; requests may name it from then on. Waits until that is done.
+    ///
+    /// # Errors
+    /// When the device cannot compute with it or has no memory left, or the engine has stopped.
+    pub fn load_adapter(&self, adapter: Adapter) -> Result<AdapterId, EngineError> {
+        let id = AdapterId(self.adapters.fetch_add(1, Ordering::Relaxed));
+        let (loaded, answer) = channel();
+        let message = Message::Load { id, digest: digest(&adapter), adapter, loaded };
+        let sent = self.inbox.as_ref().is_some_and(|inbox| inbox.send(message).is_ok());
+        let answer = if sent { answer.recv().ok() } else { None };
+        answer.unwrap_or(Err(EngineError::Stopped)).map(|()| id)
+    }
+
+    /// Lets go of an adapter: requests that have it are computed to their end, others are refused.
+    pub fn drop_adapter(&self, id: AdapterId) {
+        // An engine that has stopped has none.
+        let _ = self.inbox.as_ref().map(|inbox| inbox.send(Message::Drop(id)));
     }
 
     /// [`Engine::submit`] for somebody who waits: the events as they come. Dropping them cancels the request.

@@ -1,6 +1,7 @@
 //! The engine: requests become ragged batches. It knows token ids, not text.
 #![forbid(unsafe_code)]
 
+mod adapters;
 mod audience;
 mod computed;
 mod constraint;
@@ -19,6 +20,7 @@ mod speculation;
 mod statistics;
 mod worker;
 
+pub use adapters::AdapterId;
 pub use constraint::{Constraint, ConstraintMaker, TokenMask};
 pub use engine::{Engine, EngineOptions};
 pub use page_key::{Extra, PageKey};

@@ -5,14 +5,15 @@
 //! | bytes | what |
 //! |---|---|
 //! | 16 | the key of the page before it; for a sequence's first page the ASCII text `glimmer pages v1` |
-//! | 4 × 32 | the page's token ids, each a u32, little-endian |
+//! | 4 × 32 | the page's token ids, each a u32, little-endian; slots of an adapter's prefix have 2^32 - 1 |
 //! | any | the page's extras, none as a rule |
 //!
 //! and an extra is its kind (u32), the number of its bytes (u64), both little-endian, and those bytes:
 //!
 //! | kind | stands with | bytes |
 //! |---|---|---|
-//! | 1 | the first page | the ids of the context that attends both ways (ChatGLM-6B: all before `<sop>`), each a u32, little-endian |
+//! | 1 | the first page (that is not all prefix) | the ids of the context that attends both ways (ChatGLM-6B: all before `<sop>`), each a u32, little-endian |
+//! | 2 | the first page | the adapter: the first 16 bytes of SHA-256 over its numbers (`adapters.rs`) |
 //!
 //! Extras say what the page's keys and values depend on besides the ids up to its end and the extras of the pages before.
 //! Further kinds get further numbers and come in the order of these; should this layout change, so will the text that
@@ -40,8 +41,10 @@ pub struct PageKey([u8; 16]);
 /// What a page's contents depend on besides ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extra<'a> {
-    /// The ids of the context that attends both ways, all of them. Stands with the first page.
+    /// The ids of the context that attends both ways, all of them. Stands with the first page that has any of them.
     Context(&'a [u32]),
+    /// What the adapter's numbers are known by. Stands with the first page.
+    Adapter(&'a [u8; 16]),
 }
 
 impl PageKey {
@@ -50,10 +53,19 @@ impl PageKey {
         let mut hash = Sha256::new();
         hash.update(parent.map_or(NO_PAGE, |key| key.0));
         update(&mut hash, ids);
-        for Extra::Context(context) in extras {
-            hash.update(1u32.to_le_bytes());
-            hash.update((4 * context.len() as u64).to_le_bytes());
-            update(&mut hash, context);
+        for extra in extras {
+            match extra {
+                Extra::Context(context) => {
+                    hash.update(1u32.to_le_bytes());
+                    hash.update((4 * context.len() as u64).to_le_bytes());
+                    update(&mut hash, context);
+                }
+                Extra::Adapter(digest) => {
+                    hash.update(2u32.to_le_bytes());
+                    hash.update((digest.len() as u64).to_le_bytes());
+                    hash.update(digest);
+                }
+            }
         }
         let digest = hash.finalize();
         PageKey(std::array::from_fn(|i| digest[i]))

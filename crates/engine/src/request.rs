@@ -6,7 +6,7 @@ use std::time::Instant;
 use glimmer_models::ModelError;
 use glimmer_tensor::DeviceError;
 
-use crate::{ConstraintMaker, RepetitionDetection, Sampling};
+use crate::{AdapterId, ConstraintMaker, RepetitionDetection, Sampling};
 
 /// Receives a request's events. Breaking off is the only cancellation: the request's pages are free at the next step.
 pub type Sink = Box<dyn FnMut(Event) -> ControlFlow<()> + Send>;
@@ -39,6 +39,8 @@ pub struct Request {
     pub constraint: Option<ConstraintMaker>,
     /// When it ends because it repeats itself; not before `min_tokens`.
     pub repetition_detection: Option<RepetitionDetection>,
+    /// The adapter that computes it; the model alone where there is none.
+    pub adapter: Option<AdapterId>,
     /// What the answer will be, so that it can be measured what guesses are worth that are right so often.
     pub foretold: Option<Foretold>,
 }
@@ -78,6 +80,7 @@ impl Default for Request {
             speculation: Speculation::Auto,
             constraint: None,
             repetition_detection: None,
+            adapter: None,
             foretold: None,
         }
     }
@@ -216,6 +219,9 @@ pub enum EngineError {
     /// What the answer must be cannot be told any more, or be satisfied.
     #[error("the answer cannot be held to its form: {0}")]
     Constraint(String),
+    /// The adapter that was asked for is not loaded, or is not any more.
+    #[error("the adapter is not loaded any more")]
+    NoAdapter,
     /// Too many requests wait already.
     #[error("the queue is full ({waiting} requests wait)")]
     QueueFull {

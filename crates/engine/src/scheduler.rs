@@ -37,15 +37,22 @@ pub struct SchedulerLimits {
     pub context: usize,
 }
 
+/// Stands in a sequence's tokens for a slot whose keys and values are given.
+const GIVEN: u32 = u32::MAX;
+
 /// A sequence as the scheduler sees it.
 #[derive(Clone, Debug)]
 pub struct Sequence {
     /// Its name.
     pub id: SequenceId,
-    /// Prompt and answer so far.
+    /// Prompt and answer so far, after as many [`GIVEN`] as slots are given.
     pub tokens: Vec<u32>,
-    /// How many of them are the prompt.
+    /// How many of them are the prompt and what stands before it.
     pub prompt_len: usize,
+    /// Slots whose keys and values an adapter's prefix has: they are written, not computed.
+    pub given: usize,
+    /// What its adapter's numbers are known by, if it has one.
+    adapter: Option<[u8; 16]>,
     /// Guesses of the tokens to come, computed in the step that was planned last.
     pub drafts: Vec<u32>,
     /// Slots whose keys and values are in its pages.
@@ -76,6 +83,8 @@ impl Sequence {
         Sequence {
             id,
             prompt_len: prompt.len(),
+            given: 0,
+            adapter: None,
             tokens: prompt,
             drafts: Vec::new(),
             computed: 0,
@@ -94,8 +103,26 @@ impl Sequence {
     /// The same, with the logits of all rows of its prompt; of those after the context, where that attends both ways.
     #[must_use]
     pub fn with_scores(mut self) -> Self {
-        self.scored = Some(self.prefix_len);
+        self.scored = Some(self.prefix_len.max(self.given));
         self
+    }
+
+    /// The same, of an adapter that is known by `digest` and has keys and values of so many slots before everything.
+    #[must_use]
+    pub fn with_adapter(mut self, digest: [u8; 16], given: usize) -> Self {
+        self.adapter = Some(digest);
+        self.given = given;
+        self.prompt_len += given;
+        self.tokens.splice(0..0, std::iter::repeat_n(GIVEN, given));
+        if self.prefix_len > 0 {
+            self.prefix_len += given;
+        }
+        self
+    }
+
+    /// The next slot to be computed.
+    pub fn next(&self) -> usize {
+        self.computed.max(self.given)
     }
 
     /// Whether everything but its last token is computed.
@@ -108,10 +135,14 @@ impl Sequence {
         let (full, _) = self.tokens.as_chunks();
         for ids in &full[self.keys.len()..] {
             let parent = self.keys.last().copied();
-            // A context that attends both ways is one unit: pages under it are equal only if all of it is.
-            let context = [Extra::Context(&self.tokens[..self.prefix_len])];
-            let extras = if parent.is_none() && self.prefix_len > 0 { &context[..] } else { &[] };
-            self.keys.push(PageKey::new(parent, ids, extras));
+            // A context that attends both ways is one unit: pages under it are equal only if all of it is. What is given
+            // before it does not depend on it.
+            let page = self.keys.len();
+            let context = (page == self.given / PAGE_SLOTS && self.prefix_len > 0)
+                .then(|| Extra::Context(&self.tokens[self.given..self.prefix_len]));
+            let adapter = self.adapter.as_ref().filter(|_| page == 0).map(Extra::Adapter);
+            let extras: Vec<Extra<'_>> = context.into_iter().chain(adapter).collect();
+            self.keys.push(PageKey::new(parent, ids, &extras));
         }
     }
 
@@ -122,7 +153,7 @@ impl Sequence {
 
     /// Rows to be computed.
     fn left(&self) -> usize {
-        self.tokens.len() - self.computed
+        self.tokens.len() - self.next()
     }
 
     /// Slots from here on have logits that are still wanted, all of them. The last token's always are.
@@ -137,7 +168,7 @@ impl Sequence {
 
     /// Rows of its context that can only be computed together.
     fn uncut(&self) -> usize {
-        self.prefix_len.saturating_sub(self.computed)
+        self.prefix_len.saturating_sub(self.next())
     }
 
     /// The slots among `slots` whose logits are wanted.
@@ -417,7 +448,7 @@ impl Scheduler {
         let Some(mut s) = self.waiting.remove(at) else { return false };
         s.pages = s.shareable().iter().map_while(|key| self.pool.borrow(key)).collect();
         s.computed = s.pages.len() * PAGE_SLOTS;
-        let (cached, first_time) = (s.computed, !s.admitted);
+        let (cached, first_time) = (s.computed.saturating_sub(s.given), !s.admitted);
         let i = self.running.partition_point(|r| r.rank() < s.rank());
         self.running.insert(i, s);
         if !self.grow(i, self.running[i].tokens.len()) {
@@ -464,21 +495,21 @@ impl Scheduler {
         }
         left.rows -= rows;
         left.spare_logits -= Scheduler::spare_logits_of(s, rows);
-        let slots = s.computed..s.computed + rows;
+        let slots = s.next()..s.next() + rows;
         let logits = s.logits_of(&slots);
         Some(Piece { id: s.id, chooses: slots.end == s.tokens.len(), slots, logits, drafts: 0 })
     }
 
     /// How many of a prompt's rows can be computed with so many rows and spare rows of logits.
     fn rows_of(s: &Sequence, rows: usize, spare_logits: usize) -> usize {
-        let without_logits = s.first_wanted().saturating_sub(s.computed);
+        let without_logits = s.first_wanted().saturating_sub(s.next());
         let rows = s.left().min(rows).min(without_logits + 1 + spare_logits);
         if rows < s.uncut() { 0 } else { rows }
     }
 
     /// Rows of logits that the next `rows` rows of a prompt need beyond the sequence's own one.
     fn spare_logits_of(s: &Sequence, rows: usize) -> usize {
-        s.logits_of(&(s.computed..s.computed + rows)).len().saturating_sub(1)
+        s.logits_of(&(s.next()..s.next() + rows)).len().saturating_sub(1)
     }
 
     /// Lets answers that have drafts compute them too, with rows and pages that nobody else wants.

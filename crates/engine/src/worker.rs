@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use glimmer_models::{Decoder, ModelError, PositionLayout};
+use glimmer_models::{Adapter, Decoder, ModelError, PositionLayout};
 use glimmer_tensor::{Batch, DeviceError};
 
+use crate::adapters::{Adapters, InUse};
 use crate::audience::{Audience, Told, tell_last};
 use crate::computed::{Computed, Row};
 use crate::constraint::{Constrained, Shared};
@@ -25,13 +26,27 @@ use crate::request::{
 };
 use crate::scheduler::{Appended, Piece, Refusal, Scheduler, SchedulerLimits, Sequence, SequenceId};
 use crate::speculation::{Drafter, MOST, StepCosts};
-use crate::{EngineError, PageListener, Reads, Sampler, Statistics, log_probabilities};
+use crate::{AdapterId, EngineError, PageListener, Reads, Sampler, Statistics, log_probabilities};
 
 /// Rows of a step that forced tokens may fill beside answers that have none: so few wait for the weights more than for
 /// arithmetic (`docs/measurements.md`: on AVX-512 eight rows take 1.3 times one row's time).
 const CHEAP_ROWS: usize = 8;
 
-/// What reaches the worker: a request, to be answered once per sink.
+/// What reaches the worker.
+pub(crate) enum Message {
+    Submit(Box<Submission>),
+    /// An adapter to be loaded, and who waits for that.
+    Load {
+        id: AdapterId,
+        adapter: Adapter,
+        digest: [u8; 16],
+        loaded: Sender<Result<(), EngineError>>,
+    },
+    /// One that nobody new is to have.
+    Drop(AdapterId),
+}
+
+/// A request, to be answered once per sink.
 pub(crate) struct Submission {
     pub(crate) request: Request,
     pub(crate) sinks: Vec<Sink>,
@@ -62,7 +77,15 @@ struct Way {
     /// Why the answer ends when it has `max_tokens`.
     at_most: Finish,
     prompt_len: usize,
+    adapter: Option<InUse>,
     foretold: Option<Foretold>,
+}
+
+impl Way {
+    /// Slots that an adapter's prefix has before the prompt.
+    fn given(&self) -> usize {
+        self.adapter.as_ref().map_or(0, InUse::given)
+    }
 }
 
 impl ActiveRequest {
@@ -81,8 +104,9 @@ pub(crate) struct Worker {
     decoder: Decoder,
     scheduler: Scheduler,
     limits: SchedulerLimits,
-    inbox: Receiver<Submission>,
+    inbox: Receiver<Message>,
     active: HashMap<SequenceId, ActiveRequest>,
+    adapters: Adapters,
     audience: Audience,
     next_id: SequenceId,
     /// What the last step computed.
@@ -113,7 +137,7 @@ impl Worker {
         decoder: Decoder,
         limits: SchedulerLimits,
         pages: usize,
-        inbox: Receiver<Submission>,
+        inbox: Receiver<Message>,
         shared: Arc<Mutex<Statistics>>,
         listener: Option<PageListener>,
         draft_model: Option<DraftModel>,
@@ -125,6 +149,7 @@ impl Worker {
             limits,
             inbox,
             active: HashMap::new(),
+            adapters: Adapters::default(),
             audience: Audience::default(),
             next_id: 0,
             computed: Computed::default(),
@@ -168,7 +193,9 @@ impl Worker {
             let _ = self.end(id, failed());
         }
         self.tell_all();
-        while let Ok(submission) = self.inbox.try_recv() {
+        while let Ok(message) = self.inbox.try_recv() {
+            // Who waits for an adapter hears of the end by its channel's.
+            let Message::Submit(submission) = message else { continue };
             self.statistics.failed += submission.sinks.len() as u64;
             submission.sinks.into_iter().for_each(|sink| tell_last(sink, failed()));
         }
@@ -180,12 +207,27 @@ impl Worker {
     fn drain(&mut self) -> Option<Instant> {
         let first = if self.scheduler.is_idle() { Some(self.inbox.recv().ok()?) } else { None };
         let begin = Instant::now();
-        first.into_iter().for_each(|submission| self.accept(submission));
+        first.into_iter().for_each(|message| self.take(message));
         // Once nobody can send any more, what there is is served to the end.
-        while let Ok(submission) = self.inbox.try_recv() {
-            self.accept(submission);
+        while let Ok(message) = self.inbox.try_recv() {
+            self.take(message);
         }
+        self.adapters.sweep(&mut self.decoder);
         Some(begin)
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Submit(submission) => self.accept(*submission),
+            Message::Drop(id) => self.adapters.drop_adapter(id),
+            Message::Load { id, adapter, digest, loaded } => {
+                let Worker { adapters, decoder, .. } = self;
+                let result = guarded(|| Ok(adapters.load(decoder, id, adapter, digest)?)).flatten();
+                if loaded.send(result).is_err() {
+                    self.adapters.drop_adapter(id);
+                }
+            }
+        }
     }
 
     fn accept(&mut self, submission: Submission) {
@@ -203,6 +245,7 @@ impl Worker {
             };
             match enqueued {
                 Ok((id, way)) => {
+                    way.adapter.iter().for_each(|adapter| self.adapters.enter(adapter));
                     self.audience.enter(id, sink);
                     self.active.insert(id, ActiveRequest { way, chosen: 0, announced: false });
                 }
@@ -238,7 +281,9 @@ impl Worker {
         if prefix_len > self.limits.rows {
             return Err(EngineError::Indivisible { context: prefix_len, rows: self.limits.rows });
         }
-        let max_tokens = room_for_answer(prompt.len(), request.max_tokens, self.limits.context)?;
+        let adapter = request.adapter.map(|id| self.adapters.get(id)).transpose()?;
+        let given = adapter.as_ref().map_or(0, InUse::given);
+        let max_tokens = room_for_answer(prompt.len() + given, request.max_tokens, self.limits.context)?;
         let at_most = if max_tokens < request.max_tokens { Finish::ContextFull } else { Finish::Length };
         let mut sampling = request.sampling.clone();
         sampling.seed = sampling.seed.wrapping_add(copy as u64);
@@ -263,10 +308,15 @@ impl Worker {
             max_tokens,
             at_most,
             prompt_len: prompt.len(),
+            adapter,
             foretold: request.foretold.clone(),
         };
         self.next_id += 1;
         let sequence = Sequence::new(self.next_id, prompt.clone(), prefix_len, request.priority);
+        let sequence = match &way.adapter {
+            Some(adapter) => sequence.with_adapter(adapter.digest, adapter.given()),
+            None => sequence,
+        };
         let sequence = if way.prompt_logprobs.is_some() { sequence.with_scores() } else { sequence };
         self.scheduler.submit(sequence).map_err(|refusal| match refusal {
             Refusal::QueueFull => EngineError::QueueFull { waiting: self.scheduler.waiting().len() },
@@ -308,7 +358,7 @@ impl Worker {
                 Speculation::Always => MOST,
                 _ => self.costs.worthwhile(drafter.acceptance(), rows),
             };
-            let guesses = drafter.guess(&s.tokens, most);
+            let guesses = drafter.guess(&s.tokens[s.given..], most);
             let drafts = guesses[..worthwhile.min(guesses.len())].to_vec();
             if drafts.is_empty() && most > 0 {
                 unguessed.push((id, most));
@@ -328,7 +378,7 @@ impl Worker {
             let (s, answer) = (scheduler.sequence(id)?, active.get(&id)?);
             Some(Asked {
                 id,
-                tokens: &s.tokens,
+                tokens: &s.tokens[s.given..],
                 most,
                 always: answer.way.speculation == Speculation::Always,
                 sampler: answer.way.sampler.ahead(),
@@ -354,7 +404,7 @@ impl Worker {
     /// Tells those that were admitted so, and hears whether they are still wanted before anything is computed for them.
     fn announce(&mut self) {
         let admitted: Vec<(SequenceId, usize)> =
-            self.scheduler.running().iter().map(|s| (s.id, s.computed)).collect();
+            self.scheduler.running().iter().map(|s| (s.id, s.next() - s.given)).collect();
         for (id, computed) in admitted {
             if let Some(answer) = self.active.get_mut(&id)
                 && !std::mem::replace(&mut answer.announced, true)
@@ -422,14 +472,21 @@ impl Worker {
             else {
                 continue;
             };
+            let adapter = answer.way.adapter.as_ref();
+            if let Some(prefix) = adapter.and_then(|adapter| adapter.prefix.as_ref())
+                && s.computed < s.given
+            {
+                self.decoder.write_prefix(prefix, s.computed..s.given, &s.pages)?;
+            }
             let mut rope_pos = Vec::new();
-            answer.way.layout.extend(piece.slots.clone(), &mut rope_pos);
+            answer.way.layout.extend(piece.slots.start - s.given..piece.slots.end - s.given, &mut rope_pos);
             let known = &s.tokens[piece.slots.start..piece.slots.end - piece.drafts];
             let ids = [known, &s.drafts[..piece.drafts]].concat();
             let first = piece.slots.start;
             let rows = piece.logits.start - first..piece.logits.end - first;
             wanted.push((piece.id, rows.len(), answer.reads()));
             batch.push(&ids, piece.slots.clone(), &rope_pos, s.prefix_len, s.pages.clone(), rows);
+            batch.adapt(adapter.and_then(|adapter| adapter.slot));
         }
         self.computed.clear();
         if batch.rows() == 0 {
@@ -469,7 +526,8 @@ impl Worker {
         let end = first + piece.logits.len();
         if answer.chosen == 0 {
             let scores = self.scores(piece, computed.logits(first..end));
-            self.report_progress(piece.id, piece.slots.end, scores);
+            let given = answer.way.given();
+            self.report_progress(piece.id, piece.slots.end - given, scores);
         }
         if piece.chooses {
             self.statistics.drafted_tokens += piece.drafts as u64;
@@ -507,7 +565,7 @@ impl Worker {
             .map(|(index, row)| {
                 let id = s.tokens[index];
                 let (logprob, top) = log_probabilities(row, id, n);
-                Score { index, id, logprob, top }
+                Score { index: index - s.given, id, logprob, top }
             })
             .collect()
     }
@@ -616,7 +674,9 @@ impl Worker {
     fn forget(&mut self, id: SequenceId) {
         self.scheduler.finish(id);
         self.draft_model.iter_mut().for_each(|model| model.ended(id));
-        self.active.remove(&id);
+        if let Some(adapter) = self.active.remove(&id).and_then(|answer| answer.way.adapter) {
+            self.adapters.leave(&adapter);
+        }
     }
 
     /// Records a step's cost.

@@ -1,11 +1,12 @@
 //! A model that runs: the engine, and the text that goes into it and comes out.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use glimmer_chat::Conversation;
-use glimmer_engine::{Event, Request, Sink, Statistics};
-use glimmer_models::DecoderSpec;
+use glimmer_engine::{AdapterId, Event, Request, Sink, Statistics};
+use glimmer_models::{Adapter, DecoderSpec};
 use glimmer_tensor::DeviceMemory;
 
 use crate::{AnswerForm, DeltaReader, Error, Generation, GenerationParams, ModelText, Prompt};
@@ -14,11 +15,13 @@ use crate::{AnswerForm, DeltaReader, Error, Generation, GenerationParams, ModelT
 pub struct Engine {
     text: Arc<ModelText>,
     engine: glimmer_engine::Engine,
+    /// By name.
+    adapters: Mutex<BTreeMap<String, AdapterId>>,
 }
 
 impl Engine {
     pub(crate) fn new(text: Arc<ModelText>, engine: glimmer_engine::Engine) -> Self {
-        Engine { text, engine }
+        Engine { text, engine, adapters: Mutex::default() }
     }
 
     /// The part that knows text.
@@ -49,6 +52,34 @@ impl Engine {
     /// What it does and has done, as of the end of the last step.
     pub fn statistics(&self) -> Statistics {
         self.engine.statistics()
+    }
+
+    /// Loads an adapter ([`Adapter::read`]) under a name that [`GenerationParams::adapter`] may say from then on. It takes the
+    /// place of one of that name.
+    ///
+    /// # Errors
+    /// When the device cannot compute with it or has no memory left.
+    pub fn load_adapter(&self, name: &str, adapter: Adapter) -> Result<(), Error> {
+        let id = self.engine.load_adapter(adapter)?;
+        let before = self.named_adapters().insert(name.to_owned(), id);
+        before.into_iter().for_each(|id| self.engine.drop_adapter(id));
+        Ok(())
+    }
+
+    /// Lets go of an adapter; whether there was one. Answers that it is computing are finished.
+    pub fn drop_adapter(&self, name: &str) -> bool {
+        let id = self.named_adapters().remove(name);
+        id.into_iter().for_each(|id| self.engine.drop_adapter(id));
+        id.is_some()
+    }
+
+    /// Whether an adapter of this name is loaded.
+    pub fn has_adapter(&self, name: &str) -> bool {
+        self.named_adapters().contains_key(name)
+    }
+
+    fn named_adapters(&self) -> MutexGuard<'_, BTreeMap<String, AdapterId>> {
+        self.adapters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has a conversation answered as the model does by itself.
@@ -92,6 +123,8 @@ impl Engine {
         let own = if params.ignore_eos { &[][..] } else { self.text.stop_ids(prompt) };
         let form = params.form.as_ref();
         let ends = form.map_or(&[][..], AnswerForm::ends);
+        // One that is not loaded is refused by the engine.
+        let adapter = |name: &String| self.named_adapters().get(name).copied().unwrap_or_default();
         Request {
             prompt: prompt.ids.clone(),
             continued: 0,
@@ -105,6 +138,7 @@ impl Engine {
             speculation: params.speculation,
             constraint: self.text.constraint(prompt, params),
             repetition_detection: params.repetition_detection,
+            adapter: params.adapter.as_ref().map(adapter),
             foretold: None,
         }
     }

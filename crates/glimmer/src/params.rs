@@ -38,6 +38,8 @@ pub struct GenerationParams {
     /// Tokens of the answer after which its reasoning is closed, where the model still thinks; 0 closes at once what the prompt
     /// opened ([`crate::Conversation::enable_thinking`] has the template open none). It means nothing to text that goes on.
     pub thinking_budget: Option<usize>,
+    /// The adapter that computes it, by the name that [`crate::Engine::load_adapter`] gave it; the model alone otherwise.
+    pub adapter: Option<String>,
     /// Whether a full context only interrupts the answer, which [`crate::Generation::resume`] goes on with.
     pub resumable: bool,
 }

@@ -4,11 +4,12 @@
 //! holds no cache and no request: those are the batch's. Its layers may lie on several devices, one range after the other.
 
 use glimmer_tensor::{
-    Batch, BufferId, Candidates, Capacity, Device, DeviceBatch, DeviceMemory, Epilogue, Heads, KvType,
-    MatrixId, Norm, Place, Role, RopeId,
+    AdapterSlot, Batch, BufferId, Candidates, Capacity, Device, DeviceBatch, DeviceMemory, Epilogue, Heads,
+    KvType, MatrixId, Norm, PageId, Pair, Place, Role, RopeId,
 };
 use std::ops::Range;
 
+use crate::adapter::{LowRankAdapter, Prefix, WholePair};
 use crate::{
     Activation, Attention, DecoderSpec, FeedForward, LayerSpec, ModelError, Part, Residual, WeightRole,
 };
@@ -165,6 +166,45 @@ impl Share {
         (0..self.layers.len()).for_each(|layer| device.kv_write(batch, layer, qkv, heads));
     }
 
+    /// Puts an adapter's pair beside one of its matrices.
+    fn attach(&mut self, slot: AdapterSlot, mut pair: WholePair) -> Result<(), ModelError> {
+        let matrix = self.weights.of(pair.layer).matrices.of(pair.role);
+        let rows = pair.b.len() / pair.rank;
+        let mut row_scale = None;
+        if !pair.magnitudes.is_empty() {
+            let mut weights = vec![0.0; pair.a.len() / pair.rank];
+            let mut factors = Vec::with_capacity(rows);
+            for row in 0..rows {
+                self.device.matrix_row(matrix, row, &mut weights)?;
+                factors.push(pair.change(row, &mut weights)?);
+            }
+            for (b, factor) in pair.b.chunks_exact_mut(pair.rank).zip(&factors) {
+                b.iter_mut().for_each(|b| *b *= factor);
+            }
+            row_scale = Some(factors);
+        }
+        let pair = Pair { rank: pair.rank, a: &pair.a, b: &pair.b, row_scale: row_scale.as_deref() };
+        Ok(self.device.attach(matrix, slot, pair)?)
+    }
+
+    /// Gives its layers the keys and values of a prefix at the slots of a batch.
+    fn write_prefix(&mut self, spec: &DecoderSpec, prefix: &Prefix, slots: Range<usize>) {
+        let batch = self.batch();
+        for layer in self.layers.clone() {
+            let step = LayerStep::new(spec, batch, &self.weights, &self.buffers, layer);
+            let Attention::Heads { heads, .. } = step.spec.attention;
+            let (own, qkv) = (&prefix.layers[layer], step.buffers.of(Role::Qkv));
+            let mut rows = vec![0.0; slots.len() * heads.qkv_width()];
+            for (slot, row) in slots.clone().zip(rows.chunks_exact_mut(heads.qkv_width())) {
+                let (keys, values) = row[heads.q_width()..].split_at_mut(heads.k_width());
+                keys.copy_from_slice(&own.keys[slot * heads.k_width()..][..heads.k_width()]);
+                values.copy_from_slice(&own.values[slot * heads.v_width()..][..heads.v_width()]);
+            }
+            self.device.write(batch, qkv, &rows);
+            self.device.kv_write(batch, step.cache, qkv, heads);
+        }
+    }
+
     fn logits(&mut self, head: HeadBuffers, observer: &mut Observer<'_>) -> Result<(), ModelError> {
         let (batch, hidden) = (self.batch(), self.exit());
         let (device, outside) = (self.device.as_mut(), &self.weights.outside);
@@ -198,11 +238,13 @@ pub struct Decoder {
     head_buffers: Option<HeadBuffers>,
     /// The residual stream on its way from one device to the next.
     passed: Vec<f32>,
+    /// Rows of a step, at most.
+    rows: usize,
 }
 
 impl Decoder {
     pub(crate) fn new(spec: DecoderSpec, shares: Vec<Share>) -> Self {
-        Decoder { spec, shares, head_buffers: None, passed: Vec::new() }
+        Decoder { spec, shares, head_buffers: None, passed: Vec::new(), rows: 0 }
     }
 
     /// The model's facts.
@@ -243,6 +285,7 @@ impl Decoder {
     /// # Errors
     /// When the memory cannot be had.
     pub fn plan(&mut self, capacity: Capacity, kv_type: KvType) -> Result<(), ModelError> {
+        self.rows = capacity.rows;
         let spec = &self.spec;
         for share in &mut self.shares {
             share.device.plan(&spec.plan(share.layers.clone(), capacity, kv_type))?;
@@ -285,6 +328,49 @@ impl Decoder {
             share.fill(spec);
             Ok(())
         })
+    }
+
+    /// Puts an adapter's pairs beside its matrices, for sequences whose batch names this slot. After [`Decoder::plan`].
+    ///
+    /// # Errors
+    /// When a device cannot compute with adapters or has no memory left: then nothing is attached.
+    pub fn attach(&mut self, slot: AdapterSlot, adapter: &LowRankAdapter) -> Result<(), ModelError> {
+        for pair in adapter.whole(&self.spec) {
+            let holds = |share: &&mut Share| pair.layer.is_none_or(|layer| share.layers.contains(&layer));
+            // The head is on the last device.
+            let share = self.shares.iter_mut().rev().find(holds).expect("every layer has a device");
+            if let Err(error) = share.attach(slot, pair) {
+                self.detach(slot);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an adapter's pairs away.
+    pub fn detach(&mut self, slot: AdapterSlot) {
+        self.shares.iter_mut().for_each(|share| share.device.detach(slot));
+    }
+
+    /// Writes the keys and values of a prefix's `slots` into a sequence's pages.
+    ///
+    /// # Errors
+    /// When the pages are not in the pool.
+    pub fn write_prefix(
+        &mut self,
+        prefix: &Prefix,
+        slots: Range<usize>,
+        pages: &[PageId],
+    ) -> Result<(), ModelError> {
+        for first in slots.clone().step_by(self.rows.max(1)) {
+            let some = first..slots.end.min(first + self.rows);
+            let mut batch = Batch::default();
+            let positions = vec![0.0; some.len() * self.spec.rope.axes()];
+            batch.push(&vec![0; some.len()], some.clone(), &positions, 0, pages.to_vec(), []);
+            self.upload(&batch)?;
+            self.shares.iter_mut().for_each(|share| share.write_prefix(&self.spec, prefix, some.clone()));
+        }
+        Ok(())
     }
 
     /// Whether a step is computed by itself once [`Decoder::forward`] has returned, and most of it is still to come.

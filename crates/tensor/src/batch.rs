@@ -16,6 +16,9 @@ pub const CHUNK_SLOTS: usize = 8 * PAGE_SLOTS;
 /// A page of the device's key/value pool.
 pub type PageId = u32;
 
+/// A place on a device for an adapter's pairs: small numbers, used again.
+pub type AdapterSlot = u32;
+
 /// One step's work.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
@@ -44,6 +47,8 @@ pub struct SequenceRows {
     pub prefix_len: usize,
     /// `pages[i]` holds slots `i * PAGE_SLOTS ..`; at least `kv_len` slots.
     pub pages: Vec<PageId>,
+    /// The adapter whose pairs its rows meet.
+    pub adapter: Option<AdapterSlot>,
 }
 
 impl SequenceRows {
@@ -153,9 +158,28 @@ impl Batch {
             kv_len: slots.end,
             prefix_len,
             pages,
+            adapter: None,
         });
         self.slots.extend(slots.map(|s| s as u32));
         self.logits_rows.extend(wants_logits.into_iter().map(|r| (first_row + r) as u32));
+    }
+
+    /// Gives the sequence that was pushed last an adapter.
+    pub fn adapt(&mut self, adapter: Option<AdapterSlot>) {
+        if let Some(sequence) = self.sequences.last_mut() {
+            sequence.adapter = adapter;
+        }
+    }
+
+    /// The adapter of each row, or, of those alone whose logits are wanted, of each of them; none at all where no
+    /// sequence has one.
+    pub fn adapters(&self, of_logits: bool) -> Vec<Option<AdapterSlot>> {
+        if self.sequences.iter().all(|sequence| sequence.adapter.is_none()) {
+            return Vec::new();
+        }
+        let of_row = |sequence: &SequenceRows| std::iter::repeat_n(sequence.adapter, sequence.rows);
+        let all: Vec<_> = self.sequences.iter().flat_map(of_row).collect();
+        if of_logits { self.logits_rows.iter().map(|&row| all[row as usize]).collect() } else { all }
     }
 
     /// Checks every index against itself and against what the device was planned for.

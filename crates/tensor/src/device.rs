@@ -11,8 +11,8 @@
 use std::ops::Range;
 
 use crate::{
-    Batch, BatchError, BufferId, Candidates, Capacity, DeviceBatch, Heads, KvType, MatrixId, MatrixShape,
-    MatrixView, Role, Rope, RopeId, VectorId,
+    AdapterSlot, Batch, BatchError, BufferId, Candidates, Capacity, DeviceBatch, Heads, KvType, MatrixId,
+    MatrixShape, MatrixView, Role, Rope, RopeId, VectorId,
 };
 
 /// What a matrix will be used for; the device chooses its layout by it.
@@ -70,6 +70,35 @@ impl Epilogue {
     /// Width of what becomes of a product with a matrix of `rows` rows.
     pub fn width(self, rows: usize) -> usize {
         if self == Epilogue::SwiGlu { rows / 2 } else { rows }
+    }
+}
+
+/// What an adapter has beside a matrix `W` `[rows, cols]`: for a row `x` of a sequence with it, `W x` becomes
+/// `row_scale (W x) + B A x`, before the bias and the epilogue.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair<'a> {
+    /// Rows of `A`, at least one.
+    pub rank: usize,
+    /// `A` `[rank, cols]`.
+    pub a: &'a [f32],
+    /// `B` `[rows, rank]`.
+    pub b: &'a [f32],
+    /// `[rows]`; ones where there is none.
+    pub row_scale: Option<&'a [f32]>,
+}
+
+impl Pair<'_> {
+    /// Whether it fits a matrix.
+    ///
+    /// # Errors
+    /// [`DeviceError::Weight`] where it does not.
+    pub fn check(&self, rows: usize, cols: usize) -> Result<(), DeviceError> {
+        let Pair { rank, a, b, row_scale } = *self;
+        let fits = rank > 0 && a.len() == rank * cols && b.len() == rows * rank;
+        if fits && row_scale.is_none_or(|scale| scale.len() == rows) {
+            return Ok(());
+        }
+        Err(DeviceError::Weight(format!("a pair of rank {rank} does not fit a matrix of {rows} x {cols}")))
     }
 }
 
@@ -329,6 +358,32 @@ pub trait Device: Send {
     /// [`DeviceError::OutOfMemory`].
     fn buffer(&mut self, layer: usize, role: Role, width: usize) -> Result<BufferId, DeviceError>;
 
+    // ---- adapters, between steps ----
+
+    /// Puts a pair beside a matrix, in place of one of the same slot that is there.
+    ///
+    /// # Errors
+    /// [`DeviceError::Failed`] where the device has no kernels for it, [`DeviceError::Weight`] when it does not fit the
+    /// matrix, [`DeviceError::OutOfMemory`].
+    fn attach(&mut self, matrix: MatrixId, slot: AdapterSlot, pair: Pair<'_>) -> Result<(), DeviceError> {
+        let _ = (matrix, slot, pair);
+        Err(DeviceError::Failed(format!("{} cannot compute with adapters yet", self.describe())))
+    }
+
+    /// Takes a slot's pairs away from all matrices.
+    fn detach(&mut self, slot: AdapterSlot) {
+        let _ = slot;
+    }
+
+    /// The numbers `[cols]` of a row of a matrix as the device has it.
+    ///
+    /// # Errors
+    /// [`DeviceError::Failed`] where the device does not bring weights back.
+    fn matrix_row(&self, matrix: MatrixId, row: usize, out: &mut [f32]) -> Result<(), DeviceError> {
+        let _ = (matrix, row, out);
+        Err(DeviceError::Failed(format!("{} brings no weights back", self.describe())))
+    }
+
     // ---- a step ----
 
     /// Waits until no other device of the process computes where this one does, and keeps them from it until
@@ -357,7 +412,8 @@ pub trait Device: Send {
     /// `into += norm(x)`: the post-norms of GLM-4-0414.
     fn norm_add(&mut self, batch: DeviceBatch, x: BufferId, norm: &Norm, into: BufferId);
 
-    /// `out = epilogue(x W^T + b)`.
+    /// `out = epilogue(x W^T + b)`, with what the adapter of a row's sequence has beside `W`. Rows without one keep their
+    /// bits whatever is beside them, and rows with one theirs.
     fn linear(&mut self, batch: DeviceBatch, x: BufferId, w: MatrixId, epilogue: Epilogue, out: BufferId);
 
     /// Rotates the queries and keys of `qkv` in place.

@@ -66,6 +66,11 @@ impl<H: Handle, T> Table<H, T> {
         &self.things
     }
 
+    /// All things, to be changed.
+    pub fn each_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.things.iter_mut()
+    }
+
     /// The first thing that is as it should be.
     pub(crate) fn position(&self, is_it: impl FnMut(&T) -> bool) -> Option<H> {
         self.things.iter().position(is_it).map(H::new)

@@ -19,12 +19,12 @@ mod rope;
 mod steps;
 mod training;
 
-pub use batch::{Batch, BatchError, CHUNK_SLOTS, Capacity, PAGE_SLOTS, PageId, SequenceRows};
+pub use batch::{AdapterSlot, Batch, BatchError, CHUNK_SLOTS, Capacity, PAGE_SLOTS, PageId, SequenceRows};
 pub use buffers::{Buffer, Buffers, Role};
 pub use candidates::{CANDIDATES, Candidates, best_of, exp, total_weight, weight};
 pub use device::{
     Compute, Device, DeviceError, DeviceMemory, Epilogue, FreeMemory, MatrixUse, NeededMatrix, Needs, Norm,
-    NormKind, Place, Plan, Taken,
+    NormKind, Pair, Place, Plan, Taken,
 };
 pub use dtype::DType;
 pub use handles::{BufferId, Handle, MatrixId, RopeId, Table, VectorId};

@@ -138,6 +138,10 @@ pub(crate) struct ChatArgs {
     #[arg(long, value_name = "MODEL")]
     pub(crate) draft: Option<PathBuf>,
 
+    /// An adapter of the model: a directory of PEFT's (LoRA) or of ChatGLM's P-Tuning v2
+    #[arg(long, value_name = "PATH")]
+    pub(crate) lora: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
 
@@ -241,6 +245,10 @@ pub(crate) struct RunArgs {
     /// often right; where it is not it is not asked
     #[arg(long, value_name = "MODEL")]
     pub(crate) draft: Option<PathBuf>,
+
+    /// An adapter of the model: a directory of PEFT's (LoRA) or of ChatGLM's P-Tuning v2
+    #[arg(long, value_name = "PATH")]
+    pub(crate) lora: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,

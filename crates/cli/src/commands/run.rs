@@ -4,15 +4,17 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow, ensure};
 use glimmer::{
-    AnswerForm, AnswerFormat, Completion, Compute, ContextLength, Conversation, Encoding, FinishReason,
-    Generation, GenerationParams, Limits, Message, ModelFiles, ModelText, Prompt, Reply, ReplyPart, Role,
-    Token, Tokenizer, check_ids, json, room_for_answer,
+    Adapter, AnswerForm, AnswerFormat, Completion, Compute, ContextLength, Conversation, Encoding,
+    FinishReason, Generation, GenerationParams, Limits, Message, ModelFiles, ModelText, Prompt, Reply,
+    ReplyPart, Role, Token, Tokenizer, check_ids, json, room_for_answer,
 };
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::RunArgs;
-use crate::model::{DEMO_LABEL, context, device, draft, files, load, spec, tools, with_advice, with_draft};
+use crate::model::{
+    ADAPTER, DEMO_LABEL, adapter, context, device, draft, files, load, spec, tools, with_advice, with_draft,
+};
 use crate::printer::Printer;
 use crate::sampling::{Shown, set_by_flags};
 use crate::terminal::Terminal;
@@ -31,19 +33,32 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let prompt = prompt(args, typed, &tools, &files)?;
     let spec = spec(&files, terminal)?;
     check_ids(&prompt.ids, spec)?;
+    let adapter = adapter(args.lora.as_deref(), spec)?;
+    let slots = adapter.as_ref().map_or(0, Adapter::slots);
     let context = context(args.ctx, spec, terminal);
     let most = args.sampling.max_tokens.unwrap_or(usize::MAX);
-    room_for_answer(prompt.ids.len(), most, context).map_err(|error| {
+    room_for_answer(prompt.ids.len() + slots, most, context).map_err(|error| {
         let advice =
             if args.ctx == Some(ContextLength::Trained) { "" } else { "; --ctx N makes room for more" };
         anyhow!("{error}{advice}")
     })?;
-    let limits =
-        Limits::for_prompt(spec, ContextLength::Tokens(context), &prompt.ids, args.sampling.max_tokens)?;
+    let limits = Limits::for_prompt(
+        spec,
+        ContextLength::Tokens(context),
+        &prompt.ids,
+        args.sampling.max_tokens.map(|n| n + slots),
+    )?;
     let device = device(&args.device, Compute::Auto, terminal)?;
     let capacity = limits.capacity(spec, device.kind);
     let model = load(&files, device, capacity, terminal)?;
     let engine = with_draft(model, draft.as_ref(), &args.device, capacity, terminal)?.start(&limits)?;
+    let adapter = match adapter {
+        Some(adapter) => {
+            engine.load_adapter(ADAPTER, adapter)?;
+            Some(ADAPTER.to_owned())
+        }
+        None => None,
+    };
     if files.source().is_demo() {
         let advice = if is_lone_prompt { "; `glimmer run MODEL PROMPT` asks another" } else { "" };
         terminal.note(&format!("{DEMO_LABEL}{advice}"));
@@ -61,6 +76,7 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
         ignore_eos: args.ignore_eos,
         thinking_budget: args.thinking_budget,
         logprobs: args.logprobs.map(|n| n as usize),
+        adapter,
         ..engine.defaults(&prompt)
     };
     set_by_flags(&mut params.sampling, &args.sampling);

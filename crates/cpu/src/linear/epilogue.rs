@@ -2,6 +2,7 @@
 
 use super::formats::GROUP;
 use super::line::Line;
+use super::low_rank::Beside;
 use crate::lanes::{Kernel, Lanes, exp};
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use std::marker::PhantomData;
@@ -67,6 +68,8 @@ pub(super) struct Finishing<'a> {
     pub(super) last: usize,
     /// The biases, a line for each group of the sums (gate, then value).
     pub(super) bias: Option<&'a [Line]>,
+    /// What adapters add, and which of its lines is the first of the tile.
+    pub(super) beside: Option<(Beside<'a>, usize)>,
     pub(super) finish: Finish<'a>,
     pub(super) out: Output<'a>,
     /// The first row, and how many.
@@ -83,13 +86,17 @@ impl Finishing<'_> {
     /// # Safety
     /// Nobody else may use these columns of these rows of the output now.
     pub(super) unsafe fn run<S: Lanes>(self, s: S) {
-        s.run(Finisher(self));
+        match self.beside {
+            None => s.run(Finisher::<false>(self)),
+            Some(_) => s.run(Finisher::<true>(self)),
+        }
     }
 }
 
-struct Finisher<'a>(Finishing<'a>);
+/// `ADAPTED`: some rows meet what an adapter has.
+struct Finisher<'a, const ADAPTED: bool>(Finishing<'a>);
 
-impl Kernel for Finisher<'_> {
+impl<const ADAPTED: bool> Kernel for Finisher<'_, ADAPTED> {
     type Output = ();
 
     #[inline(always)]
@@ -97,9 +104,15 @@ impl Kernel for Finisher<'_> {
         let t = self.0;
         let biases =
             t.bias.map(|lines| [0, 1, 2, 3].map(|i| lines.get(i).map_or(s.splat(0.0), |l| l.floats(s))));
-        let sum = |side: usize, r: usize, line: usize| {
+        let sum = |side: usize, r: usize, line: usize, row: usize| {
             let sum = t.sums[line].floats(s);
-            biases.map_or(sum, |biases| s.add(sum, biases[2 * side + r]))
+            let at = 2 * side + r;
+            match t.beside {
+                Some((beside, first)) if ADAPTED => {
+                    beside.finish(s, row, first + at, sum, biases.map(|biases| biases[at]))
+                }
+                _ => biases.map_or(sum, |biases| s.add(sum, biases[at])),
+            }
         };
         for i in 0..t.rows {
             let (p, c) = (i / t.panel, i % t.panel);
@@ -110,14 +123,14 @@ impl Kernel for Finisher<'_> {
                     continue;
                 }
                 let at = 2 * t.panel * p + lines * r + c;
-                let y = sum(0, r, at);
                 let (row, col) = (t.row + i, t.col + GROUP * r);
+                let y = sum(0, r, at, row);
                 let to = t.out.at(row, col, n);
                 let y = match t.finish {
                     Finish::Store => y,
                     Finish::Gelu => gelu(s, y),
                     Finish::SwiGlu => {
-                        let value = sum(1, r, at + t.value.expect("a gated matrix has values"));
+                        let value = sum(1, r, at + t.value.expect("a gated matrix has values"), row);
                         s.mul(silu(s, y), value)
                     }
                     Finish::Residual { from, scale } => {

@@ -4,6 +4,7 @@
 //!   [`kquants`], [`iq4`], [`rows`]): the layout of each type.
 //! - [`activations`]: rows quantized to signed bytes; [`integer`]: products with them; [`float`]: products in f32.
 //! - [`probe`]: how fast the processor is where nothing else is in the way.
+//! - [`low_rank`]: what adapters have beside matrices.
 //! - [`panels`]: weights decoded for the products of training ([`crate::gemm`]).
 //! - [`epilogue`]: bias, residual, activation function.
 //! - [`mod@line`]: the cache line, between memory and the [`lanes`](crate::lanes) that all of it is written in.
@@ -21,6 +22,7 @@ mod iq4;
 mod kquants;
 mod legacy;
 mod line;
+mod low_rank;
 mod packed;
 mod panels;
 mod probe;
@@ -30,6 +32,7 @@ mod rows;
 mod tests;
 
 pub(crate) use epilogue::{Finish, gelu, gelu_slope, silu};
+pub(crate) use low_rank::{Beside, PackedPair};
 pub(crate) use packed::{PackedMatrix, Packer};
 pub(crate) use panels::Ready;
 pub(crate) use probe::{Unit, peak, reading};

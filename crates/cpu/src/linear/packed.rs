@@ -344,8 +344,18 @@ impl Tiles {
 
     /// The biases of a tile: two lines for each side.
     pub(super) fn bias(&self, segment: &Segment, tile: usize) -> Option<&[Line]> {
-        let lines = 2 * segment.sides.len();
-        Some(&self.bias.as_ref()?[(segment.bias + tile) * lines..][..lines])
+        Some(&self.bias.as_ref()?[self.first_line(segment, tile)..][..2 * segment.sides.len()])
+    }
+
+    /// Which of the lines with a number for each output is the first of a tile.
+    pub(super) fn first_line(&self, segment: &Segment, tile: usize) -> usize {
+        (segment.bias + tile) * 2 * segment.sides.len()
+    }
+
+    /// Numbers of all outputs in the order of the biases.
+    pub(super) fn lines_of_outputs(&self, values: &[f32]) -> Result<Slab<Line>, DeviceError> {
+        let tiles = self.segments.iter().map(|segment| segment.tiles).sum();
+        bias_lines(&self.segments, tiles, if self.gated { 2 } else { 1 }, values)
     }
 }
 

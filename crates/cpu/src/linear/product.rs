@@ -14,6 +14,7 @@ use super::integer::{
     Few32, Few256, Many, Many32, Many256, READY_32, READY_256, Turns32, Unpack32, Unpack256,
 };
 use super::line::Line;
+use super::low_rank::Beside;
 use super::packed::{PackedMatrix, Segment, Tiles};
 use crate::isa::{Isa, RUNS, runs};
 use crate::lanes::{FloatLanes, Lanes, Proof, Register, Work};
@@ -147,11 +148,12 @@ pub(crate) fn linear(
     x: &[f32],
     m: usize,
     w: &PackedMatrix,
+    beside: Option<Beside<'_>>,
     finish: Finish<'_>,
     scratch: &mut Activations,
     out: &mut [f32],
 ) {
-    multiply(Proof::of(isa), runs(isa), pool, compute, x, m, w, finish, scratch, out);
+    multiply(Proof::of(isa), runs(isa), pool, compute, x, m, w, beside, finish, scratch, out);
 }
 
 #[allow(clippy::too_many_arguments, reason = "as for `linear`")]
@@ -163,6 +165,7 @@ pub(super) fn multiply(
     x: &[f32],
     m: usize,
     w: &PackedMatrix,
+    beside: Option<Beside<'_>>,
     finish: Finish<'_>,
     scratch: &mut Activations,
     out: &mut [f32],
@@ -177,7 +180,7 @@ pub(super) fn multiply(
         assert_eq!(from.len(), m * width, "the residual's shape is the output's");
     }
     let out = Output::new(out, m, width);
-    proof.work(Product { pool, runs, compute, x, m, cols: w.cols(), tiles, finish, scratch, out });
+    proof.work(Product { pool, runs, compute, x, m, cols: w.cols(), tiles, beside, finish, scratch, out });
 }
 
 /// A product to be done.
@@ -190,6 +193,8 @@ struct Product<'a> {
     m: usize,
     cols: usize,
     tiles: &'a Tiles,
+    /// What adapters have beside the matrix.
+    beside: Option<Beside<'a>>,
     finish: Finish<'a>,
     scratch: &'a mut Activations,
     out: Output<'a>,
@@ -199,13 +204,13 @@ impl Work for Product<'_> {
     type Output = ();
 
     fn work<S: Register>(self, s: S) {
-        let Product { pool, runs, compute, x, m, cols, tiles, finish, scratch, out } = self;
+        let Product { pool, runs, compute, x, m, cols, tiles, beside, finish, scratch, out } = self;
         if m == 0 {
             return;
         }
         let Activations { panels, threads, .. } = scratch;
         let s = s.sixteen();
-        let job = Job { s, runs, x, m, cols, tiles, finish, out, threads: pool.threads() };
+        let job = Job { s, runs, x, m, cols, tiles, beside, finish, out, threads: pool.threads() };
         let with_scratch = |thread: usize, body: &dyn Fn(&mut Scratch)| {
             body(&mut threads[thread].lock().unwrap_or_else(PoisonError::into_inner));
         };
@@ -287,6 +292,7 @@ struct Job<'a, S> {
     m: usize,
     cols: usize,
     tiles: &'a Tiles,
+    beside: Option<Beside<'a>>,
     finish: Finish<'a>,
     out: Output<'a>,
     threads: usize,
@@ -522,6 +528,7 @@ impl<S: Lanes> Job<'_, S> {
             panel: S::PAIRS,
             last,
             bias: self.tiles.bias(segment, tile),
+            beside: self.beside.map(|beside| (beside, self.tiles.first_line(segment, tile))),
             finish: self.finish,
             out: self.out,
             row: rows.start,

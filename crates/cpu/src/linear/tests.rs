@@ -156,11 +156,11 @@ fn product(
     let width = if matches!(finish, Finish::SwiGlu) { w.rows() / 2 } else { w.rows() };
     let mut out = vec![f32::NAN; m * width];
     let mut scratch = Activations::new(m, w.cols(), pool.threads()).unwrap();
-    multiply(proof, 1, pool, compute, x, m, w, finish, &mut scratch, &mut out);
+    multiply(proof, 1, pool, compute, x, m, w, None, finish, &mut scratch, &mut out);
     // How a thread reads changes no bit.
     for runs in 2..=RUNS {
         let mut other = vec![f32::NAN; m * width];
-        multiply(proof, runs, pool, compute, x, m, w, finish, &mut scratch, &mut other);
+        multiply(proof, runs, pool, compute, x, m, w, None, finish, &mut scratch, &mut other);
         assert!(out.iter().map(|v| v.to_bits()).eq(other.iter().map(|v| v.to_bits())), "{runs} runs");
     }
     out
@@ -548,7 +548,19 @@ fn every_way_to_finish_is_that_of_plain_loops() {
             let mut in_place = from.clone();
             let mut scratch = Activations::new(m, cols, 2).unwrap();
             let finish = Finish::Residual { from: None, scale: 1.5 };
-            multiply(proof, 1, &pool, Compute::F32, &x, m, &linear, finish, &mut scratch, &mut in_place);
+            multiply(
+                proof,
+                1,
+                &pool,
+                Compute::F32,
+                &x,
+                m,
+                &linear,
+                None,
+                finish,
+                &mut scratch,
+                &mut in_place,
+            );
             assert_eq!(residual, in_place, "{proof:?}");
             let gelu = run(&linear, Finish::Gelu);
             let swiglu = run(&gated, Finish::SwiGlu);

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use glimmer_checkpoint::{Checkpoint, TensorInfo};
 use glimmer_config::{Quoted, file};
 
+pub(crate) use low_rank::WholePair;
 pub use low_rank::{LowRank, LowRankAdapter, WeightAddress};
 pub use peft::PeftSettings;
 pub use prefix::{Prefix, PrefixEncoder, PrefixLayer, PrefixProjection};
@@ -51,6 +52,14 @@ impl Adapter {
         let what =
             "no adapter: neither adapter_config.json (LoRA) nor a config.json with pre_seq_len (P-Tuning v2)";
         Err(refused(path, what))
+    }
+
+    /// Slots that it takes before every sequence.
+    pub fn slots(&self) -> usize {
+        match self {
+            Adapter::LowRank(_) => 0,
+            Adapter::Prefix(prefix) => prefix.slots,
+        }
     }
 
     /// Bytes that its numbers take.

@@ -11,9 +11,12 @@ use glimmer_cpu::{CpuDevice, CpuOptions};
 #[cfg(any(feature = "emulate", feature = "cuda"))]
 use glimmer_cuda::{CudaDevice, CudaOptions};
 use glimmer_models::{
-    Decoder, DeviceLayers, Family, ModelWeights, PositionLayout, Stage, Understood, load_split, understand,
+    Adapter, Decoder, DeviceLayers, Family, ModelWeights, PositionLayout, Stage, Understood, load_split,
+    understand,
 };
-use glimmer_tensor::{Batch, Capacity, Compute, Device, KvType, PAGE_SLOTS, PageId, ReferenceDevice};
+use glimmer_tensor::{
+    AdapterSlot, Batch, Capacity, Compute, Device, KvType, PAGE_SLOTS, PageId, ReferenceDevice,
+};
 use safetensors::{Dtype, SafeTensors};
 
 /// The repository's root; cargo says where, also to a test that was built elsewhere.
@@ -128,6 +131,10 @@ pub struct Seat {
     pub len: usize,
     pub pages: Vec<PageId>,
     pub layout: Option<PositionLayout>,
+    /// The adapter whose pairs its rows meet.
+    pub adapter: Option<AdapterSlot>,
+    /// Slots that a prefix has before it.
+    pub lead: usize,
 }
 
 /// A decoder with a cache, fed batch by batch; every row's logits are returned.
@@ -189,8 +196,23 @@ impl Runner {
 
     /// A new empty sequence.
     pub fn sit(&mut self) -> usize {
-        self.seats.push(Seat { len: 0, pages: Vec::new(), layout: None });
+        self.seats.push(Seat { len: 0, pages: Vec::new(), layout: None, adapter: None, lead: 0 });
         self.seats.len() - 1
+    }
+
+    /// A new sequence with what an adapter that is attached at `slot` has.
+    pub fn sit_adapted(&mut self, slot: AdapterSlot, adapter: &Adapter) -> usize {
+        let sequence = self.sit();
+        self.seats[sequence].adapter = Some(slot);
+        if let Adapter::Prefix(prefix) = adapter {
+            let pages: Vec<PageId> = (0..prefix.slots.div_ceil(PAGE_SLOTS))
+                .map(|_| self.free.pop().expect("the pool is large enough"))
+                .collect();
+            self.decoder.write_prefix(prefix, 0..prefix.slots, &pages).unwrap();
+            self.seats[sequence].pages = pages;
+            self.seats[sequence].lead = prefix.slots;
+        }
+        sequence
     }
 
     /// Gives a sequence's pages back; their contents stay as they are.
@@ -210,7 +232,8 @@ impl Runner {
                 .get_or_insert_with(|| PositionLayout::of_prompt(positions, piece.ids).unwrap())
                 .clone();
             let slots = seat.len..seat.len + piece.ids.len();
-            while seat.pages.len() * PAGE_SLOTS < slots.end {
+            let lead = seat.lead;
+            while seat.pages.len() * PAGE_SLOTS < lead + slots.end {
                 seat.pages.push(self.free.pop().expect("the pool is large enough"));
             }
             seat.len = slots.end;
@@ -220,7 +243,10 @@ impl Runner {
                 rope_pos = positions.to_vec();
             }
             let all = 0..piece.ids.len();
-            batch.push(piece.ids, slots, &rope_pos, layout.prefix_len(), seat.pages.clone(), all);
+            let context = if layout.prefix_len() > 0 { lead + layout.prefix_len() } else { 0 };
+            let slots = lead + slots.start..lead + slots.end;
+            batch.push(piece.ids, slots, &rope_pos, context, seat.pages.clone(), all);
+            batch.adapt(seat.adapter);
         }
         batch
     }

@@ -6,9 +6,9 @@ use std::ops::Range;
 
 use crate::quant;
 use crate::{
-    Batch, BufferId, Buffers, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Handle, Heads,
-    KvType, MatrixId, MatrixUse, MatrixView, Norm, NormKind, PAGE_SLOTS, Place, Plan, Planned, Role, Rope,
-    RopeId, Steps, Table, Taken, VectorId, first_largest,
+    AdapterSlot, Batch, BufferId, Buffers, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Handle,
+    Heads, KvType, MatrixId, MatrixUse, MatrixView, Norm, NormKind, PAGE_SLOTS, Pair, Place, Plan, Planned,
+    Role, Rope, RopeId, Steps, Table, Taken, VectorId, first_largest,
 };
 
 /// A decoded matrix `[rows, cols]` with its bias `[rows]`.
@@ -17,6 +17,38 @@ struct Matrix {
     cols: usize,
     values: Vec<f32>,
     bias: Option<Vec<f32>>,
+    /// What adapters have beside it.
+    beside: Vec<(AdapterSlot, Beside)>,
+}
+
+impl Matrix {
+    fn bytes(&self) -> usize {
+        let beside = |b: &Beside| 4 * (b.a.len() + b.b.len() + b.row_scale.as_ref().map_or(0, Vec::len));
+        size_of_val(self.values.as_slice()) + self.beside.iter().map(|(_, pair)| beside(pair)).sum::<usize>()
+    }
+}
+
+/// A [`Pair`].
+struct Beside {
+    rank: usize,
+    a: Vec<f32>,
+    b: Vec<f32>,
+    row_scale: Option<Vec<f32>>,
+}
+
+impl Beside {
+    /// What becomes of `W x`, given as `y`.
+    fn apply(&self, x: &[f32], y: &mut [f64]) {
+        let projected: Vec<f64> = self.a.chunks_exact(x.len()).map(|a| dot(a, x)).collect();
+        for (o, (y, b)) in y.iter_mut().zip(self.b.chunks_exact(self.rank)).enumerate() {
+            let scale = self.row_scale.as_ref().map_or(1.0, |scale| f64::from(scale[o]));
+            *y = *y * scale + b.iter().zip(&projected).map(|(&b, z)| f64::from(b) * z).sum::<f64>();
+        }
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }
 
 /// A batch with the `(cos, sin)` of its rows, `[rows, pair_count]` for each loaded table.
@@ -106,7 +138,7 @@ impl Device for ReferenceDevice {
     fn memory(&self) -> DeviceMemory {
         let bytes = |v: &[f32]| size_of_val(v);
         DeviceMemory {
-            weights: self.matrices.all().iter().map(|m| bytes(&m.values)).sum::<usize>()
+            weights: self.matrices.all().iter().map(Matrix::bytes).sum::<usize>()
                 + self.vectors.all().iter().map(|v| bytes(v)).sum::<usize>(),
             kv: self.work.get().map_or(0, |work| {
                 work.cache.iter().map(|layer| bytes(&layer.keys) + bytes(&layer.values)).sum()
@@ -139,7 +171,13 @@ impl Device for ReferenceDevice {
         if let Some(bias) = bias.filter(|b| b.len() != rows) {
             return Err(DeviceError::Weight(format!("{rows} rows with a bias of {}", bias.len())));
         }
-        Ok(self.matrices.push(Matrix { rows, cols, values, bias: bias.map(<[f32]>::to_vec) }))
+        Ok(self.matrices.push(Matrix {
+            rows,
+            cols,
+            values,
+            bias: bias.map(<[f32]>::to_vec),
+            beside: Vec::new(),
+        }))
     }
 
     fn load_vector(&mut self, values: &[f32]) -> VectorId {
@@ -165,6 +203,26 @@ impl Device for ReferenceDevice {
         let capacity = self.work.plan.capacity;
         let rows = role.pick(capacity.rows, capacity.logits_rows);
         self.buffers.shared(role, width, || Ok(vec![f32::NAN; rows * width]))
+    }
+
+    fn attach(&mut self, matrix: MatrixId, slot: AdapterSlot, pair: Pair<'_>) -> Result<(), DeviceError> {
+        let matrix = &mut self.matrices[matrix];
+        pair.check(matrix.rows, matrix.cols)?;
+        let Pair { rank, a, b, row_scale } = pair;
+        let beside = Beside { rank, a: a.to_vec(), b: b.to_vec(), row_scale: row_scale.map(<[f32]>::to_vec) };
+        matrix.beside.retain(|(other, _)| *other != slot);
+        matrix.beside.push((slot, beside));
+        Ok(())
+    }
+
+    fn detach(&mut self, slot: AdapterSlot) {
+        self.matrices.each_mut().for_each(|matrix| matrix.beside.retain(|(other, _)| *other != slot));
+    }
+
+    fn matrix_row(&self, matrix: MatrixId, row: usize, out: &mut [f32]) -> Result<(), DeviceError> {
+        let matrix = &self.matrices[matrix];
+        out.copy_from_slice(&matrix.values[row * matrix.cols..(row + 1) * matrix.cols]);
+        Ok(())
     }
 
     fn upload(&mut self, batch: &Batch) -> Result<DeviceBatch, DeviceError> {
@@ -214,16 +272,15 @@ impl Device for ReferenceDevice {
         let w = &self.matrices[w];
         let x = &self.buffers[x];
         assert_eq!(w.cols, x.width, "the matrix's columns are the buffer's width");
+        let adapters = self.work.steps[batch].batch.adapters(x.role.pick(false, true));
         let mut y = vec![0f64; rows * w.rows];
-        for (y, x) in y.chunks_exact_mut(w.rows).zip(x.values.chunks_exact(x.width)) {
-            for (o, y) in y.iter_mut().enumerate() {
-                let dot: f64 = w.values[o * w.cols..(o + 1) * w.cols]
-                    .iter()
-                    .zip(x)
-                    .map(|(&a, &b)| f64::from(a) * f64::from(b))
-                    .sum();
-                *y = dot + w.bias.as_ref().map_or(0.0, |b| f64::from(b[o]));
+        for (r, (y, x)) in y.chunks_exact_mut(w.rows).zip(x.values.chunks_exact(x.width)).enumerate() {
+            y.iter_mut().zip(w.values.chunks_exact(w.cols)).for_each(|(y, w)| *y = dot(w, x));
+            let slot = adapters.get(r).copied().flatten();
+            if let Some((_, beside)) = w.beside.iter().find(|(other, _)| Some(*other) == slot) {
+                beside.apply(x, y);
             }
+            y.iter_mut().zip(w.bias.iter().flatten()).for_each(|(y, &b)| *y += f64::from(b));
         }
         let result: Vec<f32> = match epilogue {
             Epilogue::None => y.iter().map(|&v| v as f32).collect(),

@@ -21,7 +21,9 @@ use glimmer::{
 use signal_hook::consts::SIGINT;
 
 use crate::args::{ChatArgs, OnFull};
-use crate::model::{DEMO_LABEL, context, device, draft, files, load, spec, tools, with_advice, with_draft};
+use crate::model::{
+    ADAPTER, DEMO_LABEL, adapter, context, device, draft, files, load, spec, tools, with_advice, with_draft,
+};
 use crate::printer::Printer;
 use crate::sampling::set_by_flags;
 use crate::terminal::Terminal;
@@ -74,6 +76,7 @@ pub(crate) fn run(args: &ChatArgs, terminal: &Terminal) -> anyhow::Result<()> {
 struct Chat<'t> {
     terminal: &'t Terminal,
     is_demo: bool,
+    has_adapter: bool,
     engine: Engine,
     settings: Settings,
     stop: Vec<String>,
@@ -109,12 +112,15 @@ impl<'t> Chat<'t> {
             dialogue.tools = tools(args.tools.as_deref())?;
         }
         let spec = spec(&files, terminal)?;
+        let adapter = adapter(args.lora.as_deref(), spec)?;
         let context = context(args.ctx, spec, terminal);
         let limits = Limits { context: ContextLength::Tokens(context), ..Limits::default() };
         let device = device(&args.device, Compute::Auto, terminal)?;
         let capacity = limits.capacity(spec, device.kind);
         let model = load(&files, device, capacity, terminal)?;
         let engine = with_draft(model, draft.as_ref(), &args.device, capacity, terminal)?.start(&limits)?;
+        let has_adapter = adapter.is_some();
+        adapter.map(|adapter| engine.load_adapter(ADAPTER, adapter)).transpose()?;
         let interrupt = Arc::new(AtomicBool::new(false));
         if is_typed {
             signal_hook::flag::register(SIGINT, Arc::clone(&interrupt)).context("Ctrl-C")?;
@@ -122,6 +128,7 @@ impl<'t> Chat<'t> {
         let chat = Chat {
             terminal,
             is_demo: files.source().is_demo(),
+            has_adapter,
             engine,
             settings: Settings {
                 sampling,
@@ -414,6 +421,7 @@ impl<'t> Chat<'t> {
             stop: self.stop.clone(),
             repetition_detection: self.repetition_detection,
             resumable: self.on_full == OnFull::Slide,
+            adapter: self.has_adapter.then(|| ADAPTER.to_owned()),
             ..GenerationParams::default()
         };
         params.sampling.seed = params.sampling.seed.wrapping_add(self.answers);
