@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate of the workspace may be built upon.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     (
         "glimmer-cli",
         &[
@@ -70,6 +70,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("glimmer-chat", &["glimmer-config", "glimmer-tokenizer"]),
     ("glimmer-grammar", &["glimmer-config", "glimmer-tokenizer"]),
     ("glimmer-tokenizer", &["glimmer-config"]),
+    ("glimmer-picture", &["glimmer-config"]),
     ("glimmer-config", &[]),
     ("glimmer-tensor", &[]),
 ];
@@ -413,6 +414,7 @@ fn every_safe_crate_forbids_unsafe_code() {
         ("config/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("engine/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("models/src/lib.rs", "#![forbid(unsafe_code)]"),
+        ("picture/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("server/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("tensor/src/lib.rs", "#![forbid(unsafe_code)]"),
         ("tokenizer/src/lib.rs", "#![forbid(unsafe_code)]"),
