@@ -23,7 +23,7 @@ pub struct Limits {
     pub memory: u64,
     /// Frames of an animation or a folder.
     pub frames: usize,
-    /// Pixels of all frames together that are sampled.
+    /// Pixels of all frames that are kept of a video; eight times as many are decoded.
     pub video_pixels: u64,
 }
 
@@ -35,7 +35,7 @@ impl Default for Limits {
             pixels: 64 << 20,
             memory: 512 << 20,
             frames: 8_192,
-            video_pixels: 128 << 20,
+            video_pixels: 64 << 20,
         }
     }
 }

@@ -26,7 +26,7 @@ fn digest_of_rows(rows: &Rows) -> String {
 /// The processor of a run, and the same without rescaling and normalising.
 fn processors(run: &Value) -> (Processor, Option<Processor>) {
     if run["settings"].is_null() {
-        return (Processor::stretched(224, 14), None);
+        return (Processor::stretched(224, 14).expect("16 patches"), None);
     }
     let arithmetic = |processor: Processor| match run["name"].as_str() {
         Some(name) if name.ends_with("-pillow") => processor.with_arithmetic(Arithmetic::Pillow),

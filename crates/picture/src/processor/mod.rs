@@ -5,7 +5,7 @@ mod rows;
 mod sizing;
 
 use crate::resize::{Arithmetic, Filter, resize};
-use crate::{Picture, PictureError};
+use crate::{Picture, PictureError, ProcessorError};
 
 pub use crate::video::VideoRules;
 pub use read::{Kind, ProcessorFiles};
@@ -52,31 +52,32 @@ pub(crate) struct Colours {
 
 impl Processor {
     /// GLM-4V-9B's, which its code has and no file: stretched to a square of `side`, bicubic, CLIP's colours.
-    pub fn stretched(side: usize, patch: usize) -> Self {
-        Self::still(Recipe {
-            sizing: Sizing::Stretched { side },
-            filter: Filter::Bicubic,
-            colours: Colours::new(Arithmetic::Pillow, CLIP.0, CLIP.1),
-            patch,
-            merge: 1,
-            span: 1,
-        })
+    ///
+    /// # Errors
+    /// When the side is no multiple of the patch, or either is larger than is possible.
+    pub fn stretched(side: usize, patch: usize) -> Result<Self, ProcessorError> {
+        let colours = Colours::new(Arithmetic::Pillow, CLIP.0, CLIP.1);
+        Self::square(Sizing::Stretched { side }, Filter::Bicubic, colours, patch)
     }
 
     /// GLM-Edge-V's where no file says otherwise: fitted into a square of `side`, black to the right and below, bilinear.
-    pub fn fitted(side: usize, patch: usize) -> Self {
-        Self::still(Recipe {
-            sizing: Sizing::Fitted { side },
-            filter: Filter::Bilinear,
-            colours: Colours::new(Arithmetic::Pillow, [0.5; 3], [0.5; 3]),
-            patch,
-            merge: 1,
-            span: 1,
-        })
+    ///
+    /// # Errors
+    /// Those of [`stretched`](Self::stretched).
+    pub fn fitted(side: usize, patch: usize) -> Result<Self, ProcessorError> {
+        let colours = Colours::new(Arithmetic::Pillow, [0.5; 3], [0.5; 3]);
+        Self::square(Sizing::Fitted { side }, Filter::Bilinear, colours, patch)
     }
 
-    fn still(picture: Recipe) -> Self {
-        Processor { picture, video: None, unread: Vec::new() }
+    fn square(
+        sizing: Sizing,
+        filter: Filter,
+        colours: Colours,
+        patch: usize,
+    ) -> Result<Self, ProcessorError> {
+        let picture = Recipe { sizing, filter, colours, patch, merge: 1, span: 1 };
+        picture.check()?;
+        Ok(Processor { picture, video: None, unread: Vec::new() })
     }
 
     /// The same with another reference's arithmetic: transformers has each of these processors twice.
@@ -125,7 +126,28 @@ impl Processor {
     }
 }
 
+/// The largest side of a patch, and of the squares that some processors make.
+const MOST_PATCH: usize = 64;
+const MOST_SIDE: usize = 4_096;
+
 impl Recipe {
+    /// That squares are made of whole blocks; other sizes always are.
+    fn check(&self) -> Result<(), ProcessorError> {
+        if !(1..=MOST_PATCH).contains(&self.patch) {
+            let found = self.patch.to_string();
+            return Err(ProcessorError::Value { key: "patch_size", found, expected: "at most 64" });
+        }
+        match self.sizing {
+            Sizing::Stretched { side } | Sizing::Fitted { side }
+                if !(1..=MOST_SIDE).contains(&side) || side % (self.patch * self.merge) != 0 =>
+            {
+                let expected = "a multiple of the patch, at most 4096,";
+                Err(ProcessorError::Value { key: "size", found: side.to_string(), expected })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A still picture stands for all frames of its patches; of a video, the last frame is repeated until patches are full.
     fn rows(&self, frames: &[&Picture]) -> Result<Rows, PictureError> {
         let first = frames.first().ok_or(PictureError::NoFrames)?;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{CLIP, Colours, Processor, Recipe, Sizing, VideoRules};
+use super::{CLIP, Colours, MOST_PATCH, MOST_SIDE, Processor, Recipe, Sizing, VideoRules};
 use crate::resize::{Arithmetic, Filter};
 use crate::video::Sampling;
 use crate::{ProcessorError, TimeStyle};
@@ -77,8 +77,7 @@ impl Processor {
     /// What the classes' own defaults are (transformers 5.23.0).
     pub fn published(kind: Kind) -> Self {
         let none = Value::Null;
-        // Of no keys all can be read.
-        Self::from_values(kind, kind, &none, &none).unwrap_or_else(|_| Processor::fitted(672, 14))
+        Self::from_values(kind, kind, &none, &none).expect("defaults can be")
     }
 
     /// Reads what the files say, in the order in which transformers looks at them.
@@ -187,14 +186,16 @@ impl<'a> Keys<'a> {
             is_normalized: self.flag("do_normalize")?,
         };
         let single = |value| if is_mllama { 1 } else { value };
-        Ok(Recipe {
+        let recipe = Recipe {
             filter: self.filter(if is_mllama { Filter::Bilinear } else { Filter::Bicubic })?,
             colours,
-            patch: self.whole("patch_size", 14, 64)? as usize,
+            patch: self.whole("patch_size", 14, MOST_PATCH as u64)? as usize,
             merge: self.whole("merge_size", single(2), 8)? as usize,
             span: self.whole("temporal_patch_size", single(2), 8)? as usize,
             sizing: self.sizing(kind, is_video)?,
-        })
+        };
+        recipe.check()?;
+        Ok(recipe)
     }
 
     /// Pillow's numbers of its filters.
@@ -241,7 +242,7 @@ impl<'a> Keys<'a> {
                 let size = self.get("size");
                 let side = |key: &'static str| match size {
                     None => Ok(672),
-                    Some(size) => whole(key, size.get(key).unwrap_or(&Value::Null), 4_096),
+                    Some(size) => whole(key, size.get(key).unwrap_or(&Value::Null), MOST_SIDE as u64),
                 };
                 let (width, height) = (side("width")?, side("height")?);
                 if width != height {
@@ -343,6 +344,11 @@ mod tests {
             assert!(error.contains(key) || key == "size" && error.contains("edge"), "{error}");
             assert!(error.len() < 300 && !error.contains('\n'), "{error}");
         }
+        let uneven = json!({
+            "image_processor_type": "MllamaImageProcessor", "size": {"width": 42, "height": 42}, "merge_size": 2,
+        });
+        assert!(read(&uneven).unwrap_err().to_string().contains("multiple of the patch"));
+        assert!(Processor::stretched(0, 14).is_err() && Processor::fitted(672, 0).is_err());
         assert!(matches!(read(&json!({})), Err(ProcessorError::Missing)));
         let other = json!({"image_processor_type": "CLIPImageProcessor\n"});
         assert!(!read(&other).unwrap_err().to_string().contains('\n'));
