@@ -28,25 +28,42 @@ pub(crate) enum Step {
 pub(crate) struct SegmentBackward {
     /// The operations that are computed again.
     pub(crate) again: Vec<usize>,
+    /// Values that the forward pass leaves instead, each in a buffer of its own.
+    pub(crate) kept: Vec<Value>,
     pub(crate) steps: Vec<Step>,
     /// The gradient of its exit, and of its entry where something before it is trained.
     pub(crate) d_exit: Option<Value>,
     pub(crate) d_entry: Option<Value>,
 }
 
-/// The backward passes of a program's segments, in their order. `prefix` says that attention depends on something trained.
-/// New values are made for gradients.
-pub(crate) fn derive(program: &mut Program, prefix: bool) -> Vec<SegmentBackward> {
+/// The backward passes of a program's segments, in their order. `prefix` says that attention depends on something trained; the
+/// last `kept_layers` layers are not computed again. New values are made for gradients.
+pub(crate) fn derive(program: &mut Program, prefix: bool, kept_layers: usize) -> Vec<SegmentBackward> {
     let wanted = wanted(program, prefix);
     let mut backwards = vec![SegmentBackward::default(); program.segments.len()];
+    let head = program.segments.len().saturating_sub(1);
     // Cross entropy leaves the gradient where the logits were.
     let mut d_exit = program.segments.last().map(|head| head.exit).filter(|logits| wanted.contains(logits));
-    for (segment, backward) in program.segments.clone().iter().zip(&mut backwards).rev() {
+    for (number, segment) in program.segments.clone().iter().enumerate().rev() {
         let Some(d) = d_exit else { break };
-        *backward = Derivation::of(program, segment, d, &wanted, prefix);
+        let mut backward = Derivation::of(program, segment, d, &wanted, prefix);
         d_exit = backward.d_entry;
+        if number < head && number + kept_layers >= head {
+            backward.keep(program, segment);
+        }
+        backwards[number] = backward;
     }
     backwards
+}
+
+impl SegmentBackward {
+    /// Has the forward pass leave what the steps read, so that nothing is computed again.
+    fn keep(&mut self, program: &Program, segment: &Segment) {
+        self.again.clear();
+        self.kept =
+            read_by(program, &self.steps).into_iter().filter(|value| Some(*value) != segment.entry).collect();
+        self.kept.sort_unstable();
+    }
 }
 
 /// The values that depend on something that is trained.
@@ -91,7 +108,7 @@ impl Derivation<'_> {
         let Derivation { gradients, steps, .. } = derivation;
         let again = again(program, segment, &steps);
         let d_entry = segment.entry.and_then(|entry| gradients.get(&entry).copied());
-        SegmentBackward { again, steps, d_exit: Some(d_exit), d_entry }
+        SegmentBackward { again, kept: Vec::new(), steps, d_exit: Some(d_exit), d_entry }
     }
 
     fn operation(&mut self, number: usize, prefix: bool) {
@@ -160,16 +177,18 @@ impl Derivation<'_> {
     }
 }
 
+/// The values that the steps read.
+fn read_by(program: &Program, steps: &[Step]) -> HashSet<Value> {
+    let read = steps.iter().filter_map(|step| match step {
+        Step::Backward { operation, .. } => Some(program.operations[*operation].read_backward()),
+        Step::Zero(_) => None,
+    });
+    read.flatten().collect()
+}
+
 /// The operations of a segment without which the steps cannot be taken.
 fn again(program: &Program, segment: &Segment, steps: &[Step]) -> Vec<usize> {
-    let mut needed: HashSet<Value> = steps
-        .iter()
-        .filter_map(|step| match step {
-            Step::Backward { operation, .. } => Some(program.operations[*operation].read_backward()),
-            Step::Zero(_) => None,
-        })
-        .flatten()
-        .collect();
+    let mut needed = read_by(program, steps);
     let mut again = Vec::new();
     for number in segment.operations.clone().rev() {
         let operation = &program.operations[number];

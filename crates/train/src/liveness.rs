@@ -1,8 +1,8 @@
 //! Which values share a buffer: two do where neither is needed while the other is.
 //!
 //! A segment's timeline is all of its operations, then its steps backward. A value lives from the first moment that writes
-//! it to the last that uses it. Residual streams between segments live on; so does what is not computed again, as long as
-//! forward needs it.
+//! it to the last that uses it. Residual streams between segments live on, and what is kept of a segment that is not computed
+//! again.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -21,8 +21,9 @@ impl Buffers {
     /// The fewest that a simple walk along the timelines finds.
     pub(crate) fn plan(program: &Program, backwards: &[SegmentBackward]) -> Self {
         let mut buffers = Buffers::default();
-        let kept = program.segments.iter().rev().skip(1).map(|segment| segment.exit);
-        kept.for_each(|exit| buffers.own(exit, program.shape(exit)));
+        let exits = program.segments.iter().rev().skip(1).map(|segment| segment.exit);
+        let kept = exits.chain(backwards.iter().flat_map(|backward| backward.kept.iter().copied()));
+        kept.for_each(|value| buffers.own(value, program.shape(value)));
         let shared = buffers.shapes.len();
         for (segment, backward) in program.segments.iter().zip(backwards).rev() {
             buffers.place(program, &lives(program, segment, backward), shared);

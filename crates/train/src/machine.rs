@@ -196,8 +196,9 @@ impl Machine {
                 let (cache, qkv, out) = (self.cache(heads), at(qkv), at(out));
                 let device = self.device.as_mut();
                 if let Some(prefix) = &self.prefix {
-                    let pages = moment.pages.iter().map(Vec::as_slice);
-                    prefix.write(device, &self.tensors, (layer, cache, heads), pages);
+                    prefix.bring(device, &self.tensors, (layer, heads));
+                    let [buffer, _] = prefix.of_layer(heads);
+                    moment.pages.iter().for_each(|pages| device.prefix_write(cache, pages, buffer, heads));
                 }
                 device.kv_write(batch, cache, qkv, heads);
                 device.attention(batch, cache, qkv, heads, out);
@@ -300,6 +301,9 @@ impl Machine {
                 let (qkv, attended) = (at(qkv), at(out));
                 let buffers = self.prefix.as_ref().map(|prefix| prefix.of_layer(heads));
                 let device = self.device.as_mut();
+                if let Some(prefix) = &self.prefix {
+                    prefix.bring(device, &self.tensors, (layer, heads));
+                }
                 buffers.into_iter().for_each(|[_, d_prefix]| device.values_mut(d_prefix).fill(0.0));
                 let gradient = AttentionGradient {
                     qkv,

@@ -1,7 +1,7 @@
 //! P-Tuning v2's prefix on a device: from the embedding to every layer's keys and values, and back.
 
 use glimmer_models::{Attention, DecoderSpec};
-use glimmer_tensor::{BufferId, DeviceError, Dropout, Heads, PageId, TrainingDevice};
+use glimmer_tensor::{BufferId, DeviceError, Dropout, Heads, TrainingDevice};
 
 use crate::columns::{Columns, Put, copy};
 use crate::program::TensorNumber;
@@ -146,20 +146,18 @@ impl PrefixOnDevice {
         }
     }
 
-    /// Brings a layer's keys and values where attention finds them: in its buffer, and before every sequence.
-    pub(crate) fn write<'p>(
+    /// Brings a layer's keys and values into its buffer, which layers share.
+    pub(crate) fn bring(
         &self,
         device: &mut dyn TrainingDevice,
         tensors: &[BufferId],
-        (layer, cache, heads): (usize, usize, Heads),
-        pages: impl Iterator<Item = &'p [PageId]>,
+        (layer, heads): (usize, Heads),
     ) {
         let [all, _] = self.all(tensors, tensors);
         let [buffer, _] = self.of_layer(heads);
         let from = Columns { buffer: all, width: self.width, first: self.columns[layer] };
         let to = Columns { buffer, width: layer_width(heads), first: 0 };
         copy(device, (self.spec.slots, to.width), from, to, Put::Set);
-        pages.for_each(|pages| device.prefix_write(cache, pages, buffer, heads));
     }
 
     /// A layer's keys and values, and their gradient.

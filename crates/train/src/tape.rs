@@ -1,7 +1,8 @@
 //! A model with what is trained of it on a device: forward, backward, and nothing else.
 //!
-//! Of the values between segments only the residual stream is kept. Backward computes a segment again, then goes through it
-//! in reverse; all buffers are planned before the first step, and segments share them.
+//! Of the values between segments only the residual stream is kept. Backward computes a segment again, unless it is one of the
+//! last of which more is kept, then goes through it in reverse; all buffers are planned before the first step, and segments
+//! share them.
 
 use glimmer_models::{DecoderSpec, ModelWeights, PositionLayout, needs};
 use glimmer_tensor::{
@@ -53,6 +54,9 @@ pub struct Room {
     pub examples: usize,
     /// Rows of logits at a time: more are computed one piece after the other.
     pub logits_rows: usize,
+    /// How many layers, the last ones, are not computed again by backward, because all that it reads is kept: faster, and
+    /// more memory. No bit depends on it.
+    pub kept_layers: usize,
 }
 
 impl Room {
@@ -107,6 +111,7 @@ impl Layout {
         weights: ModelWeights<'_>,
         device: Option<Box<dyn TrainingDevice + Send>>,
         trainable: &Trainable,
+        kept_layers: usize,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, TrainError> {
         trainable.check()?;
@@ -117,7 +122,7 @@ impl Layout {
             }
             Trainable::LowRank(_) | Trainable::Full => None,
         };
-        let backwards = derive(&mut recording.program, prefix.is_some());
+        let backwards = derive(&mut recording.program, prefix.is_some(), kept_layers);
         let buffers = Buffers::plan(&recording.program, &backwards);
         Ok(Layout { recording, prefix, backwards, buffers })
     }
@@ -140,7 +145,7 @@ pub fn training_memory(
 ) -> Result<TrainingMemory, TrainError> {
     let spec = &weights.understood.spec;
     let as_stored = ModelWeights { quantize: None, ..weights };
-    let layout = Layout::new(as_stored, None, trainable, &mut |_, _| {})?;
+    let layout = Layout::new(as_stored, None, trainable, room.kept_layers, &mut |_, _| {})?;
     let capacity = room.capacity(trainable.prefix_slots());
     let mut needs = needs(weights, 0..spec.layers.len(), capacity, KvType::F32)?;
     needs.plan = plan_of(spec, capacity);
@@ -185,7 +190,7 @@ impl Tape {
     ) -> Result<Tape, TrainError> {
         let spec = weights.understood.spec.clone();
         let Layout { recording, prefix, backwards, buffers } =
-            Layout::new(weights, Some(device), trainable, progress)?;
+            Layout::new(weights, Some(device), trainable, room.kept_layers, progress)?;
         let Recording { program, device, tensors, rope, .. } = recording;
         let mut device = device.expect("a device was given");
         let mut gradients = Vec::new();

@@ -61,7 +61,7 @@ impl Check {
         let understood = understand(&checkpoint, None).unwrap();
         let quantize = quantize.map(|to| Quantize { to, threads: 1 });
         let weights = ModelWeights { checkpoint: &checkpoint, understood: &understood, quantize };
-        let room = Room { rows: 32, examples: 2, logits_rows: 5 };
+        let room = Room { rows: 32, examples: 2, logits_rows: 5, kept_layers: 0 };
         let mut tape = Tape::open(weights, device("reference"), trainable, room, 3, &mut |_, _| {}).unwrap();
         if *trainable != Trainable::Full {
             // Pairs begin with zeros, whose gradients would be, too.

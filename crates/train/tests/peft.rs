@@ -34,7 +34,8 @@ fn batches() -> Vec<Vec<Example>> {
 
 fn follow(name: &str, on: &str, trainable: &Trainable) {
     let stored = Stored::open(&traces().join(format!("{name}.safetensors")));
-    let mut tape = tape(&traces(), on, trainable, Room { rows: 32, examples: 2, logits_rows: 8 });
+    let mut tape =
+        tape(&traces(), on, trainable, Room { rows: 32, examples: 2, logits_rows: 8, kept_layers: 1 });
     let names: Vec<String> = tape.parameters().iter().map(|parameter| parameter.name.clone()).collect();
     let of = |kind: &str, name: &str| stored.f32(&format!("{kind}.{name}")).to_vec();
     for (number, name) in names.iter().enumerate() {

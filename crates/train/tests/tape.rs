@@ -11,7 +11,7 @@ use glimmer_train::{
 };
 use support::{device, distance, largest, root, tape};
 
-const ROOM: Room = Room { rows: 64, examples: 4, logits_rows: 16 };
+const ROOM: Room = Room { rows: 64, examples: 4, logits_rows: 16, kept_layers: 0 };
 
 fn low_rank() -> LowRankSpec {
     LowRankSpec {
@@ -112,6 +112,23 @@ fn a_head_in_pieces_is_the_same_head() {
         let pieces = learn(&mut open("glm-edge-1.5b-chat", &trainable, room), &some());
         assert_eq!(whole.0, pieces.0, "{trainable:?}");
         assert_near(&format!("{trainable:?}"), &pieces.1, &whole.1);
+    }
+}
+
+#[test]
+fn what_is_kept_changes_no_bit() {
+    for (family, examples) in
+        [("chatglm-6b", chatglm()), ("glm4-9b-0414", some()), ("glm-edge-1.5b-chat", some())]
+    {
+        let dropping = Trainable::LowRank(LowRankSpec { dropout: 0.2, ..low_rank() });
+        for trainable in kinds().into_iter().chain([dropping]) {
+            let of = |kept_layers| {
+                let room = Room { kept_layers, ..ROOM };
+                learn(&mut open_on("cpu-2", family, &trainable, room), &examples)
+            };
+            let (nothing, one, all) = (of(0), of(1), of(99));
+            assert!(nothing == one && nothing == all, "{family}, {trainable:?}");
+        }
     }
 }
 

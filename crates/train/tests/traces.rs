@@ -65,7 +65,7 @@ impl Trace {
     }
 }
 
-const ROOM: Room = Room { rows: 64, examples: 4, logits_rows: 16 };
+const ROOM: Room = Room { rows: 64, examples: 4, logits_rows: 16, kept_layers: 0 };
 
 fn lora() -> Trainable {
     Trainable::LowRank(LowRankSpec {
