@@ -10,6 +10,8 @@
 
 mod decode;
 mod error;
+#[doc(hidden)]
+pub mod fuzz_entry;
 mod picture;
 mod processor;
 mod resize;

@@ -242,9 +242,10 @@ impl Video {
         &self.frames
     }
 
-    /// The times that stand in the prompt, one for each group of `span` frames: when its first was shown.
-    pub fn times(&self, span: usize) -> Vec<f64> {
-        self.seconds.iter().copied().step_by(span.max(1)).collect()
+    /// The times that stand in the prompt, in seconds, one after each pair of frames: when its first was shown. The
+    /// references count pairs, whatever a patch spans.
+    pub fn times(&self) -> Vec<f64> {
+        self.seconds.iter().copied().step_by(2).collect()
     }
 }
 

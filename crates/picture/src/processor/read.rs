@@ -32,20 +32,16 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// By the name of a class: one of a processor of pictures or of videos, whichever backend it is for.
+    /// By the name of a class: of a processor of pictures, of videos or of both, whichever backend it is for.
     fn of(class: &str) -> Result<Self, ProcessorError> {
-        let unknown = || ProcessorError::Unknown(class.to_owned());
         let name = ["Fast", "Pil"].iter().find_map(|suffix| class.strip_suffix(suffix)).unwrap_or(class);
-        let name = name
-            .strip_suffix("ImageProcessor")
-            .or(name.strip_suffix("VideoProcessor"))
-            .ok_or_else(unknown)?;
-        match name {
-            "Glm4v" => Ok(Kind::Glm4v),
-            "Glm46V" => Ok(Kind::Glm46V),
-            "Glm5Next" => Ok(Kind::Glm5Next),
-            "Mllama" => Ok(Kind::Mllama),
-            _ => Err(unknown()),
+        let suffixes = ["ImageProcessor", "VideoProcessor", "Processor"];
+        match suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)) {
+            Some("Glm4v") => Ok(Kind::Glm4v),
+            Some("Glm46V") => Ok(Kind::Glm46V),
+            Some("Glm5Next") => Ok(Kind::Glm5Next),
+            Some("Mllama") => Ok(Kind::Mllama),
+            _ => Err(ProcessorError::Unknown(class.to_owned())),
         }
     }
 }
@@ -90,7 +86,10 @@ impl Processor {
         let video = nested("video_processor").or(files.video).unwrap_or(picture);
         let class =
             |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(Kind::of).transpose();
-        let kind = class(picture, "image_processor_type")?.ok_or(ProcessorError::Missing)?;
+        let kind = match class(picture, "image_processor_type")? {
+            Some(kind) => kind,
+            None => class(picture, "processor_class")?.ok_or(ProcessorError::Missing)?,
+        };
         let video_kind = class(video, "video_processor_type")?.unwrap_or(kind);
         Self::from_values(kind, video_kind, picture, video)
     }
@@ -349,6 +348,8 @@ mod tests {
         });
         assert!(read(&uneven).unwrap_err().to_string().contains("multiple of the patch"));
         assert!(Processor::stretched(0, 14).is_err() && Processor::fitted(672, 0).is_err());
+        let named = json!({"processor_class": "Glm46VProcessor"});
+        assert_eq!(read(&named).unwrap().video(), Processor::published(Kind::Glm46V).video());
         assert!(matches!(read(&json!({})), Err(ProcessorError::Missing)));
         let other = json!({"image_processor_type": "CLIPImageProcessor\n"});
         assert!(!read(&other).unwrap_err().to_string().contains('\n'));
