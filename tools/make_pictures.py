@@ -112,6 +112,8 @@ def files():
     yield "grey.gif", file_bytes(grey, "GIF")
     yield "transparent.gif", file_bytes(palette, "GIF", transparency=7)
     yield "animated.gif", file_bytes(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50, loop=0)
+    yield "partial.gif", partial_gif(None)
+    yield "partial_transparent.gif", partial_gif(2)
     yield "interlaced.gif", file_bytes(palette, "GIF", interlace=True)
 
     yield "lossless.webp", file_bytes(rgb, "WEBP", lossless=True)
@@ -137,6 +139,14 @@ def files():
     yield "bilevel.bmp", file_bytes(grey.convert("1"), "BMP")
     yield "rgba.bmp", file_bytes(rgba, "BMP")
     yield "555.bmp", bmp_555(np.asarray(rgb))
+
+
+def partial_gif(transparent):
+    """One pixel of a frame within 4 x 3."""
+    palette = bytes([10, 20, 30, 40, 50, 60, 70, 80, 90, 250, 0, 250])
+    control = bytes([0x21, 0xF9, 4, transparent is not None, 5, 0, transparent or 0, 0])
+    frame = bytes([0x2C, 1, 0, 1, 0, 1, 0, 1, 0, 0, 2, 2, 0x44, 1, 0, 0x3B])
+    return b"GIF89a" + struct.pack("<HHBBB", 4, 3, 0x81, 1, 0) + palette + control + frame
 
 
 def wide(values):

@@ -52,18 +52,19 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, PictureError> {
     let cursor = Cursor::new(bytes);
     match format {
         ImageFormat::Png => {
-            finish(PngDecoder::with_limits(cursor, decoder_limits(limits)).map_err(failed)?, name, limits)
+            let decoder = PngDecoder::with_limits(cursor, decoder_limits(limits)).map_err(failed)?;
+            finish(decoder, name, None, limits)
         }
         ImageFormat::Jpeg => {
             if !is_whole_jpeg(bytes) {
                 return Err(PictureError::Damaged { format: name, what: "it has no end".to_owned() });
             }
-            finish(JpegDecoder::new(cursor).map_err(failed)?, name, limits)
+            finish(JpegDecoder::new(cursor).map_err(failed)?, name, None, limits)
         }
-        ImageFormat::Gif => finish(GifDecoder::new(cursor).map_err(failed)?, name, limits),
-        ImageFormat::WebP => finish(WebPDecoder::new(cursor).map_err(failed)?, name, limits),
-        ImageFormat::Tiff => finish(TiffDecoder::new(cursor).map_err(failed)?, name, limits),
-        _ => finish(BmpDecoder::new(cursor).map_err(failed)?, name, limits),
+        ImageFormat::Gif => finish(GifDecoder::new(cursor).map_err(failed)?, name, behind_gif(bytes), limits),
+        ImageFormat::WebP => finish(WebPDecoder::new(cursor).map_err(failed)?, name, None, limits),
+        ImageFormat::Tiff => finish(TiffDecoder::new(cursor).map_err(failed)?, name, None, limits),
+        _ => finish(BmpDecoder::new(cursor).map_err(failed)?, name, None, limits),
     }
 }
 
@@ -143,6 +144,7 @@ pub(crate) fn check_size(
 fn finish(
     mut decoder: impl ImageDecoder,
     format: &'static str,
+    behind: Option<[u8; 3]>,
     limits: &Limits,
 ) -> Result<Picture, PictureError> {
     let failed = |error| decoder_error(format, limits, error);
@@ -151,7 +153,7 @@ fn finish(
     // Data that cannot be read says of no turn, and costs nobody the picture.
     let orientation = decoder.orientation().ok();
     let mut image =
-        DynamicImage::ImageRgb8(rgb(DynamicImage::from_decoder(decoder).map_err(failed)?, format)?);
+        DynamicImage::ImageRgb8(rgb(DynamicImage::from_decoder(decoder).map_err(failed)?, format, behind)?);
     if let Some(orientation) = orientation {
         image.apply_orientation(orientation);
     }
@@ -159,8 +161,9 @@ fn finish(
 }
 
 /// Colours as Pillow's `convert("RGB")` gives them. Of two bytes a value the upper one counts, except in grey without
-/// alpha: that Pillow keeps whole (its mode `I;16`), and cuts off at 255.
-fn rgb(image: DynamicImage, format: &'static str) -> Result<RgbImage, PictureError> {
+/// alpha: that Pillow keeps whole (its mode `I;16`), and cuts off at 255. What shows nothing has the colour `behind`, if there
+/// is one.
+fn rgb(image: DynamicImage, format: &'static str, behind: Option<[u8; 3]>) -> Result<RgbImage, PictureError> {
     let (width, height) = (image.width(), image.height());
     let upper = |value: &u16| (value >> 8) as u8;
     let pixels: Vec<u8> = match &image {
@@ -168,7 +171,8 @@ fn rgb(image: DynamicImage, format: &'static str) -> Result<RgbImage, PictureErr
         DynamicImage::ImageLuma8(grey) => grey.iter().flat_map(|v| [*v; 3]).collect(),
         DynamicImage::ImageLumaA8(grey) => grey.pixels().flat_map(|p| [p.0[0]; 3]).collect(),
         DynamicImage::ImageRgba8(colours) => {
-            colours.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]]).collect()
+            let seen = |[r, g, b, a]: [u8; 4]| behind.filter(|_| a == 0).unwrap_or([r, g, b]);
+            colours.pixels().flat_map(|pixel| seen(pixel.0)).collect()
         }
         DynamicImage::ImageLuma16(grey) => grey.iter().flat_map(|v| [(*v).min(255) as u8; 3]).collect(),
         DynamicImage::ImageLumaA16(grey) => grey.pixels().flat_map(|p| [upper(&p.0[0]); 3]).collect(),
@@ -180,6 +184,16 @@ fn rgb(image: DynamicImage, format: &'static str) -> Result<RgbImage, PictureErr
     };
     RgbImage::from_raw(width, height, pixels)
         .ok_or_else(|| PictureError::Damaged { format, what: "pixels are missing".to_owned() })
+}
+
+/// The colour that Pillow fills a GIF with before its first frame is laid on it: the transparent one, else the first. In the
+/// frame itself the transparent pixels have it, too.
+fn behind_gif(bytes: &[u8]) -> Option<[u8; 3]> {
+    let mut reader = gif::DecodeOptions::new().read_info(bytes).ok()?;
+    let shared = reader.global_palette().map(<[u8]>::to_vec);
+    let frame = reader.next_frame_info().ok()??;
+    let palette = frame.palette.as_deref().or(shared.as_deref())?;
+    palette.as_chunks().0.get(usize::from(frame.transparent.unwrap_or(0))).copied()
 }
 
 /// Whether a JPEG's data ends: its decoder fills up with grey what is missing. Up to the data segments have lengths; in the
