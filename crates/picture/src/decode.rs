@@ -33,7 +33,7 @@ impl Default for Limits {
             bytes: 64 << 20,
             side: 65_535,
             pixels: 64 << 20,
-            memory: 512 << 20,
+            memory: 256 << 20,
             frames: 8_192,
             video_pixels: 64 << 20,
         }
