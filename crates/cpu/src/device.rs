@@ -260,7 +260,7 @@ impl Device for CpuDevice {
     ) -> Result<MatrixId, DeviceError> {
         // Piece by piece it would wait for a step of another model each time.
         self.pool.begin_turn();
-        let packer = Packer { pool: &self.pool, arenas: &mut self.arenas, taken };
+        let packer = Packer { isa: self.isa, pool: &self.pool, arenas: &mut self.arenas, taken };
         let packed = PackedMatrix::pack(parts, bias, used_for, packer);
         self.pool.end_turn();
         Ok(self.matrices.push(packed?))

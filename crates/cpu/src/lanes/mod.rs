@@ -281,6 +281,8 @@ pub(crate) trait Lanes: FloatLanes {
     fn and(self, a: Self::I, b: Self::I) -> Self::I;
     /// Bitwise or.
     fn or(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Bitwise exclusive or.
+    fn xor(self, a: Self::I, b: Self::I) -> Self::I;
     /// Left by `n` bits.
     fn shl(self, a: Self::I, n: u32) -> Self::I;
     /// Right by `n` bits, filling with zeros.

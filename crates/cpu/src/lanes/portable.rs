@@ -120,6 +120,7 @@ impl Lanes for Portable {
         fn of_bits(a; I) -> F { f32::from_bits(a) }
         fn and(a, b; I) -> I { a & b }
         fn or(a, b; I) -> I { a | b }
+        fn xor(a, b; I) -> I { a ^ b }
         fn shl(a; I, n: u32) -> I { a << n }
         fn shr(a; I, n: u32) -> I { a >> n }
         fn sar(a; I, n: u32) -> I { (a.cast_signed() >> n).cast_unsigned() }

@@ -125,6 +125,7 @@ impl<S: Lanes> Lanes for Twice<S> {
         fn of_bits(a: I) -> F;
         fn and(a: I, b: I) -> I;
         fn or(a: I, b: I) -> I;
+        fn xor(a: I, b: I) -> I;
         fn add_i(a: I, b: I) -> I;
         fn sub_i(a: I, b: I) -> I;
         fn mul_i(a: I, b: I) -> I;

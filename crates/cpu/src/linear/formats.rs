@@ -11,7 +11,7 @@
 use super::activations::Block256;
 #[cfg(doc)]
 use super::activations::{WithPairs, WithStarts};
-use super::line::Line;
+use super::line::{Line, transposed};
 use super::{floats, iq4, kquants, legacy, rows};
 use crate::lanes::{Integers, Lanes};
 use glimmer_tensor::DType;
@@ -59,11 +59,11 @@ pub(super) trait By32 {
     }
     /// Puts the scale of a row that keeps it beside the row into the head.
     fn pack_scale(_scale: [u8; 2], _head: &mut [Line], _r: usize, _lane: usize) {}
-    /// Puts a block (fewer than 32 columns in the tail of a row) into its unit, over whatever was there.
-    fn pack(block: &[u8], unit: &mut [Line], r: usize, lane: usize);
+    /// Puts the blocks of four rows (fewer than 32 columns in the tail of a row) into their unit, over whatever was there.
+    fn pack(blocks: Four<'_>, unit: &mut [Line], r: usize, four: usize);
     /// Orders the bits of group `r` when all of its blocks are in their unit.
     #[inline(always)]
-    fn arrange(_unit: &mut [Line], _r: usize) {}
+    fn arrange<S: Lanes>(_s: S, _unit: &mut [Line], _r: usize) {}
 }
 
 /// Super-blocks of 256 columns whose sub-blocks of [`By256::SUB`] columns have integer scales:
@@ -100,11 +100,11 @@ pub(super) trait By256 {
     fn minima<S: Lanes>(s: S, _scales: &[S::I; 4], _p: usize) -> S::I {
         s.splat_i(0)
     }
-    /// Puts a block into its unit, over whatever was there.
-    fn pack(block: &[u8], unit: &mut [Line], r: usize, lane: usize);
+    /// Puts the blocks of four rows into their unit, over whatever was there.
+    fn pack(blocks: Four<'_>, unit: &mut [Line], r: usize, four: usize);
     /// Orders the bits of group `r` when all of its blocks are in their unit.
     #[inline(always)]
-    fn arrange(_unit: &mut [Line], _r: usize) {}
+    fn arrange<S: Lanes>(_s: S, _unit: &mut [Line], _r: usize) {}
 }
 
 /// The two quads (of the eight of 32 columns) that [`By256::integers`] gives: both of the same sub-block.
@@ -126,8 +126,8 @@ pub(super) trait Floats {
     const BYTES: usize;
     /// The elements of group `r` in a column.
     fn values<S: Lanes>(s: S, unit: &[Line], r: usize) -> S::F;
-    /// Puts an element into its unit.
-    fn pack(element: &[u8], unit: &mut [Line], r: usize, lane: usize);
+    /// Puts the elements of four rows into their units.
+    fn pack(elements: Four<'_>, units: &mut [Line], r: usize, four: usize);
 }
 
 /// Something done for a weight type.
@@ -185,16 +185,39 @@ pub(super) fn tile_lines(dtype: DType, cols: usize) -> Option<usize> {
     for_format(dtype, Lines(cols))
 }
 
-/// Word `i` of little-endian bytes.
+/// Bytes of four rows that stand side by side in a line: in lanes `4 four..4 four + 4`.
+pub(super) type Four<'a> = [&'a [u8]; 4];
+
+/// Four bytes of each row at `at`.
 #[inline(always)]
-pub(super) fn word(bytes: &[u8], i: usize) -> u32 {
-    u32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]])
+pub(super) fn words([a, b, c, d]: Four<'_>, at: usize) -> [u32; 4] {
+    [word(a, at), word(b, at), word(c, at), word(d, at)]
 }
 
-/// Two bytes at `at`.
 #[inline(always)]
-pub(super) fn short(bytes: &[u8], at: usize) -> [u8; 2] {
-    [bytes[at], bytes[at + 1]]
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(*block(&bytes[at..]))
+}
+
+/// Two bytes of each row at `at`.
+#[inline(always)]
+pub(super) fn shorts([a, b, c, d]: Four<'_>, at: usize) -> [[u8; 2]; 4] {
+    [*block(&a[at..]), *block(&b[at..]), *block(&c[at..]), *block(&d[at..])]
+}
+
+/// Puts sixteen bytes of each row, from `at` on, into four lines of a unit: word `i` of all rows into line `lines[i]`.
+#[inline(always)]
+pub(super) fn pack_words(rows: Four<'_>, at: usize, unit: &mut [Line], lines: [usize; 4], four: usize) {
+    let columns = columns(rows, at);
+    for i in 0..4 {
+        unit[lines[i]].set_four_words(four, columns[i]);
+    }
+}
+
+/// Sixteen bytes of each row from `at` on: word `i` of all four.
+#[inline(always)]
+pub(super) fn columns([a, b, c, d]: Four<'_>, at: usize) -> [[u32; 4]; 4] {
+    transposed([block(&a[at..]), block(&b[at..]), block(&c[at..]), block(&d[at..])])
 }
 
 /// A block as the array that it is.

@@ -4,8 +4,8 @@
 //! lower nibbles; then for each 32 columns four nibble lines of group 0 and four of group 1.
 
 use super::activations::WithStarts;
-use super::formats::{By32, By256, block, short};
-use super::legacy::{nibble_line, pack_words};
+use super::formats::{By32, By256, Four, pack_words, shorts, words};
+use super::legacy::nibble_line;
 use super::line::Line;
 use crate::lanes::{Integers, Lanes};
 use glimmer_tensor::quant::iq4 as file;
@@ -38,10 +38,9 @@ impl By32 for Iq4Nl {
         unit[0].halves(s, r)
     }
     #[inline(always)]
-    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
-        let block = file::Iq4Nl(block(bytes));
-        unit[0].set_short(r, lane, short(bytes, 0));
-        pack_words(&mut unit[1 + 4 * r..][..4], lane, block.packed());
+    fn pack(blocks: Four<'_>, unit: &mut [Line], r: usize, four: usize) {
+        unit[0].set_four_shorts(r, four, shorts(blocks, 0));
+        pack_words(blocks, 2, unit, [1, 2, 3, 4].map(|i| 4 * r + i), four);
     }
 }
 
@@ -73,13 +72,12 @@ impl By256 for Iq4Xs {
         s.sub_i(s.or(high, low), s.splat_i(32))
     }
     #[inline(always)]
-    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
-        let block = file::Iq4Xs(block(bytes));
-        unit[0].set_short(r, lane, short(bytes, 0));
-        unit[1].set_short(r, lane, short(bytes, 2));
-        pack_words(&mut unit[2 + r..][..1], lane, &bytes[4..8]);
+    fn pack(blocks: Four<'_>, unit: &mut [Line], r: usize, four: usize) {
+        unit[0].set_four_shorts(r, four, shorts(blocks, 0));
+        unit[1].set_four_shorts(r, four, shorts(blocks, 2));
+        unit[2 + r].set_four_words(four, words(blocks, 4));
         for g in 0..8 {
-            pack_words(&mut unit[4 + 8 * g + 4 * r..][..4], lane, block.packed(g));
+            pack_words(blocks, 8 + 16 * g, unit, [4, 5, 6, 7].map(|i| 8 * g + 4 * r + i), four);
         }
     }
 }

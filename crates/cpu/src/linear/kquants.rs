@@ -9,8 +9,8 @@
 //! - Scales of 6 bits: see [`pack_six_bits`] and [`six_bits`].
 
 use super::activations::{WithPairs, WithStarts};
-use super::formats::{By256, block, short, word};
-use super::legacy::{five_bit_lines, nibble_line, pack_words};
+use super::formats::{By256, Four, block, columns, pack_words, shorts};
+use super::legacy::{five_bit_lines, nibble_line};
 use super::line::Line;
 use crate::lanes::{Integers, Lanes};
 use glimmer_tensor::quant::kquants as file;
@@ -24,8 +24,6 @@ pub(super) struct Q6K;
 /// In which byte of a word the `k`th of four scales stands: the masks `0x00ff00ff` of the word and of its right shift
 /// by 8 then give consecutive scales in the halves of a lane.
 const PAIRED: [usize; 4] = [0, 2, 1, 3];
-
-const ONES: u32 = 0x0101_0101;
 
 impl By256 for Q4K {
     const UNIT: usize = 72;
@@ -59,20 +57,20 @@ impl By256 for Q4K {
         minima_after_scales(s, scales, p)
     }
     #[inline(always)]
-    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
-        let block = file::Q4K(block(bytes));
-        unit[0].set_short(r, lane, short(bytes, 0));
-        unit[1].set_short(r, lane, short(bytes, 2));
-        pack_words(&mut unit[2 + 3 * r..][..3], lane, &bytes[4..16]);
-        for (g, nibbles) in block.packed().chunks_exact(16).enumerate() {
-            pack_words(&mut unit[8 + 8 * g + 4 * r..][..4], lane, nibbles);
+    fn pack(blocks: Four<'_>, unit: &mut [Line], r: usize, four: usize) {
+        unit[0].set_four_shorts(r, four, shorts(blocks, 0));
+        unit[1].set_four_shorts(r, four, shorts(blocks, 2));
+        pack_scales(blocks, &mut unit[2 + 3 * r..][..3], four);
+        for g in 0..8 {
+            let first = 8 + 8 * g + 4 * r;
+            pack_words(blocks, 16 + 16 * g, unit, [0, 1, 2, 3].map(|i| first + i), four);
         }
     }
     #[inline(always)]
-    fn arrange(unit: &mut [Line], r: usize) {
-        arrange_scale_min(&mut unit[2 + 3 * r..][..3]);
+    fn arrange<S: Lanes>(s: S, unit: &mut [Line], r: usize) {
+        arrange_scale_min(s, &mut unit[2 + 3 * r..][..3]);
         for g in (0..8).step_by(2) {
-            arrange_nibbles(unit, [8 + 8 * g + 4 * r, 8 + 8 * (g + 1) + 4 * r]);
+            arrange_nibbles(s, unit, [8 + 8 * g + 4 * r, 8 + 8 * (g + 1) + 4 * r]);
         }
     }
 }
@@ -111,23 +109,24 @@ impl By256 for Q5K {
         minima_after_scales(s, scales, p)
     }
     #[inline(always)]
-    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
-        let block = file::Q5K(block(bytes));
-        unit[0].set_short(r, lane, short(bytes, 0));
-        unit[1].set_short(r, lane, short(bytes, 2));
-        pack_words(&mut unit[2 + 3 * r..][..3], lane, &bytes[4..16]);
-        for (g, nibbles) in block.packed().chunks_exact(16).enumerate() {
-            let lines = &mut unit[8 + 10 * g + 5 * r..][..5];
-            lines[0].set_word(lane, word(block.high_bits(), g));
-            pack_words(&mut lines[1..], lane, nibbles);
+    fn pack(blocks: Four<'_>, unit: &mut [Line], r: usize, four: usize) {
+        unit[0].set_four_shorts(r, four, shorts(blocks, 0));
+        unit[1].set_four_shorts(r, four, shorts(blocks, 2));
+        pack_scales(blocks, &mut unit[2 + 3 * r..][..3], four);
+        let at = |g: usize| 8 + 10 * g + 5 * r;
+        for g in [0, 4] {
+            pack_words(blocks, 16 + 4 * g, unit, [0, 1, 2, 3].map(|k| at(g + k)), four);
+        }
+        for g in 0..8 {
+            pack_words(blocks, 48 + 16 * g, unit, [1, 2, 3, 4].map(|i| at(g) + i), four);
         }
     }
     #[inline(always)]
-    fn arrange(unit: &mut [Line], r: usize) {
-        arrange_scale_min(&mut unit[2 + 3 * r..][..3]);
-        arrange_bits(unit, |g| 8 + 10 * g + 5 * r);
+    fn arrange<S: Lanes>(s: S, unit: &mut [Line], r: usize) {
+        arrange_scale_min(s, &mut unit[2 + 3 * r..][..3]);
+        arrange_bits(s, unit, |g| 8 + 10 * g + 5 * r);
         for g in (0..8).step_by(2) {
-            arrange_nibbles(unit, [9 + 10 * g + 5 * r, 9 + 10 * (g + 1) + 5 * r]);
+            arrange_nibbles(s, unit, [9 + 10 * g + 5 * r, 9 + 10 * (g + 1) + 5 * r]);
         }
     }
 }
@@ -164,22 +163,23 @@ impl By256 for Q6K {
         s.sar(s.shl(scales[sub / 4], 24 - 8 * (sub % 4) as u32), 24)
     }
     #[inline(always)]
-    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
-        let block = file::Q6K(block(bytes));
-        unit[0].set_short(r, lane, short(bytes, 208));
-        pack_words(&mut unit[1 + 4 * r..][..4], lane, &bytes[192..208]);
+    fn pack(blocks: Four<'_>, unit: &mut [Line], r: usize, four: usize) {
+        unit[0].set_four_shorts(r, four, shorts(blocks, 208));
+        pack_words(blocks, 192, unit, [1, 2, 3, 4].map(|i| 4 * r + i), four);
+        let at = |g: usize, h: usize| 9 + 12 * g + 6 * r + 3 * h;
+        for g in (0..8).step_by(2) {
+            let upper = [at(g, 0), at(g, 1), at(g + 1, 0), at(g + 1, 1)];
+            pack_words(blocks, 128 + 8 * g, unit, upper, four);
+        }
         for g in 0..8 {
-            for h in 0..2 {
-                let lines = &mut unit[9 + 12 * g + 6 * r + 3 * h..][..3];
-                lines[0].set_word(lane, word(block.high_bits(), 2 * g + h));
-                pack_words(&mut lines[1..], lane, &block.packed()[16 * g + 8 * h..][..8]);
-            }
+            let nibbles = [at(g, 0) + 1, at(g, 0) + 2, at(g, 1) + 1, at(g, 1) + 2];
+            pack_words(blocks, 16 * g, unit, nibbles, four);
         }
     }
     #[inline(always)]
-    fn arrange(unit: &mut [Line], r: usize) {
+    fn arrange<S: Lanes>(s: S, unit: &mut [Line], r: usize) {
         let at = |g: usize, h: usize| 9 + 12 * g + 6 * r + 3 * h;
-        arrange_bit_pairs(unit, at);
+        arrange_bit_pairs(s, unit, at);
         for half in [0, 4] {
             // The file's nibbles of a half: words 0..8 of columns 0..32 low and 64..96 high, words 8..16 of columns
             // 32..64 low and 96..128 high.
@@ -188,10 +188,9 @@ impl By256 for Q6K {
                 for h in 0..2 {
                     for i in 0..2 {
                         let first = 8 * (k % 2) + 4 * h + i;
-                        let line = Line::from_words([&file[first], &file[first + 2]], |[a, b]| {
-                            if k < 2 { low_nibbles_of(a, b) } else { high_nibbles_of(a, b) }
-                        });
-                        unit[at(half + k, h) + 1 + i] = line;
+                        let [a, b] = [file[first].words(s), file[first + 2].words(s)];
+                        let both = if k < 2 { low_nibbles_of(s, a, b) } else { high_nibbles_of(s, a, b) };
+                        unit[at(half + k, h) + 1 + i].set_words(s, both);
                     }
                 }
             }
@@ -231,21 +230,26 @@ impl By256 for Q3K {
         s.sub_i(paired_scale(s, scales, sub), s.splat_i(32))
     }
     #[inline(always)]
-    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
-        let block = file::Q3K(block(bytes));
-        unit[0].set_short(r, lane, short(bytes, 108));
-        let scales = std::array::from_fn(|s| (block.scale(s) + 32).cast_unsigned());
-        pack_six_bits(scales, &mut unit[1 + 3 * r..][..3], lane);
-        for g in 0..8 {
-            let lines = &mut unit[7 + 6 * g + 3 * r..][..3];
-            lines[0].set_word(lane, word(block.high_bits(), g));
-            pack_words(&mut lines[1..], lane, &block.packed()[8 * g..][..8]);
+    fn pack(blocks: Four<'_>, unit: &mut [Line], r: usize, four: usize) {
+        unit[0].set_four_shorts(r, four, shorts(blocks, 108));
+        for (lane, bytes) in (4 * four..).zip(blocks) {
+            let block = file::Q3K(block(bytes));
+            let scales = std::array::from_fn(|s| (block.scale(s) + 32).cast_unsigned());
+            pack_six_bits(scales, &mut unit[1 + 3 * r..][..3], lane);
+        }
+        let at = |g: usize| 7 + 6 * g + 3 * r;
+        for g in [0, 4] {
+            pack_words(blocks, 4 * g, unit, [0, 1, 2, 3].map(|k| at(g + k)), four);
+        }
+        for g in (0..8).step_by(2) {
+            let pairs = [at(g) + 1, at(g) + 2, at(g + 1) + 1, at(g + 1) + 2];
+            pack_words(blocks, 32 + 8 * g, unit, pairs, four);
         }
     }
     #[inline(always)]
-    fn arrange(unit: &mut [Line], r: usize) {
-        arrange_bits(unit, |g| 7 + 6 * g + 3 * r);
-        arrange_bit_pairs(unit, |g, h| 8 + 6 * g + 3 * r + h);
+    fn arrange<S: Lanes>(s: S, unit: &mut [Line], r: usize) {
+        arrange_bits(s, unit, |g| 7 + 6 * g + 3 * r);
+        arrange_bit_pairs(s, unit, |g, h| 8 + 6 * g + 3 * r + h);
     }
 }
 
@@ -282,20 +286,21 @@ impl By256 for Q2K {
         s.and(s.shr(scales[p / 2], 4 + 8 * (p % 2) as u32), s.splat_i(0x000f_000f))
     }
     #[inline(always)]
-    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
-        let block = file::Q2K(block(bytes));
-        unit[0].set_short(r, lane, short(bytes, 80));
-        unit[1].set_short(r, lane, short(bytes, 82));
-        for (sub, &scale_min) in bytes[..16].iter().enumerate() {
-            unit[2 + 4 * r + sub / 4].0[4 * lane + PAIRED[sub % 4]] = scale_min;
-        }
-        for g in 0..8 {
-            pack_words(&mut unit[10 + 4 * g + 2 * r..][..2], lane, &block.packed()[8 * g..][..8]);
+    fn pack(blocks: Four<'_>, unit: &mut [Line], r: usize, four: usize) {
+        unit[0].set_four_shorts(r, four, shorts(blocks, 80));
+        unit[1].set_four_shorts(r, four, shorts(blocks, 82));
+        pack_words(blocks, 0, unit, [2, 3, 4, 5].map(|line| 4 * r + line), four);
+        let at = |g: usize| 10 + 4 * g + 2 * r;
+        for g in (0..8).step_by(2) {
+            pack_words(blocks, 16 + 8 * g, unit, [at(g), at(g) + 1, at(g + 1), at(g + 1) + 1], four);
         }
     }
     #[inline(always)]
-    fn arrange(unit: &mut [Line], r: usize) {
-        arrange_bit_pairs(unit, |g, h| 10 + 4 * g + 2 * r + h);
+    fn arrange<S: Lanes>(s: S, unit: &mut [Line], r: usize) {
+        for line in &mut unit[2 + 4 * r..][..4] {
+            line.set_words(s, paired(s, line.words(s)));
+        }
+        arrange_bit_pairs(s, unit, |g, h| 10 + 4 * g + 2 * r + h);
     }
 }
 
@@ -343,70 +348,90 @@ fn minima_after_scales<S: Lanes>(s: S, scales: &[S::I; 4], p: usize) -> S::I {
     s.and(s.shr(scales[2 + p / 2], 8 * (p % 2) as u32), s.splat_i(0x00ff_00ff))
 }
 
+/// Four bytes in the order of [`PAIRED`].
+#[inline(always)]
+fn paired<S: Lanes>(s: S, x: S::I) -> S::I {
+    let outer = s.and(x, s.splat_i(0xff00_00ff_u32.cast_signed()));
+    let inner = s.or(s.shl(s.and(x, s.splat_i(0xff00)), 8), s.and(s.shr(x, 8), s.splat_i(0xff00)));
+    s.or(outer, inner)
+}
+
+/// Puts the file's three words of scales and minima of Q4_K and Q5_K, which follow `d` and `dmin`, into three lines.
+#[inline(always)]
+fn pack_scales(blocks: Four<'_>, lines: &mut [Line], four: usize) {
+    let [_, scales @ ..] = columns(blocks, 0);
+    for i in 0..3 {
+        lines[i].set_four_words(four, scales[i]);
+    }
+}
+
 /// Turns the file's three words of scales and minima of Q4_K and Q5_K (`get_scale_min_k4` of ggml) into the eight
 /// scales and then the eight minima, as [`pack_six_bits`] spreads them.
 #[inline(always)]
-fn arrange_scale_min(lines: &mut [Line]) {
-    let file = [lines[0], lines[1], lines[2]];
-    for (w, line) in lines.iter_mut().enumerate() {
-        *line = Line::from_words([&file[0], &file[1], &file[2]], |[a, b, c]| {
-            let scales = [a & (63 * ONES), c & (15 * ONES) | (a >> 6 & (3 * ONES)) << 4];
-            let minima = [b & (63 * ONES), c >> 4 & (15 * ONES) | (b >> 6 & (3 * ONES)) << 4];
-            let first = [scales[0], scales[1], minima[0]][w];
-            let x = first | (minima[1] >> (2 * w) & (3 * ONES)) << 6;
-            // The order of `PAIRED`.
-            x & 0xff00_00ff | (x & 0xff00) << 8 | x >> 8 & 0xff00
-        });
+fn arrange_scale_min<S: Lanes>(s: S, lines: &mut [Line]) {
+    let [a, b, c] = [lines[0].words(s), lines[1].words(s), lines[2].words(s)];
+    let six = s.bytes(63);
+    let upper = s.bytes(48);
+    let scales = s.or(s.and(c, s.bytes(15)), s.and(s.shr(a, 2), upper));
+    let minima = s.or(s.and(s.shr(c, 4), s.bytes(15)), s.and(s.shr(b, 2), upper));
+    for (w, first) in [s.and(a, six), scales, s.and(b, six)].into_iter().enumerate() {
+        let last = s.shl(s.and(s.shr(minima, 2 * w as u32), s.bytes(3)), 6);
+        lines[w].set_words(s, paired(s, s.or(first, last)));
     }
 }
 
 /// Turns the file's eight words of nibbles of columns `32 g..` (low, `g` even) and `32 (g + 1)..` (high) into four
 /// nibble lines for each, at `at`.
 #[inline(always)]
-fn arrange_nibbles(unit: &mut [Line], at: [usize; 2]) {
+fn arrange_nibbles<S: Lanes>(s: S, unit: &mut [Line], at: [usize; 2]) {
     for i in 0..4 {
-        let file = [&unit[at[0] + i], &unit[at[1] + i]];
-        let low = Line::from_words(file, |[a, b]| low_nibbles_of(a, b));
-        let high = Line::from_words(file, |[a, b]| high_nibbles_of(a, b));
-        (unit[at[0] + i], unit[at[1] + i]) = (low, high);
+        let [a, b] = at.map(|at| unit[at + i].words(s));
+        unit[at[0] + i].set_words(s, low_nibbles_of(s, a, b));
+        unit[at[1] + i].set_words(s, high_nibbles_of(s, a, b));
     }
 }
 
 /// The low nibbles of the bytes of `a`, and above them those of `b`.
 #[inline(always)]
-fn low_nibbles_of(a: u32, b: u32) -> u32 {
-    a & (15 * ONES) | (b & (15 * ONES)) << 4
+fn low_nibbles_of<S: Lanes>(s: S, a: S::I, b: S::I) -> S::I {
+    s.or(s.and(a, s.bytes(15)), s.shl(s.and(b, s.bytes(15)), 4))
 }
 
 /// The high nibbles of the bytes of `a`, and above them those of `b`.
 #[inline(always)]
-fn high_nibbles_of(a: u32, b: u32) -> u32 {
-    a >> 4 & (15 * ONES) | b & (240 * ONES)
+fn high_nibbles_of<S: Lanes>(s: S, a: S::I, b: S::I) -> S::I {
+    s.or(s.and(s.shr(a, 4), s.bytes(15)), s.and(b, s.bytes(240)))
 }
 
 /// Turns the file's eight words of single bits, at `at(0..8)`, into a line for each 32 columns: bit `q` of byte `b` is
 /// the file's bit of column `32 g + 4 q + b`, which is bit `g` of byte `4 q + b`.
 #[inline(always)]
-fn arrange_bits(unit: &mut [Line], at: impl Fn(usize) -> usize) {
+fn arrange_bits<S: Lanes>(s: S, unit: &mut [Line], at: impl Fn(usize) -> usize) {
     let file: [Line; 8] = std::array::from_fn(|q| unit[at(q)]);
     for g in 0..8 {
-        unit[at(g)] = Line::from_words(file.each_ref(), |bits| {
-            (0..8).fold(0, |out, q| out | (bits[q] >> g & ONES) << q)
-        });
+        let mut line = s.splat_i(0);
+        for (q, bits) in file.iter().enumerate() {
+            let bit = s.and(s.shr(bits.words(s), g as u32), s.bytes(1));
+            line = s.or(line, s.shl(bit, q as u32));
+        }
+        unit[at(g)].set_words(s, line);
     }
 }
 
 /// Turns the file's sixteen words of pairs of bits, at `at(g, h)` in their order, into a line for each 16 columns: bits
 /// `2 q` of byte `b` are the file's pair of column `32 g + 16 h + 4 q + b`.
 #[inline(always)]
-fn arrange_bit_pairs(unit: &mut [Line], at: impl Fn(usize, usize) -> usize) {
+fn arrange_bit_pairs<S: Lanes>(s: S, unit: &mut [Line], at: impl Fn(usize, usize) -> usize) {
     let file: [Line; 16] = std::array::from_fn(|w| unit[at(w / 2, w % 2)]);
     for g in 0..8 {
         for h in 0..2 {
-            let quads = std::array::from_fn(|q| &file[8 * (g / 4) + 4 * h + q]);
-            unit[at(g, h)] = Line::from_words::<4>(quads, |pairs| {
-                (0..4).fold(0, |out, q| out | (pairs[q] >> (2 * (g % 4)) & (3 * ONES)) << (2 * q))
-            });
+            let mut line = s.splat_i(0);
+            for q in 0..4 {
+                let words = file[8 * (g / 4) + 4 * h + q].words(s);
+                let pair = s.and(s.shr(words, 2 * (g % 4) as u32), s.bytes(3));
+                line = s.or(line, s.shl(pair, 2 * q as u32));
+            }
+            unit[at(g, h)].set_words(s, line);
         }
     }
 }

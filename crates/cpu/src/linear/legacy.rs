@@ -1,13 +1,12 @@
-//! The blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0.
+//! The blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0. Where the file has their fields, [`glimmer_tensor::quant::legacy`] says.
 //!
 //! A unit begins with a line of scales (group 0, group 1) and, where there are minima, a line of those; then the
 //! lines of group 0 and those of group 1. A nibble line `i` has quad `i` in the low and quad `i + 4` in the high
 //! nibbles, as the file has them; in the line of fifth bits, before the nibbles, bit `q` of each byte belongs to quad `q`.
 
-use super::formats::{By32, block, high_nibbles, low_nibbles, short, word};
+use super::formats::{By32, Four, high_nibbles, low_nibbles, pack_words, shorts, words};
 use super::line::Line;
 use crate::lanes::{Integers, Lanes};
-use glimmer_tensor::quant::legacy as file;
 
 pub(super) struct Q4_0;
 pub(super) struct Q4_1;
@@ -28,10 +27,9 @@ impl By32 for Q4_0 {
         unit[0].halves(s, r)
     }
     #[inline(always)]
-    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
-        let block = file::Q4_0(block(bytes));
-        unit[0].set_short(r, lane, short(bytes, 0));
-        pack_words(&mut unit[1 + 4 * r..][..4], lane, block.packed());
+    fn pack(blocks: Four<'_>, unit: &mut [Line], r: usize, four: usize) {
+        unit[0].set_four_shorts(r, four, shorts(blocks, 0));
+        pack_words(blocks, 2, unit, [1, 2, 3, 4].map(|i| 4 * r + i), four);
     }
 }
 
@@ -53,11 +51,10 @@ impl By32 for Q4_1 {
         unit[1].halves(s, r)
     }
     #[inline(always)]
-    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
-        let block = file::Q4_1(block(bytes));
-        unit[0].set_short(r, lane, short(bytes, 0));
-        unit[1].set_short(r, lane, short(bytes, 2));
-        pack_words(&mut unit[2 + 4 * r..][..4], lane, block.packed());
+    fn pack(blocks: Four<'_>, unit: &mut [Line], r: usize, four: usize) {
+        unit[0].set_four_shorts(r, four, shorts(blocks, 0));
+        unit[1].set_four_shorts(r, four, shorts(blocks, 2));
+        pack_words(blocks, 4, unit, [2, 3, 4, 5].map(|i| 4 * r + i), four);
     }
 }
 
@@ -74,16 +71,15 @@ impl By32 for Q5_0 {
         unit[0].halves(s, r)
     }
     #[inline(always)]
-    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
-        let block = file::Q5_0(block(bytes));
-        unit[0].set_short(r, lane, short(bytes, 0));
-        unit[1 + 5 * r].set_word(lane, block.high_bits());
-        pack_words(&mut unit[2 + 5 * r..][..4], lane, block.packed());
+    fn pack(blocks: Four<'_>, unit: &mut [Line], r: usize, four: usize) {
+        unit[0].set_four_shorts(r, four, shorts(blocks, 0));
+        unit[1 + 5 * r].set_four_words(four, words(blocks, 2));
+        pack_words(blocks, 6, unit, [2, 3, 4, 5].map(|i| 5 * r + i), four);
     }
     #[inline(always)]
-    fn arrange(unit: &mut [Line], r: usize) {
+    fn arrange<S: Lanes>(s: S, unit: &mut [Line], r: usize) {
         let bits = &mut unit[1 + 5 * r];
-        *bits = Line::from_words([bits], |[bits]| by_quad(bits));
+        bits.set_words(s, by_quad(s, bits.words(s)));
     }
 }
 
@@ -106,17 +102,16 @@ impl By32 for Q5_1 {
         unit[1].halves(s, r)
     }
     #[inline(always)]
-    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
-        let block = file::Q5_1(block(bytes));
-        unit[0].set_short(r, lane, short(bytes, 0));
-        unit[1].set_short(r, lane, short(bytes, 2));
-        unit[2 + 5 * r].set_word(lane, block.high_bits());
-        pack_words(&mut unit[3 + 5 * r..][..4], lane, block.packed());
+    fn pack(blocks: Four<'_>, unit: &mut [Line], r: usize, four: usize) {
+        unit[0].set_four_shorts(r, four, shorts(blocks, 0));
+        unit[1].set_four_shorts(r, four, shorts(blocks, 2));
+        unit[2 + 5 * r].set_four_words(four, words(blocks, 4));
+        pack_words(blocks, 8, unit, [3, 4, 5, 6].map(|i| 5 * r + i), four);
     }
     #[inline(always)]
-    fn arrange(unit: &mut [Line], r: usize) {
+    fn arrange<S: Lanes>(s: S, unit: &mut [Line], r: usize) {
         let bits = &mut unit[2 + 5 * r];
-        *bits = Line::from_words([bits], |[bits]| by_quad(bits));
+        bits.set_words(s, by_quad(s, bits.words(s)));
     }
 }
 
@@ -134,12 +129,15 @@ impl By32 for Q8_0 {
         unit[0].halves(s, r)
     }
     #[inline(always)]
-    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
-        let block = file::Q8_0(block(bytes));
-        unit[0].set_short(r, lane, short(bytes, 0));
-        // Two's complement becomes 128 more than the integer.
-        let packed = block.packed().map(|b| b ^ 128);
-        pack_words(&mut unit[1 + 8 * r..][..8], lane, &packed);
+    fn pack(blocks: Four<'_>, unit: &mut [Line], r: usize, four: usize) {
+        unit[0].set_four_shorts(r, four, shorts(blocks, 0));
+        for first in [0, 4] {
+            pack_words(blocks, 2 + 4 * first, unit, [1, 2, 3, 4].map(|i| 8 * r + first + i), four);
+        }
+    }
+    #[inline(always)]
+    fn arrange<S: Lanes>(s: S, unit: &mut [Line], r: usize) {
+        above_zero(s, &mut unit[1 + 8 * r..][..8]);
     }
 }
 
@@ -159,24 +157,25 @@ pub(super) fn five_bit_lines<S: Lanes>(s: S, fifth: &Line, nibbles: &Line, i: us
     [s.or(low, s.and(s.shl(fifth, 4 - i as u32), bit)), s.or(high, s.and(s.shr(fifth, i as u32), bit))]
 }
 
-/// Puts word `i` of a row into line `i`.
+/// Makes of bytes in two's complement what is 128 more than they stand for.
 #[inline(always)]
-pub(super) fn pack_words(lines: &mut [Line], lane: usize, bytes: &[u8]) {
-    for (i, line) in lines.iter_mut().enumerate() {
-        line.set_word(lane, word(bytes, i));
+pub(super) fn above_zero<S: Lanes>(s: S, lines: &mut [Line]) {
+    for line in lines {
+        line.set_words(s, s.xor(line.words(s), s.bytes(128)));
     }
 }
 
 /// Moves the bit of element `4 q + b` to bit `q` of byte `b`.
 #[inline(always)]
-fn by_quad(bits: u32) -> u32 {
-    let mut out = 0;
+fn by_quad<S: Lanes>(s: S, bits: S::I) -> S::I {
+    let mut out = s.splat_i(0);
     for b in 0..4 {
         // Every fourth bit, pushed together.
-        let x = bits >> b & 0x1111_1111;
-        let x = (x | x >> 3) & 0x0303_0303;
-        let x = (x | x >> 6) & 0x000f_000f;
-        out |= ((x | x >> 12) & 0xff) << (8 * b);
+        let x = s.and(s.shr(bits, b), s.splat_i(0x1111_1111));
+        let x = s.and(s.or(x, s.shr(x, 3)), s.splat_i(0x0303_0303));
+        let x = s.and(s.or(x, s.shr(x, 6)), s.splat_i(0x000f_000f));
+        let x = s.and(s.or(x, s.shr(x, 12)), s.splat_i(0xff));
+        out = s.or(out, s.shl(x, 8 * b));
     }
     out
 }

@@ -24,21 +24,22 @@ impl Line {
         self.0[4 * lane..][..4].copy_from_slice(&word.to_le_bytes());
     }
 
-    /// What `f` makes of the words of each lane of `lines`. Plain arithmetic on all lanes, which every compiler turns
-    /// into vector instructions of whatever the program is built for.
+    /// Sets the `u32` of lanes `4 four..4 four + 4`.
     #[inline(always)]
-    pub(super) fn from_words<const N: usize>(lines: [&Line; N], f: impl Fn([u32; N]) -> u32) -> Line {
-        let mut out = Line::ZERO;
-        for lane in 0..16 {
-            out.set_word(lane, f(lines.map(|line| line.word(lane))));
-        }
-        out
+    pub(super) fn set_four_words(&mut self, four: usize, words: [u32; 4]) {
+        self.0[16 * four..][..16].copy_from_slice(words.map(u32::to_le_bytes).as_flattened());
     }
 
     /// Sets the `u16` of a lane of group `r`.
     #[inline(always)]
     pub(super) fn set_short(&mut self, r: usize, lane: usize, short: [u8; 2]) {
         self.0[32 * r + 2 * lane..][..2].copy_from_slice(&short);
+    }
+
+    /// Sets the `u16` of lanes `4 four..4 four + 4` of group `r`.
+    #[inline(always)]
+    pub(super) fn set_four_shorts(&mut self, r: usize, four: usize, shorts: [[u8; 2]; 4]) {
+        self.0[32 * r + 8 * four..][..8].copy_from_slice(shorts.as_flattened());
     }
 
     /// The words of all lanes.
@@ -88,6 +89,30 @@ impl Line {
         // SAFETY: a line is sixteen words.
         unsafe { s.store(x, self.0.as_mut_ptr().cast()) }
     }
+}
+
+/// Of sixteen bytes of four rows the words `i` of all four.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn transposed(rows: [&[u8; 16]; 4]) -> [[u32; 4]; 4] {
+    use std::arch::x86_64::*;
+    let [a, b, c, d]: [__m128i; 4] = rows.map(|row| bytemuck::cast(*row));
+    // SAFETY: every processor of this kind has these instructions.
+    let columns = unsafe {
+        let (ab, cd) = (_mm_unpacklo_epi32(a, b), _mm_unpacklo_epi32(c, d));
+        let (low, next) = (_mm_unpacklo_epi64(ab, cd), _mm_unpackhi_epi64(ab, cd));
+        let (ab, cd) = (_mm_unpackhi_epi32(a, b), _mm_unpackhi_epi32(c, d));
+        [low, next, _mm_unpacklo_epi64(ab, cd), _mm_unpackhi_epi64(ab, cd)]
+    };
+    columns.map(bytemuck::cast)
+}
+
+/// Of sixteen bytes of four rows the words `i` of all four.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub(super) fn transposed(rows: [&[u8; 16]; 4]) -> [[u32; 4]; 4] {
+    let words = rows.map(|row| *row.as_chunks::<4>().0.first_chunk::<4>().expect("four words"));
+    std::array::from_fn(|i| words.map(|row| u32::from_le_bytes(row[i])))
 }
 
 // SAFETY: 64 bytes without padding, of which zeros are a value.

@@ -10,13 +10,14 @@
 //! it, and a piece at a time, so that the file's pages can be let go of.
 
 use super::float::decode_row;
-use super::formats::{By32, By256, Floats, ForFormat, GROUP, TILE, for_format, tile_lines};
+use super::formats::{By32, By256, Floats, ForFormat, Four, GROUP, TILE, for_format, tile_lines};
 use super::line::Line;
 use crate::isa::Isa;
-use crate::lanes::{Proof, Register, Work};
-use crate::memory::{Arena, Parts, Slab, owner, share};
+use crate::lanes::{Kernel, Lanes, Proof, Register, Work};
+use crate::memory::{Arena, LINE, Parts, Slab, owner, share};
 use crate::pool::Pool;
 use glimmer_tensor::{DType, DeviceError, MatrixUse, MatrixView, Taken, quant};
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// A packed matrix `[rows, cols]` with its bias.
@@ -79,8 +80,9 @@ struct Rows {
 /// Bytes of the file that a thread packs before it lets go of them.
 const PIECE: usize = 1 << 20;
 
-/// What matrices are packed with: the threads, and where each keeps its share.
+/// What matrices are packed with: instructions, the threads, and where each keeps its share.
 pub(crate) struct Packer<'a> {
+    pub(crate) isa: Isa,
     pub(crate) pool: &'a Pool,
     /// One for each thread.
     pub(crate) arenas: &'a mut [Arena],
@@ -148,6 +150,15 @@ impl PackedMatrix {
             Storage::Rows(rows) => {
                 rows.iter().map(|r| r.data.bytes() + r.scales.as_ref().map_or(0, Slab::bytes)).sum()
             }
+        }
+    }
+
+    /// What lies in memory, of the weights.
+    #[cfg(test)]
+    pub(super) fn packed_bytes(&self) -> Vec<&[u8]> {
+        match &self.storage {
+            Storage::Tiles(tiles) => tiles.shards.iter().map(|shard| bytemuck::cast_slice(shard)).collect(),
+            Storage::Rows(rows) => rows.iter().map(|rows| &*rows.data).collect(),
         }
     }
 
@@ -268,7 +279,8 @@ impl Tiles {
         bias: Option<&[f32]>,
         packer: &mut Packer<'_>,
     ) -> Result<Self, DeviceError> {
-        let Packer { pool, arenas, taken } = packer;
+        let Packer { isa, pool, arenas, taken } = packer;
+        let proof = Proof::of(*isa);
         let threads = pool.threads();
         let pieces = pieces(sides);
         let mut segments: Vec<Segment> = Vec::new();
@@ -320,7 +332,7 @@ impl Tiles {
                                 segment.starts[thread] + (tile - mine.start) * segment.stride + side.start;
                             let rows = &part.slice_rows(tile * TILE..part.rows.min((tile + 1) * TILE));
                             let lines = &mut shard[at..at + side.lines];
-                            for_format(side.dtype, PackTile { rows, lines }).expect("parts hold weights");
+                            proof.work(PackTile { rows, lines });
                         }
                     }
                     let rows = from * TILE..segment.rows.min(to * TILE);
@@ -379,81 +391,140 @@ fn bias_lines(
     Ok(lines)
 }
 
-/// Where some units are put together, to be written in one go: their words are written a cache line apart, and the
-/// lines of a matrix are far away when they are touched for the first time. What no row has stays zero.
+/// Where some units are put together, to be written in one go: the lines of a matrix are far away when they are touched
+/// for the first time.
 const BUFFER: [Line; 128] = [Line::ZERO; 128];
 
-/// Packs at most 32 rows into the lines of a tile.
+/// Packs at most 32 rows into the lines of a tile. Rows that are not there are zeros.
 struct PackTile<'a> {
     rows: &'a MatrixView<'a>,
     lines: &'a mut [Line],
 }
 
-impl ForFormat for PackTile<'_> {
+/// [`PackTile`] of a type by 32 columns.
+struct Pack32<'a, F>(PackTile<'a>, PhantomData<F>);
+/// [`PackTile`] of a type by 256 columns.
+struct Pack256<'a, F>(PackTile<'a>, PhantomData<F>);
+/// [`PackTile`] of plain floats.
+struct PackFloats<'a, F>(PackTile<'a>, PhantomData<F>);
+
+impl Work for PackTile<'_> {
+    type Output = ();
+
+    fn work<S: Register>(self, s: S) {
+        for_format(self.rows.dtype, With(self, s.sixteen())).expect("parts hold weights");
+    }
+}
+
+/// A tile to be packed, and the lanes to do it with.
+struct With<'a, S>(PackTile<'a>, S);
+
+impl<S: Lanes> ForFormat for With<'_, S> {
     type Output = ();
 
     fn by32<F: By32>(self) {
-        let (head, body) = self.lines.split_at_mut(F::HEAD);
-        for (at, scale) in self.rows.row_scale.unwrap_or_default().as_chunks::<2>().0.iter().enumerate() {
+        self.1.run(Pack32::<F>(self.0, PhantomData));
+    }
+    fn by256<F: By256>(self) {
+        self.1.run(Pack256::<F>(self.0, PhantomData));
+    }
+    fn floats<F: Floats>(self) {
+        self.1.run(PackFloats::<F>(self.0, PhantomData));
+    }
+}
+
+/// The bytes `at` of rows `first..first + 4`, once what follows them is asked for.
+#[inline(always)]
+fn four_rows<'a, S: Lanes>(s: S, rows: &MatrixView<'a>, first: usize, at: &Range<usize>) -> Four<'a> {
+    const NO_ROW: [u8; 256] = [0; 256];
+    let row_bytes = rows.row_bytes();
+    let mut four: Four<'_> = [&NO_ROW[..at.len()]; 4];
+    for (row, bytes) in (first..rows.rows.min(first + 4)).zip(&mut four) {
+        let row = &rows.data[row * row_bytes..][..row_bytes];
+        *bytes = &row[at.clone()];
+        for line in (at.end..at.end + at.len()).step_by(LINE) {
+            s.prefetch_near(row.as_ptr().wrapping_add(line));
+        }
+    }
+    four
+}
+
+impl<F: By32> Kernel for Pack32<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) {
+        let PackTile { rows, lines, .. } = self.0;
+        let (head, body) = lines.split_at_mut(F::HEAD);
+        for (at, scale) in rows.row_scale.unwrap_or_default().as_chunks::<2>().0.iter().enumerate() {
             F::pack_scale(*scale, head, at / GROUP, at % GROUP);
         }
-        let block = self.rows.dtype.bytes_for(32).expect("32 columns are whole blocks of every type by 32");
+        let block = rows.dtype.bytes_for(32).expect("32 columns are whole blocks of every type by 32");
         // A few units of all rows at a time: rows are often 4 KiB apart, and a cache keeps few such lines at once.
         const UNITS: usize = 4;
         let mut buffer = BUFFER;
         for (run, lines) in body.chunks_mut(UNITS * F::UNIT).enumerate() {
             let units = &mut buffer[..lines.len()];
-            for (at, row) in each_row(self.rows) {
-                let blocks = row[run * UNITS * block..].chunks(block);
-                for (block, unit) in blocks.zip(units.chunks_mut(F::UNIT)) {
-                    F::pack(block, unit, at / GROUP, at % GROUP);
+            let from = run * UNITS * block;
+            let at = from..rows.row_bytes().min(from + UNITS * block);
+            for first in (0..TILE).step_by(4) {
+                let four = four_rows(s, rows, first, &at);
+                for (b, unit) in units.chunks_mut(F::UNIT).enumerate() {
+                    let at = b * block..at.len().min((b + 1) * block);
+                    let [x, y, z, w] = four;
+                    let blocks = [&x[at.clone()], &y[at.clone()], &z[at.clone()], &w[at]];
+                    F::pack(blocks, unit, first / GROUP, first % GROUP / 4);
                 }
             }
-            for unit in units.chunks_exact_mut(F::UNIT) {
-                F::arrange(unit, 0);
-                F::arrange(unit, 1);
-            }
-            lines.copy_from_slice(units);
-        }
-    }
-
-    fn by256<F: By256>(self) {
-        let block = self.rows.dtype.block_bytes();
-        let mut buffer = BUFFER;
-        let unit = &mut buffer[..F::UNIT];
-        for (b, lines) in self.lines.chunks_exact_mut(F::UNIT).enumerate() {
-            for (at, row) in each_row(self.rows) {
-                F::pack(&row[b * block..][..block], unit, at / GROUP, at % GROUP);
-            }
-            F::arrange(unit, 0);
-            F::arrange(unit, 1);
-            lines.copy_from_slice(unit);
-        }
-    }
-
-    fn floats<F: Floats>(self) {
-        // A few columns of all rows at a time, which stay in the first-level cache.
-        const COLUMNS: usize = 64;
-        let mut buffer = BUFFER;
-        for (b, lines) in self.lines.chunks_mut(COLUMNS * F::UNIT).enumerate() {
-            let units = &mut buffer[..lines.len()];
-            for (at, row) in each_row(self.rows) {
-                let elements = row[b * COLUMNS * F::BYTES..].chunks_exact(F::BYTES);
-                for (element, unit) in elements.zip(units.chunks_exact_mut(F::UNIT)) {
-                    F::pack(element, unit, at / GROUP, at % GROUP);
-                }
+            for unit in units.chunks_mut(F::UNIT) {
+                F::arrange(s, unit, 0);
+                F::arrange(s, unit, 1);
             }
             lines.copy_from_slice(units);
         }
     }
 }
 
-/// The rows with their places in the tile.
-#[inline(always)]
-fn each_row<'a>(rows: &MatrixView<'a>) -> impl Iterator<Item = (usize, &'a [u8])> {
-    let bytes = rows.row_bytes();
-    let data = rows.data;
-    (0..rows.rows).map(move |at| (at, &data[at * bytes..][..bytes]))
+impl<F: By256> Kernel for Pack256<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) {
+        let PackTile { rows, lines, .. } = self.0;
+        let block = rows.dtype.block_bytes();
+        let mut buffer = BUFFER;
+        let unit = &mut buffer[..F::UNIT];
+        for (b, lines) in lines.chunks_exact_mut(F::UNIT).enumerate() {
+            let at = b * block..(b + 1) * block;
+            for first in (0..TILE).step_by(4) {
+                F::pack(four_rows(s, rows, first, &at), unit, first / GROUP, first % GROUP / 4);
+            }
+            F::arrange(s, unit, 0);
+            F::arrange(s, unit, 1);
+            lines.copy_from_slice(unit);
+        }
+    }
+}
+
+impl<F: Floats> Kernel for PackFloats<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) {
+        let PackTile { rows, lines, .. } = self.0;
+        // A few columns of all rows at a time, which stay in the first-level cache.
+        const COLUMNS: usize = 64;
+        let mut buffer = BUFFER;
+        for (b, lines) in lines.chunks_mut(COLUMNS * F::UNIT).enumerate() {
+            let units = &mut buffer[..lines.len()];
+            let from = b * COLUMNS * F::BYTES;
+            let at = from..rows.row_bytes().min(from + COLUMNS * F::BYTES);
+            for first in (0..TILE).step_by(4) {
+                F::pack(four_rows(s, rows, first, &at), units, first / GROUP, first % GROUP / 4);
+            }
+            lines.copy_from_slice(units);
+        }
+    }
 }
 
 impl Rows {

@@ -5,7 +5,8 @@
 //! The columns after the last whole unit have lines for the quads that are there, so that any width is stored without
 //! waste.
 
-use super::formats::{By32, high_nibbles, low_nibbles};
+use super::formats::{By32, Four, high_nibbles, low_nibbles, pack_words};
+use super::legacy::above_zero;
 use super::line::Line;
 use crate::lanes::{Integers, Lanes};
 
@@ -37,12 +38,12 @@ impl By32 for RowI8 {
         head[0].set_short(r, lane, scale);
     }
     #[inline(always)]
-    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
-        let lines = bytes.len().div_ceil(4);
-        for (line, quad) in unit[lines * r..].iter_mut().zip(bytes.chunks(4)) {
-            // Two's complement becomes 128 more than the integer.
-            line.set_word(lane, padded_word(quad) ^ 0x8080_8080);
-        }
+    fn pack(blocks: Four<'_>, unit: &mut [Line], r: usize, four: usize) {
+        pack_padded(blocks, group(unit, r), four);
+    }
+    #[inline(always)]
+    fn arrange<S: Lanes>(s: S, unit: &mut [Line], r: usize) {
+        above_zero(s, group(unit, r));
     }
 }
 
@@ -75,23 +76,49 @@ impl By32 for RowI4 {
         head[0].set_short(r, lane, scale);
     }
     #[inline(always)]
-    fn pack(bytes: &[u8], unit: &mut [Line], r: usize, lane: usize) {
-        let lines = bytes.len().div_ceil(4);
-        for (line, eight) in unit[lines * r..].iter_mut().zip(bytes.chunks(4)) {
+    fn pack(blocks: Four<'_>, unit: &mut [Line], r: usize, four: usize) {
+        pack_padded(blocks, group(unit, r), four);
+    }
+    #[inline(always)]
+    fn arrange<S: Lanes>(s: S, unit: &mut [Line], r: usize) {
+        for line in group(unit, r) {
             // Two's complement becomes 8 more than the integer. Even columns stand high, odd ones low.
-            let x = padded_word(eight) ^ 0x8888_8888;
-            let (even, odd) = (x >> 4 & 0x0f0f_0f0f, x & 0x0f0f_0f0f);
-            // Bytes 0 to 3 of the first quad are columns 0 to 3, which are the first two of `even` and of `odd`.
-            let quad = |shift: u32| {
-                let (e, o) = (even >> shift & 0xffff, odd >> shift & 0xffff);
-                (e & 0xff) | (o & 0xff) << 8 | (e >> 8) << 16 | (o >> 8) << 24
-            };
-            line.set_word(lane, quad(0) | quad(16) << 4);
+            let x = s.xor(line.words(s), s.bytes(0x88));
+            let (even, odd) = (high_nibbles(s, x), low_nibbles(s, x));
+            let last = first_quad(s, s.shr(even, 16), s.shr(odd, 16));
+            line.set_words(s, s.or(first_quad(s, even, odd), s.shl(last, 4)));
         }
     }
 }
 
-/// At most four bytes as a little-endian word.
+/// Columns 0 to 3, which are the first two bytes of `even` and of `odd`.
+#[inline(always)]
+fn first_quad<S: Lanes>(s: S, even: S::I, odd: S::I) -> S::I {
+    let (low, high) = (s.splat_i(0xff), s.splat_i(0xff00));
+    let first = s.or(s.and(even, low), s.shl(s.and(odd, low), 8));
+    s.or(first, s.or(s.shl(s.and(even, high), 8), s.shl(s.and(odd, high), 16)))
+}
+
+/// The lines of group `r` of a unit, which may be the tail of a row.
+#[inline(always)]
+fn group(unit: &mut [Line], r: usize) -> &mut [Line] {
+    let lines = unit.len() / 2;
+    &mut unit[lines * r..][..lines]
+}
+
+/// Puts word `i` of four rows into line `i`; the last word of a row may be cut short.
+#[inline(always)]
+fn pack_padded(rows: Four<'_>, lines: &mut [Line], four: usize) {
+    let whole = lines.len() / 4 * (rows[0].len() / (4 * lines.len()));
+    for i in 0..whole {
+        pack_words(rows, 16 * i, lines, [0, 1, 2, 3].map(|k| 4 * i + k), four);
+    }
+    for (i, line) in lines.iter_mut().enumerate().skip(4 * whole) {
+        line.set_four_words(four, rows.map(|bytes| padded_word(&bytes[4 * i..])));
+    }
+}
+
+/// The first four bytes, or all there are, as a little-endian word.
 #[inline(always)]
 fn padded_word(bytes: &[u8]) -> u32 {
     match bytes.first_chunk() {

@@ -182,8 +182,15 @@ fn arenas(pool: &Pool) -> Vec<Arena> {
 
 fn pack(parts: &[Owned], bias: Option<&[f32]>, used_for: MatrixUse, pool: &Pool) -> PackedMatrix {
     let views: Vec<MatrixView<'_>> = parts.iter().map(Owned::view).collect();
-    PackedMatrix::pack(&views, bias, used_for, Packer { pool, arenas: &mut arenas(pool), taken: &|_| () })
-        .unwrap()
+    let pack = |isa| {
+        let packer = Packer { isa, pool, arenas: &mut arenas(pool), taken: &|_| () };
+        PackedMatrix::pack(&views, bias, used_for, packer).unwrap()
+    };
+    let packed = pack(Isa::Portable);
+    for isa in Isa::available() {
+        assert!(pack(isa).packed_bytes() == packed.packed_bytes(), "{isa} packs otherwise");
+    }
+    packed
 }
 
 /// How far f32 may be from f64, as a part of the sum of magnitudes.
@@ -363,7 +370,7 @@ proptest! {
             let start = rows.data.as_ptr().addr();
             taken.lock().unwrap().push(start..start + rows.data.len());
         };
-        let packer = Packer { pool: &pool, arenas: &mut arenas(&pool), taken: &note };
+        let packer = Packer { isa: Isa::Portable, pool: &pool, arenas: &mut arenas(&pool), taken: &note };
         PackedMatrix::pack(&views, None, used_for, packer).unwrap();
         for part in &parts {
             let mut at = part.data.as_ptr().addr();
@@ -685,7 +692,7 @@ fn matrices_that_make_no_sense_are_refused() {
     let pool = Pool::new(1);
     let pack = |parts: &[&Owned], bias: Option<&[f32]>, used_for| {
         let views: Vec<MatrixView<'_>> = parts.iter().map(|p| p.view()).collect();
-        let packer = Packer { pool: &pool, arenas: &mut arenas(&pool), taken: &|_| () };
+        let packer = Packer { isa: Isa::Portable, pool: &pool, arenas: &mut arenas(&pool), taken: &|_| () };
         PackedMatrix::pack(&views, bias, used_for, packer).err().map(|e| e.to_string())
     };
     let a = Owned::random(DType::F32, 3, 8, random);
