@@ -59,7 +59,7 @@ pub(crate) struct Workspace {
 pub struct CpuDevice {
     pub(crate) pool: Pool,
     pub(crate) isa: Isa,
-    compute: Compute,
+    pub(crate) compute: Compute,
     pub(crate) matrices: Table<MatrixId, PackedMatrix>,
     /// For each matrix what adapters have beside it, by slot; matrices without any may be left out at the end.
     beside: Vec<Vec<Option<PackedPair>>>,

@@ -26,4 +26,3 @@ pub use device::{CpuDevice, CpuError, CpuOptions, default_threads, working_bytes
 pub use isa::{Isa, IsaError, is_amd};
 pub use os::{free_memory, give_back_freed};
 pub use rates::Rates;
-pub use training::training_bytes;

@@ -10,7 +10,7 @@
 //! of threads, or with another, gives the same bits.
 
 use crate::{
-    BufferId, Device, DeviceBatch, DeviceError, Heads, MatrixId, Norm, PageId, Role, RopeId, VectorId,
+    BufferId, Device, DeviceBatch, DeviceError, Heads, MatrixId, Norm, PageId, Plan, Role, RopeId, VectorId,
 };
 
 /// Dropout: each element is 0 with the given probability and divided by the rest of it otherwise. Which elements,
@@ -58,6 +58,10 @@ pub struct AttentionGradient {
 /// A device that can train. `rows` are those of the batch, of its logits, or a tensor's own: the buffers' first rows.
 pub trait TrainingDevice: Device {
     // ---- before the first step ----
+
+    /// Bytes of what training would work in with such a plan, beside what [`Device::needed`] says and what its tensors and
+    /// buffers take.
+    fn training_needed(&self, plan: &Plan) -> usize;
 
     /// A buffer as [`Device::buffer`] gives it, `role` saying whether it has a row for each row of the plan or for each
     /// row of logits, but shared with nothing.
@@ -139,7 +143,8 @@ pub trait TrainingDevice: Device {
 
     // ---- backward ----
 
-    /// Of [`Device::linear`] with no epilogue, by `x`: `dx = dy W`, added if `adds`.
+    /// Of [`Device::linear`] with no epilogue, by `x`: `dx = dy W`, added if `adds`. In [`crate::Compute::Auto`] `dy` and weights
+    /// other than those of f32 may be rounded to bfloat16.
     fn linear_backward(&mut self, rows: usize, dy: BufferId, w: MatrixId, adds: bool, dx: BufferId);
 
     /// Of [`Device::norm`]: `dx +=`; and `[1, width]` each, `d_weight +=` and `d_bias +=` where they are wanted.

@@ -170,7 +170,7 @@ pub fn training_memory(
         base: memory.weights,
         tensors,
         gradients: tensors,
-        activations: activations + memory.kv + memory.buffers,
+        activations: activations + memory.kv + memory.buffers + device.training_needed(&needs.plan),
     })
 }
 

@@ -3,17 +3,18 @@
 //! A thread computes a rectangle of the output by itself, as Goto and van de Geijn do ("Anatomy of High-Performance Matrix
 //! Multiplication", 2008): a block of the sums' terms at a time it copies its rows of the left side, then some columns of the
 //! right side ([`sides`]), which are decoded where they are a model's weights, and multiplies tiles of both whose sums stay in
-//! registers ([`tiles`]).
+//! registers ([`tiles`]); rounded to bfloat16 in [`pairs`] of terms where that is wanted and the processor multiplies these.
 //!
 //! An output is the sum of its blocks in order, and a block that of its terms: which thread computes it and beside what else
 //! does not show in its bits.
 
 mod area;
+mod pairs;
 mod sides;
 mod tiles;
 
 use crate::isa::Isa;
-use crate::lanes::{FloatLanes, Proof, Register, Work};
+use crate::lanes::{FloatLanes, Lanes, Proof, Register, Work};
 use crate::linear::Ready;
 use crate::memory::{Slab, share};
 use crate::pool::Pool;
@@ -22,13 +23,16 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 pub(crate) use area::Area;
+use pairs::{PairColumns, PairRows};
 pub(crate) use sides::{Matrix, Right};
+use tiles::{Form, Tiles};
 
 /// Terms of a sum that are added up before they join it: the columns of a tile then fit the first-level cache.
 const DEPTH: usize = 256;
 
-/// Rows that are multiplied with packed columns, at most: as many as fit the second-level cache, whole tiles of every width.
-const ROWS: usize = 480;
+/// Rows that are multiplied with packed columns, at most, whole tiles of every instruction set: about what the second-level
+/// cache holds. With fewer, weights would be decoded more often.
+const ROWS: usize = 1056;
 
 /// Columns that are packed at a time.
 const COLUMNS: usize = 128;
@@ -80,6 +84,8 @@ pub(crate) struct Product<'a> {
     pub(crate) scale: f32,
     /// Whether it is added to what is there.
     pub(crate) adds: bool,
+    /// Whether both sides may be rounded to bfloat16 where that is faster. The left one is not transposed then.
+    pub(crate) rounds: bool,
 }
 
 impl Product<'_> {
@@ -118,23 +124,45 @@ impl Product<'_> {
         area: &mut Area<'_>,
     ) {
         let Panels { left, right, ready } = panels;
+        let pairs = if self.rounds { s.pairs() } else { None };
+        let form = match pairs {
+            Some(_) => Form::Pairs,
+            None if self.left.transposed => Form::Terms,
+            None => Form::Rows,
+        };
         if self.depth == 0 && !self.adds {
             area.clear();
         }
-        for first_row in rows.clone().step_by(ROWS) {
-            let some = first_row..rows.end.min(first_row + ROWS);
+        let panel = tiles::rows::<S>();
+        let at_once = rows.len().div_ceil(rows.len().div_ceil(ROWS).max(1)).next_multiple_of(panel);
+        for first_row in rows.clone().step_by(at_once.max(1)) {
+            let some = first_row..rows.end.min(first_row + at_once);
             let mut start = 0;
             while start < self.depth {
                 let terms = start..self.right.block_end(start, self.depth);
-                self.left.pack_rows(tiles::rows::<S>(), some.clone(), terms.clone(), left);
+                match pairs {
+                    None => self.left.pack_rows(panel, some.clone(), terms.clone(), left),
+                    Some(pairs) => pairs.run(PairRows {
+                        from: self.left,
+                        rows: some.clone(),
+                        terms: terms.clone(),
+                        to: left,
+                    }),
+                }
                 for first in columns.clone().step_by(COLUMNS) {
                     let some_columns = first..columns.end.min(first + COLUMNS);
                     self.right.pack(s, terms.clone(), some_columns.clone(), ready, right);
-                    s.run(tiles::Tiles {
+                    let depth = terms.len();
+                    if let Some(pairs) = pairs {
+                        let panels =
+                            &mut right[..some_columns.len().next_multiple_of(tile_columns::<S>()) * depth];
+                        pairs.run(PairColumns { panels, depth });
+                    }
+                    let tiles = Tiles {
                         left,
-                        by_terms: self.left.transposed,
+                        form,
                         right,
-                        depth: terms.len(),
+                        depth: if pairs.is_some() { depth.div_ceil(2) } else { depth },
                         rows: some.len(),
                         columns: some_columns.len(),
                         scale: self.scale,
@@ -142,7 +170,11 @@ impl Product<'_> {
                         area,
                         row: some.start - rows.start,
                         column: first - columns.start,
-                    });
+                    };
+                    match pairs {
+                        None => s.run(tiles),
+                        Some(pairs) => pairs.run(tiles),
+                    }
                 }
                 start = terms.end;
             }

@@ -12,13 +12,25 @@ pub(super) const fn rows<S: FloatLanes>() -> usize {
     }
 }
 
+/// How packed rows lie.
+#[derive(Clone, Copy)]
+pub(super) enum Form {
+    /// One row behind the other, [`DEPTH`] elements apart.
+    Rows,
+    /// For each term all rows of a panel.
+    Terms,
+    /// As rows, each element two terms as bfloat16, and so each element of the columns.
+    Pairs,
+}
+
 /// All tiles of some packed rows and columns.
 pub(super) struct Tiles<'a, 'b> {
-    /// Panels of [`rows`] rows, each row [`DEPTH`] long; or, `by_terms`, for each term all rows of the panel.
+    /// Panels of [`rows`] rows.
     pub(super) left: &'a [f32],
-    pub(super) by_terms: bool,
-    /// Panels of two vectors of columns, for each term.
+    pub(super) form: Form,
+    /// Panels of two vectors of columns, for each term (or pair of terms).
     pub(super) right: &'a [f32],
+    /// How many terms (or pairs) there are.
     pub(super) depth: usize,
     pub(super) rows: usize,
     pub(super) columns: usize,
@@ -56,10 +68,10 @@ impl Tiles<'_, '_> {
                 let left = self.left[down * R * DEPTH..].as_ptr();
                 // SAFETY: as was checked, the panels hold so many terms.
                 let sums = unsafe {
-                    if self.by_terms {
-                        tile::<S, R, true>(s, left, right, self.depth)
-                    } else {
-                        tile::<S, R, false>(s, left, right, self.depth)
+                    match self.form {
+                        Form::Rows => tile::<S, R, false>(s, left, right, self.depth),
+                        Form::Terms => tile::<S, R, true>(s, left, right, self.depth),
+                        Form::Pairs => pair_tile::<S, R>(s, left.cast(), right.cast(), self.depth),
                     }
                 };
                 self.finish(s, &sums, down * R, across * width);
@@ -120,6 +132,35 @@ unsafe fn tile<S: Lanes, const R: usize, const BY_TERMS: bool>(
             let x = s.splat(unsafe { *left.add(at) });
             sums[r][0] = s.mul_add(x, columns[0], sums[r][0]);
             sums[r][1] = s.mul_add(x, columns[1], sums[r][1]);
+        }
+    }
+    sums
+}
+
+/// The sums of a tile of `R` rows of pairs.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "rows index sums and elements at once")]
+unsafe fn pair_tile<S: Lanes, const R: usize>(
+    s: S,
+    left: *const u32,
+    right: *const u32,
+    depth: usize,
+) -> [[S::F; 2]; R] {
+    let mut sums = [[s.splat(0.0); 2]; R];
+    for k in 0..depth {
+        // SAFETY: the caller's promise.
+        let columns = unsafe {
+            let at = right.add(k * tile_columns::<S>());
+            [s.load_u32(at), s.load_u32(at.add(S::LANES))]
+        };
+        for r in 0..R {
+            // SAFETY: the caller's promise.
+            let x = s.splat_i(unsafe { *left.add(r * DEPTH + k) }.cast_signed());
+            sums[r][0] = s.dot_pairs(sums[r][0], x, columns[0]);
+            sums[r][1] = s.dot_pairs(sums[r][1], x, columns[1]);
         }
     }
     sums

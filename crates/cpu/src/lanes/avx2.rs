@@ -56,6 +56,7 @@ unsafe fn turn(rows: &mut [__m256; 8]) {
 
 impl<const VNNI: bool> Register for Avx2<VNNI> {
     type Sixteen = Twice<Self>;
+    type Pairs = Self;
 
     #[inline(always)]
     fn sixteen(self) -> Twice<Self> {

@@ -1,24 +1,32 @@
-//! AVX-512 with VNNI: sixteen lanes to a register.
+//! AVX-512 with VNNI: sixteen lanes to a register, with AVX512-BF16's products of pairs where `BF16`.
 
-use super::{FloatLanes, Integers, Kernel, Lanes, Register, align_stack};
+use super::{FloatLanes, Integers, Kernel, Lanes, Register, align_stack, two_products};
 use crate::isa::Isa;
 use half::f16;
 use std::arch::x86_64::*;
 
-/// Proof that the processor has AVX-512 F, BW, DQ, VL and VNNI.
+/// Proof that the processor has AVX-512 F, BW, DQ, VL and VNNI, and AVX512-BF16 if `BF16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512<const BF16: bool>(());
 
-impl Avx512 {
+impl<const BF16: bool> Avx512<BF16> {
     /// The proof, where it is true.
     pub(super) fn detect() -> Option<Self> {
-        Isa::Avx512Vnni.is_available().then_some(Avx512(()))
+        let available = Isa::Avx512Vnni.is_available() && (!BF16 || is_x86_feature_detected!("avx512bf16"));
+        available.then_some(Avx512(()))
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
 #[inline(never)]
-fn run<K: Kernel>(proof: Avx512, kernel: K) -> K::Output {
+fn run<K: Kernel>(proof: Avx512<false>, kernel: K) -> K::Output {
+    align_stack();
+    kernel.run(proof)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c")]
+#[inline(never)]
+fn run_bf16<K: Kernel>(proof: Avx512<true>, kernel: K) -> K::Output {
     align_stack();
     kernel.run(proof)
 }
@@ -50,16 +58,21 @@ unsafe fn turn(rows: &mut [__m512; 16]) {
     }
 }
 
-impl Register for Avx512 {
+impl Register for Avx512<false> {
     type Sixteen = Self;
+    type Pairs = Avx512<true>;
 
     #[inline(always)]
     fn sixteen(self) -> Self {
         self
     }
+    #[inline(always)]
+    fn pairs(self) -> Option<Avx512<true>> {
+        Avx512::detect()
+    }
 }
 
-impl FloatLanes for Avx512 {
+impl<const BF16: bool> FloatLanes for Avx512<BF16> {
     type F = __m512;
     const LANES: usize = 16;
     const PAIRS: usize = 8;
@@ -102,13 +115,18 @@ impl FloatLanes for Avx512 {
     }
 }
 
-impl Lanes for Avx512 {
+impl<const BF16: bool> Lanes for Avx512<BF16> {
     type I = __m512i;
 
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        // SAFETY: `self` proves that the processor has what `run` enables.
-        unsafe { run(self, kernel) }
+        if BF16 {
+            // SAFETY: `self` proves that the processor has what `run_bf16` enables.
+            unsafe { run_bf16(Avx512(()), kernel) }
+        } else {
+            // SAFETY: `self` proves that the processor has what `run` enables.
+            unsafe { run(Avx512(()), kernel) }
+        }
     }
 
     instructions! {
@@ -136,6 +154,15 @@ impl Lanes for Avx512 {
         }
         fn dot(_integers: Integers, acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
             _mm512_dpbusd_epi32(acc, w, x)
+        }
+        fn dot_pairs(acc: __m512, a: __m512i, b: __m512i) -> __m512 {
+            if BF16 {
+                // SAFETY: both are 64 bytes of plain bits.
+                let [a, b]: [__m512bh; 2] = std::mem::transmute([a, b]);
+                _mm512_dpbf16_ps(acc, a, b)
+            } else {
+                two_products(Avx512::<BF16>(()), acc, a, b)
+            }
         }
         // The saturating form, which nothing here comes near: LLVM takes the other one apart into two instructions.
         fn dot2(acc: __m512i, a: __m512i, b: __m512i) -> __m512i { _mm512_dpwssds_epi32(acc, a, b) }

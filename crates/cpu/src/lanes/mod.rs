@@ -76,7 +76,7 @@ pub(crate) trait Work {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
     #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512),
+    Avx512(Avx512<false>),
     #[cfg(target_arch = "x86_64")]
     AvxVnni(Avx2<true>),
     #[cfg(target_arch = "x86_64")]
@@ -137,6 +137,13 @@ pub(crate) trait Register: Lanes {
     type Sixteen: Lanes;
     /// Those lanes.
     fn sixteen(self) -> Self::Sixteen;
+    /// The same lanes with [`Lanes::dot_pairs`] as one instruction.
+    type Pairs: Lanes;
+    /// Those lanes, where the processor has them.
+    #[inline(always)]
+    fn pairs(self) -> Option<Self::Pairs> {
+        None
+    }
 }
 
 /// Lanes of f32.
@@ -304,6 +311,12 @@ pub(crate) trait Lanes: FloatLanes {
     /// `acc` plus the two products of signed shorts of `a` and `b`, exactly where that fits.
     fn dot2(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
 
+    /// `acc` plus the products of the bfloat16 in the low halves of `a` and `b` and of those in the high halves.
+    #[inline(always)]
+    fn dot_pairs(self, acc: Self::F, a: Self::I, b: Self::I) -> Self::F {
+        two_products(self, acc, a, b)
+    }
+
     /// What the sums of a sub-block begin with, where integers are `offset` above what they stand for and the activations
     /// of the first two columns of all quads have the sum `halves[0]`, those of the last two `halves[1]`.
     #[inline(always)]
@@ -337,6 +350,14 @@ pub(crate) trait Lanes: FloatLanes {
     fn bytes(self, x: u8) -> Self::I {
         self.splat_i(i32::from_ne_bytes([x; 4]))
     }
+}
+
+/// [`Lanes::dot_pairs`] where it is no instruction.
+#[inline(always)]
+fn two_products<S: Lanes>(s: S, acc: S::F, a: S::I, b: S::I) -> S::F {
+    let high = s.splat_i(0xffff_0000_u32.cast_signed());
+    let acc = s.mul_add(s.of_bits(s.shl(a, 16)), s.of_bits(s.shl(b, 16)), acc);
+    s.mul_add(s.of_bits(s.and(a, high)), s.of_bits(s.and(b, high)), acc)
 }
 
 /// Folds the first `n` (a power of two) in halves.
@@ -455,6 +476,44 @@ mod tests {
             assert_eq!(ys[0], 1.0, "the greatest score weighs exactly 1");
             assert!(ys.iter().map(|y| y.to_bits()).eq(sixteen.iter().map(|y| y.to_bits())), "{isa}");
         }
+    }
+
+    /// A square turned, and products of pairs.
+    struct Training;
+
+    impl Kernel for Training {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Lanes>(self, s: S) {
+            let from: Vec<f32> = (0..16 * 20).map(|i| i as f32).collect();
+            let mut to = vec![-1f32; 16 * 17];
+            // SAFETY: sixteen rows of both, at least LANES.
+            unsafe { s.transpose(from.as_ptr(), 20, to.as_mut_ptr(), 17) };
+            for (i, j) in (0..16).flat_map(|i| (0..16).map(move |j| (i, j))) {
+                let inside = i < S::LANES && j < S::LANES;
+                assert_eq!(to[i * 17 + j], if inside { from[j * 20 + i] } else { -1.0 });
+            }
+            // 2 and 3 times 5 and 7 in bfloat16.
+            let [a, b] = [[2f32, 3.0], [5.0, 7.0]]
+                .map(|[low, high]| s.splat_i((high.to_bits() | low.to_bits() >> 16).cast_signed()));
+            assert_eq!(s.lanes(s.dot_pairs(s.splat(1.0), a, b))[..S::LANES], [32f32; 16][..S::LANES]);
+        }
+    }
+
+    /// [`Training`] of a register and, where the processor multiplies pairs, of those lanes.
+    struct TrainingOfBoth;
+
+    impl Work for TrainingOfBoth {
+        type Output = ();
+        fn work<S: Register>(self, s: S) {
+            s.run(Training);
+            s.pairs().into_iter().for_each(|s| s.run(Training));
+        }
+    }
+
+    #[test]
+    fn squares_turn_and_pairs_multiply() {
+        Isa::available().into_iter().for_each(|isa| Proof::of(isa).work(TrainingOfBoth));
     }
 
     struct Basics;

@@ -15,6 +15,7 @@ type I = [u32; 4];
 
 impl Register for Portable {
     type Sixteen = Twice<Twice<Self>>;
+    type Pairs = Self;
 
     #[inline(always)]
     fn sixteen(self) -> Twice<Twice<Self>> {

@@ -173,6 +173,14 @@ impl PackedMatrix {
         }
     }
 
+    /// Whether some of its rows have this type.
+    pub(crate) fn has(&self, dtype: DType) -> bool {
+        match &self.storage {
+            Storage::Tiles(tiles) => tiles.segments.iter().flat_map(|s| &s.sides).any(|s| s.dtype == dtype),
+            Storage::Rows(rows) => rows.iter().any(|rows| rows.dtype == dtype),
+        }
+    }
+
     /// The tiles, where there are any.
     pub(super) fn any_tiles(&self) -> Option<&Tiles> {
         match &self.storage {

@@ -16,8 +16,8 @@ use crate::memory::{Parts, Slab, share};
 use crate::step::Step;
 use elements::{Add, AddBias, CrossEntropy, Drop, Gelu, GeluBackward, SwiGlu, SwiGluBackward};
 use glimmer_tensor::{
-    AttentionGradient, BufferId, DeviceBatch, DeviceError, Dropout, Heads, MatrixId, Norm, PAGE_SLOTS,
-    PageId, Plan, Role, Rope, RopeId, TrainingDevice, VectorId,
+    AttentionGradient, BufferId, Compute, DType, DeviceBatch, DeviceError, Dropout, Heads, MatrixId, Norm,
+    PAGE_SLOTS, PageId, Plan, Role, Rope, RopeId, TrainingDevice, VectorId,
 };
 use std::sync::{Mutex, PoisonError};
 
@@ -46,13 +46,6 @@ impl Training {
         let planned = self.planned.as_ref().map_or(0, |p| p.norms.bytes() + p.attention.bytes());
         self.panels.iter().map(panels).sum::<usize>() + planned
     }
-}
-
-/// Bytes of what training works in on a [`CpuDevice`], beside what inference does.
-pub fn training_bytes(plan: &Plan, threads: usize) -> usize {
-    let norms = plan.capacity.rows.max(plan.capacity.logits_rows).saturating_mul(16);
-    let panels = threads.saturating_mul(Panels::BYTES);
-    norms.saturating_add(panels).saturating_add(attention::Scratch::needed(plan, threads))
 }
 
 impl CpuDevice {
@@ -165,7 +158,7 @@ impl CpuDevice {
         let [left, right, out] = self.buffers.together([left, right, out]);
         let [left, right] = sides(&left.values, &right.values);
         let [m, n, depth] = shape;
-        let product = Product { left, right: Right::Floats(right), m, n, depth, scale, adds };
+        let product = Product { left, right: Right::Floats(right), m, n, depth, scale, adds, rounds: false };
         product.run(&self.pool, self.isa, panels(&self.training), &mut out.values);
     }
 }
@@ -184,6 +177,12 @@ fn scratch(training: &mut Option<Training>) -> (&[Mutex<Panels>], &mut PlannedSc
 const BEFORE: &str = "the plan and the buffers of training come before its steps";
 
 impl TrainingDevice for CpuDevice {
+    fn training_needed(&self, plan: &Plan) -> usize {
+        let threads = self.pool.threads();
+        let norms = plan.capacity.rows.max(plan.capacity.logits_rows).saturating_mul(size_of::<[f64; 2]>());
+        norms + threads * Panels::BYTES + attention::Scratch::needed(plan, threads)
+    }
+
     fn own_buffer(&mut self, role: Role, width: usize) -> Result<BufferId, DeviceError> {
         let capacity = self.work.plan.capacity;
         self.own(role, role.pick(capacity.rows, capacity.logits_rows), width)
@@ -333,7 +332,9 @@ impl TrainingDevice for CpuDevice {
         assert_eq!([dy.width, dx.width], [w.rows(), w.cols()], "the matrix's shape");
         let left = Matrix::rows(&dy.values, dy.width);
         let (n, depth, right) = (dx.width, dy.width, Right::Weights(w));
-        let product = Product { left, right, m: rows, n, depth, scale: 1.0, adds };
+        // Weights of f32 are meant to be exact.
+        let rounds = self.compute == Compute::Auto && !w.has(DType::F32);
+        let product = Product { left, right, m: rows, n, depth, scale: 1.0, adds, rounds };
         product.run(&self.pool, self.isa, panels(&self.training), &mut dx.values);
     }
 

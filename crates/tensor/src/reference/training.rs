@@ -4,7 +4,7 @@
 use super::{ReferenceDevice, Workspace, gelu, gelu_inner, pool_slot, silu};
 use crate::{
     AttentionGradient, BufferId, DeviceBatch, DeviceError, Dropout, Handle, Heads, MatrixId, Norm, NormKind,
-    PageId, Role, RopeId, SequenceRows, TrainingDevice, VectorId,
+    PageId, Plan, Role, RopeId, SequenceRows, TrainingDevice, VectorId,
 };
 
 impl ReferenceDevice {
@@ -49,6 +49,11 @@ impl ReferenceDevice {
 }
 
 impl TrainingDevice for ReferenceDevice {
+    /// None that is kept.
+    fn training_needed(&self, _plan: &Plan) -> usize {
+        0
+    }
+
     fn own_buffer(&mut self, role: Role, width: usize) -> Result<BufferId, DeviceError> {
         let capacity = self.work.plan.capacity;
         self.new_buffer(role, role.pick(capacity.rows, capacity.logits_rows), width)
