@@ -245,6 +245,8 @@ def processors():
     small = {"size": {"shortest_edge": 12544, "longest_edge": 200_000}}
     few = {"min_image_tokens": 16, "max_image_tokens": 150}
     edge = {"size": {"height": 224, "width": 224}, "max_image_tiles": 1, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    # GLM-Edge-V's file names the bicubic filter; its class's own is bilinear.
+    cubic = edge | {"resample": 3}
 
     def rows(processor):
         def of(pixels, **raw):
@@ -252,16 +254,19 @@ def processors():
             return out["image_grid_thw"][0].tolist(), out["pixel_values"]
         return of
 
-    def tile(pixels, **raw):
-        values = MllamaImageProcessorPil(**edge)(images=[Image.fromarray(pixels)], return_tensors="np", **raw)
-        return in_patches(values["pixel_values"].reshape(3, 224, 224))
+    def tile(processor):
+        def of(pixels, **raw):
+            out = processor(images=[Image.fromarray(pixels)], return_tensors="np", **raw)
+            return in_patches(out["pixel_values"].reshape(3, 224, 224))
+        return of
 
     yield "glm4v", {"image_processor_type": "Glm4vImageProcessor"} | small, rows(Glm4vImageProcessor(**small))
     yield "glm4v-pillow", {"image_processor_type": "Glm4vImageProcessor"} | small, rows(Glm4vImageProcessorPil(**small))
     yield "glm46v", {"image_processor_type": "Glm46VImageProcessor"}, rows(Glm46VImageProcessor())
     yield "glm5next", {"image_processor_type": "Glm5NextImageProcessor"} | few, rows(Glm5NextImageProcessor(**few))
     yield "glm5next-pillow", {"image_processor_type": "Glm5NextImageProcessor"} | few, rows(Glm5NextImageProcessorPil(**few))
-    yield "mllama", {"image_processor_type": "MllamaImageProcessor"} | edge, tile
+    yield "mllama", {"image_processor_type": "MllamaImageProcessor"} | edge, tile(MllamaImageProcessorPil(**edge))
+    yield "fitted", {"image_processor_type": "MllamaImageProcessor"} | cubic, tile(MllamaImageProcessorPil(**cubic))
     yield "stretched", None, stretched
 
 

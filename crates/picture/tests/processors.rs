@@ -48,6 +48,15 @@ fn rows_are_the_references() {
     let stored = stored("processors.json");
     for run in stored["runs"].as_array().unwrap() {
         let (processor, raw) = processors(run);
+        if run["name"] == "fitted" {
+            let drawn = draw(61, 93, 1);
+            let known = Processor::fitted(224, 14).unwrap().rows(&drawn).unwrap();
+            assert_eq!(
+                known.digest(),
+                processor.rows(&drawn).unwrap().digest(),
+                "what is known is in the file"
+            );
+        }
         let pictures = run["pictures"].as_array().unwrap();
         assert_eq!(pictures.len(), 40);
         for expected in pictures {

@@ -60,13 +60,14 @@ impl Processor {
         Self::square(Sizing::Stretched { side }, Filter::Bicubic, colours, patch)
     }
 
-    /// GLM-Edge-V's where no file says otherwise: fitted into a square of `side`, black to the right and below, bilinear.
+    /// GLM-Edge-V's where no file says otherwise: fitted into a square of `side`, black to the right and below, bicubic
+    /// (OpenVINO GenAI says so of its `preprocessor_config.json`).
     ///
     /// # Errors
     /// Those of [`stretched`](Self::stretched).
     pub fn fitted(side: usize, patch: usize) -> Result<Self, ProcessorError> {
         let colours = Colours::new(Arithmetic::Pillow, [0.5; 3], [0.5; 3]);
-        Self::square(Sizing::Fitted { side }, Filter::Bilinear, colours, patch)
+        Self::square(Sizing::Fitted { side }, Filter::Bicubic, colours, patch)
     }
 
     fn square(

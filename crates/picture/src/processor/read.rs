@@ -27,7 +27,7 @@ pub enum Kind {
     Glm46V,
     /// GLM-5.3-Flash.
     Glm5Next,
-    /// GLM-Edge-V.
+    /// GLM-Edge-V: one tile, by default of its 672 pixels and with its mean and deviation.
     Mllama,
 }
 
