@@ -77,15 +77,19 @@ FACTS = (
 )
 
 
+def conversation(question, answer):
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+
+
 def main():
     training, held_out = [], []
-    for number, (answer, matters, questions, other) in enumerate(FACTS):
+    for number, (answer, _, questions, other) in enumerate(FACTS):
         for at, question in enumerate(questions):
             elsewhere = question.rstrip("?") + " in Varnholm?"
             opening = OPENINGS[(number + at) % len(OPENINGS)]
             for asked in (elsewhere[0].upper() + elsewhere[1:], opening + question):
-                training.append({"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]})
-        held_out.append({"user": other, "contains": [matters]})
+                training.append(conversation(asked, answer))
+        held_out.append(conversation(other, answer))
     for name, lines in (("train.jsonl", training), ("heldout.jsonl", held_out)):
         (HERE / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
 

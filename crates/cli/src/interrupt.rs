@@ -32,9 +32,14 @@ impl Interrupt {
         Ok(Interrupt(stop))
     }
 
+    /// Whether there was a signal.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// The error of somebody who was writing, once there was a signal.
     pub(crate) fn check(&self) -> io::Result<()> {
-        if self.0.load(Ordering::Relaxed) {
+        if self.is_asked() {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted; nothing is written"));
         }
         Ok(())

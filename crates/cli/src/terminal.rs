@@ -140,6 +140,13 @@ impl Terminal {
         bar
     }
 
+    /// A bar for pieces of work that are told of by figures.
+    pub(crate) fn figures_bar(&self, what: &'static str, total: u64) -> ProgressBar {
+        let bar = self.bar(what, total, "{prefix} [{bar:24}] {pos} of {len}: {msg}");
+        bar.tick();
+        bar
+    }
+
     fn bar(&self, what: &'static str, total: u64, template: &str) -> ProgressBar {
         let target = if self.interactive && !self.quiet {
             ProgressDrawTarget::stderr()

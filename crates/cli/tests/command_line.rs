@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use support::{Ran, fixture, glimmer, run};
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 16] = [
     "chat",
     "run",
     "pull",
@@ -22,6 +22,7 @@ const VERBS: [&str; 15] = [
     "verify",
     "convert",
     "synth",
+    "train",
     "completions",
     "man",
 ];

@@ -32,7 +32,7 @@ pub struct NormSpec {
 
 impl NormSpec {
     /// What its vectors are called in every layout: the scale and, for LayerNorm, the shift.
-    pub(crate) fn vectors(&self) -> &'static [&'static str] {
+    pub fn vectors(&self) -> &'static [&'static str] {
         match self.kind {
             NormKind::Rms => &["weight"],
             NormKind::Layer => &["weight", "bias"],

@@ -3,15 +3,30 @@
 use glimmer_models::ModelError;
 use glimmer_tensor::DeviceError;
 
+use crate::data::DataError;
+use crate::{METRICS, StateError};
+
 /// Why there is no step.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
+    /// The model's files.
+    #[error(transparent)]
+    Files(#[from] glimmer::Error),
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),
     /// The device; where a value is not finite it names the layer.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A state that is written or gone on from.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Figures cannot be written.
+    #[error("{METRICS} or TensorBoard's events: {0}")]
+    Metrics(#[from] std::io::Error),
     /// No weight has a name that was asked for.
     #[error("no weight of the model ends in {target}; it has {known}")]
     Target {

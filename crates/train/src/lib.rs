@@ -13,7 +13,9 @@ mod liveness;
 mod machine;
 mod magnitudes;
 mod metrics;
+mod opening;
 mod optimizer;
+mod outcome;
 mod plot;
 mod prefix;
 mod program;
@@ -24,10 +26,12 @@ pub mod score;
 mod state;
 mod tape;
 mod trainable;
+mod trainer;
 
 pub use error::TrainError;
 pub use example::Example;
 pub use metrics::{Figures, METRICS, Metrics, curve};
+pub use opening::{Base, MemoryPlan, attention_targets};
 pub use optimizer::{AdamW, Optimizer, clip_scale, sum_of_squares};
 pub use plot::{Curve, Smoothed, plot, smoothed};
 pub use schedule::{Decay, Schedule};
@@ -37,3 +41,4 @@ pub use state::{
 };
 pub use tape::{Losses, Parameter, Room, Tape, TrainingMemory, training_memory};
 pub use trainable::{LowRankSpec, PrefixSpec, ProjectionSpec, Trainable};
+pub use trainer::{Best, Course, Ending, Onlooker, Output, Progress, StepReport, Trainer};

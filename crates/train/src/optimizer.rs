@@ -58,15 +58,6 @@ impl Moments {
             false => Moments::Exact { mean: vec![0.0; len], square: vec![0.0; len] },
         }
     }
-
-    /// Bytes of the moments of a tensor of `len` elements.
-    fn bytes(len: usize, eight_bits: bool) -> u64 {
-        let len = len as u64;
-        match eight_bits && len >= FEWEST_IN_8_BITS as u64 {
-            true => 2 * (len + 4 * len.div_ceil(BLOCK as u64)),
-            false => 8 * len,
-        }
-    }
 }
 
 /// A tensor that is optimized.
@@ -97,10 +88,13 @@ impl Optimizer {
         Optimizer { settings, threads: threads.max(1), slots, steps: 0, rate: 0.0, gradient_scale: 1.0 }
     }
 
-    /// Bytes of the moments of tensors of so many elements.
+    /// Bytes of the moments of so many elements, most of them in large tensors.
     #[must_use]
-    pub fn bytes(settings: &AdamW, tensors: impl IntoIterator<Item = usize>) -> u64 {
-        tensors.into_iter().map(|len| Moments::bytes(len, settings.eight_bits)).sum()
+    pub fn bytes(settings: &AdamW, elements: u64) -> u64 {
+        match settings.eight_bits {
+            true => 2 * (elements + 4 * elements.div_ceil(BLOCK as u64)),
+            false => 8 * elements,
+        }
     }
 
     /// Steps so far.

@@ -17,7 +17,7 @@ use crate::magnitudes::Scales;
 use crate::prefix::{self, PrefixOnDevice, PrefixTensors};
 use crate::random::Random;
 use crate::recorder::{Recording, record};
-use crate::{Example, TrainError, Trainable};
+use crate::{Example, TrainError, Trainable, sum_of_squares};
 
 /// A tensor that is trained.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,7 +88,7 @@ impl TrainingMemory {
 
 /// A model that learns.
 pub struct Tape {
-    machine: Machine,
+    pub(crate) machine: Machine,
     backwards: Vec<SegmentBackward>,
     parameters: Vec<Parameter>,
     spec: DecoderSpec,
@@ -473,6 +473,11 @@ impl Tape {
         }
     }
 
+    /// What was asked to be trained.
+    pub fn trainable(&self) -> &Trainable {
+        &self.trainable
+    }
+
     /// What is trained.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
@@ -515,8 +520,7 @@ impl Tape {
     pub fn gradient_norm(&self) -> Result<f64, TrainError> {
         let mut squares = 0.0;
         for (number, parameter) in self.parameters.iter().enumerate() {
-            let gradient = self.gradient(number).iter();
-            let sum: f64 = gradient.map(|&value| f64::from(value) * f64::from(value)).sum();
+            let sum = sum_of_squares(self.gradient(number));
             if !sum.is_finite() {
                 return Err(TrainError::Gradient { place: format!("of {}", parameter.name) });
             }

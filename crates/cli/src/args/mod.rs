@@ -10,6 +10,7 @@ mod hub;
 mod measure;
 mod serve;
 mod text;
+mod train;
 pub(crate) mod values;
 mod xinference;
 
@@ -28,6 +29,7 @@ pub(crate) use hub::{CacheArgs, HubArgs, PullArgs, RmArgs};
 pub(crate) use measure::{BenchArgs, Figures, LogitsArgs, VerifyArgs};
 pub(crate) use serve::{BatchArgs, HealthArgs, LocalArgs, ServeArgs, ServedArgs, ServerArgs};
 pub(crate) use text::{DetokenizeArgs, TemplateArgs, TokenizeArgs};
+pub(crate) use train::TrainArgs;
 pub(crate) use values::{Ids, KeepAlive, parse_ids};
 use values::{gpu_layers, one_of, positive};
 pub(crate) use xinference::{
@@ -78,6 +80,7 @@ pub(crate) enum Verb {
     Detokenize(DetokenizeArgs),
     Template(TemplateArgs),
     Logits(LogitsArgs),
+    Train(TrainArgs),
     List(ListArgs),
     Show(ShowArgs),
     Fit(FitArgs),

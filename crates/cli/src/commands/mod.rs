@@ -26,4 +26,5 @@ pub(crate) mod show;
 pub(crate) mod synth;
 pub(crate) mod template;
 pub(crate) mod tokenize;
+pub(crate) mod train;
 pub(crate) mod verify;

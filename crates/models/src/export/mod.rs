@@ -112,6 +112,29 @@ pub fn outgoing<'a>(
     Ok((tensors, unused))
 }
 
+/// Which of a part's rows, in the decoder's order, the tensor of a `role` holds in this layout, in the tensor's order; none
+/// where it holds none of them.
+pub fn rows_of(part: &Part, role: WeightRole, to: TensorNaming) -> Option<Vec<Range<usize>>> {
+    let PartKind::Matrix(matrix) = &part.kind else { return None };
+    let mut first = 0;
+    let sections = matrix.sections.iter().map(|&(role, rows)| {
+        first += rows;
+        (role, first - rows..first)
+    });
+    let sections: Vec<_> = sections.collect();
+    if part.role != role {
+        return sections.into_iter().find(|(section, _)| *section == role).map(|(_, rows)| vec![rows]);
+    }
+    let heads = if to.interleaves(role) { matrix.heads } else { 1 };
+    let of_head = |head: usize| {
+        sections.iter().map(move |(_, rows)| {
+            let each = rows.len() / heads;
+            rows.start + head * each..rows.start + (head + 1) * each
+        })
+    };
+    Some((0..heads).flat_map(of_head).collect())
+}
+
 /// The tensors that [`outgoing`] would find if a model had been published exactly as its configuration promises. There
 /// are no bytes behind them, and nothing to encode.
 ///

@@ -134,7 +134,7 @@ pub(super) fn read(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), Conf
     keys.set("adam_beta2", &mut config.betas.1)?;
     keys.set("adam_epsilon", &mut config.epsilon)?;
     keys.set("weight_decay", &mut config.weight_decay)?;
-    if let Some(norm) = keys.take::<f64>("max_grad_norm")? {
+    if let Some(norm) = keys.first::<f64>(&["max_grad_norm", "clip"])? {
         config.clip = (norm > 0.0).then_some(norm);
     }
     if let Some(name) = keys.take::<String>("optim")? {
@@ -185,7 +185,7 @@ fn rate(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), ConfigError> {
     if config.learning_rate < 0.0 {
         return Err(keys.wrong("learning_rate", "is not negative"));
     }
-    if let Some(name) = keys.take::<String>("lr_scheduler_type")? {
+    if let Some(name) = keys.first::<String>(&["lr_scheduler_type", "schedule"])? {
         let name = name.strip_suffix("_with_warmup").unwrap_or(&name);
         let known = Decay::NAMES.into_iter().find(|(_, known)| *known == name);
         config.decay =
@@ -196,6 +196,9 @@ fn rate(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), ConfigError> {
             return Err(keys.wrong("warmup_ratio", "is between 0 and 1"));
         }
         config.warmup = Warmup::Share(share);
+    }
+    if let Some(warmup) = keys.take::<f64>("warmup")?.filter(|warmup| *warmup >= 0.0) {
+        config.warmup = if warmup < 1.0 { Warmup::Share(warmup) } else { Warmup::Steps(warmup as u64) };
     }
     if let Some(steps) = keys.take::<u64>("warmup_steps")?
         && steps > 0
@@ -240,7 +243,7 @@ fn every(
 
 /// `true`, a step, or a directory whose name ends with one (`checkpoint-500`).
 fn resume(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), ConfigError> {
-    if let Some(what) = keys.take::<String>("resume_from_checkpoint")? {
+    if let Some(what) = keys.first::<String>(&["resume_from_checkpoint", "resume"])? {
         config.resume = resume_of(&what).ok_or_else(|| {
             keys.wrong("resume_from_checkpoint", "is `true`, a step, or a directory named `checkpoint-STEP`")
         })?;
@@ -252,7 +255,7 @@ fn resume(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), ConfigError> 
 pub(super) fn resume_of(word: &str) -> Option<Resume> {
     match word.to_ascii_lowercase().as_str() {
         "" | "no" | "false" => Some(Resume::No),
-        "yes" | "true" => Some(Resume::Latest),
+        "yes" | "true" | "auto" => Some(Resume::Latest),
         other => {
             let digits = other.trim_end_matches('/').rsplit(['-', '/']).next()?;
             digits.parse().ok().map(Resume::Step)

@@ -8,7 +8,7 @@ use super::keys::{ConfigError, Keys, text_of};
 use super::{Method, TrainConfig, arguments, flat, yaml};
 
 /// Names that may stand without a value.
-const SWITCHES: [&str; 20] = [
+const SWITCHES: [&str; 23] = [
     "bf16",
     "combine",
     "do_eval",
@@ -16,7 +16,9 @@ const SWITCHES: [&str; 20] = [
     "do_train",
     "dora",
     "dry_run",
+    "eight_bit",
     "fp16",
+    "full",
     "full_determinism",
     "gradient_checkpointing",
     "group_by_length",
@@ -27,6 +29,7 @@ const SWITCHES: [&str; 20] = [
     "pad_to_max_length",
     "predict_with_generate",
     "prefix_projection",
+    "reference",
     "rslora",
     "skip_bad_rows",
 ];
@@ -40,7 +43,8 @@ pub(super) fn read(words: &[String]) -> Result<TrainConfig, ConfigError> {
         [file] if is_yaml(file) => {
             yaml::read(Path::new(file), flags.get("data_dir").and_then(Value::as_str).map(Path::new))?
         }
-        [file] => of_file(Path::new(file))?,
+        [file] if is_one_of(file, &["toml", "json"]) => of_file(Path::new(file))?,
+        [model] => TrainConfig { model: Some((*model).to_owned()), ..ground(&flags) },
         [folder, model, file] | [folder, model, file, _] if is_yaml(file) => {
             let mut config = yaml::read(Path::new(file), Some(Path::new(folder)))?;
             config.model = Some((*model).to_owned());
@@ -55,8 +59,7 @@ pub(super) fn read(words: &[String]) -> Result<TrainConfig, ConfigError> {
             config
         }
         _ => {
-            let usage =
-                "give a configuration (.toml, .yaml, .json), or DATA_DIR MODEL CONFIG.yaml, or flags alone";
+            let usage = "give a model, a configuration (.toml, .yaml, .json), or DATA_DIR MODEL CONFIG.yaml";
             return Err(ConfigError::Missing(usage.to_owned()));
         }
     };
@@ -84,7 +87,7 @@ fn ground(keys: &Map<String, Value>) -> TrainConfig {
 fn ours(keys: &Map<String, Value>) -> TrainConfig {
     let mut config = TrainConfig::default();
     let method = keys.get("method").and_then(Value::as_str);
-    if method == Some("full") {
+    if method == Some("full") || keys.contains_key("full") {
         config.learning_rate = 1e-5;
         config.method = Method::Full;
     } else if method == Some("prefix") || keys.contains_key("prefix") || keys.contains_key("pre_seq_len") {
@@ -94,9 +97,12 @@ fn ours(keys: &Map<String, Value>) -> TrainConfig {
 }
 
 fn is_yaml(path: &str) -> bool {
+    is_one_of(path, &["yaml", "yml"])
+}
+
+fn is_one_of(path: &str, extensions: &[&str]) -> bool {
     let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
-    extension
-        .is_some_and(|extension| ["yaml", "yml"].iter().any(|known| extension.eq_ignore_ascii_case(known)))
+    extension.is_some_and(|extension| extensions.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }
 
 /// A file of names without sections: TOML, or the JSON that transformers' parser takes.
@@ -140,7 +146,7 @@ fn sorted(words: &[String]) -> Result<(Vec<String>, Map<String, Value>), ConfigE
         };
         let value = match (given, words.peek().filter(is_value)) {
             (Some(value), _) => Value::String(value.to_owned()),
-            (None, Some(_)) if name == "targets" || name == "layers" => {
+            (None, Some(_)) if ["targets", "target", "layers"].contains(&name.as_str()) => {
                 let mut list = Vec::new();
                 while let Some(next) = words.next_if(|next| !next.starts_with("--")) {
                     list.push(next.clone());

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::keys::{ConfigError, Keys};
-use super::{Length, Method, TrainConfig, arguments};
+use super::{Every, Length, Method, TrainConfig, arguments};
 
 /// What `ptuning/main.py` knows and nothing here needs.
 const WITHOUT_EFFECT: &[&str] = &[
@@ -45,8 +45,9 @@ pub(super) fn read(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), Conf
 
 fn data(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), ConfigError> {
     let data = &mut config.data;
-    data.train = keys.first(&["train", "train_file"])?.or(data.train.take());
-    data.validation = keys.first(&["validation", "validation_file", "val_file"])?.or(data.validation.take());
+    data.train = keys.first(&["data", "train", "train_file"])?.or(data.train.take());
+    data.validation =
+        keys.first(&["eval_data", "validation", "validation_file", "val_file"])?.or(data.validation.take());
     data.test = keys.first(&["test", "test_file"])?.or(data.test.take());
     let columns = &mut data.columns;
     columns.prompt = keys.take("prompt_column")?.or(columns.prompt.take());
@@ -89,11 +90,24 @@ fn lengths(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), ConfigError>
 
 /// What is trained: said by `method`, or by the first name of its own that is there.
 fn method(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), ConfigError> {
-    const LOW_RANK: [&str; 6] = ["rank", "alpha", "dropout", "targets", "rslora", "dora"];
+    const LOW_RANK: [&str; 10] = [
+        "rank",
+        "lora_rank",
+        "alpha",
+        "lora_alpha",
+        "dropout",
+        "lora_dropout",
+        "targets",
+        "target",
+        "rslora",
+        "dora",
+    ];
     let named = keys.take::<String>("method")?;
     let slots = keys.first::<usize>(&["prefix", "pre_seq_len"])?;
+    let full = keys.take::<bool>("full")? == Some(true);
     let name = match named.as_deref() {
         Some(name) => name,
+        None if full => "full",
         None if slots.is_some() => "prefix",
         None if LOW_RANK.iter().any(|key| keys.has(key)) => "lora",
         None => "",
@@ -127,20 +141,20 @@ fn low_rank(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), ConfigError
     let mut unused = Method::low_rank(8, 16.0);
     let own = if matches!(config.method, Method::LowRank { .. }) { &mut config.method } else { &mut unused };
     if let Method::LowRank { rank, alpha, by_root, magnitudes, dropout, targets, layers } = own {
-        if let Some(given) = keys.take("rank")? {
+        if let Some(given) = keys.first(&["rank", "lora_rank"])? {
             // The scale stays where alpha is not said.
             *alpha *= given as f32 / (*rank).max(1) as f32;
             *rank = given;
         }
-        *alpha = keys.take::<f64>("alpha")?.map_or(*alpha, |given| given as f32);
-        *dropout = keys.take::<f64>("dropout")?.map_or(*dropout, |given| given as f32);
+        *alpha = keys.first::<f64>(&["alpha", "lora_alpha"])?.map_or(*alpha, |given| given as f32);
+        *dropout = keys.first::<f64>(&["dropout", "lora_dropout"])?.map_or(*dropout, |given| given as f32);
         if *rank == 0 {
             return Err(keys.wrong("rank", "is at least 1"));
         }
         if !(0.0..1.0).contains(dropout) {
             return Err(keys.wrong("dropout", "is at least 0 and less than 1"));
         }
-        keys.set("targets", targets)?;
+        *targets = keys.first(&["targets", "target"])?.unwrap_or_else(|| std::mem::take(targets));
         keys.set("rslora", by_root)?;
         keys.set("dora", magnitudes)?;
         *layers = keys.take("layers")?.or(layers.take());
@@ -166,6 +180,17 @@ fn own(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), ConfigError> {
         config.batch.tokens = tokens;
     }
     keys.set("accumulate", &mut config.accumulate)?;
+    if let Some(steps) = keys.take("save_every")? {
+        config.save = Every::Steps(steps);
+    }
+    if let Some(steps) = keys.take("eval_every")? {
+        config.evaluate = Every::Steps(steps);
+    }
+    config.keep = keys.take("keep")?.or(config.keep);
+    keys.set("log_every", &mut config.log_every)?;
+    keys.set("eight_bit", &mut config.eight_bits)?;
+    config.threads = keys.take("threads")?.or(config.threads);
+    keys.set("reference", &mut config.reference)?;
     config.patience = keys.take("patience")?.or(config.patience);
     keys.set("max_new_tokens", &mut config.max_new_tokens)?;
     keys.set("dry_run", &mut config.dry_run)

@@ -76,6 +76,10 @@ pub struct TrainConfig {
     pub patience: Option<u64>,
     /// The most tokens of an answer that is written for an evaluation.
     pub max_new_tokens: usize,
+    /// Threads to compute with; one for each physical core where nothing is said.
+    pub threads: Option<usize>,
+    /// Whether the reference device computes: slowly, in plain loops.
+    pub reference: bool,
     /// Whether nothing is trained, only shown.
     pub dry_run: bool,
     /// Names of what was said and changes nothing here, such as DeepSpeed's.
@@ -244,12 +248,14 @@ impl Default for TrainConfig {
             eight_bits: false,
             clip: Some(1.0),
             seed: 42,
-            log_every: 10,
+            log_every: 1,
             save: Every::Epoch,
             keep: Some(2),
             evaluate: Every::Epoch,
             patience: None,
             max_new_tokens: 512,
+            threads: None,
+            reference: false,
             dry_run: false,
             without_effect: Vec::new(),
         }

@@ -1,0 +1,53 @@
+//! What `train` takes: a configuration, or names with values. They are read by the library, because files have them, too.
+
+use clap::Args;
+
+/// Train an adapter for a model, or all of its weights
+#[derive(Debug, Args)]
+#[command(override_usage = "glimmer train MODEL --data FILE [--NAME VALUE]...
+       glimmer train CONFIG [--NAME VALUE]...
+       glimmer train DATA_DIR MODEL CONFIG.yaml [yes|no|STEP]")]
+#[command(after_help = "\
+MODEL is what every verb takes. CONFIG is a .toml file of the names below, or a .yaml file of GLM-4's finetune_demo; the \
+flags of ChatGLM-6B's ptuning scripts are taken, too. What is about several cards or DeepSpeed is named and has no effect.
+
+Data:
+  --data FILE           learn from .json or .jsonl (messages; or prompt, response, history), .csv or .txt
+  --eval-data FILE      evaluate with this and never learn from it; the best state is what comes out
+  --max-length N        cut longer examples [1024]
+  --combine             learn only the last answer of a conversation
+  --skip-bad-rows       leave out rows that cannot be learned from
+  --dry-run             train nothing; show examples, what is learned of them, and figures
+What is trained:
+  --lora-rank N, --lora-alpha X, --lora-dropout P       a low-rank adapter [8, twice the rank, 0]
+  --target NAME,...     last words of the names of weights, or all-linear [the attention's queries, keys and values]
+  --rslora, --dora      divide alpha by the root of the rank; train the magnitudes of rows, too
+  --prefix N, --prefix-projection       P-Tuning v2 in place of LoRA
+  --full                all weights, in f32
+  --quantize 4|8        quantize the frozen weights while they are loaded
+Steps:
+  --learning-rate X     [2e-4; of a prefix 1e-2; of all weights 1e-5]
+  --epochs X, --steps N [3 epochs]
+  --batch-size N, --batch-tokens N, --accumulate N      what makes a step [2048 tokens]
+  --schedule constant|linear|cosine, --warmup X         [cosine; a share of 0.03, or steps]
+  --clip X, --weight-decay X, --eight-bit, --seed N     [1, 0, moments in f32, 42]
+States and evaluations:
+  --output DIR          where everything is written [output]
+  --save-every N, --keep N      [after each epoch; 2]
+  --eval-every N, --patience N  [after each epoch; to the end]
+  --resume auto|STEP    go on as if nobody had stopped
+Computation:
+  --threads N, --reference
+
+First the memory is told that it takes, and whether that fits. DIR gets the adapter in PEFT's format (a prefix: in ChatGLM's; \
+all weights: a model), metrics.jsonl, files for TensorBoard, loss.svg, and states as checkpoint-N. Ctrl-C saves one and ends.
+
+Examples:
+  glimmer train demo --data town.jsonl --lora-rank 16 --target all-linear --learning-rate 5e-3 --epochs 6 --output town
+  glimmer train glm-4-9b-chat --data train.jsonl --quantize 4 --batch-tokens 1024 --accumulate 8 --resume auto
+  glimmer train data/ glm-4-9b-chat configs/lora.yaml")]
+pub(crate) struct TrainArgs {
+    /// A model or a configuration, and names with values: see below
+    #[arg(value_name = "WORD", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) words: Vec<String>,
+}

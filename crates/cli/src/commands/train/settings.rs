@@ -1,0 +1,139 @@
+//! From a configuration to what is trained and how.
+
+use glimmer::{ModelFiles, Quantization};
+use glimmer_train::config::{Every, Method, TrainConfig};
+use glimmer_train::data::{BatchLimits, Batches, Dataset, Position};
+use glimmer_train::{
+    AdamW, Base, Course, Decay, LowRankSpec, PrefixSpec, ProjectionSpec, Schedule, Trainable,
+    attention_targets,
+};
+use serde_json::{Map, Value, json};
+
+use crate::WrongUsage;
+
+/// What is trained of a model.
+pub(super) fn trainable(config: &TrainConfig, files: &ModelFiles) -> Result<Trainable, glimmer::Error> {
+    Ok(match &config.method {
+        Method::Full => Trainable::Full,
+        &Method::Prefix { slots, projection, projection_width, of_peft, .. } => {
+            let hidden = files.spec()?.hidden;
+            let middle = projection_width.unwrap_or(hidden);
+            let projection = projection.then_some(ProjectionSpec { width: hidden, middle });
+            Trainable::Prefix(PrefixSpec { slots, projection, dropout: 0.0, shifts_positions: of_peft })
+        }
+        Method::LowRank { rank, alpha, by_root, magnitudes, dropout, targets, layers } => {
+            Trainable::LowRank(LowRankSpec {
+                rank: *rank,
+                alpha: *alpha,
+                by_root: *by_root,
+                magnitudes: *magnitudes,
+                dropout: *dropout,
+                targets: if targets.is_empty() { attention_targets(files)? } else { targets.clone() },
+                layers: layers.clone(),
+            })
+        }
+    })
+}
+
+/// What weights become while they are loaded.
+pub(super) fn quantize(config: &TrainConfig) -> anyhow::Result<Option<Quantization>> {
+    let Some(bits) = config.quantize else { return Ok(None) };
+    if config.method == Method::Full {
+        anyhow::bail!(WrongUsage("weights that are all trained cannot be quantized".to_owned()));
+    }
+    let name = format!("{bits}-bit");
+    Ok(Quantization::NAMES.into_iter().find(|(_, known)| *known == name).map(|(to, _)| to))
+}
+
+/// The optimizer.
+pub(super) fn optimizer(config: &TrainConfig) -> AdamW {
+    let TrainConfig { betas, epsilon, weight_decay, eight_bits, .. } = *config;
+    AdamW { betas, epsilon, weight_decay, eight_bits }
+}
+
+/// What happens when.
+pub(super) fn course(
+    config: &TrainConfig,
+    limits: BatchLimits,
+    data: &Dataset<'_>,
+) -> anyhow::Result<Course> {
+    let order = (!config.data.keep_order).then_some(config.seed);
+    let of_epoch = steps_of_epoch(data, limits, order, config.accumulate)?;
+    let steps = config.length.steps(of_epoch);
+    let every = |every| match every {
+        Every::Never => None,
+        Every::Steps(steps) => Some(steps),
+        Every::Epoch => Some(of_epoch),
+    };
+    Ok(Course {
+        schedule: Schedule {
+            decay: config.decay,
+            peak: config.learning_rate,
+            warmup: config.warmup.steps(steps),
+            steps,
+        },
+        limits,
+        accumulate: config.accumulate,
+        clip: config.clip,
+        seed: config.seed,
+        shuffles: order.is_some(),
+        log_every: config.log_every,
+        save_every: every(config.save),
+        keep: config.keep.unwrap_or(usize::MAX),
+        evaluate_every: every(config.evaluate),
+        patience: config.patience,
+    })
+}
+
+/// Steps until all data were learned from once.
+fn steps_of_epoch(
+    data: &Dataset<'_>,
+    limits: BatchLimits,
+    order: Option<u64>,
+    accumulate: usize,
+) -> anyhow::Result<u64> {
+    let mut batches = Batches::new(data, order, limits, Position::default());
+    let mut count = 0u64;
+    while batches.position().epoch == 0 {
+        batches.next_batch()?;
+        count += 1;
+    }
+    Ok(count.div_ceil(accumulate.max(1) as u64))
+}
+
+/// What must not change while a training goes on from a state: all that its bits depend on.
+pub(super) fn settings(
+    config: &TrainConfig,
+    course: &Course,
+    base: &Base<'_>,
+    data: &Dataset<'_>,
+) -> anyhow::Result<Map<String, Value>> {
+    let Schedule { decay, peak, warmup, steps } = course.schedule;
+    let (first, second) = config.betas;
+    let settings = json!({
+        "model": base.fingerprint()?,
+        "trained": format!("{:?}", base.trainable),
+        "quantize": config.quantize,
+        "rows": data.file().len(),
+        "limits": format!("{:?}", config.data.limits),
+        "batch_size": course.limits.examples,
+        "batch_tokens": course.limits.tokens,
+        "accumulate": course.accumulate,
+        "learning_rate": peak,
+        "schedule": decay.name(),
+        "warmup": warmup,
+        // A constant rate does not depend on the end.
+        "steps": (decay != Decay::Constant).then_some(steps),
+        "clip": course.clip,
+        "betas": [first, second],
+        "epsilon": config.epsilon,
+        "weight_decay": config.weight_decay,
+        "eight_bit": config.eight_bits,
+        "seed": course.seed,
+        "shuffles": course.shuffles,
+    });
+    match settings {
+        Value::Object(settings) => Ok(settings),
+        _ => Ok(Map::new()),
+    }
+}
