@@ -12,6 +12,9 @@ use crate::error::CheckpointError;
 /// Elements that one thread decodes at a time: 4 MiB of f32.
 const PIECE: usize = 1 << 20;
 
+/// Changes a row before it is encoded: its number, and what it holds.
+pub type ChangeRow<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
+
 /// Some of the rows that are encoded.
 struct Piece<'a> {
     rows: MatrixView<'a>,
@@ -36,11 +39,27 @@ impl Checkpoint {
         threads: usize,
         write: &mut dyn FnMut(&[u8]) -> Result<(), CheckpointError>,
     ) -> Result<(), CheckpointError> {
+        self.encode_changed(name, rows, dtype, threads, None, write)
+    }
+
+    /// [`Checkpoint::encode`] of rows that `change` was given first, each with its number; so all of them are encoded.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::encode`].
+    pub fn encode_changed(
+        &self,
+        name: &str,
+        rows: &[(MatrixView<'_>, &TensorInfo)],
+        dtype: DType,
+        threads: usize,
+        change: Option<ChangeRow<'_>>,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
         for wave in pieces(rows).chunks(threads.max(1)) {
             let encoded: Vec<_> = match wave {
-                [piece] => vec![self.encode_piece(name, piece, dtype)],
+                [piece] => vec![self.encode_piece(name, piece, dtype, change)],
                 _ => std::thread::scope(|scope| {
-                    let spawn = |piece| scope.spawn(move || self.encode_piece(name, piece, dtype));
+                    let spawn = |piece| scope.spawn(move || self.encode_piece(name, piece, dtype, change));
                     let threads: Vec<_> = wave.iter().map(spawn).collect();
                     let join = |t: std::thread::ScopedJoinHandle<'_, _>| {
                         t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -63,20 +82,27 @@ impl Checkpoint {
         name: &str,
         piece: &Piece<'a>,
         dtype: DType,
+        change: Option<ChangeRow<'_>>,
     ) -> Result<Cow<'a, [u8]>, CheckpointError> {
         let rows = piece.rows;
         if check_matrix(&rows).is_err() {
             // This names the place in the whole tensor.
             self.check_finite(piece.source)?;
         }
-        if rows.dtype == dtype {
+        if rows.dtype == dtype && change.is_none() {
             return Ok(Cow::Borrowed(rows.data));
         }
         let mut values = vec![0.0; rows.rows * rows.cols];
         let mut bytes = Vec::new();
-        decode_matrix_rows(&rows, 0..rows.rows, &mut values)
-            .and_then(|()| encode_row(dtype, &values, &mut bytes))
-            .map_err(|error| unencodable(name, piece, error))?;
+        let mut encode = || {
+            decode_matrix_rows(&rows, 0..rows.rows, &mut values)?;
+            if let Some(change) = change {
+                let each = values.chunks_exact_mut(rows.cols.max(1)).enumerate();
+                each.for_each(|(row, values)| change(piece.first + row, values));
+            }
+            encode_row(dtype, &values, &mut bytes)
+        };
+        encode().map_err(|error| unencodable(name, piece, error))?;
         Ok(Cow::Owned(bytes))
     }
 }

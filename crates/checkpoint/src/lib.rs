@@ -26,6 +26,7 @@ pub mod safetensors;
 mod strided;
 
 pub use checkpoint::{Checkpoint, CheckpointFormat, TensorInfo, TensorView};
+pub use encode::ChangeRow;
 pub use entry::{Entry, Foreign};
 pub use error::{CheckpointError, Damage, Fault};
 pub use output::{NewDirectory, NewTensor, OutputFile, remove_directory, remove_leftovers};

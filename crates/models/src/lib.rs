@@ -21,8 +21,8 @@ mod rotary;
 mod spec;
 
 pub use adapter::{
-    Adapter, LowRank, LowRankAdapter, PeftSettings, Prefix, PrefixEncoder, PrefixLayer, PrefixProjection,
-    WeightAddress,
+    Adapter, Combination, LowRank, LowRankAdapter, PeftSettings, Prefix, PrefixEncoder, PrefixLayer,
+    PrefixProjection, WeightAddress,
 };
 pub use catalogue::{published_config, published_name, published_names};
 pub use config::{GGUF_CHATGLM_6B, Understood, understand};

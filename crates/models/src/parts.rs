@@ -81,6 +81,28 @@ impl MatrixPart {
         self.sections.iter().map(|(_, rows)| rows).sum()
     }
 
+    /// The rows of each section, one after the other as the decoder has them.
+    pub(crate) fn section_rows(&self) -> Vec<Range<usize>> {
+        let mut next = 0;
+        let of_section = |(_, rows): &(WeightRole, usize)| {
+            next += rows;
+            next - rows..next
+        };
+        self.sections.iter().map(of_section).collect()
+    }
+
+    /// The same rows in the order of a tensor that has its sections head by head.
+    pub(crate) fn by_heads(&self) -> Vec<Range<usize>> {
+        let sections = self.section_rows();
+        let of_head = |head: usize| {
+            sections.iter().map(move |rows| {
+                let share = rows.len() / self.heads;
+                rows.start + head * share..rows.start + (head + 1) * share
+            })
+        };
+        (0..self.heads).flat_map(of_head).collect()
+    }
+
     /// The rows of each section in a fused tensor: one range where sections follow each other, one for each head where
     /// they are interleaved.
     pub(crate) fn fused_rows(&self, interleaved: bool) -> Vec<Vec<Range<usize>>> {

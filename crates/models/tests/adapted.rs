@@ -9,7 +9,7 @@ mod support;
 
 use std::path::PathBuf;
 
-use glimmer_models::{Adapter, DecoderSpec};
+use glimmer_models::{Adapter, Combination, DecoderSpec, LowRankAdapter};
 use glimmer_tensor::{AdapterSlot, KvType};
 use support::{Piece, Runner, Stored, argmax, device, distance, root};
 
@@ -77,6 +77,62 @@ fn fused_pairs_of_glm_4_9b() {
 fn split_pairs_of_transformers_class() {
     let Some(path) = shared("lora-train-glm-hf") else { return };
     adapter_on_and_off(&path, &path.join("adapter"), &path);
+}
+
+/// LoRA with patterns of ranks and alphas, rsLoRA and DoRA, split and fused, and combined ones, as PEFT 0.21.2 computes them
+/// (`tools/make_peft_references.py`).
+#[test]
+fn every_kind_that_peft_writes() {
+    let data = root().join("crates/models/tests/data/peft");
+    let stored = Stored::open(&data.join("expected.safetensors"));
+    let ids = stored.ids("ids");
+    for device_name in DEVICES {
+        let base = root().join("fixtures/glm-4-9b-chat-hf");
+        let mut runner = Runner::new(&base, device(device_name), KvType::F32, 160, 1024);
+        let read = |name: &str, spec: &DecoderSpec| match Adapter::read(&data.join(name), spec).unwrap() {
+            Adapter::LowRank(adapter) => adapter,
+            Adapter::Prefix(_) => panic!("a prefix"),
+        };
+        let spec = runner.decoder.spec().clone();
+        let [split, second] = ["split", "second"].map(|name| read(name, &spec));
+        let both = [(&split, 0.7), (&second, -0.4)];
+        let combined = |how| LowRankAdapter::combined(&both, how).unwrap();
+        let adapters = [
+            ("fused", read("fused", &spec)),
+            ("rslora", read("rslora", &spec)),
+            ("dora", read("dora", &spec)),
+            ("linear", combined(Combination::Linear)),
+            ("cat", combined(Combination::Cat)),
+            ("split", split.clone()),
+        ];
+        let base = runner.whole(&ids);
+        assert!(distance(&base, stored.f32("base")) < 1e-4);
+        for (slot, (name, adapter)) in adapters.into_iter().enumerate() {
+            runner.decoder.attach(slot as AdapterSlot, &adapter).unwrap();
+            let sequence = runner.sit_adapted(slot as AdapterSlot, &Adapter::LowRank(adapter));
+            let logits = runner.step(&[Piece { sequence, ids: &ids, positions: None }]);
+            let off = distance(&logits, stored.f32(name));
+            println!("{device_name}, {name}: {off:.1e}, {:.1} from the base", distance(&logits, &base));
+            assert!(off < 1e-4, "{device_name}, {name}: {off}");
+            assert!(distance(&logits, &base) > 0.1, "{name} changes something");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_combined_is_named() {
+    let spec = support::open(&root().join("fixtures/glm-4-9b-chat-hf"), None).1.spec;
+    let read = |name: &str| {
+        let path = root().join("crates/models/tests/data/peft").join(name);
+        let Adapter::LowRank(adapter) = Adapter::read(&path, &spec).unwrap() else { panic!("a prefix") };
+        adapter
+    };
+    let (split, dora, rslora) = (read("split"), read("dora"), read("rslora"));
+    let error =
+        |pairs: &[(&LowRankAdapter, f32)], how| LowRankAdapter::combined(pairs, how).unwrap_err().to_string();
+    assert!(error(&[(&split, 1.0), (&dora, 1.0)], Combination::Cat).contains("DoRA"));
+    assert!(error(&[(&split, f32::NAN)], Combination::Cat).contains("NaN"));
+    assert!(error(&[(&split, 1.0), (&rslora, 1.0)], Combination::Linear).contains("ranks differ"));
 }
 
 /// P-Tuning v2: keys and values before every sequence, not rotated, seen by all, and no position shifts.

@@ -118,6 +118,13 @@ impl LowRankAdapter {
 }
 
 impl WholePair {
+    /// Whether any of these rows is another with it.
+    pub(crate) fn changes(&self, rows: &std::ops::Range<usize>) -> bool {
+        let b = &self.b[rows.start * self.rank..rows.end * self.rank];
+        let has_magnitude = || rows.clone().any(|row| self.magnitudes.get(row).is_some_and(Option::is_some));
+        b.iter().any(|&b| b != 0.0) || has_magnitude()
+    }
+
     /// Takes a pair in that stands beside `range` of the matrix's `rows`.
     fn join(&mut self, pair: &LowRank, range: std::ops::Range<usize>, rows: usize) {
         let (before, rank) = (self.rank, self.rank + pair.rank);

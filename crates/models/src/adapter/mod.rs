@@ -7,6 +7,7 @@
 //! An adapter belongs to a model's shape: what it holds that the model does not is refused by name, and so is a shape that
 //! does not fit, before a tensor is decoded.
 
+mod combine;
 mod low_rank;
 mod peft;
 mod prefix;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use glimmer_checkpoint::{Checkpoint, TensorInfo};
 use glimmer_config::{Quoted, file};
 
+pub use combine::Combination;
 pub(crate) use low_rank::WholePair;
 pub use low_rank::{LowRank, LowRankAdapter, WeightAddress};
 pub use peft::PeftSettings;

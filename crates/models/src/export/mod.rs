@@ -12,10 +12,12 @@ mod types;
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use glimmer_checkpoint::{Checkpoint, CheckpointError, NewTensor, TensorInfo, TensorView};
 use glimmer_tensor::{DType, MatrixView};
 
+use crate::adapter::{LowRankAdapter, WholePair};
 use crate::config::Understood;
 use crate::names::{NamedRows, TensorNaming};
 use crate::parts::{MatrixPart, Part, PartKind};
@@ -48,6 +50,10 @@ pub struct Outgoing<'a> {
     pub layer: Option<usize>,
     /// The weight that it is, or is a section or vector of.
     pub role: WeightRole,
+    /// The part that it is of.
+    part: WeightRole,
+    /// Which rows of the part's matrix its rows are, in order.
+    order: Vec<Range<usize>>,
     /// Its rows, piece after piece. A vector's rows have one element.
     rows: Rows<'a>,
 }
@@ -80,6 +86,47 @@ impl Outgoing<'_> {
         write: &mut dyn FnMut(&[u8]) -> Result<(), CheckpointError>,
     ) -> Result<(), CheckpointError> {
         checkpoint.encode(&self.name, &self.rows.pieces, dtype, threads, write)
+    }
+
+    /// The same with what an adapter changes in it. A tensor that it leaves alone stays the same bytes.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::encode`], and when a row that has a magnitude is zero.
+    pub fn encode_fused(
+        &self,
+        checkpoint: &Checkpoint,
+        fused: &Fused,
+        dtype: DType,
+        threads: usize,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), CheckpointError>,
+    ) -> Result<(), ModelError> {
+        let is_own = |pair: &&WholePair| pair.layer == self.layer && pair.role == self.part;
+        let pair = fused.pairs.iter().find(is_own).filter(|_| self.kind == TensorKind::Matrix);
+        let Some(pair) = pair.filter(|pair| self.order.iter().any(|rows| pair.changes(rows))) else {
+            return Ok(self.encode(checkpoint, dtype, threads, write)?);
+        };
+        let of_row: Vec<usize> = self.order.iter().cloned().flatten().collect();
+        let failed = Mutex::new(None);
+        let change = |row: usize, weights: &mut [f32]| {
+            if let Err(error) = pair.change(of_row[row], weights) {
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+        };
+        let rows = &self.rows.pieces;
+        checkpoint.encode_changed(&self.name, rows, dtype, threads, Some(&change), write)?;
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+}
+
+/// What an adapter changes in the weights of a model, for good.
+pub struct Fused {
+    pairs: Vec<WholePair>,
+}
+
+impl Fused {
+    /// For a model of this shape.
+    pub fn new(adapter: &LowRankAdapter, spec: &DecoderSpec) -> Self {
+        Fused { pairs: adapter.whole(spec) }
     }
 }
 
@@ -268,7 +315,7 @@ impl<'a> Walk<'a> {
         let (from, to) = (from?, to?);
         for (vector, kind) in norm.vectors().iter().zip([TensorKind::Scale, TensorKind::Shift]) {
             let rows = self.read_vector(&format!("{from}.{vector}"), spec.hidden)?;
-            self.push(part, part.role, kind, format!("{to}.{vector}"), rows);
+            self.push(part, (part.role, kind), format!("{to}.{vector}"), Vec::new(), rows);
         }
         Ok(())
     }
@@ -316,9 +363,15 @@ impl<'a> Walk<'a> {
                 join(read)
             }];
         }
-        for (tensor, rows) in to.iter().zip(read) {
+        let sections = matrix.section_rows();
+        for (index, (tensor, rows)) in to.iter().zip(read).enumerate() {
             let name = if kind == TensorKind::Matrix { tensor.weight() } else { tensor.bias() };
-            self.push(part, tensor.role, kind, name, rows);
+            let order = match to.len() {
+                1 if self.to.interleaves(part.role) => matrix.by_heads(),
+                1 => sections.clone(),
+                _ => vec![sections[index].clone()],
+            };
+            self.push(part, (tensor.role, kind), name, order, rows);
         }
     }
 
@@ -334,9 +387,17 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn push(&mut self, part: &Part, role: WeightRole, kind: TensorKind, name: String, rows: Rows<'a>) {
+    fn push(
+        &mut self,
+        part: &Part,
+        (role, kind): (WeightRole, TensorKind),
+        name: String,
+        order: Vec<Range<usize>>,
+        rows: Rows<'a>,
+    ) {
         let shape = if kind == TensorKind::Matrix { vec![rows.count, rows.cols] } else { vec![rows.count] };
-        self.tensors.push(Outgoing { name, shape, kind, layer: part.layer, role, rows });
+        let (layer, part) = (part.layer, part.role);
+        self.tensors.push(Outgoing { name, shape, kind, layer, role, part, order, rows });
     }
 
     fn read_matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Rows<'a>, ModelError> {
