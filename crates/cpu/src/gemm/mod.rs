@@ -23,7 +23,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 pub(crate) use area::Area;
-use pairs::{PairColumns, PairRows};
+use pairs::PairRows;
 pub(crate) use sides::{Matrix, Right};
 use tiles::{Form, Tiles};
 
@@ -84,8 +84,6 @@ pub(crate) struct Product<'a> {
     pub(crate) scale: f32,
     /// Whether it is added to what is there.
     pub(crate) adds: bool,
-    /// Whether both sides may be rounded to bfloat16 where that is faster. The left one is not transposed then.
-    pub(crate) rounds: bool,
 }
 
 impl Product<'_> {
@@ -124,7 +122,7 @@ impl Product<'_> {
         area: &mut Area<'_>,
     ) {
         let Panels { left, right, ready } = panels;
-        let pairs = if self.rounds { s.pairs() } else { None };
+        let pairs = self.right.pairs(s);
         let form = match pairs {
             Some(_) => Form::Pairs,
             None if self.left.transposed => Form::Terms,
@@ -151,13 +149,8 @@ impl Product<'_> {
                 }
                 for first in columns.clone().step_by(COLUMNS) {
                     let some_columns = first..columns.end.min(first + COLUMNS);
-                    self.right.pack(s, terms.clone(), some_columns.clone(), ready, right);
+                    self.right.pack(s, pairs, terms.clone(), some_columns.clone(), ready, right);
                     let depth = terms.len();
-                    if let Some(pairs) = pairs {
-                        let panels =
-                            &mut right[..some_columns.len().next_multiple_of(tile_columns::<S>()) * depth];
-                        pairs.run(PairColumns { panels, depth });
-                    }
                     let tiles = Tiles {
                         left,
                         form,

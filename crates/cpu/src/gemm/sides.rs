@@ -19,7 +19,12 @@ pub(crate) enum Right<'a> {
     /// Floats.
     Floats(Matrix<'a>),
     /// A model's weights: a term for each of their outputs.
-    Weights(&'a PackedMatrix),
+    Weights {
+        /// The weights.
+        matrix: &'a PackedMatrix,
+        /// Whether they and the left side, which is not transposed then, may be rounded to bfloat16 where that is faster.
+        rounds: bool,
+    },
 }
 
 impl<'a> Matrix<'a> {
@@ -72,15 +77,24 @@ impl Right<'_> {
     pub(super) fn block_end(&self, start: usize, depth: usize) -> usize {
         let end = match self {
             Right::Floats(_) => depth,
-            Right::Weights(weights) => weights.same_type_until(start),
+            Right::Weights { matrix, .. } => matrix.same_type_until(start),
         };
         end.min(start + DEPTH)
     }
 
-    /// Packs a block of terms of some columns: panels of two vectors of columns for each term.
+    /// The lanes that multiply pairs of terms, where the product may be rounded to them.
+    pub(super) fn pairs<S: Register>(&self, s: S) -> Option<S::Pairs> {
+        match self {
+            Right::Weights { rounds: true, .. } => s.pairs(),
+            _ => None,
+        }
+    }
+
+    /// Packs a block of terms of some columns: panels of two vectors of columns for each term, or for each pair of them.
     pub(super) fn pack<S: Register>(
         &self,
         s: S,
+        pairs: Option<S::Pairs>,
         terms: Range<usize>,
         columns: Range<usize>,
         ready: &mut Ready,
@@ -88,7 +102,7 @@ impl Right<'_> {
     ) {
         match self {
             Right::Floats(matrix) => matrix.pack_columns(s, terms, columns, to),
-            Right::Weights(weights) => weights.decode_panels(s, terms, columns, ready, to),
+            Right::Weights { matrix, .. } => matrix.decode_panels(s, pairs, terms, columns, ready, to),
         }
     }
 }

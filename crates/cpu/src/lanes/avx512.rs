@@ -155,6 +155,10 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
         fn dot(_integers: Integers, acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
             _mm512_dpbusd_epi32(acc, w, x)
         }
+        fn pair(low: __m512, high: __m512) -> __m512i {
+            // SAFETY: both are 64 bytes of plain bits.
+            std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low))
+        }
         fn dot_pairs(acc: __m512, a: __m512i, b: __m512i) -> __m512 {
             if BF16 {
                 // SAFETY: both are 64 bytes of plain bits.

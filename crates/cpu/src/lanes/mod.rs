@@ -311,6 +311,19 @@ pub(crate) trait Lanes: FloatLanes {
     /// `acc` plus the two products of signed shorts of `a` and `b`, exactly where that fits.
     fn dot2(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
 
+    /// The numbers of `low` and then those of `high` rounded to bfloat16, two to a lane: the first in its low half.
+    #[inline(always)]
+    fn pair(self, low: Self::F, high: Self::F) -> Self::I {
+        let (mut numbers, mut words) = ([0f32; 32], [0u32; 16]);
+        numbers[..16].copy_from_slice(&self.lanes(low));
+        numbers[Self::LANES..Self::LANES + 16].copy_from_slice(&self.lanes(high));
+        for (word, [first, second]) in words.iter_mut().zip(numbers.as_chunks::<2>().0) {
+            let [first, second] = [first, second].map(|&x| u32::from(half::bf16::from_f32(x).to_bits()));
+            *word = first | second << 16;
+        }
+        // SAFETY: an array of sixteen words.
+        unsafe { self.load_u32(words.as_ptr()) }
+    }
     /// `acc` plus the products of the bfloat16 in the low halves of `a` and `b` and of those in the high halves.
     #[inline(always)]
     fn dot_pairs(self, acc: Self::F, a: Self::I, b: Self::I) -> Self::F {
@@ -497,6 +510,18 @@ mod tests {
             let [a, b] = [[2f32, 3.0], [5.0, 7.0]]
                 .map(|[low, high]| s.splat_i((high.to_bits() | low.to_bits() >> 16).cast_signed()));
             assert_eq!(s.lanes(s.dot_pairs(s.splat(1.0), a, b))[..S::LANES], [32f32; 16][..S::LANES]);
+            // Numbers with more bits than a bfloat16 has, ties among them.
+            let numbers: Vec<f32> = (0..32).map(|i| (i * i * 128 + 0x3_8000 + i) as f32).collect();
+            let mut words = [0u32; 16];
+            // SAFETY: two vectors of numbers, and room for sixteen words.
+            unsafe {
+                let [low, high] = [s.load(numbers.as_ptr()), s.load(numbers.as_ptr().add(S::LANES))];
+                s.store_u32(s.pair(low, high), words.as_mut_ptr());
+            }
+            let rounded = words.iter().flat_map(|word| [word & 0xffff, word >> 16]);
+            for (found, number) in rounded.zip(&numbers).take(2 * S::LANES) {
+                assert_eq!(found, u32::from(half::bf16::from_f32(*number).to_bits()), "{number}");
+            }
         }
     }
 

@@ -39,10 +39,11 @@ impl PackedMatrix {
     }
 
     /// Decodes outputs of one type, from a tile's first on, in columns from a multiple of 32 on: panels of two vectors of
-    /// columns for each output.
+    /// columns for each output; or for each pair of outputs, rounded to bfloat16, where there are lanes for that.
     pub(crate) fn decode_panels<S: Register>(
         &self,
         s: S,
+        pairs: Option<S::Pairs>,
         outputs: Range<usize>,
         columns: Range<usize>,
         ready: &mut Ready,
@@ -53,20 +54,25 @@ impl PackedMatrix {
         let segment = tiles.segments.iter().find(|s| s.first + s.rows > outputs.start);
         let segment = segment.expect("segments cover all outputs");
         let first = (outputs.start - segment.first) / TILE;
-        let (depth, width) = (outputs.len(), 2 * S::LANES);
-        for (i, output) in (0..depth).step_by(TILE).enumerate() {
+        let (count, width) = (outputs.len(), 2 * S::LANES);
+        // Outputs to an element.
+        let each = if pairs.is_some() { 2 } else { 1 };
+        for (i, output) in (0..count).step_by(TILE).enumerate() {
             let tile = tiles.tile(segment, first + i, 0);
             let dtype = segment.sides[0].dtype;
             decode_columns(s.sixteen(), dtype, tile, self.cols(), columns.clone(), &mut ready.0);
-            let ready = &ready.0[..2 * columns.len()];
-            let to = &mut to[output * width..];
-            s.run(Turn {
-                ready,
-                outputs: 0..TILE.min(depth - output),
-                to,
-                stride: width,
-                pairs: width * depth,
-            });
+            let from: &mut [f32] = bytemuck::cast_slice_mut(&mut ready.0[..2 * columns.len()]);
+            let to = &mut to[output / each * width..];
+            let outputs = 0..TILE.min(count - output).div_ceil(each);
+            let (column, stride, next) = (TILE / each, width, width * count.div_ceil(each));
+            match pairs {
+                None => s.run(Turn { from, column, outputs, to, stride, pairs: next }),
+                Some(pairs) => {
+                    pairs.run(PairOutputs(from));
+                    let from = &from[..columns.len() * column];
+                    s.run(Turn { from, column, outputs, to, stride, pairs: next });
+                }
+            }
         }
     }
 
@@ -132,20 +138,40 @@ impl Work for DecodeRows<'_> {
             for start in (0..cols).step_by(DECODED) {
                 let columns = start..cols.min(start + DECODED);
                 decode_columns(s.sixteen(), segment.sides[0].dtype, tile, cols, columns.clone(), &mut lines);
-                let ready = &lines[..2 * columns.len()];
+                let from = bytemuck::cast_slice(&lines[..2 * columns.len()]);
                 let to = &mut out[(row - rows.start) * cols + start..];
-                s.run(Turn { ready, outputs: outputs.clone(), to, stride: cols, pairs: 2 * S::LANES });
+                let (outputs, pairs) = (outputs.clone(), 2 * S::LANES);
+                s.run(Turn { from, column: TILE, outputs, to, stride: cols, pairs });
             }
             row = end;
         }
     }
 }
 
-/// Turns decoded columns of a tile, sixteen outputs to a line, into runs of columns.
+/// Rounds the outputs of decoded columns to bfloat16, two to an element, in place: they take half the room then.
+struct PairOutputs<'a>(&'a mut [f32]);
+
+impl Kernel for PairOutputs<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) {
+        for i in 0..self.0.len() / (2 * S::LANES) {
+            let from = self.0[2 * S::LANES * i..][..2 * S::LANES].as_ptr();
+            // SAFETY: two vectors of the slice.
+            let words = unsafe { s.pair(s.load(from), s.load(from.add(S::LANES))) };
+            // SAFETY: a vector of the slice, whose elements were read before.
+            unsafe { s.store_u32(words, self.0[S::LANES * i..][..S::LANES].as_mut_ptr().cast()) };
+        }
+    }
+}
+
+/// Turns decoded columns of a tile, outputs side by side, into runs of columns.
 struct Turn<'a> {
-    /// Two lines for each column.
-    ready: &'a [Line],
-    /// Which of the tile's outputs.
+    /// The elements of each column, so many.
+    from: &'a [f32],
+    column: usize,
+    /// Which of them.
     outputs: Range<usize>,
     /// Where they go: each output `stride` after the one before, two vectors of columns in a run, and those runs `pairs` apart.
     to: &'a mut [f32],
@@ -158,20 +184,19 @@ impl Kernel for Turn<'_> {
 
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
-        let Turn { ready, outputs, to, stride, pairs } = self;
-        let from: &[f32] = bytemuck::cast_slice(ready);
-        for (i, from) in from.chunks(S::LANES * TILE).enumerate() {
+        let Turn { from, column, outputs, to, stride, pairs } = self;
+        for (i, from) in from.chunks(S::LANES * column).enumerate() {
             let to = &mut to[i / 2 * pairs + i % 2 * S::LANES..];
-            let square = from.len() == S::LANES * TILE && outputs.start == 0;
+            let square = from.len() == S::LANES * column && outputs.start == 0;
             let whole = if square { outputs.end / S::LANES * S::LANES } else { 0 };
             for o in (0..whole).step_by(S::LANES) {
                 let (from, to) = (&from[o..], &mut to[o * stride..]);
-                assert!(from.len() >= (S::LANES - 1) * TILE + S::LANES);
+                assert!(from.len() >= (S::LANES - 1) * column + S::LANES);
                 assert!(to.len() >= (S::LANES - 1) * stride + S::LANES);
                 // SAFETY: as just checked.
-                unsafe { s.transpose(from.as_ptr(), TILE, to.as_mut_ptr(), stride) };
+                unsafe { s.transpose(from.as_ptr(), column, to.as_mut_ptr(), stride) };
             }
-            for (c, column) in from.chunks_exact(TILE).enumerate() {
+            for (c, column) in from.chunks_exact(column).enumerate() {
                 for o in outputs.start.max(whole)..outputs.end {
                     to[(o - outputs.start) * stride + c] = column[o];
                 }

@@ -249,7 +249,7 @@ fn product<'a>(
     scale: f32,
     adds: bool,
 ) -> Product<'a> {
-    Product { left, right: Right::Floats(right), m, n, depth, scale, adds, rounds: false }
+    Product { left, right: Right::Floats(right), m, n, depth, scale, adds }
 }
 
 impl Product<'_> {

@@ -158,7 +158,7 @@ impl CpuDevice {
         let [left, right, out] = self.buffers.together([left, right, out]);
         let [left, right] = sides(&left.values, &right.values);
         let [m, n, depth] = shape;
-        let product = Product { left, right: Right::Floats(right), m, n, depth, scale, adds, rounds: false };
+        let product = Product { left, right: Right::Floats(right), m, n, depth, scale, adds };
         product.run(&self.pool, self.isa, panels(&self.training), &mut out.values);
     }
 }
@@ -331,10 +331,11 @@ impl TrainingDevice for CpuDevice {
         let [dy, dx] = self.buffers.together([dy, dx]);
         assert_eq!([dy.width, dx.width], [w.rows(), w.cols()], "the matrix's shape");
         let left = Matrix::rows(&dy.values, dy.width);
-        let (n, depth, right) = (dx.width, dy.width, Right::Weights(w));
+        let (n, depth) = (dx.width, dy.width);
         // Weights of f32 are meant to be exact.
         let rounds = self.compute == Compute::Auto && !w.has(DType::F32);
-        let product = Product { left, right, m: rows, n, depth, scale: 1.0, adds, rounds };
+        let right = Right::Weights { matrix: w, rounds };
+        let product = Product { left, right, m: rows, n, depth, scale: 1.0, adds };
         product.run(&self.pool, self.isa, panels(&self.training), &mut dx.values);
     }
 
