@@ -90,15 +90,19 @@ impl Model {
         placement: Placement,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self, Error> {
-        let text = Arc::new(ModelText::read(files)?);
         let Placement { devices, kind, kv_type, quantize, .. } = placement;
         let weights = files.weights(quantize)?;
         if let Some(warning) = weights.second_rounding()? {
             progress(Progress::Warning(&warning));
         }
         let mut each = |done, total| progress(Progress::Loading { done, total });
-        let decoder = load_split(weights, devices, &mut each)?;
-        Ok(Model { text, decoder, device: kind, kv_type, draft: None })
+        // A vocabulary takes as long as a part of the weights.
+        let (text, decoder) = std::thread::scope(|scope| {
+            let text = scope.spawn(|| ModelText::read(files));
+            let decoder = load_split(weights, devices, &mut each);
+            (text.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), decoder)
+        });
+        Ok(Model { text: Arc::new(text?), decoder: decoder?, device: kind, kv_type, draft: None })
     }
 
     /// The part that knows text.

@@ -17,7 +17,7 @@ use crate::model_proto::{ModelProto, ModelType, Piece, PieceKind};
 use crate::sentencepiece::{SPACE, SentencePiece};
 use crate::splitter::Splitter;
 use crate::tokenizer::{Inner, Model, TokenizerKind};
-use crate::tokenizer_json::insert_merge;
+use crate::tokenizer_json::find_merge;
 use crate::vocab::{ID_LIMIT, Vocab};
 use crate::wordpiece::{WordPiece, WordPieceOptions};
 use crate::{AddedToken, TokenId, Tokenizer, TokenizerError, byte_level, chatglm6b};
@@ -156,17 +156,17 @@ fn read_byte_bpe(gguf: &GgufVocab<'_>, pre: &str) -> Result<Tokenizer, Tokenizer
             },
         }
     }
-    let mut merges = Merges::with_capacity(gguf.merges.len());
-    for (priority, merge) in (0..).zip(&gguf.merges) {
+    let merges = Merges::read(&gguf.merges, |priority, merge| {
         let (left, right) = merge.split_once(' ').ok_or_else(|| {
             TokenizerError::malformed(FORMAT, format!("merge {priority} {merge:?} is no pair"))
         })?;
         // Early converters wrote more than two parts for tokens that no pair reaches: such a line matches
         // nothing.
-        if !right.contains(' ') {
-            insert_merge(&mut merges, &vocab, left, right, priority, FORMAT)?;
+        if right.contains(' ') {
+            return Ok(None);
         }
-    }
+        find_merge(&vocab, left, right, priority, FORMAT).map(Some)
+    })?;
     let bpe = ByteBpe::new(vocab, merges, Splitter::Glm4, true, FORMAT)?;
     let added = AddedTokens::new(added, |_| true)?;
     let prefix = if prefixes(gguf, pre, &added) { ids_of(&added, &["[gMASK]", "<sop>"]) } else { Vec::new() };

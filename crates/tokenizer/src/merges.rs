@@ -32,6 +32,42 @@ impl Merges {
         Self(PairMap::with_capacity(capacity))
     }
 
+    /// Reads merges, of which the earlier ones come first; `find` may leave one out. Where there are many, some threads do.
+    ///
+    /// # Errors
+    /// The first one of `find`.
+    pub(crate) fn read<T: Sync, E: Send>(
+        entries: &[T],
+        find: impl Fn(u32, &T) -> Result<Option<(TokenId, TokenId, Merge)>, E> + Sync,
+    ) -> Result<Self, E> {
+        /// Fewer are read before a thread has started.
+        const WORTH_A_THREAD: usize = 1 << 14;
+        const MOST_THREADS: usize = 8;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+        let each = entries.len().div_ceil(threads).max(WORTH_A_THREAD);
+        let find = &find;
+        let read = |(first, entries): (usize, &[T])| -> Result<Vec<_>, E> {
+            let found = (first as u32..).zip(entries).map(|(priority, entry)| find(priority, entry));
+            found.filter_map(Result::transpose).collect()
+        };
+        let mut merges = Merges::with_capacity(entries.len());
+        let mut parts = (0..).step_by(each).zip(entries.chunks(each));
+        let own = parts.next();
+        std::thread::scope(|scope| {
+            let others: Vec<_> = parts.map(|part| scope.spawn(move || read(part))).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            for found in own.map(read).into_iter().chain(others.into_iter().map(join)) {
+                for (left, right, merge) in found? {
+                    merges.insert(left, right, merge);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(merges)
+    }
+
     /// Adds a merge; a pair that has one keeps it.
     pub(crate) fn insert(&mut self, left: TokenId, right: TokenId, merge: Merge) {
         self.0.insert_new(left, right, merge);
@@ -157,6 +193,27 @@ impl Symbol {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_merges_are_read_in_their_order() {
+        let entries: Vec<u32> = (0..100_000).collect();
+        // Every pair twice, and every seventh left out.
+        let find = |priority: u32, entry: &u32| {
+            let merge = Merge { priority, merged: *entry };
+            Ok::<_, u32>((!entry.is_multiple_of(7)).then_some((entry % 50_000, 1, merge)))
+        };
+        let merges = Merges::read(&entries, find).unwrap();
+        for pair in 0..50_000u32 {
+            let first = [pair, pair + 50_000].into_iter().find(|entry| !entry.is_multiple_of(7)).unwrap();
+            assert_eq!(merges.0.get(pair, 1), Some(Merge { priority: first, merged: first }));
+        }
+        let broken = |_, entry: &u32| match entry % 40_000 {
+            39_999 => Err(*entry),
+            _ => Ok(None),
+        };
+        assert_eq!(Merges::read(&entries, broken).err(), Some(39_999));
+        assert_eq!(Merges::read(&[], find).unwrap().iter().count(), 0);
+    }
     use proptest::prelude::*;
 
     /// Merging as its definition reads: find the best pair, join it, start again.

@@ -241,8 +241,7 @@ fn read_merges(
     vocab: &Vocab,
     reserved: &HashSet<&str>,
 ) -> Result<Merges, TokenizerError> {
-    let mut merges = Merges::with_capacity(entries.len());
-    for (priority, MergeEntry(left, right)) in (0..).zip(entries) {
+    Merges::read(entries, |priority, MergeEntry(left, right)| {
         let parts = match right {
             Some(right) => Some((left.0.as_ref(), right.0.as_ref())),
             None => left.0.split_once(' '),
@@ -251,22 +250,21 @@ fn read_merges(
             TokenizerError::malformed(FORMAT, format!("merge {priority} {:?} is no pair", left.0))
         })?;
         let spells_special = |part: &str| !reserved.is_empty() && reserved.contains(part);
-        if !spells_special(left) && !spells_special(right) && !spells_special(&[left, right].concat()) {
-            insert_merge(&mut merges, vocab, left, right, priority, FORMAT)?;
+        if spells_special(left) || spells_special(right) || spells_special(&[left, right].concat()) {
+            return Ok(None);
         }
-    }
-    Ok(merges)
+        find_merge(vocab, left, right, priority, FORMAT).map(Some)
+    })
 }
 
-/// Adds the merge of two tokens spelled in GPT-2's alphabet.
-pub(crate) fn insert_merge(
-    merges: &mut Merges,
+/// Finds the merge of two tokens spelled in GPT-2's alphabet.
+pub(crate) fn find_merge(
     vocab: &Vocab,
     left: &str,
     right: &str,
     priority: u32,
     format: &'static str,
-) -> Result<(), TokenizerError> {
+) -> Result<(TokenId, TokenId, Merge), TokenizerError> {
     let mut joined = Vec::with_capacity(left.len() + right.len());
     let mut bytes = Vec::new();
     let mut find = |part: &str| {
@@ -283,8 +281,7 @@ pub(crate) fn insert_merge(
         );
         return Err(TokenizerError::malformed(format, what));
     };
-    merges.insert(left, right, Merge { priority, merged });
-    Ok(())
+    Ok((left, right, Merge { priority, merged }))
 }
 
 /// A `Split` and a `ByteLevel` in sequence, or a `ByteLevel` that splits by GPT-2's pattern.

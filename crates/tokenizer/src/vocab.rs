@@ -3,8 +3,9 @@
 //! All strings lie in one arena and the index is open addressing over it, so a vocabulary of 151,329 tokens
 //! costs three allocations and loads in milliseconds.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher};
 
+use crate::pair_map::FoldSeeds;
 use crate::{TokenId, TokenizerError};
 
 /// Ids at or above this are refused: the largest GLM vocabulary has 154,856 ids.
@@ -31,7 +32,7 @@ pub(crate) struct Vocab {
     /// High half: the high half of the hash; low half: the id. Linear probing, at most half full.
     slots: Vec<u64>,
     indexed: usize,
-    hasher: RandomState,
+    hasher: FoldSeeds,
     /// Sum of the squares of the lengths: what splitting every token everywhere costs.
     split_cost: u64,
 }
@@ -43,7 +44,7 @@ impl Vocab {
             spans: Vec::new(),
             slots: vec![EMPTY; 64],
             indexed: 0,
-            hasher: RandomState::new(),
+            hasher: FoldSeeds::default(),
             split_cost: 0,
         }
     }
@@ -161,8 +162,11 @@ impl Vocab {
 }
 
 #[inline]
-fn bytes_hash(hasher: &RandomState, bytes: &[u8]) -> u64 {
-    hasher.hash_one(bytes)
+fn bytes_hash(seeds: &FoldSeeds, bytes: &[u8]) -> u64 {
+    let mut hasher = seeds.build_hasher();
+    hasher.write(bytes);
+    hasher.write_usize(bytes.len());
+    hasher.finish()
 }
 
 /// A token as an error message shows it: short and printable.
