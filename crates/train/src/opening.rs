@@ -103,6 +103,22 @@ impl Base<'_> {
         })
     }
 
+    /// Keeps what backward reads of as many layers as there is room for, so that they are not computed again.
+    ///
+    /// # Errors
+    /// Those of [`Base::memory`].
+    pub fn keep_layers(&mut self, optimizer: &AdamW, room: u64) -> Result<(), TrainError> {
+        let layers = self.files.spec()?.layers.len();
+        let mut total = |kept_layers| {
+            self.room.kept_layers = kept_layers;
+            self.memory(optimizer).map(|plan| plan.total())
+        };
+        let (all, none) = (total(layers)?, total(0)?);
+        let of_layer = (all.saturating_sub(none) / layers.max(1) as u64).max(1);
+        self.room.kept_layers = layers.min((room.saturating_sub(none) / of_layer) as usize);
+        Ok(())
+    }
+
     /// Loads it. `progress` is told how many bytes are read, and of how many.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ fn files(fixture: &str) -> ModelFiles {
 }
 
 fn tape(files: &ModelFiles, trainable: Trainable) -> Tape {
-    let room = Room { rows: 8, examples: 1, logits_rows: 8 };
+    let room = Room { rows: 8, examples: 1, logits_rows: 8, kept_layers: 0 };
     Base { files, trainable, quantize: None, room, threads: None, on_reference: true }
         .open(1, &mut |_, _| {})
         .unwrap()

@@ -82,7 +82,7 @@ fn train(output: &Path, course: Course, watcher: &mut Watcher) -> Result<Ending,
         files: &files,
         trainable: Trainable::LowRank(low_rank),
         quantize: None,
-        room: Room { rows: 256, examples: 2, logits_rows: 64 },
+        room: Room { rows: 256, examples: 2, logits_rows: 64, kept_layers: 2 },
         threads: Some(1),
         on_reference: false,
     };

@@ -56,7 +56,10 @@ fn train(config: &TrainConfig, terminal: &Terminal) -> anyhow::Result<()> {
     let Some(train) = &config.data.train else {
         bail!(WrongUsage("what is learned from? --data FILE".to_owned()))
     };
-    ensure!(config.start.is_none(), "an adapter to begin with is not taken yet: leave start or ptuning_checkpoint out");
+    ensure!(
+        config.start.is_none(),
+        "an adapter to begin with is not taken yet: leave start or ptuning_checkpoint out"
+    );
     let resumed = resumed(config, terminal)?;
     let files = ModelFiles::new(model::source(Path::new(model), terminal)?, Overrides::default());
     let spec = model::spec(&files, terminal)?;
@@ -79,7 +82,7 @@ fn train(config: &TrainConfig, terminal: &Terminal) -> anyhow::Result<()> {
         None => Vec::new(),
     };
     let batch = Batch::of(config.batch, &lengths, &evaluated);
-    let base = Base {
+    let mut base = Base {
         files: &files,
         trainable: settings::trainable(config, &files)?,
         quantize: settings::quantize(config)?,
@@ -87,6 +90,9 @@ fn train(config: &TrainConfig, terminal: &Terminal) -> anyhow::Result<()> {
         threads: config.threads,
         on_reference: config.reference,
     };
+    // What is computed again takes time, and memory that others want is theirs.
+    let free = glimmer::free_memory().map_or(0, |memory| memory.free as u64);
+    base.keep_layers(&settings::optimizer(config), free / 2)?;
     let mut trainer = trainer(config, &base, batch.limits, &data, evaluation.as_ref(), terminal)?;
     if let Some(state) = &resumed {
         trainer.resume(state)?;
@@ -216,6 +222,7 @@ impl Batch {
         const BYTES: usize = 64 << 20;
         Room {
             rows: self.rows,
+            kept_layers: 0,
             examples: self.examples,
             logits_rows: (BYTES / (4 * vocab)).max(32).min(self.rows),
         }
