@@ -91,6 +91,7 @@ fn dispatch(verb: &Verb, terminal: &Terminal) -> anyhow::Result<()> {
         Verb::Template(args) => commands::template::run(args, terminal),
         Verb::Logits(args) => commands::logits::run(args, terminal),
         Verb::Train(args) => commands::train::run(args, terminal),
+        Verb::Eval(args) => commands::eval::run(args, terminal),
         Verb::List(args) => commands::list::run(args),
         Verb::Show(args) => commands::show::run(args),
         Verb::Fit(args) => commands::fit::run(args),

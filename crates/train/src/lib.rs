@@ -9,6 +9,8 @@ pub mod data;
 mod error;
 mod events;
 mod example;
+#[doc(hidden)]
+pub mod fuzz_entry;
 mod liveness;
 mod machine;
 mod magnitudes;

@@ -5,6 +5,7 @@
 
 mod answer;
 mod catalogue;
+mod eval;
 mod files;
 mod hub;
 mod measure;
@@ -24,6 +25,7 @@ use glimmer::{Compute, DeviceKind, DeviceOptions, Family, GpuLayers, KvType, Qua
 
 pub(crate) use answer::{ChatArgs, OnFull, RunArgs, SamplingArgs};
 pub(crate) use catalogue::{FitArgs, ListArgs, ShowArgs};
+pub(crate) use eval::{EvalArgs, Evaluation, GenerationArgs};
 pub(crate) use files::{ConvertArgs, InspectArgs, SynthArgs};
 pub(crate) use hub::{CacheArgs, HubArgs, PullArgs, RmArgs};
 pub(crate) use measure::{BenchArgs, Figures, LogitsArgs, VerifyArgs};
@@ -81,6 +83,7 @@ pub(crate) enum Verb {
     Template(TemplateArgs),
     Logits(LogitsArgs),
     Train(TrainArgs),
+    Eval(EvalArgs),
     List(ListArgs),
     Show(ShowArgs),
     Fit(FitArgs),
@@ -184,7 +187,11 @@ pub(crate) fn spelled_out(typed: impl Iterator<Item = OsString>) -> Vec<OsString
 /// The definition of the whole command line, with a variable for every flag: `GLIMMER_MAX_TOKENS` for
 /// `--max-tokens`. An empty variable counts as none.
 pub(crate) fn command() -> Command {
-    CommandLine::command().mut_args(with_variable).mut_subcommands(|verb| verb.mut_args(with_variable))
+    with_variables(CommandLine::command())
+}
+
+fn with_variables(command: Command) -> Command {
+    command.mut_args(with_variable).mut_subcommands(with_variables)
 }
 
 /// A flag with its variable.

@@ -9,6 +9,7 @@ pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod detokenize;
+pub(crate) mod eval;
 pub(crate) mod fit;
 pub(crate) mod health;
 pub(crate) mod inspect;

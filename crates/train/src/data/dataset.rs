@@ -33,6 +33,6 @@ impl<'m> Dataset<'m> {
     /// When it cannot be learned from, with its line; or the file cannot be read any more.
     pub fn render(&self, row: usize) -> Result<Rendering, DataError> {
         let read = self.file.row(row)?;
-        self.renderer.render(&read).map_err(|why| self.file.refuse(row, 0, why))
+        self.renderer.render(&read).map_err(|why| self.file.refusal(row, why))
     }
 }

@@ -1,8 +1,8 @@
 //! A file of rows: an index of where each begins, made in one pass, and rows read when they are wanted. Of a file of any size
 //! 16 bytes a row are held.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::fmt;
+use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -30,12 +30,16 @@ pub enum Format {
     Text,
 }
 
+/// What rows are read from.
+trait Source: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> Source for T {}
+
 /// A file of rows.
-#[derive(Debug)]
 pub struct DataFile {
     path: PathBuf,
     format: Format,
-    file: Mutex<File>,
+    file: Mutex<Box<dyn Source>>,
     rows: Vec<Span>,
     /// Names of the columns of a CSV file.
     header: Vec<String>,
@@ -58,6 +62,19 @@ impl DataFile {
     /// # Errors
     /// When it cannot be read, has no rows, or ends in the middle of one.
     pub fn open(path: &Path, columns: Columns) -> Result<DataFile, DataError> {
+        let (file, _) = open_regular(path)?;
+        Self::indexed(path, Box::new(file), columns)
+    }
+
+    /// The same of bytes in memory, which are called `path`.
+    ///
+    /// # Errors
+    /// Those of [`DataFile::open`].
+    pub fn of_bytes(path: &Path, bytes: Vec<u8>, columns: Columns) -> Result<DataFile, DataError> {
+        Self::indexed(path, Box::new(Cursor::new(bytes)), columns)
+    }
+
+    fn indexed(path: &Path, mut file: Box<dyn Source>, columns: Columns) -> Result<DataFile, DataError> {
         let extension = path.extension().and_then(|name| name.to_str()).unwrap_or("").to_ascii_lowercase();
         let format = match extension.as_str() {
             "csv" => Format::Csv,
@@ -65,14 +82,14 @@ impl DataFile {
             _ => Format::Json,
         };
         let whole = |why: &str| DataError::Whole { path: path.to_owned(), why: why.to_owned() };
-        let (mut file, _) = open_regular(path)?;
         let read = |source| DataError::File(glimmer_config::FileError::Io { path: path.to_owned(), source });
         let mut head = [0; 1024];
-        let known = read_up_to(&mut file, &mut head).map_err(read)?;
+        let known = read_up_to(file.as_mut(), &mut head).map_err(read)?;
         refuse_lfs_pointer(path, &head[..known])?;
         let start = beginning(&head[..known]).map_err(whole)?;
         file.seek(SeekFrom::Start(start)).map_err(read)?;
-        let (rows, problem) = index(BufReader::with_capacity(1 << 16, &file), start, format).map_err(read)?;
+        let (rows, problem) =
+            index(BufReader::with_capacity(1 << 16, &mut file), start, format).map_err(read)?;
         if let Some(why) = problem {
             return Err(DataError::Whole { path: path.to_owned(), why });
         }
@@ -135,8 +152,13 @@ impl DataFile {
         read.map_err(|wrong| self.refuse(row, wrong.line, wrong.why))
     }
 
+    /// The error of a row that something is wrong with.
+    pub fn refusal(&self, row: usize, why: String) -> DataError {
+        self.refuse(row, 0, why)
+    }
+
     /// The error of a row; `inside` counts lines from the one on which it begins.
-    pub(super) fn refuse(&self, row: usize, inside: u64, why: String) -> DataError {
+    fn refuse(&self, row: usize, inside: u64, why: String) -> DataError {
         DataError::Row { path: self.path.clone(), line: self.line(row) + inside, why }
     }
 
@@ -165,6 +187,15 @@ impl DataFile {
     }
 }
 
+impl fmt::Debug for DataFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataFile")
+            .field("path", &self.path)
+            .field("rows", &self.rows.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// Where text begins: behind a byte order mark. Other encodings are refused by name.
 fn beginning(head: &[u8]) -> Result<u64, &'static str> {
     match head {
@@ -181,7 +212,7 @@ fn beginning(head: &[u8]) -> Result<u64, &'static str> {
     }
 }
 
-fn read_up_to(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
+fn read_up_to(file: &mut dyn Source, buffer: &mut [u8]) -> std::io::Result<usize> {
     let mut known = 0;
     while known < buffer.len() {
         match file.read(&mut buffer[known..])? {

@@ -25,6 +25,6 @@ pub use dataset::Dataset;
 pub use error::DataError;
 pub use file::{DataFile, Format};
 pub use order::Order;
-pub use render::{Limits, Renderer, Rendering};
+pub use render::{Asked, Limits, Renderer, Rendering};
 pub use row::{Columns, Row};
 pub use survey::{Lengths, Refused, Survey};

@@ -16,7 +16,7 @@ use super::row::Row;
 use crate::Example;
 
 /// Bytes that are tokenized for one row, all prompts of its answers together.
-const MAX_WORK: usize = 256 << 20;
+const MAX_WORK: usize = 64 << 20;
 
 /// How long examples may be, in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,17 @@ pub struct Rendering {
     pub cut: usize,
 }
 
+/// A question of a row, and the answer that it should get.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// What was said, the question last.
+    pub history: Conversation,
+    /// Its prompt, cut to length.
+    pub prompt: Vec<u32>,
+    /// The answer's ids, cut to length, without an end.
+    pub wanted: Vec<u32>,
+}
+
 /// A model's way with text, for training.
 #[derive(Clone, Debug)]
 pub struct Renderer<'m> {
@@ -59,6 +70,8 @@ pub struct Renderer<'m> {
     tokenizer: &'m Tokenizer,
     /// What ends an answer that calls nothing, and one that does.
     ends: [u32; 2],
+    /// What ends a text.
+    text_end: u32,
     limits: Limits,
 }
 
@@ -85,7 +98,8 @@ impl<'m> Renderer<'m> {
         let end = ["<|user|>", "<eop>", "</s>"].into_iter().find_map(stop).or(stop_ids.first().copied());
         let end = end.ok_or("nothing ends the model's answers; its files name no end token")?;
         let ends = [end, stop("<|observation|>").unwrap_or(end)];
-        Ok(Renderer { template: Some(template), tokenizer, ends, limits })
+        let text_end = tokenizer.special_id("<|endoftext|>").unwrap_or(end);
+        Ok(Renderer { template: Some(template), tokenizer, ends, text_end, limits })
     }
 
     /// The tokenizer.
@@ -113,22 +127,52 @@ impl<'m> Renderer<'m> {
         Ok(rendering)
     }
 
-    fn conversation(&self, conversation: &Conversation) -> Result<Rendering, String> {
+    /// The questions of a row for an evaluation: every turn of a conversation; a text has none.
+    ///
+    /// # Errors
+    /// What the format cannot say of it.
+    pub fn asked(&self, row: &Row) -> Result<Vec<Asked>, String> {
+        let (conversation, answers) = match row {
+            Row::Conversation(conversation) => (conversation.as_ref().clone(), self.answers(conversation)?),
+            Row::Pair(history, answer) => {
+                let mut whole = history.as_ref().clone();
+                whole.messages.push(Message::new(Role::Assistant, answer));
+                let last = whole.messages.len() - 1;
+                (whole, vec![last])
+            }
+            Row::Text(_) => return Err("a text asks nothing; give it a question and an answer".to_owned()),
+        };
+        let asked = |at: usize| {
+            let mut turn = self.turn(&conversation, at)?;
+            self.cut(&mut turn);
+            let messages = conversation.messages[..at].to_vec();
+            let history = Conversation { messages, ..conversation.clone() };
+            Ok(Asked { history, prompt: turn.prompt, wanted: turn.reply })
+        };
+        answers.into_iter().map(asked).collect()
+    }
+
+    /// Which messages are answers that are learned.
+    fn answers(&self, conversation: &Conversation) -> Result<Vec<usize>, String> {
         let answers = conversation.messages.iter().enumerate().filter(|(_, m)| m.role == Role::Assistant);
         let mut answers: Vec<usize> = answers.map(|(at, _)| at).collect();
         if self.limits.last_answer {
             answers.drain(..answers.len().saturating_sub(1));
         }
-        let bytes: usize = conversation.messages.iter().map(|message| message.content.len() + 16).sum();
+        let bytes = serde_json::to_string(conversation).map_or(0, |text| text.len());
         if bytes.saturating_mul(answers.len()) > MAX_WORK {
             return Err(format!(
                 "{} answers in {bytes} bytes are too many for one row; split it",
                 answers.len()
             ));
         }
+        Ok(answers)
+    }
+
+    fn conversation(&self, conversation: &Conversation) -> Result<Rendering, String> {
         let mut examples: Vec<Example> = Vec::new();
         let mut end = None;
-        for at in answers {
+        for at in self.answers(conversation)? {
             let turn = self.turn(conversation, at)?;
             match examples.last_mut() {
                 Some(open) if self.goes_on(open, &turn.prompt) => {
@@ -146,10 +190,7 @@ impl<'m> Renderer<'m> {
             if let Some(open) = examples.last_mut() {
                 open.learn(&turn.reply);
             }
-            let message = &conversation.messages[at];
-            let calls = !message.tool_calls.is_empty()
-                || message.metadata.as_ref().is_some_and(|name| !name.is_empty());
-            end = Some(self.ends[usize::from(calls)]);
+            end = Some(self.ends[usize::from(calls(&conversation.messages[at]))]);
         }
         if let (Some(open), Some(end)) = (examples.last_mut(), end) {
             open.learn(&[end]);
@@ -196,7 +237,7 @@ impl<'m> Renderer<'m> {
             let reply = reply.to_vec();
             return Ok(Turn { prompt, reply });
         }
-        if !message.tool_calls.is_empty() || message.metadata.is_some() {
+        if calls(message) {
             told?;
             return Err(format!(
                 "message {at}: the format does not show the call as the model would write it after its prompt"
@@ -233,16 +274,22 @@ impl<'m> Renderer<'m> {
         let mut whole = history.clone();
         whole.messages.push(Message::new(Role::Assistant, answer));
         let mut turn = self.turn(&whole, whole.messages.len() - 1)?;
+        let cut = self.cut(&mut turn);
+        let mut example = self.opened(&turn.prompt);
+        example.learn(&turn.reply);
+        example.learn(&self.ends[..1]);
+        Ok(Rendering { examples: vec![example], cut })
+    }
+
+    /// Cuts question and answer apart and returns how many tokens went.
+    fn cut(&self, turn: &mut Turn) -> usize {
         let kept = turn.prompt.len() - self.tail(&turn.prompt);
         let source = kept.min(self.limits.source.saturating_sub(1));
         let target = turn.reply.len().min(self.limits.target.saturating_sub(2));
         let cut = kept - source + turn.reply.len() - target;
         turn.prompt.drain(source..kept);
         turn.reply.truncate(target);
-        let mut example = self.opened(&turn.prompt);
-        example.learn(&turn.reply);
-        example.learn(&self.ends[..1]);
-        Ok(Rendering { examples: vec![example], cut })
+        cut
     }
 
     /// How many ids at a prompt's end are the format's own and belong before every answer.
@@ -255,7 +302,7 @@ impl<'m> Renderer<'m> {
         let (before, _) = self.tokenizer.wrap();
         let room = self.limits.whole.saturating_sub(before.len()).max(1);
         let mut ids = self.tokenizer.encode(text);
-        ids.push(self.ends[0]);
+        ids.push(self.text_end);
         let piece = |piece: &[u32]| {
             let mut example = Example::default();
             example.read(before);
@@ -264,6 +311,11 @@ impl<'m> Renderer<'m> {
         };
         Rendering { examples: ids.chunks(room).map(piece).collect(), cut: 0 }
     }
+}
+
+/// Whether an answer calls a tool.
+fn calls(message: &Message) -> bool {
+    !message.tool_calls.is_empty() || message.metadata.as_ref().is_some_and(|name| !name.is_empty())
 }
 
 /// An answer after its prompt.
