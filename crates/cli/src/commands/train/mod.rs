@@ -70,7 +70,7 @@ fn train(config: &TrainConfig, terminal: &Terminal) -> anyhow::Result<()> {
     let data = watch.dataset(train, &renderer, config.data.most_rows[0])?;
     let survey = watch.survey(&data)?;
     if config.dry_run {
-        return dry_run::show(&data, text.tokenizer()?, &survey);
+        return dry_run::show(config, &data, &survey);
     }
     let lengths = watch.lengths(&data, survey)?;
     let evaluation = match &config.data.validation {

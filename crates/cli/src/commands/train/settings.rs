@@ -57,8 +57,7 @@ pub(super) fn course(
     limits: BatchLimits,
     data: &Dataset<'_>,
 ) -> anyhow::Result<Course> {
-    let order = (!config.data.keep_order).then_some(config.seed);
-    let of_epoch = steps_of_epoch(data, limits, order, config.accumulate)?;
+    let of_epoch = steps_of_epoch(config, data, limits)?;
     let steps = config.length.steps(of_epoch);
     let every = |every| match every {
         Every::Never => None,
@@ -76,7 +75,7 @@ pub(super) fn course(
         accumulate: config.accumulate,
         clip: config.clip,
         seed: config.seed,
-        shuffles: order.is_some(),
+        shuffles: order(config).is_some(),
         log_every: config.log_every,
         save_every: every(config.save),
         keep: config.keep.unwrap_or(usize::MAX),
@@ -86,19 +85,23 @@ pub(super) fn course(
 }
 
 /// Steps until all data were learned from once.
-fn steps_of_epoch(
+pub(super) fn steps_of_epoch(
+    config: &TrainConfig,
     data: &Dataset<'_>,
     limits: BatchLimits,
-    order: Option<u64>,
-    accumulate: usize,
 ) -> anyhow::Result<u64> {
-    let mut batches = Batches::new(data, order, limits, Position::default());
+    let mut batches = Batches::new(data, order(config), limits, Position::default());
     let mut count = 0u64;
     while batches.position().epoch == 0 {
         batches.next_batch()?;
         count += 1;
     }
-    Ok(count.div_ceil(accumulate.max(1) as u64))
+    Ok(count.div_ceil(config.accumulate.max(1) as u64))
+}
+
+/// The seed of the order of the data; none where it is the file's.
+fn order(config: &TrainConfig) -> Option<u64> {
+    (!config.data.keep_order).then_some(config.seed)
 }
 
 /// What must not change while a training goes on from a state: all that its bits depend on.
