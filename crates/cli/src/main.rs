@@ -98,6 +98,7 @@ fn dispatch(verb: &Verb, terminal: &Terminal) -> anyhow::Result<()> {
         Verb::Inspect(args) => commands::inspect::run(args, terminal),
         Verb::Verify(args) => commands::verify::run(args, terminal),
         Verb::Convert(args) => commands::convert::run(args, terminal),
+        Verb::Fuse(args) => commands::convert::fuse(args, terminal),
         Verb::Synth(args) => commands::synth::run(args, terminal),
         Verb::Bench(args) => commands::bench::run(args, terminal),
         Verb::Completions(args) => commands::completions::run(args),

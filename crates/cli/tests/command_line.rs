@@ -21,6 +21,7 @@ const VERBS: [&str; 16] = [
     "inspect",
     "verify",
     "convert",
+    "fuse",
     "synth",
     "train",
     "completions",

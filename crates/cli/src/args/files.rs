@@ -1,12 +1,15 @@
-//! Flags of the verbs that read and write checkpoints: `inspect`, `convert`, `synth`.
+//! Flags of the verbs that read and write checkpoints: `inspect`, `convert`, `fuse`, `synth`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use glimmer::{ContextLength, KvType};
+use glimmer_models::Combination;
 use glimmer_models::export::WeightTypes;
 
-use super::values::{PublishedName, any_weight_types, context_length, one_of, positive, weight_types};
+use super::values::{
+    PublishedName, any_weight_types, context_length, one_of, positive, weight_types, weighted_path,
+};
 use super::{KV_TYPES, ModelArgs};
 
 /// Show what a model is: configuration, stop ids, tensors, memory
@@ -73,6 +76,35 @@ pub(crate) struct ConvertArgs {
     #[arg(long, short = 't', value_name = "N", value_parser = positive())]
     pub(crate) threads: Option<usize>,
 }
+
+/// Merge adapters into a model, for good
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What it writes computes what MODEL does with the adapter, but for the rounding of its type. Weights that are quantized are decoded, \
+changed and quantized again; tensors that no adapter changes stay the same bytes. A prefix (P-Tuning v2) is no weight and stays \
+beside the model.
+
+Several adapters, and weights, make one of them: `cat` adds up what each does; `linear` sums their matrices as PEFT's \
+add_weighted_adapter does, which is only roughly that.
+
+Examples:
+  glimmer fuse glm-4-9b-chat glm-4-9b-sql --lora ./sql-lora
+  glimmer fuse glm-4-9b-chat.Q8_0.gguf sql.Q4_K_M.gguf --lora ./sql-lora --type Q4_K_M
+  glimmer fuse glm-4-9b-chat both.gguf --lora ./sql-lora:0.7 --lora ./tone-lora:0.3")]
+pub(crate) struct FuseArgs {
+    #[command(flatten)]
+    pub(crate) convert: ConvertArgs,
+
+    /// An adapter in PEFT's format, and by what it is multiplied [default: 1]. May be given several times
+    #[arg(long, value_name = "PATH[:WEIGHT]", required = true, value_parser = weighted_path)]
+    pub(crate) lora: Vec<(PathBuf, f32)>,
+
+    /// How several are combined
+    #[arg(long, value_name = "HOW", default_value = "cat", value_parser = one_of(COMBINATIONS))]
+    pub(crate) combine: Combination,
+}
+
+const COMBINATIONS: [(Combination, &str); 2] = [(Combination::Cat, "cat"), (Combination::Linear, "linear")];
 
 /// Write a model of random weights with a published model's shapes, to measure with
 #[derive(Debug, Args)]

@@ -26,7 +26,7 @@ use glimmer::{Compute, DeviceKind, DeviceOptions, Family, GpuLayers, KvType, Qua
 pub(crate) use answer::{ChatArgs, OnFull, RunArgs, SamplingArgs};
 pub(crate) use catalogue::{FitArgs, ListArgs, ShowArgs};
 pub(crate) use eval::{EvalArgs, Evaluation, GenerationArgs};
-pub(crate) use files::{ConvertArgs, InspectArgs, SynthArgs};
+pub(crate) use files::{ConvertArgs, FuseArgs, InspectArgs, SynthArgs};
 pub(crate) use hub::{CacheArgs, HubArgs, PullArgs, RmArgs};
 pub(crate) use measure::{BenchArgs, Figures, LogitsArgs, VerifyArgs};
 pub(crate) use serve::{BatchArgs, HealthArgs, LocalArgs, ServeArgs, ServedArgs, ServerArgs};
@@ -90,6 +90,7 @@ pub(crate) enum Verb {
     Inspect(InspectArgs),
     Verify(VerifyArgs),
     Convert(ConvertArgs),
+    Fuse(FuseArgs),
     Synth(SynthArgs),
     Bench(BenchArgs),
     Completions(CompletionsArgs),

@@ -263,6 +263,16 @@ pub(super) fn tool_command(text: &str) -> Result<(String, PathBuf), String> {
     }
 }
 
+/// `PATH`, or `PATH:WEIGHT` where what follows the last colon is a number
+pub(super) fn weighted_path(text: &str) -> Result<(PathBuf, f32), String> {
+    let weight = text.rsplit_once(':').and_then(|(path, weight)| Some((path, weight.parse::<f32>().ok()?)));
+    match weight {
+        Some((path, weight)) if !path.is_empty() && weight.is_finite() => Ok((path.into(), weight)),
+        _ if !text.is_empty() => Ok((text.into(), 1.0)),
+        _ => Err("a directory, and perhaps `:` and a number".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,24 +9,60 @@ use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::path::Path;
 
-use anyhow::{Context, ensure};
-use glimmer::{ModelFiles, Source};
+use anyhow::{Context, bail, ensure};
+use glimmer::{Adapter, ModelFiles, Source};
 use glimmer_checkpoint::{Checkpoint, CheckpointError, remove_leftovers};
 use glimmer_config::FileError;
-use glimmer_models::export::Outgoing;
+use glimmer_models::export::{Fused, Outgoing};
+use glimmer_models::{DecoderSpec, LowRankAdapter};
 use glimmer_tensor::DType;
 
-use crate::args::ConvertArgs;
+use crate::args::{ConvertArgs, FuseArgs};
 use crate::interrupt::Interrupt;
 use crate::model::{files, spec};
 use crate::terminal::Terminal;
 
 /// Writes OUT.
 pub(crate) fn run(args: &ConvertArgs, terminal: &Terminal) -> anyhow::Result<()> {
+    write(args, |_| Ok(None), terminal)
+}
+
+/// Writes OUT with adapters merged in.
+pub(crate) fn fuse(args: &FuseArgs, terminal: &Terminal) -> anyhow::Result<()> {
+    let fused = |spec: &DecoderSpec| {
+        let mut adapters = Vec::new();
+        for (path, weight) in &args.lora {
+            match Adapter::read(path, spec).context("--lora")? {
+                Adapter::LowRank(adapter) => adapters.push((adapter, *weight)),
+                Adapter::Prefix(_) => {
+                    bail!(
+                        "--lora {}: a prefix (P-Tuning v2) is no weight and cannot be merged",
+                        path.display()
+                    )
+                }
+            }
+        }
+        let adapter = match adapters.as_slice() {
+            [(adapter, 1.0)] => adapter.clone(),
+            _ => {
+                let all: Vec<_> = adapters.iter().map(|(adapter, weight)| (adapter, *weight)).collect();
+                LowRankAdapter::combined(&all, args.combine)?
+            }
+        };
+        Ok(Some(Fused::new(&adapter, spec)))
+    };
+    write(&args.convert, fused, terminal)
+}
+
+fn write(
+    args: &ConvertArgs,
+    fused: impl FnOnce(&DecoderSpec) -> anyhow::Result<Option<Fused>>,
+    terminal: &Terminal,
+) -> anyhow::Result<()> {
     let files = files(&args.model, None, terminal)?;
     let checkpoint = files.checkpoint()?;
     refuse_own_files(&files, checkpoint, &args.output)?;
-    spec(&files, terminal)?;
+    let fused = fused(spec(&files, terminal)?)?;
     let is_gguf = args.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     if !args.no_tokenizer
         && let Err(error) = files.tokenizer_if_any()
@@ -41,6 +77,7 @@ pub(crate) fn run(args: &ConvertArgs, terminal: &Terminal) -> anyhow::Result<()>
         files: &files,
         checkpoint,
         understood: files.understood()?,
+        fused,
         output: &args.output,
         threads,
         interrupt: Interrupt::listen()?,
@@ -54,6 +91,8 @@ struct Job<'a> {
     files: &'a ModelFiles,
     checkpoint: &'a Checkpoint,
     understood: &'a glimmer_models::Understood,
+    /// What adapters change in its weights.
+    fused: Option<Fused>,
     output: &'a Path,
     threads: usize,
     interrupt: Interrupt,
@@ -75,11 +114,16 @@ impl Job<'_> {
         let total: u64 = tensors.iter().zip(types).map(bytes).sum();
         let bar = self.terminal.bytes_bar("converting", total);
         for (tensor, &dtype) in tensors.iter().zip(types) {
-            tensor.encode(self.checkpoint, dtype, self.threads, &mut |bytes| {
+            let mut write = |bytes: &[u8]| {
                 self.interrupt.check().map_err(|error| FileError::io(self.output, error))?;
                 bar.inc(bytes.len() as u64);
                 write(&tensor.name, bytes)
-            })?;
+            };
+            let Job { checkpoint, threads, .. } = *self;
+            match &self.fused {
+                None => tensor.encode(checkpoint, dtype, threads, &mut write)?,
+                Some(fused) => tensor.encode_fused(checkpoint, fused, dtype, threads, &mut write)?,
+            }
         }
         bar.finish_and_clear();
         let names: BTreeSet<&str> = types.iter().map(|dtype| dtype.name()).collect();
