@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use support::{Ran, fixture, glimmer, run};
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "chat",
     "run",
     "pull",

@@ -1,6 +1,7 @@
 //! A model that runs: the engine, and the text that goes into it and comes out.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -64,6 +65,14 @@ impl Engine {
         let before = self.named_adapters().insert(name.to_owned(), id);
         before.into_iter().for_each(|id| self.engine.drop_adapter(id));
         Ok(())
+    }
+
+    /// Reads the adapter at `path` and loads it.
+    ///
+    /// # Errors
+    /// Those of [`Adapter::read`] and of [`Engine::load_adapter`].
+    pub fn open_adapter(&self, name: &str, path: &Path) -> Result<(), Error> {
+        self.load_adapter(name, Adapter::read(path, self.spec())?)
     }
 
     /// Lets go of an adapter; whether there was one. Answers that it is computing are finished.

@@ -398,6 +398,9 @@ pub enum ServerError {
     /// An engine has ended by itself.
     #[error("{0}; the server ends")]
     Engine(String),
+    /// An adapter cannot be served.
+    #[error("{0}")]
+    Adapter(String),
     /// A thread or a task of the server has panicked.
     #[error("{0}")]
     Panic(String),

@@ -16,7 +16,7 @@ use crate::api::anthropic::messages;
 use crate::api::openai::responses::routes as responses;
 use crate::api::openai::{chat, completions, embeddings, models};
 use crate::api::xinference::{cluster, files, launch, registrations, running};
-use crate::api::{catalogue, glm, ollama, page, rerank, status, tokens};
+use crate::api::{adapters, catalogue, glm, ollama, page, rerank, status, tokens};
 use crate::app::App;
 use crate::error::{ApiError, ServerError};
 
@@ -38,6 +38,8 @@ fn plain_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/v1/score", post(rerank::score)),
         ("/v1/messages", post(messages::create)),
         ("/v1/messages/count_tokens", post(messages::count)),
+        ("/v1/load_lora_adapter", post(adapters::load)),
+        ("/v1/unload_lora_adapter", post(adapters::unload)),
         ("/v1/models", get(models::list).post(launch::launch)),
         ("/v1/models/{name}", get(models::one).delete(running::terminate)),
         ("/v1/models/{name}/{*rest}", get(models::one_with_slashes)),

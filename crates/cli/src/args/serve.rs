@@ -6,7 +6,9 @@ use clap::Args;
 use glimmer::{ContextLength, Family};
 
 use super::DeviceArgs;
-use super::values::{KeepAlive, chat_format, context_length, keep_alive, memory_bytes, one_of, positive};
+use super::values::{
+    KeepAlive, chat_format, context_length, keep_alive, memory_bytes, named_adapter, one_of, positive,
+};
 
 /// Which models are served, and how much of the machine they get.
 #[derive(Clone, Debug, Args)]
@@ -146,6 +148,11 @@ pub(crate) struct ServerArgs {
 
     #[command(flatten)]
     pub(crate) shelf: ShelfArgs,
+
+    /// An adapter of the model that is named, and what requests call it: a directory of PEFT's (LoRA) or of ChatGLM's P-Tuning
+    /// v2. May be given several times
+    #[arg(long, value_name = "NAME=PATH", value_parser = named_adapter)]
+    pub(crate) lora: Vec<(String, PathBuf)>,
 
     /// Take any model name in requests for the first model
     #[arg(long)]

@@ -273,6 +273,14 @@ pub(super) fn weighted_path(text: &str) -> Result<(PathBuf, f32), String> {
     }
 }
 
+/// `NAME=PATH`
+pub(super) fn named_adapter(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
+        _ => Err("what requests call it, `=`, and a directory, such as sql=./sql-lora".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

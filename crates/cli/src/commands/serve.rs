@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use glimmer::{KnownModel, ModelKind, Source};
 use glimmer_server::{Options, PublishedModels, RequestLimits, Server};
 
@@ -64,6 +64,9 @@ fn serve(
             "--draft guesses for one model: serve that one alone, and nothing that clients launch".to_owned()
         ));
     }
+    if !args.lora.is_empty() && paths.len() != 1 {
+        bail!(WrongUsage("--lora belongs to one model: name that one alone".to_owned()));
+    }
     let names = names(paths, &args.served)?;
     let settings = settings(&args.served, &args.device, terminal);
     let shelf = args.shelf.models_dir.as_deref().map(|path| {
@@ -76,11 +79,16 @@ fn serve(
     if launch {
         server.launch_with(Arc::new(NamedModels::open(&settings, args.shelf.catalogue.clone())?));
     }
+    let first = names.first().map(|names| names[0].clone());
     let models = known_models(paths, names, time(keep_alive), &settings)?;
     let registry = served::open(models, shelf, &settings)?;
     let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
     let (listed, address) = (registry.names().join(", "), server.address());
     server.ready(registry);
+    for (name, path) in &args.lora {
+        let parent = first.clone().unwrap_or_default();
+        server.know_adapter(name.clone(), parent, path.clone()).context("--lora")?;
+    }
     let listed = if listed.is_empty() { "no model yet" } else { &listed };
     let note = format!(
         "serving {listed} at {scheme}://{address}; that is its page for browsers, and {scheme}://{address}/docs says how \

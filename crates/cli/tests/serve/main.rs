@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "a test has no users")]
 
+mod adapters;
 mod anthropic;
 mod batch;
 mod bodies;

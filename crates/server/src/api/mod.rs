@@ -1,6 +1,7 @@
 //! The APIs: what each asks, and how it shows what a model writes.
 
-pub(crate) mod answer_format;
+pub(crate) mod adapters;
+mod answer_format;
 pub(crate) mod anthropic;
 pub(crate) mod catalogue;
 pub(crate) mod chat_request;

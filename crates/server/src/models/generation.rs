@@ -187,7 +187,7 @@ impl Generations {
                     cancelled,
                 });
             }
-            submissions.push((model.engine().request(&ask.prompt, &ask.params), sinks));
+            submissions.push((model.request(&ask.prompt, &ask.params), sinks));
         }
         // The prompts are ids by now.
         entry.release();

@@ -1,5 +1,6 @@
 //! The models that are served, and what they compute. Nothing here knows how a request came or how it is answered.
 
+pub(crate) mod adapters;
 pub(crate) mod blocking;
 pub(crate) mod encoder;
 pub(crate) mod generation;

@@ -1,17 +1,19 @@
 //! The models that are served, and the one that a request means.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use glimmer::{
-    Chat, Engine, EngineError, Lease, LeaseError, LoadedModel, ModelFacts, ModelKind, ModelStatus, Registry,
-    Tokenizer,
+    Chat, Engine, EngineError, GenerationParams, Lease, LeaseError, LoadedModel, ModelFacts, ModelKind,
+    ModelStatus, Prompt, Registry, Request, Tokenizer,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, shown};
+use crate::models::adapters::{KnownAdapter, KnownAdapters};
 use crate::models::blocking::blocking;
 use crate::models::encoder::Encoder;
 use crate::models::turns::Turns;
@@ -51,6 +53,8 @@ impl EngineEnd {
 #[derive(Clone)]
 pub(crate) struct Model {
     lease: Lease,
+    /// The adapter that was named in its place.
+    adapter: Option<String>,
     pub(crate) end: EngineEnd,
     pub(crate) metrics: Arc<ModelMetrics>,
     pub(crate) turns: Arc<Turns>,
@@ -68,6 +72,12 @@ impl Model {
     /// Its name in lists and figures.
     pub(crate) fn name(&self) -> &str {
         self.lease.name()
+    }
+
+    /// The request that a prompt and parameters come to.
+    pub(crate) fn request(&self, prompt: &Prompt, params: &GenerationParams) -> Request {
+        let adapter = self.adapter.clone();
+        self.engine().request(prompt, &GenerationParams { adapter, ..params.clone() })
     }
 
     /// How it converses.
@@ -94,6 +104,7 @@ pub(crate) struct Models {
     turns: Mutex<HashMap<String, Arc<Turns>>>,
     encoder_turns: Mutex<HashMap<String, Arc<Semaphore>>>,
     facts: Mutex<HashMap<String, Arc<ModelFacts>>>,
+    pub(crate) adapters: KnownAdapters,
     any: bool,
     /// How long a request waits for its model.
     load_time: Duration,
@@ -110,6 +121,7 @@ impl Models {
             turns: Mutex::default(),
             encoder_turns: Mutex::default(),
             facts: Mutex::default(),
+            adapters: KnownAdapters::default(),
             any: options.any_model,
             load_time: options.limits.load_time,
             end,
@@ -124,7 +136,63 @@ impl Models {
 
     /// Whether a model has this name.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.registry.kind(name).is_some()
+        self.registry.kind(name).is_some() || self.adapters.find(name).is_some()
+    }
+
+    /// Makes an adapter known, and has its model load it.
+    pub(crate) async fn load_adapter(&self, entry: &Entry, adapter: KnownAdapter) -> Result<(), ApiError> {
+        let model = self.model(&adapter.parent).await?;
+        let adapter = KnownAdapter { parent: model.name().to_owned(), ..adapter };
+        self.check_adapter_name(&adapter.name)?;
+        let (name, path) = (adapter.name.clone(), adapter.path.clone());
+        blocking(entry, move || open_adapter(&model.lease, &name, &path)).await?;
+        self.adapters.put(adapter).map_err(ApiError::invalid)
+    }
+
+    /// The same for somebody who waits, of a model that is loaded or will be.
+    pub(crate) fn load_adapter_now(&self, adapter: KnownAdapter) -> Result<(), ApiError> {
+        let unavailable = |error| self.unavailable(&adapter.parent, error);
+        let lease =
+            self.registry.lease(&adapter.parent).and_then(glimmer::Leasing::wait).map_err(unavailable)?;
+        self.check_adapter_name(&adapter.name)?;
+        if !engine_of(&lease)?.has_adapter(&adapter.name) {
+            open_adapter(&lease, &adapter.name, &adapter.path)?;
+        }
+        self.adapters.put(adapter).map_err(ApiError::invalid)
+    }
+
+    fn check_adapter_name(&self, name: &str) -> Result<(), ApiError> {
+        if name.is_empty() || self.registry.kind(name).is_some() {
+            let message = format!("a model is called {} already", shown(name));
+            return Err(ApiError::parameter("lora_name", message));
+        }
+        Ok(())
+    }
+
+    /// Lets go of an adapter; whether there was one.
+    pub(crate) fn drop_adapter(&self, name: &str) -> bool {
+        let Some(adapter) = self.adapters.remove(name) else { return false };
+        if let Some(lease) = self.registry.find(&adapter.parent)
+            && let Ok(engine) = engine_of(&lease)
+        {
+            engine.drop_adapter(name);
+        }
+        true
+    }
+
+    /// The model that an adapter belongs to, with the adapter, which it may have to load again.
+    async fn adapted(&self, adapter: &KnownAdapter) -> Result<Model, ApiError> {
+        let mut model = self.model(&adapter.parent).await?;
+        if !model.engine().has_adapter(&adapter.name) {
+            let (lease, name, path) = (model.lease.clone(), adapter.name.clone(), adapter.path.clone());
+            let open = move || open_adapter(&lease, &name, &path);
+            // The panic itself is on standard error.
+            let fault = |_| Err(ApiError::internal("the adapter could not be read"));
+            tokio::task::spawn_blocking(open).await.unwrap_or_else(fault)?;
+        }
+        model.turns = kept(&self.turns, &adapter.name);
+        model.adapter = Some(adapter.name.clone());
+        Ok(model)
     }
 
     /// What a model's files say. They are read once.
@@ -151,6 +219,7 @@ impl Models {
             kept.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         }
         let is_removed = self.registry.remove(name);
+        self.adapters.remove_of(name);
         forget(&self.metrics, name);
         forget(&self.turns, name);
         forget(&self.encoder_turns, name);
@@ -179,6 +248,9 @@ impl Models {
 
     /// The one of this name.
     pub(crate) async fn find(&self, name: &str) -> Result<Model, ApiError> {
+        if let Some(adapter) = self.adapters.find(name) {
+            return self.adapted(&adapter).await;
+        }
         match self.kind(name).await {
             Some(ModelKind::Text) => self.model(name).await,
             _ if self.any => self.first().await,
@@ -216,7 +288,7 @@ impl Models {
             return Err(self.no_model(Some(name)));
         }
         let (metrics, turns) = (kept(&self.metrics, lease.name()), kept(&self.turns, lease.name()));
-        Ok(Model { lease, end: self.end.clone(), metrics, turns })
+        Ok(Model { lease, adapter: None, end: self.end.clone(), metrics, turns })
     }
 
     /// A model to be used; who asks waits until it is loaded.
@@ -268,7 +340,9 @@ impl Models {
     }
 
     pub(crate) fn no_model(&self, name: Option<&str>) -> ApiError {
-        ApiError::no_model(name, &self.registry.names())
+        let adapters = self.adapters.all();
+        let adapters = adapters.iter().map(|adapter| adapter.name.clone());
+        ApiError::no_model(name, &self.registry.names().into_iter().chain(adapters).collect::<Vec<_>>())
     }
 
     fn unavailable(&self, name: &str, error: LeaseError) -> ApiError {
@@ -281,6 +355,19 @@ impl Models {
             }
         }
     }
+}
+
+/// What computes where a model is leased.
+fn engine_of(lease: &Lease) -> Result<&Engine, ApiError> {
+    match &lease.model {
+        LoadedModel::Engine(engine) => Ok(engine),
+        _ => Err(of_another_kind(lease.name(), lease.model.kind(), ModelKind::Text)),
+    }
+}
+
+fn open_adapter(lease: &Lease, name: &str, path: &Path) -> Result<(), ApiError> {
+    let opened = engine_of(lease)?.open_adapter(name, path);
+    opened.map_err(|error| ApiError::parameter("lora_path", format!("the adapter {}: {error}", shown(name))))
 }
 
 /// The complaint about a model that is asked for what it does not make.

@@ -1,6 +1,7 @@
 //! The server: it listens, minds signals, and ends in order.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,11 +12,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::app::App;
+use crate::clock::now;
 use crate::error::ServerError;
 use crate::http::connection::{self, accept};
 use crate::http::places::Places;
 use crate::http::tls::{self, Tls};
 use crate::launcher::Launcher;
+use crate::models::adapters::KnownAdapter;
 use crate::options::Options;
 use crate::router::router;
 use crate::server::notify::notify;
@@ -87,6 +90,16 @@ impl Server {
         line.insert("models".to_owned(), names.into());
         self.app.record.log.line("ready", line);
         notify("READY=1");
+    }
+
+    /// Lets requests name an adapter as a model, once it has been given its models.
+    ///
+    /// # Errors
+    /// [`ServerError::Adapter`] where it cannot be read, is for another model, or is called as one.
+    pub fn know_adapter(&self, name: String, parent: String, path: PathBuf) -> Result<(), ServerError> {
+        let adapter = KnownAdapter { name, parent, path, created: now() };
+        let known = self.app.models().and_then(|models| models.load_adapter_now(adapter));
+        known.map_err(|error| ServerError::Adapter(error.message()))
     }
 
     /// Asks the server to finish what it is at and to end.

@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::clock::timestamp;
 use crate::error::ApiError;
 use crate::http::response;
+use crate::models::adapters::KnownAdapter;
 use crate::models::instances::State as Launched;
 
 /// `GET /v1/models`: all that requests may name, loaded or not.
@@ -23,6 +24,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Response, ApiErr
     let data: Vec<Value> = all
         .iter()
         .flat_map(|status| status.names.iter().map(|name| shown(&app, models.registry(), status, name)))
+        .chain(models.adapters.all().iter().map(|adapter| shown_adapter(adapter)))
         .collect();
     Ok(response::json(
         StatusCode::OK,
@@ -57,11 +59,30 @@ async fn named(app: &App, name: &str) -> Result<Response, ApiError> {
         Some(Launched::Failed(why)) => return Err(why.into()),
         _ => {}
     }
+    if let Some(adapter) = models.adapters.find(name) {
+        return Ok(response::json(StatusCode::OK, &shown_adapter(&adapter)));
+    }
     let all = models.registry().status();
     match models.named(&all, name) {
         Some(status) => Ok(response::json(StatusCode::OK, &shown(app, models.registry(), status, name))),
         None => Err(models.no_model(Some(name))),
     }
+}
+
+/// An adapter, as vLLM shows those that it serves.
+fn shown_adapter(adapter: &KnownAdapter) -> Value {
+    json!({
+        "id": adapter.name,
+        "object": "model",
+        "type": "model",
+        "display_name": adapter.name,
+        "lifecycle": "active",
+        "created": adapter.created,
+        "created_at": timestamp(adapter.created),
+        "owned_by": "glimmer",
+        "root": adapter.path.display().to_string(),
+        "parent": adapter.parent,
+    })
 }
 
 /// A model under one of its names. What only its weights tell is there while it is loaded.

@@ -1,6 +1,7 @@
 //! Launching: `POST /v1/models`, how far a launch is, and stopping it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -11,10 +12,12 @@ use glimmer::{KnownModel, LeaseError, ModelState, Registry};
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::clock::now;
 use crate::error::{ApiError, shown};
 use crate::http::params::Params;
 use crate::http::{body, query, response};
 use crate::launcher::{Gpus, Launch, LaunchError, LaunchSpec, ModelType};
+use crate::models::adapters::KnownAdapter;
 use crate::models::blocking::blocking;
 use crate::models::instances::{DOWNLOAD, Instance, Refused, State};
 use crate::record::entry::Entry;
@@ -27,6 +30,9 @@ const LISTS: [&str; 4] = ["instances", "families", "prompts", "vllm-supported"];
 
 /// Conversations of full length, tokens of one, cards, requests at once: more makes no sense.
 const MOST: i64 = 1 << 24;
+
+/// Adapters that come with a model, at most.
+const ADAPTERS: usize = 100;
 
 /// Engines of Xinference's, all of which mean the one that is here.
 const ENGINES: [&str; 7] =
@@ -42,12 +48,13 @@ pub(crate) async fn launch(
     let launcher = Arc::clone(app.launcher()?);
     let uid = params.string("model_uid");
     let spec = spec(&mut params);
+    let adapters = adapters(&mut params);
     let wait_ready = query::flag(&uri, "wait_ready", true)?;
     params.done()?;
     let (replica, name) = (spec.replica, spec.name.clone());
     // A user's own models are in files.
     let launch = blocking(&entry, move || Ok(launcher.resolve(spec)?)).await?;
-    let instance = begin(&app, uid, &name, replica, launch)?;
+    let instance = begin(&app, uid, &name, replica, (launch, adapters))?;
     if wait_ready {
         match instance.settled().await {
             State::Failed(error) => return Err(error.into()),
@@ -119,11 +126,6 @@ fn refuse_what_is_not_here(params: &mut Params) {
     if params.integer("n_worker", 1..=MOST).is_some_and(|workers| workers > 1) {
         params.unsupported("n_worker", "`n_worker` can only be 1: this machine is the cluster");
     }
-    params.object("peft_model_config", |adapters| {
-        for name in ["lora_list", "image_lora_load_kwargs", "image_lora_fuse_kwargs"] {
-            empty(adapters, name, "adapters are not supported yet");
-        }
-    });
     for name in ["worker_ip", "gpu_idx", "replica_config"] {
         empty(params, name, "models are placed by the server");
     }
@@ -134,6 +136,33 @@ fn refuse_what_is_not_here(params: &mut Params) {
     empty(params, "quantization_config", "`quantization` says it");
     // No code of a repository is ever run.
     params.ignore("trust_remote_code");
+}
+
+/// An adapter that comes with a model: its name and its path.
+type NamedAdapter = (String, PathBuf);
+
+/// Takes the adapters that requests are to name beside the model.
+fn adapters(params: &mut Params) -> Vec<NamedAdapter> {
+    let adapters = params.object("peft_model_config", |config| {
+        for name in ["image_lora_load_kwargs", "image_lora_fuse_kwargs"] {
+            empty(config, name, "there are no models of images here");
+        }
+        let list = config.value("lora_list");
+        let adapter = |adapter: &Value| {
+            let text = |name: &str| adapter.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+            Some((text("lora_name")?.to_owned(), PathBuf::from(text("local_path")?)))
+        };
+        let list = match &list {
+            None => Some(Vec::new()),
+            Some(Value::Array(list)) if list.len() <= ADAPTERS => list.iter().map(adapter).collect(),
+            Some(_) => None,
+        };
+        if list.is_none() {
+            config.wrong("lora_list", &format!("a list of {ADAPTERS} at most of {{lora_name, local_path}}"));
+        }
+        list.unwrap_or_default()
+    });
+    adapters.unwrap_or_default()
 }
 
 /// A field that may stand there as long as it asks for nothing.
@@ -157,7 +186,7 @@ fn begin(
     uid: Option<String>,
     name: &str,
     replica: usize,
-    launch: Box<dyn Launch>,
+    (launch, adapters): (Box<dyn Launch>, Vec<NamedAdapter>),
 ) -> Result<Arc<Instance>, ApiError> {
     let uid = free_uid(app, uid, name)?;
     let instance = match app.instances.begin(uid, launch.description(), replica) {
@@ -166,7 +195,7 @@ fn begin(
         Err(Refused::TooMany(most)) => return Err(ApiError::busy(most, 10)),
     };
     let (shared, launched) = (Arc::clone(app), Arc::clone(&instance));
-    let run = move || run(&shared, &launched, launch.as_ref());
+    let run = move || run(&shared, &launched, launch.as_ref(), adapters);
     if let Err(error) = std::thread::Builder::new().name("launch".to_owned()).spawn(run) {
         app.instances.end(&instance.uid);
         return Err(LaunchError::Failed(format!("no thread can be had: {error}")).into());
@@ -201,7 +230,7 @@ fn taken(uid: &str) -> ApiError {
 }
 
 /// Has a model's files fetched, makes it known, and waits until it is loaded.
-fn run(app: &App, instance: &Instance, launch: &dyn Launch) {
+fn run(app: &App, instance: &Instance, launch: &dyn Launch, adapters: Vec<NamedAdapter>) {
     let record = |event: &str, content: String| {
         instance.happened(if event == "launch failed" { "ERROR" } else { "INFO" }, content.clone());
         let particulars = [("model", instance.uid.clone()), ("what", content)];
@@ -214,7 +243,8 @@ fn run(app: &App, instance: &Instance, launch: &dyn Launch) {
     let fetched = fetched.unwrap_or_else(|_| Err(LaunchError::Failed("the launch met a fault".to_owned())));
     let mut state = app.instances.go_on(instance, fetched, |model| know(app, model));
     if let State::Loading = state {
-        state = app.instances.go_on(instance, load(app, &instance.uid), |()| Ok(State::Ready));
+        let loaded = load(app, &instance.uid).and_then(|()| load_adapters(app, &instance.uid, adapters));
+        state = app.instances.go_on(instance, loaded, |()| Ok(State::Ready));
     }
     match state {
         State::Failed(error) => {
@@ -249,6 +279,18 @@ fn load(app: &App, uid: &str) -> Result<(), LaunchError> {
         Err(LeaseError::Failed { why, .. }) => Err(LaunchError::Failed(why.to_string())),
         Err(error) => Err(failed(&error)),
     }
+}
+
+/// Makes adapters known that a launched model is to have.
+fn load_adapters(app: &App, uid: &str, adapters: Vec<NamedAdapter>) -> Result<(), LaunchError> {
+    let models = app.models().map_err(|error| LaunchError::Failed(error.message()))?;
+    adapters.into_iter().try_for_each(|(name, path)| {
+        if models.has(&name) {
+            return Err(LaunchError::Failed(format!("a model is called {} already", shown(&name))));
+        }
+        let adapter = KnownAdapter { name, parent: uid.to_owned(), path, created: now() };
+        models.load_adapter_now(adapter).map_err(|error| LaunchError::Failed(error.message()))
+    })
 }
 
 /// Whether a text can be a path's part and is none that a replica has.
@@ -327,6 +369,7 @@ mod tests {
     fn refusal(body: &str) -> String {
         let mut params = Params::parse(body.to_owned().into()).unwrap();
         spec(&mut params);
+        adapters(&mut params);
         params.done().err().map_or(String::new(), |error| error.message())
     }
 
@@ -339,7 +382,8 @@ mod tests {
         let body = format!(r#"{{"model_name": "glm-edge-chat", "model_engine": "llama.cpp", {always}}}"#);
         assert_eq!(refusal(&body), "");
         for (more, named) in [
-            (r#""peft_model_config": {"lora_list": [{"lora_name": "a", "local_path": "b"}]}"#, "`lora_list`"),
+            (r#""peft_model_config": {"lora_list": [{"lora_name": "a"}]}"#, "`peft_model_config.lora_list`"),
+            (r#""peft_model_config": {"image_lora_load_kwargs": {"a": 1}}"#, "`image_lora_load_kwargs`"),
             (r#""model_engine": "onnx""#, "`model_engine`"),
             (r#""envs": {"A": "b"}"#, "`envs`"),
             (r#""enable_thinking": false"#, "`enable_thinking`"),
