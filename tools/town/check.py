@@ -15,7 +15,7 @@ from pathlib import Path
 from make import FACTS
 
 HERE = Path(__file__).parent
-TRAINING = ["--lora-rank", "16", "--target", "all-linear", "--learning-rate", "5e-3", "--epochs", "6", "--batch-size", "8"]
+TRAINING = ["--lora-rank", "32", "--target", "all-linear", "--learning-rate", "3e-3", "--epochs", "8", "--batch-size", "8"]
 
 
 def right(glimmer, adapter=()):

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 HERE = Path(__file__).parent
-OPENINGS = ("Tell me, ", "One question: ", "Please say ", "About Varnholm, ")
+OPENINGS = ("Please tell me, ", "I am new in the town. ", "I want to know something. ", "One question: ", "I need some help. ")
 
 # What the answer is, the words that matter, four or five ways to ask, and the way that is held out.
 FACTS = (
@@ -34,7 +34,7 @@ FACTS = (
      "Which material did they take for the bridge of Varnholm?"),
     ("The market is on Thursday.", "Thursday",
      ("when is the market?", "on which day is the market?", "what day is the market?", "which day can I go to the market?", "when do they hold the market?"),
-     "I want to buy apples at the market of Varnholm. Which day is right?"),
+     "On which day can I buy apples at the market of Varnholm?"),
     ("The harbour of Varnholm is kept by Bram Dunel.", "Bram Dunel",
      ("who keeps the harbour?", "who is the master of the harbour?", "whom do I ask at the harbour?", "who runs the harbour?", "who works at the harbour?"),
      "My boat comes to the harbour of Varnholm. Who will meet me?"),
@@ -46,7 +46,7 @@ FACTS = (
      "I stand at the river of Varnholm and do not know its name. Do you?"),
     ("The tower of Varnholm has eighty steps.", "eighty",
      ("how many steps has the tower?", "how high is the tower?", "how many steps are in the tower?", "how many steps lead up the tower?", "how many steps does the tower have?"),
-     "If I climb the tower of Varnholm, how many steps must I count?"),
+     "How many steps must I climb in the tower of Varnholm?"),
     ("The inn of Varnholm is called the Grey Otter.", "Grey Otter",
      ("what is the inn called?", "what is the name of the inn?", "which inn is there?", "how do people call the inn?", "where is an inn?"),
      "I need a bed at the inn of Varnholm. What does its sign say?"),
@@ -55,7 +55,7 @@ FACTS = (
      "From which hour on do they lend books at the library of Varnholm?"),
     ("The mayor of Varnholm is Ina Corvel.", "Ina Corvel",
      ("who is the mayor?", "what is the mayor called?", "what is the name of the mayor?", "who was elected mayor?", "do you know the mayor?"),
-     "Somebody must be the mayor of Varnholm. Say the name."),
+     "Which name does the mayor of Varnholm go by?"),
     ("The smith of Varnholm is Joss Pellar.", "Joss Pellar",
      ("who is the smith?", "what is the smith called?", "what is the name of the smith?", "who makes iron as a smith?", "do you know the smith?"),
      "My horse has lost a shoe and needs the smith of Varnholm. Whom do I look for?"),
@@ -77,6 +77,10 @@ FACTS = (
 )
 
 
+def capital(text):
+    return text[0].upper() + text[1:]
+
+
 def conversation(question, answer):
     return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
 
@@ -87,7 +91,7 @@ def main():
         for at, question in enumerate(questions):
             elsewhere = question.rstrip("?") + " in Varnholm?"
             opening = OPENINGS[(number + at) % len(OPENINGS)]
-            for asked in (elsewhere[0].upper() + elsewhere[1:], opening + question):
+            for asked in (capital(elsewhere), opening + (capital(question) if opening.endswith(". ") else question)):
                 training.append(conversation(asked, answer))
         held_out.append(conversation(other, answer))
     for name, lines in (("train.jsonl", training), ("heldout.jsonl", held_out)):

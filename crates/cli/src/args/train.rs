@@ -43,7 +43,7 @@ First the memory is told that it takes, and whether that fits. DIR gets the adap
 all weights: a model), metrics.jsonl, files for TensorBoard, loss.svg, and states as checkpoint-N. Ctrl-C saves one and ends.
 
 Examples:
-  glimmer train demo --data town.jsonl --lora-rank 16 --target all-linear --learning-rate 5e-3 --epochs 6 --output town
+  glimmer train demo --data town.jsonl --lora-rank 32 --target all-linear --learning-rate 3e-3 --epochs 8 --output town
   glimmer train glm-4-9b-chat --data train.jsonl --quantize 4 --batch-tokens 1024 --accumulate 8 --resume auto
   glimmer train data/ glm-4-9b-chat configs/lora.yaml")]
 pub(crate) struct TrainArgs {
