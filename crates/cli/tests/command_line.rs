@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use support::{Ran, fixture, glimmer, run};
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
     "chat",
     "run",
     "pull",
@@ -24,6 +24,7 @@ const VERBS: [&str; 17] = [
     "fuse",
     "synth",
     "train",
+    "eval",
     "completions",
     "man",
 ];
