@@ -33,7 +33,7 @@ mod trainer;
 pub use error::TrainError;
 pub use example::Example;
 pub use metrics::{Figures, METRICS, Metrics, curve};
-pub use opening::{Base, MemoryPlan, attention_targets};
+pub use opening::{Arithmetic, Base, MemoryPlan, attention_targets};
 pub use optimizer::{AdamW, Optimizer, clip_scale, sum_of_squares};
 pub use plot::{Curve, Smoothed, plot, smoothed};
 pub use schedule::{Decay, Schedule};

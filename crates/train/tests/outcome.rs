@@ -8,7 +8,7 @@ use glimmer_checkpoint::Checkpoint;
 use glimmer_models::Adapter;
 use glimmer_models::export::{directory_naming, outgoing};
 use glimmer_tensor::DType;
-use glimmer_train::{Base, LowRankSpec, PrefixSpec, Room, Tape, Trainable, attention_targets};
+use glimmer_train::{Arithmetic, Base, LowRankSpec, PrefixSpec, Room, Tape, Trainable, attention_targets};
 
 fn files(fixture: &str) -> ModelFiles {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(fixture);
@@ -17,7 +17,7 @@ fn files(fixture: &str) -> ModelFiles {
 
 fn tape(files: &ModelFiles, trainable: Trainable) -> Tape {
     let room = Room { rows: 8, examples: 1, logits_rows: 8, kept_layers: 0 };
-    Base { files, trainable, quantize: None, room, threads: None, on_reference: true }
+    Base { files, trainable, quantize: None, room, threads: None, arithmetic: Arithmetic::Reference }
         .open(1, &mut |_, _| {})
         .unwrap()
 }

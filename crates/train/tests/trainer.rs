@@ -9,8 +9,8 @@ use std::time::Duration;
 use glimmer::{Local, ModelFiles, ModelText, Overrides, Resolver};
 use glimmer_train::data::{BatchLimits, Columns, DataFile, Dataset, Limits, Renderer};
 use glimmer_train::{
-    AdamW, Base, Course, Decay, Ending, LowRankSpec, Onlooker, Optimizer, Progress, Room, SavedState,
-    Schedule, StepReport, Tape, TrainError, Trainable, Trainer, curve, states,
+    AdamW, Arithmetic, Base, Course, Decay, Ending, LowRankSpec, Onlooker, Optimizer, Progress, Room,
+    SavedState, Schedule, StepReport, Tape, TrainError, Trainable, Trainer, curve, states,
 };
 
 const STEPS: u64 = 36;
@@ -84,7 +84,7 @@ fn train(output: &Path, course: Course, watcher: &mut Watcher) -> Result<Ending,
         quantize: None,
         room: Room { rows: 256, examples: 2, logits_rows: 64, kept_layers: 2 },
         threads: Some(1),
-        on_reference: false,
+        arithmetic: Arithmetic::F32,
     };
     let tape = base.open(course.seed, &mut |_, _| {})?;
     let sizes: Vec<_> = tape.parameters().iter().map(|p| (p.rows * p.width, p.decay)).collect();

@@ -37,7 +37,9 @@ States and evaluations:
   --eval-every N, --patience N  [after each epoch; to the end]
   --resume auto|STEP    go on as if nobody had stopped
 Computation:
-  --threads N, --reference
+  --threads N
+  --fast                8 bits forward through quantized weights, bfloat16 back through frozen ones: gradients differ by some 3 %
+  --reference           plain loops, slowly
 
 First the memory is told that it takes, and whether that fits. DIR gets the adapter in PEFT's format (a prefix: in ChatGLM's; \
 all weights: a model), metrics.jsonl, files for TensorBoard, loss.svg, and states as checkpoint-N. Ctrl-C saves one and ends.

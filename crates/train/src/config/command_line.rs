@@ -8,7 +8,7 @@ use super::keys::{ConfigError, Keys, text_of};
 use super::{Method, TrainConfig, arguments, flat, yaml};
 
 /// Names that may stand without a value.
-const SWITCHES: [&str; 23] = [
+const SWITCHES: [&str; 24] = [
     "bf16",
     "combine",
     "do_eval",
@@ -17,6 +17,7 @@ const SWITCHES: [&str; 23] = [
     "dora",
     "dry_run",
     "eight_bit",
+    "fast",
     "fp16",
     "full",
     "full_determinism",

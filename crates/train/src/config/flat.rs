@@ -191,6 +191,7 @@ fn own(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), ConfigError> {
     keys.set("eight_bit", &mut config.eight_bits)?;
     config.threads = keys.take("threads")?.or(config.threads);
     keys.set("reference", &mut config.reference)?;
+    keys.set("fast", &mut config.fast)?;
     config.patience = keys.take("patience")?.or(config.patience);
     keys.set("max_new_tokens", &mut config.max_new_tokens)?;
     keys.set("dry_run", &mut config.dry_run)

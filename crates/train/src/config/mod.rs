@@ -80,6 +80,8 @@ pub struct TrainConfig {
     pub threads: Option<usize>,
     /// Whether the reference device computes: slowly, in plain loops.
     pub reference: bool,
+    /// Whether quantized weights meet activations of 8 bits, and gradients go through frozen weights in bfloat16.
+    pub fast: bool,
     /// Whether nothing is trained, only shown.
     pub dry_run: bool,
     /// Names of what was said and changes nothing here, such as DeepSpeed's.
@@ -256,6 +258,7 @@ impl Default for TrainConfig {
             max_new_tokens: 512,
             threads: None,
             reference: false,
+            fast: false,
             dry_run: false,
             without_effect: Vec::new(),
         }

@@ -82,14 +82,7 @@ fn train(config: &TrainConfig, terminal: &Terminal) -> anyhow::Result<()> {
         None => Vec::new(),
     };
     let batch = Batch::of(config.batch, &lengths, &evaluated);
-    let mut base = Base {
-        files: &files,
-        trainable: settings::trainable(config, &files)?,
-        quantize: settings::quantize(config)?,
-        room: batch.room(spec.vocab),
-        threads: config.threads,
-        on_reference: config.reference,
-    };
+    let mut base = settings::base(config, &files, batch.room(spec.vocab))?;
     // What is computed again takes time, and memory that others want is theirs.
     let free = glimmer::free_memory().map_or(0, |memory| memory.free as u64);
     base.keep_layers(&settings::optimizer(config), free / 2)?;

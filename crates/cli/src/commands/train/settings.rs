@@ -1,18 +1,39 @@
 //! From a configuration to what is trained and how.
 
+use anyhow::bail;
 use glimmer::{ModelFiles, Quantization};
 use glimmer_train::config::{Every, Method, TrainConfig};
 use glimmer_train::data::{BatchLimits, Batches, Dataset, Position};
 use glimmer_train::{
-    AdamW, Base, Course, Decay, LowRankSpec, PrefixSpec, ProjectionSpec, Schedule, Trainable,
-    attention_targets,
+    AdamW, Arithmetic, Base, Course, Decay, LowRankSpec, PrefixSpec, ProjectionSpec, Room, Schedule,
+    Trainable, attention_targets,
 };
 use serde_json::{Map, Value, json};
 
 use crate::WrongUsage;
 
+/// The model that is trained, on what, with room for a batch.
+pub(super) fn base<'f>(config: &TrainConfig, files: &'f ModelFiles, room: Room) -> anyhow::Result<Base<'f>> {
+    let arithmetic = match (config.reference, config.fast) {
+        (true, true) => {
+            bail!(WrongUsage("--reference and --fast are two ways of computing: give one of them".to_owned()))
+        }
+        (true, false) => Arithmetic::Reference,
+        (false, true) => Arithmetic::Fast,
+        (false, false) => Arithmetic::F32,
+    };
+    Ok(Base {
+        files,
+        trainable: trainable(config, files)?,
+        quantize: quantize(config)?,
+        room,
+        threads: config.threads,
+        arithmetic,
+    })
+}
+
 /// What is trained of a model.
-pub(super) fn trainable(config: &TrainConfig, files: &ModelFiles) -> Result<Trainable, glimmer::Error> {
+fn trainable(config: &TrainConfig, files: &ModelFiles) -> Result<Trainable, glimmer::Error> {
     Ok(match &config.method {
         Method::Full => Trainable::Full,
         &Method::Prefix { slots, projection, projection_width, of_peft, .. } => {
@@ -36,10 +57,10 @@ pub(super) fn trainable(config: &TrainConfig, files: &ModelFiles) -> Result<Trai
 }
 
 /// What weights become while they are loaded.
-pub(super) fn quantize(config: &TrainConfig) -> anyhow::Result<Option<Quantization>> {
+fn quantize(config: &TrainConfig) -> anyhow::Result<Option<Quantization>> {
     let Some(bits) = config.quantize else { return Ok(None) };
     if config.method == Method::Full {
-        anyhow::bail!(WrongUsage("weights that are all trained cannot be quantized".to_owned()));
+        bail!(WrongUsage("weights that are all trained cannot be quantized".to_owned()));
     }
     let name = format!("{bits}-bit");
     Ok(Quantization::NAMES.into_iter().find(|(_, known)| *known == name).map(|(to, _)| to))
@@ -117,6 +138,7 @@ pub(super) fn settings(
         "model": base.fingerprint()?,
         "trained": format!("{:?}", base.trainable),
         "quantize": config.quantize,
+        "arithmetic": format!("{:?}", base.arithmetic),
         "rows": data.file().len(),
         "limits": format!("{:?}", config.data.limits),
         "batch_size": course.limits.examples,
