@@ -116,7 +116,7 @@ const SERVER: [(&str, &[&str]); 15] = [
     // The table of fields, which is a test, makes a server of all.
     ("router", &["access", "api", "app", "error", "http", "launcher", "options"]),
     ("batch", &["app", "error", "models", "options", "router"]),
-    ("server", &["app", "error", "http", "launcher", "models", "options", "router"]),
+    ("server", &["app", "clock", "error", "http", "launcher", "models", "options", "router"]),
 ];
 
 /// The only places, below `crates/`, where the word `unsafe` may stand in code.

@@ -204,7 +204,7 @@ fn what_does_not_run_is_refused_by_name() {
         (json!({"model_name": "glm-edge-v"}), vec!["no decoder"]),
         (
             json!({"peft_model_config": {"lora_list": [{"lora_name": "a", "local_path": "b"}]}}),
-            vec!["lora_list"],
+            vec!["lora_list", "no directory"],
         ),
         (json!({"gpu_memory_utilization": 0.5}), vec!["gpu_memory_utilization"]),
         (json!({"model_path": "nowhere"}), vec!["model_path", "nothing is at nowhere"]),

@@ -56,7 +56,7 @@ fn who_asks_too_early_is_told_when_to_come_again() {
     }
     // It lives all the same.
     assert_eq!(ask(address, "GET", "/livez", "").0, 200);
-    server.ready(faulty());
+    server.ready(faulty(), &[]).unwrap();
     assert_eq!(ask(address, "GET", "/health", "").0, 200);
     assert_eq!(ask(address, "POST", "/v1/embeddings", r#"{"input": "Hello"}"#).0, 200);
     server.stop();
@@ -66,7 +66,7 @@ fn who_asks_too_early_is_told_when_to_come_again() {
 #[test]
 fn a_panic_is_the_requests_alone() {
     let server = Server::start(Options { port: 0, is_silent: true, ..Options::default() }).unwrap();
-    server.ready(faulty());
+    server.ready(faulty(), &[]).unwrap();
     let address = server.address();
     let others = std::thread::spawn(move || {
         (0..50).map(|_| ask(address, "POST", "/v1/embeddings", r#"{"input": "short"}"#).0).collect::<Vec<_>>()

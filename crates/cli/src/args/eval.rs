@@ -11,6 +11,10 @@ use super::{DeviceArgs, ModelArgs};
 
 /// Say how good a model's answers are
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  glimmer eval generation glm-4-9b-chat --data dev.jsonl --greedy
+  glimmer eval generation demo --lora town --data town-questions.jsonl --max-tokens 64")]
 pub(crate) struct EvalArgs {
     #[command(subcommand)]
     pub(crate) what: Evaluation,

@@ -79,16 +79,11 @@ fn serve(
     if launch {
         server.launch_with(Arc::new(NamedModels::open(&settings, args.shelf.catalogue.clone())?));
     }
-    let first = names.first().map(|names| names[0].clone());
     let models = known_models(paths, names, time(keep_alive), &settings)?;
     let registry = served::open(models, shelf, &settings)?;
     let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
     let (listed, address) = (registry.names().join(", "), server.address());
-    server.ready(registry);
-    for (name, path) in &args.lora {
-        let parent = first.clone().unwrap_or_default();
-        server.know_adapter(name.clone(), parent, path.clone()).context("--lora")?;
-    }
+    server.ready(registry, &args.lora).context("--lora")?;
     let listed = if listed.is_empty() { "no model yet" } else { &listed };
     let note = format!(
         "serving {listed} at {scheme}://{address}; that is its page for browsers, and {scheme}://{address}/docs says how \

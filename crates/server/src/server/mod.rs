@@ -81,25 +81,26 @@ impl Server {
         self.app.launch_with(launcher);
     }
 
-    /// Hands over the models, loaded or not, the first of which is the one that is meant where requests cannot say.
-    pub fn ready(&self, registry: Registry) {
-        let names: Vec<Value> = registry.names().into_iter().map(Value::from).collect();
-        self.app.ready(registry);
-        let mut line = Map::new();
-        line.insert("address".to_owned(), self.address.to_string().into());
-        line.insert("models".to_owned(), names.into());
-        self.app.record.log.line("ready", line);
-        notify("READY=1");
-    }
-
-    /// Lets requests name an adapter as a model, once it has been given its models.
+    /// Hands over the models, loaded or not, the first of which is the one that is meant where requests cannot say, and
+    /// adapters of that one, which requests name as models: names and directories.
     ///
     /// # Errors
-    /// [`ServerError::Adapter`] where it cannot be read, is for another model, or is called as one.
-    pub fn know_adapter(&self, name: String, parent: String, path: PathBuf) -> Result<(), ServerError> {
-        let adapter = KnownAdapter { name, parent, path, created: now() };
-        let known = self.app.models().and_then(|models| models.load_adapter_now(adapter));
-        known.map_err(|error| ServerError::Adapter(error.message()))
+    /// [`ServerError::Adapter`] where one cannot be read, is for another model, or is called as a model is.
+    pub fn ready(&self, registry: Registry, adapters: &[(String, PathBuf)]) -> Result<(), ServerError> {
+        let names = registry.names();
+        self.app.ready(registry);
+        for (name, path) in adapters {
+            let parent = names.first().cloned().unwrap_or_default();
+            let adapter = KnownAdapter { name: name.clone(), parent, path: path.clone(), created: now() };
+            let known = self.app.models().and_then(|models| models.load_adapter_now(adapter));
+            known.map_err(|error| ServerError::Adapter(error.message()))?;
+        }
+        let mut line = Map::new();
+        line.insert("address".to_owned(), self.address.to_string().into());
+        line.insert("models".to_owned(), names.into_iter().map(Value::from).collect());
+        self.app.record.log.line("ready", line);
+        notify("READY=1");
+        Ok(())
     }
 
     /// Asks the server to finish what it is at and to end.

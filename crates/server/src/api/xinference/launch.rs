@@ -121,7 +121,7 @@ fn gpus(params: &mut Params) -> Gpus {
     number.map_or(Gpus::Auto, |number| Gpus::Count(number as usize))
 }
 
-/// What asks for a cluster, a Python or an adapter: taken where it asks for nothing.
+/// What asks for a cluster or a Python: taken where it asks for nothing.
 fn refuse_what_is_not_here(params: &mut Params) {
     if params.integer("n_worker", 1..=MOST).is_some_and(|workers| workers > 1) {
         params.unsupported("n_worker", "`n_worker` can only be 1: this machine is the cluster");
@@ -157,6 +157,11 @@ fn adapters(params: &mut Params) -> Vec<NamedAdapter> {
             Some(Value::Array(list)) if list.len() <= ADAPTERS => list.iter().map(adapter).collect(),
             Some(_) => None,
         };
+        if let Some((_, path)) = list.iter().flatten().find(|(_, path)| !path.is_dir()) {
+            let path = shown(&path.to_string_lossy());
+            let message = format!("`peft_model_config.lora_list`: there is no directory {path} here");
+            config.refuse(ApiError::parameter("peft_model_config.lora_list", message));
+        }
         if list.is_none() {
             config.wrong("lora_list", &format!("a list of {ADAPTERS} at most of {{lora_name, local_path}}"));
         }
