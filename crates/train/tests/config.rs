@@ -191,7 +191,7 @@ fn what_is_not_known_is_named() {
         ("--quantization_bit 3", "`quantize` is 4 or 8"),
         ("--model", "`model` wants a value behind it"),
         ("--model a --model b", "`model` is given twice"),
-        ("a b", "give a configuration (.toml, .yaml, .json), or DATA_DIR MODEL CONFIG.yaml, or flags alone"),
+        ("a b", "give a model, a configuration (.toml, .yaml, .json), or DATA_DIR MODEL CONFIG.yaml"),
         ("config.ini", "config.ini: no such file or directory"),
     ];
     for (line, expected) in cases {
