@@ -192,7 +192,7 @@ fn what_is_not_known_is_named() {
         ("--model", "`model` wants a value behind it"),
         ("--model a --model b", "`model` is given twice"),
         ("a b", "give a model, a configuration (.toml, .yaml, .json), or DATA_DIR MODEL CONFIG.yaml"),
-        ("config.ini", "config.ini: no such file or directory"),
+        ("config.toml", "config.toml: no such file or directory"),
     ];
     for (line, expected) in cases {
         let error = of(line).map(|config| format!("{config:?}")).unwrap_err().to_string();

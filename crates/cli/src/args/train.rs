@@ -38,7 +38,8 @@ States and evaluations:
   --resume auto|STEP    go on as if nobody had stopped
 Computation:
   --threads N
-  --fast                8 bits forward through quantized weights, bfloat16 back through frozen ones: gradients differ by some 3 %
+  --fast                8 bits forward through quantized weights, bfloat16 back through frozen ones: gradients differ by some hundredths
+  --gradient-checkpointing      compute every layer again in backward, where memory is short
   --reference           plain loops, slowly
 
 First the memory is told that it takes, and whether that fits. DIR gets the adapter in PEFT's format (a prefix: in ChatGLM's; \

@@ -45,7 +45,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "fsdp_transformer_layer_cls_to_wrap",
     "full_determinism",
     "generation_num_beams",
-    "gradient_checkpointing",
     "gradient_checkpointing_kwargs",
     "greater_is_better",
     "group_by_length",
@@ -130,6 +129,7 @@ pub(super) fn read(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), Conf
     keys.set("per_device_train_batch_size", &mut config.batch.examples)?;
     keys.set("per_device_eval_batch_size", &mut config.evaluation_batch)?;
     keys.set("gradient_accumulation_steps", &mut config.accumulate)?;
+    keys.set("gradient_checkpointing", &mut config.recomputes)?;
     keys.set("adam_beta1", &mut config.betas.0)?;
     keys.set("adam_beta2", &mut config.betas.1)?;
     keys.set("adam_epsilon", &mut config.epsilon)?;

@@ -82,6 +82,8 @@ pub struct TrainConfig {
     pub reference: bool,
     /// Whether quantized weights meet activations of 8 bits, and gradients go through frozen weights in bfloat16.
     pub fast: bool,
+    /// Whether backward computes every layer again, however much memory there is to keep their values.
+    pub recomputes: bool,
     /// Whether nothing is trained, only shown.
     pub dry_run: bool,
     /// Names of what was said and changes nothing here, such as DeepSpeed's.
@@ -259,6 +261,7 @@ impl Default for TrainConfig {
             threads: None,
             reference: false,
             fast: false,
+            recomputes: false,
             dry_run: false,
             without_effect: Vec::new(),
         }
