@@ -45,7 +45,7 @@ const GIVEN: u32 = u32::MAX;
 pub struct Sequence {
     /// Its name.
     pub id: SequenceId,
-    /// Prompt and answer so far, after as many [`GIVEN`] as slots are given.
+    /// Prompt and answer so far, after as many `GIVEN` as slots are given.
     pub tokens: Vec<u32>,
     /// How many of them are the prompt and what stands before it.
     pub prompt_len: usize,

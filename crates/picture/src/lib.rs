@@ -1,6 +1,6 @@
 //! Bytes of a picture, or of a few frames, -> the rows that a vision tower reads.
 //!
-//! The bytes are a stranger's. [`decode`] makes a [`Picture`] of them within [`Limits`], by decoders in Rust alone and with
+//! The bytes are a stranger's. [`decode()`] makes a [`Picture`] of them within [`Limits`], by decoders in Rust alone and with
 //! the colours that Pillow's `convert("RGB")` gives. A [`Processor`] is what a model's files say of its input, as data: it
 //! cuts a picture to size, normalises it and lays it out in [`Rows`], to the bit as the reference processors do. [`Video`]
 //! has the frames of an animation or a folder, sampled with their timestamps.

@@ -173,7 +173,7 @@ impl Video {
     /// The frames of a GIF or WebP that the rules choose. Its rate is the mean one: its frames by its duration.
     ///
     /// # Errors
-    /// Those of [`decode`], when it has one frame alone, too many, or too many pixels.
+    /// Those of [`decode()`], when it has one frame alone, too many, or too many pixels.
     pub fn of_animation(bytes: &[u8], rules: &VideoRules, limits: &Limits) -> Result<Self, PictureError> {
         let mut delays = Vec::new();
         each_frame(bytes, limits, |delay, _| {

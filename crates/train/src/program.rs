@@ -1,4 +1,4 @@
-//! What a step computes, one operation after the other: what a [`crate::recorder::Recorder`] was asked for, with what is
+//! What a step computes, one operation after the other: what a recorder was asked for, with what is
 //! trained in its place.
 
 use std::ops::Range;
