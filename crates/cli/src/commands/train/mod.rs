@@ -83,9 +83,11 @@ fn train(config: &TrainConfig, terminal: &Terminal) -> anyhow::Result<()> {
     };
     let batch = Batch::of(config.batch, &lengths, &evaluated);
     let mut base = settings::base(config, &files, batch.room(spec.vocab))?;
-    // What is computed again takes time, and memory that others want is theirs.
-    let free = glimmer::free_memory().map_or(0, |memory| memory.free as u64);
-    base.keep_layers(&settings::optimizer(config), if config.recomputes { 0 } else { free / 2 })?;
+    if !config.recomputes {
+        // What is computed again takes time, and memory that others want is theirs.
+        let free = glimmer::free_memory().map_or(0, |memory| memory.free as u64);
+        base.keep_layers(&settings::optimizer(config), free / 2)?;
+    }
     let mut trainer = trainer(config, &base, batch.limits, &data, evaluation.as_ref(), terminal)?;
     if let Some(state) = &resumed {
         trainer.resume(state)?;
