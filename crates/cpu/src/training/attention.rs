@@ -135,50 +135,33 @@ pub(super) fn backward(
         let value = kv_head * heads.value_dim..(kv_head + 1) * heads.value_dim;
         let shifted = |range: &Range<usize>, by: usize| range.start + by..range.end + by;
         let k_width = heads.k_width();
-        match d_prefix.as_ref().filter(|_| unit >= own) {
+        let (sequences, slots, gradient, rows, at, adds) = match d_prefix.as_ref().filter(|_| unit >= own) {
             None => {
                 let (sequence, rows) = block_of(step, KEYS, block);
-                let at = heads.q_width();
-                // SAFETY: each row and head is one unit's.
-                let [d_keys, d_values] = [shifted(&key, at), shifted(&value, at + k_width)]
-                    .map(|columns| unsafe { d_qkv.part(rows.clone(), columns) });
-                let slots =
-                    shifted(&(rows.start - sequence.rows.start..rows.end - sequence.rows.start), slots);
-                let sequences = std::slice::from_ref(sequence);
-                Proof::of(isa).work(Keys {
-                    inputs,
-                    sequences,
-                    slots,
-                    kv_head,
-                    statistics,
-                    scores,
-                    panels,
-                    d_keys,
-                    d_values,
-                    adds: false,
-                });
+                let within = rows.start - sequence.rows.start..rows.end - sequence.rows.start;
+                (std::slice::from_ref(sequence), shifted(&within, slots), &d_qkv, rows, heads.q_width(), false)
             }
             Some(d_prefix) => {
                 let first = (block - own / heads.kv_heads) * KEYS;
-                let slots = first..slots.min(first + KEYS);
-                // SAFETY: each slot and head is one unit's.
-                let [d_keys, d_values] = [key, shifted(&value, k_width)]
-                    .map(|columns| unsafe { d_prefix.part(slots.clone(), columns) });
-                let sequences = &step.sequences[..];
-                Proof::of(isa).work(Keys {
-                    inputs,
-                    sequences,
-                    slots,
-                    kv_head,
-                    statistics,
-                    scores,
-                    panels,
-                    d_keys,
-                    d_values,
-                    adds: true,
-                });
+                let rows = first..slots.min(first + KEYS);
+                (&step.sequences[..], rows.clone(), d_prefix, rows, 0, true)
             }
-        }
+        };
+        // SAFETY: each row, or slot of the prefix, and head is one unit's.
+        let [d_keys, d_values] = [shifted(&key, at), shifted(&value, at + k_width)]
+            .map(|columns| unsafe { gradient.part(rows.clone(), columns) });
+        Proof::of(isa).work(Keys {
+            inputs,
+            sequences,
+            slots,
+            kv_head,
+            statistics,
+            scores,
+            panels,
+            d_keys,
+            d_values,
+            adds,
+        });
     });
 }
 
