@@ -139,7 +139,14 @@ pub(super) fn backward(
             None => {
                 let (sequence, rows) = block_of(step, KEYS, block);
                 let within = rows.start - sequence.rows.start..rows.end - sequence.rows.start;
-                (std::slice::from_ref(sequence), shifted(&within, slots), &d_qkv, rows, heads.q_width(), false)
+                (
+                    std::slice::from_ref(sequence),
+                    shifted(&within, slots),
+                    &d_qkv,
+                    rows,
+                    heads.q_width(),
+                    false,
+                )
             }
             Some(d_prefix) => {
                 let first = (block - own / heads.kv_heads) * KEYS;
