@@ -68,6 +68,33 @@ fn who_announces_too_much_is_told_at_once() {
 }
 
 #[test]
+fn a_connection_outlives_what_is_refused_unread_or_is_said_to_end() {
+    let server = Server::start(&[]);
+    let mut stream = BufReader::new(server.connect());
+    // Refused before its body has come, on a path whose bodies nobody reads.
+    let text = text_of("POST", "/v1/models/demo/replicas", &[], "{\"replica\": 2}", "keep-alive");
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    for _ in 0..3 {
+        stream.get_mut().write_all(format!("{head}\r\n\r\n").as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        stream.get_mut().write_all(body.as_bytes()).unwrap();
+        let refused = Response::read(&mut stream);
+        assert!(refused.status >= 400);
+        assert_eq!(refused.header("connection"), None);
+    }
+    // More than is worth reading, and what the client waits to be asked for.
+    for (length, headers) in [(1 << 20, ""), (9, "Expect: 100-continue\r\n")] {
+        let mut stream = BufReader::new(server.connect());
+        let head =
+            format!("POST /nowhere HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {length}\r\n\r\n");
+        stream.get_mut().write_all(head.as_bytes()).unwrap();
+        let refused = Response::read(&mut stream);
+        assert_eq!((refused.status, refused.header("connection")), (404, Some("close")));
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+#[test]
 fn only_by_its_own_names_is_an_open_server_asked() {
     let ask = |server: &Server, host: &str| {
         let mut stream = server.connect();

@@ -1,5 +1,6 @@
 //! Connections: who may listen where, and one connection with its limits.
 
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs};
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::error::ServerError;
 use crate::http::places::Place;
 use crate::http::stall::Stalling;
 use crate::http::tls::{self, Tls};
+use crate::http::unread;
 use crate::options::{Options, RequestLimits};
 
 /// How long a connection that is to end may be silent in the middle of a head.
@@ -82,7 +84,12 @@ async fn serve_over(
     // Whoever shows the response keeps the visit until all of it was taken over to be sent.
     let service = tower::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Arc::new(visited.visit()));
-        router.clone().oneshot(request)
+        let router = router.clone();
+        async move {
+            let (request, rest) = unread::lend(request);
+            let response = router.oneshot(request).await?;
+            Ok::<_, Infallible>(rest.settle(response).await)
+        }
     });
     let stream = Stalling::new(stream, limits.stall_time);
     let is_stuck = stream.is_stuck();

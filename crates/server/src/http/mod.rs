@@ -16,3 +16,4 @@ pub(crate) mod tls;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[path = "no_tls.rs"]
 pub(crate) mod tls;
+mod unread;
