@@ -346,10 +346,10 @@ impl Device for CpuDevice {
         })
     }
 
-    fn write(&mut self, batch: DeviceBatch, x: BufferId, values: &[f32]) {
+    fn write(&mut self, batch: DeviceBatch, x: BufferId, first: usize, values: &[f32]) {
         let rows = self.rows(batch, x);
         let x = &mut self.buffers[x];
-        x.values[..rows * x.width].copy_from_slice(values);
+        x.values[first * x.width..rows * x.width][..values.len()].copy_from_slice(values);
     }
 
     fn embed(&mut self, batch: DeviceBatch, table: MatrixId, out: BufferId) {

@@ -394,13 +394,13 @@ impl Device for CudaDevice {
         Ok(uploaded)
     }
 
-    fn write(&mut self, batch: DeviceBatch, x: BufferId, values: &[f32]) {
+    fn write(&mut self, batch: DeviceBatch, x: BufferId, first: usize, values: &[f32]) {
         self.overwrites(x);
         let step = &self.work.steps[batch];
         let x = self.buffers[x];
         let rows = x.role.pick(step.rows(), step.logits_rows());
-        assert_eq!(values.len(), rows * x.width, "there is a value for each of the batch's rows");
-        self.driver.copy_in(x.values, 0, bytemuck::cast_slice(values));
+        assert!(first * x.width + values.len() <= rows * x.width, "values are for rows of the batch");
+        self.driver.copy_in(x.values, 4 * first * x.width, bytemuck::cast_slice(values));
         // What comes in ends what is recorded; the step that is repeated begins behind it.
         self.driver.begin_step();
     }
@@ -613,7 +613,7 @@ mod tests {
             let step = device.upload(&batch).expect("a batch");
             let mut values = rng.normals(rows * width);
             values[..32].fill(0.0);
-            device.write(step, x, &values);
+            device.write(step, x, 0, &values);
             device.norm(step, x, &norm, normed);
             let takes_bytes = dtype.is_quantized() && dtype != DType::Q2_K;
             assert_eq!(device.prepared.is_some(), takes_bytes, "{dtype}");
@@ -625,7 +625,7 @@ mod tests {
             };
             let same = read(&mut device, normed);
             device.norm(step, x, &norm, normed);
-            device.write(step, normed, &same);
+            device.write(step, normed, 0, &same);
             assert_eq!(device.prepared, None);
             device.linear(step, normed, w, Epilogue::None, apart);
             let found = [fused, apart].map(|buffer| bits(&read(&mut device, buffer)));

@@ -352,7 +352,7 @@ pub fn read_candidates(candidate: &Candidate) {
         let mut batch = Batch::default();
         batch.push(&[rows as u32], 0..1, &[0.0], 0, vec![0], 0..1);
         let batch = rig.upload(&batch);
-        rig.device.write(batch, x, &vec![f32::NAN; width]);
+        rig.device.write(batch, x, 0, &vec![f32::NAN; width]);
         rig.device.gather(batch, x, logits);
         rig.device.check_finite(batch, logits, Place::Logits);
         let failed = rig.device.read_candidates(batch, logits, &[1.0], &mut found);
@@ -380,7 +380,8 @@ pub fn write(candidate: &Candidate) {
             batch.push(&[0, 1, 2], 0..3, &[0.0; 3], 0, vec![0], [0, 2]);
             let batch = rig.upload(&batch);
             let values = rng.normals(3 * width);
-            rig.device.write(batch, x, &values);
+            rig.device.write(batch, x, 0, &values[..width]);
+            rig.device.write(batch, x, 1, &values[width..]);
             rig.device.gather(batch, x, out);
             let expected = [&values[..width], &values[2 * width..]].concat();
             assert_eq!(bits(&rig.read(out, 2)), bits(&expected), "round {round}");

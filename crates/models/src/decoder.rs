@@ -122,10 +122,13 @@ impl Share {
         self.buffers[self.buffers.len() - 1].of(Role::Hidden)
     }
 
-    /// The embedding of the step's tokens, where the first layer reads it.
-    fn embed(&mut self) {
+    /// The embedding of the step's tokens, or what stands in its place, where the first layer reads it.
+    fn embed(&mut self, batch: &Batch) {
         let table = self.weights.outside.matrices.of(WeightRole::Embedding);
         self.device.embed(self.batch(), table, self.entry());
+        for seen in &batch.features {
+            self.device.write(self.batch(), self.entry(), seen.rows.start, seen.values());
+        }
     }
 
     /// Takes over `rows` rows of the residual stream from the device with the layers before.
@@ -137,7 +140,7 @@ impl Share {
     ) -> Result<(), ModelError> {
         passed.clear();
         before.device.read(before.batch(), before.exit(), 0..rows, passed)?;
-        self.device.write(self.batch(), self.entry(), passed);
+        self.device.write(self.batch(), self.entry(), 0, passed);
         Ok(())
     }
 
@@ -200,7 +203,7 @@ impl Share {
                 keys.copy_from_slice(&own.keys[slot * heads.k_width()..][..heads.k_width()]);
                 values.copy_from_slice(&own.values[slot * heads.v_width()..][..heads.v_width()]);
             }
-            self.device.write(batch, qkv, &rows);
+            self.device.write(batch, qkv, 0, &rows);
             self.device.kv_write(batch, step.cache, qkv, heads);
         }
     }
@@ -323,7 +326,7 @@ impl Decoder {
         self.upload(batch)?;
         self.each_share(batch.rows(), |share, spec, is_first| {
             if is_first {
-                share.embed();
+                share.embed(batch);
             }
             share.fill(spec);
             Ok(())
@@ -455,7 +458,7 @@ impl Decoder {
         self.upload(batch)?;
         self.each_share(batch.rows(), |share, spec, is_first| {
             if is_first {
-                share.embed();
+                share.embed(batch);
                 let (step, hidden) = (share.batch(), share.entry());
                 share.device.check_finite(step, hidden, Place::Embedding);
                 observer(share.device.as_mut(), step, Stage::Hidden(0), hidden)?;

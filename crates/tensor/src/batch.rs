@@ -5,6 +5,9 @@
 //! positions, GLM-4V's shared ones and ChatGLM2-32K's divided ones all need the two apart.
 
 use std::ops::Range;
+use std::sync::Arc;
+
+use crate::{FeatureRows, Features};
 
 /// Slots per page of the key/value cache.
 pub const PAGE_SLOTS: usize = 32;
@@ -32,6 +35,8 @@ pub struct Batch {
     pub sequences: Vec<SequenceRows>,
     /// Rows whose logits are wanted, ascending: `[logits_rows]`.
     pub logits_rows: Vec<u32>,
+    /// Rows that have features in place of their tokens' embeddings. Their token ids are looked up and overwritten.
+    pub features: Vec<FeatureRows>,
 }
 
 /// One sequence's part of a [`Batch`].
@@ -125,6 +130,9 @@ pub enum BatchError {
         /// Rows of the embedding.
         vocab: usize,
     },
+    /// Features do not fit the rows that are to have them.
+    #[error("features {0} do not fit the batch")]
+    Features(usize),
     /// A logits row does not exist or the rows are not ascending.
     #[error("logits rows must be ascending rows of the batch")]
     LogitsRows,
@@ -162,6 +170,13 @@ impl Batch {
         });
         self.slots.extend(slots.map(|s| s as u32));
         self.logits_rows.extend(wants_logits.into_iter().map(|r| (first_row + r) as u32));
+    }
+
+    /// Gives rows of the sequence that was pushed last, counted from its first, features in place of embeddings.
+    pub fn see(&mut self, rows: Range<usize>, features: &Arc<Features>, first: usize) {
+        let start = self.sequences.last().map_or(0, |sequence| sequence.first_row);
+        let rows = start + rows.start..start + rows.end;
+        self.features.push(FeatureRows { rows, features: Arc::clone(features), first });
     }
 
     /// Gives the sequence that was pushed last an adapter.
@@ -226,6 +241,11 @@ impl Batch {
         }
         if next != rows {
             return Err(BatchError::Gap(self.sequences.len()));
+        }
+        let fits =
+            |one: &FeatureRows| one.rows.end <= rows && one.first + one.rows.len() <= one.features.rows();
+        if let Some(at) = self.features.iter().position(|one| !fits(one)) {
+            return Err(BatchError::Features(at));
         }
         let ascending = self.logits_rows.windows(2).all(|w| w[0] < w[1]);
         if !ascending || self.logits_rows.last().is_some_and(|&r| r as usize >= rows) {

@@ -400,8 +400,9 @@ pub trait Device: Send {
     /// When it does not fit the plan or names a token that does not exist.
     fn upload(&mut self, batch: &Batch) -> Result<DeviceBatch, DeviceError>;
 
-    /// Fills the batch's rows of `x` with `values` `[rows, width]`, as they are: what another device has computed.
-    fn write(&mut self, batch: DeviceBatch, x: BufferId, values: &[f32]);
+    /// Fills rows of `x` from the batch's row `first` on with `values` `[rows, width]`, as they are: what another device has
+    /// computed.
+    fn write(&mut self, batch: DeviceBatch, x: BufferId, first: usize, values: &[f32]);
 
     /// `out[r] = table[token of r]`.
     fn embed(&mut self, batch: DeviceBatch, table: MatrixId, out: BufferId);

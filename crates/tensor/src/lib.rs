@@ -9,6 +9,7 @@ mod buffers;
 mod candidates;
 mod device;
 mod dtype;
+mod features;
 mod handles;
 mod kv;
 mod largest;
@@ -27,6 +28,7 @@ pub use device::{
     NormKind, Pair, Place, Plan, Taken,
 };
 pub use dtype::DType;
+pub use features::{FeatureRows, Features};
 pub use handles::{BufferId, Handle, MatrixId, RopeId, Table, VectorId};
 pub use kv::{Heads, KV_BLOCK, KvType, q8_scale};
 pub use largest::{first_largest, largest};

@@ -300,7 +300,7 @@ impl Device for Recorder {
         self.recording().steps.upload(|()| Ok(()))
     }
 
-    fn write(&mut self, _batch: DeviceBatch, _x: BufferId, _values: &[f32]) {}
+    fn write(&mut self, _batch: DeviceBatch, _x: BufferId, _first: usize, _values: &[f32]) {}
 
     fn embed(&mut self, _batch: DeviceBatch, table: MatrixId, out: BufferId) {
         let mut recording = self.recording();

@@ -95,8 +95,8 @@ impl Device for Recorded {
         self.device.upload(batch)
     }
 
-    fn write(&mut self, batch: DeviceBatch, x: BufferId, values: &[f32]) {
-        self.device.write(batch, x, values);
+    fn write(&mut self, batch: DeviceBatch, x: BufferId, first: usize, values: &[f32]) {
+        self.device.write(batch, x, first, values);
     }
 
     fn embed(&mut self, batch: DeviceBatch, table: MatrixId, out: BufferId) {
