@@ -238,6 +238,7 @@ fn of_files(config: Option<&Value>, tokenizer_config: Option<&Value>) -> Evidenc
     let text = |value: Value| value.as_str().map(str::to_owned);
     let (model, tokenizer) = (|key: &str| get(config, key), |key: &str| get(tokenizer_config, key));
     let vocabulary = ["padded_vocab_size", "vocab_size"].iter().find_map(|key| model(key).as_u64());
+    let vocabulary = vocabulary.or_else(|| model("text_config")["vocab_size"].as_u64());
     let is_6b = model("position_encoding_2d") == Value::Bool(true) || !model("inner_hidden_size").is_null();
     Evidence {
         asked: None,
@@ -268,9 +269,9 @@ fn spelling(token: &Value) -> Option<String> {
     token.as_str().or_else(|| token["content"].as_str()).map(str::to_owned)
 }
 
-/// `eos_token_id`: one id or a list.
+/// `eos_token_id`: one id or a list. A model that sees has it with what its decoder is.
 fn eos_values(config: &Value) -> &[Value] {
-    match config.get("eos_token_id") {
+    match config.get("eos_token_id").or_else(|| config.get("text_config")?.get("eos_token_id")) {
         Some(Value::Array(values)) => values.as_slice(),
         Some(value) => std::slice::from_ref(value),
         None => &[],

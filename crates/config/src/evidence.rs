@@ -129,6 +129,9 @@ impl Evidence {
             // ChatGLM2 and ChatGLM3 converted to this class keep their conversation's form, and say so by name.
             ("GlmForCausalLM", _) | ("", "glm") => (&CHATGLM_TO_GLM4, Glm4),
             ("Glm4ForCausalLM", _) | ("", "glm4") => (&[Glm40414, GlmZ1, GlmZ1Rumination], Glm40414),
+            ("Glm4vForConditionalGeneration" | "Glm46VForConditionalGeneration", _)
+            | ("", "glm4v" | "glm46v") => (&[Glm41v], Glm41v),
+            ("GlmOcrForConditionalGeneration", _) | ("", "glm_ocr") => (&[GlmOcr], GlmOcr),
             ("Glm4MoeForCausalLM", _) | ("", "glm4_moe" | "glm4moe") => (&[Glm45, Glm47], Glm45),
             ("Glm4MoeLiteForCausalLM" | "GlmMoeDsaForCausalLM", _)
             | ("", "glm4_moe_lite" | "glm_moe_dsa" | "glm-dsa") => (&[Glm47], Glm47),

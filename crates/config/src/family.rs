@@ -25,6 +25,10 @@ pub enum Family {
     GlmZ1,
     /// GLM-Z1-Rumination: one fixed research prompt with its own four tools.
     GlmZ1Rumination,
+    /// GLM-4.1V-9B and GLM-4.6V-Flash: GLM-4-0414's decoder with positions of three axes, and a tower.
+    Glm41v,
+    /// GLM-OCR: the same, smaller, with GLM-Edge's vocabulary.
+    GlmOcr,
     /// GLM-4.5, 4.5-Air and 4.6: experts.
     Glm45,
     /// GLM-4.7 and 4.7-Flash, GLM-5.
@@ -34,7 +38,9 @@ pub enum Family {
 use Family::*;
 
 /// What names say, most telling first. Blanks and underscores of a name count as hyphens.
-const BY_NAME: [(&[&str], Family); 12] = [
+const BY_NAME: [(&[&str], Family); 14] = [
+    (&["glm-4.1v", "glm4.1v", "glm-4.6v-flash"], Glm41v),
+    (&["glm-ocr", "glmocr"], GlmOcr),
     (&["codegeex2", "codegeex-2"], CodeGeex2),
     (&["rumination"], GlmZ1Rumination),
     (&["glm-z1", "glmz1"], GlmZ1),
@@ -51,7 +57,7 @@ const BY_NAME: [(&[&str], Family); 12] = [
 
 impl Family {
     /// Every family, oldest first, with the name that selects it on a command line.
-    pub const NAMES: [(Family, &'static str); 12] = [
+    pub const NAMES: [(Family, &'static str); 14] = [
         (ChatGlm6b, "chatglm-6b"),
         (ChatGlm2, "chatglm2"),
         (CodeGeex2, "codegeex2"),
@@ -62,6 +68,8 @@ impl Family {
         (Glm40414, "glm-4-0414"),
         (GlmZ1, "glm-z1"),
         (GlmZ1Rumination, "glm-z1-rumination"),
+        (Glm41v, "glm-4.1v"),
+        (GlmOcr, "glm-ocr"),
         (Glm45, "glm-4.5"),
         (Glm47, "glm-4.7"),
     ];

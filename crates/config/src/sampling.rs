@@ -78,7 +78,8 @@ impl SamplingDefaults {
 
     /// The settings that a generation was published with.
     ///
-    /// From each model's `chat()` or `generation_config.json`; where that file leaves sampling out (0414), the likeliest
+    /// From each model's `chat()` or `generation_config.json`; where that file leaves sampling out (0414), or nothing is known
+    /// (4.1V, OCR), the likeliest
     /// token is taken; where only the model card or the official demo speaks (Edge, GLM-4V, Z1, 4.5 and later), its
     /// advice.
     pub fn published(family: Family) -> Self {
@@ -102,7 +103,7 @@ impl SamplingDefaults {
                 max_length: Some(8192),
                 ..sampled(0.6, 0.8)
             },
-            Family::Glm40414 => greedy,
+            Family::Glm40414 | Family::Glm41v | Family::GlmOcr => greedy,
             Family::GlmZ1 | Family::GlmZ1Rumination => {
                 SamplingDefaults { top_k: Some(40), ..sampled(0.6, 0.95) }
             }

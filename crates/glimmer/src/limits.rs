@@ -104,7 +104,7 @@ impl Limits {
         let step = self.step_tokens.unwrap_or_else(|| step_tokens(spec, device).min(context));
         let indivisible = match spec.positions {
             Positions::ChatGlm6b { .. } => self.indivisible.unwrap_or(context),
-            Positions::Sequential { .. } => 0,
+            Positions::Sequential { .. } | Positions::SharedByPicture | Positions::OfGrid => 0,
         };
         EngineOptions {
             context,

@@ -21,8 +21,8 @@ use crate::{
 };
 
 /// What this crate can read, for error messages.
-const KNOWN: &str = "ChatGLMModel (ChatGLM, GLM-4), GlmForCausalLM and Glm4ForCausalLM, and as GGUF chatglm, glm4 and \
-    chatglm-6b";
+const KNOWN: &str = "ChatGLMModel (ChatGLM, GLM-4), GlmForCausalLM, Glm4ForCausalLM, Glm4v, Glm46V and \
+    GlmOcrForConditionalGeneration, and as GGUF chatglm, glm4 and chatglm-6b";
 
 /// GGUF architecture of ChatGLM-6B, which llama.cpp does not know; the name is Glimmer's own.
 pub const GGUF_CHATGLM_6B: &str = "chatglm-6b";
@@ -324,9 +324,6 @@ fn from_json(
         .unwrap_or("");
     match (architecture, text("model_type")) {
         ("ChatGLMModel" | "ChatGLMForConditionalGeneration", _) | ("", "chatglm") => {
-            if config.get("vision_config").is_some_and(|v| !v.is_null()) {
-                return Err(keys.error("a vision tower (vision_config) is not supported yet"));
-            }
             if keys.flag("position_encoding_2d", false)? || config.get("inner_hidden_size").is_some() {
                 chatglm_6b(keys)
             } else {
@@ -336,10 +333,19 @@ fn from_json(
         ("GlmForCausalLM", _) | ("", "glm") => {
             // It is evidence, so it has to be right before anything follows from it.
             keys.size("vocab_size")?;
-            hf(keys, config, checkpoint, decide(keys, evidence)?.family, &GLM)
+            hf(keys, config, checkpoint, decide(keys, evidence)?.family, &GLM, TensorNaming::Hf)
         }
         ("Glm4ForCausalLM", _) | ("", "glm4") => {
-            hf(keys, config, checkpoint, decide(keys, evidence)?.family, &GLM_0414)
+            hf(keys, config, checkpoint, decide(keys, evidence)?.family, &GLM_0414, TensorNaming::Hf)
+        }
+        (
+            "Glm4vForConditionalGeneration"
+            | "Glm46VForConditionalGeneration"
+            | "GlmOcrForConditionalGeneration",
+            _,
+        )
+        | ("", "glm4v" | "glm46v" | "glm_ocr") => {
+            seeing(keys, config, checkpoint, decide(keys, evidence)?.family)
         }
         (architecture, model_type) => Err(ModelError::Architecture {
             file: keys.file.clone(),
@@ -447,7 +453,10 @@ fn chatglm(keys: &Keys<'_>, decision: Decision) -> Result<Understood, ModelError
         tied: keys.flag("tie_word_embeddings", false)?,
         rope: rotary.rope,
         rope_base: rotary.base,
-        positions: Positions::Sequential { divisor: rotary.divisor },
+        positions: match decision.family {
+            Family::Glm4v => Positions::SharedByPicture,
+            _ => Positions::Sequential { divisor: rotary.divisor },
+        },
         context: keys.optional("seq_length")?.unwrap_or(2048),
     };
     Ok(Understood {
@@ -466,8 +475,11 @@ fn hf(
     checkpoint: &Checkpoint,
     family: Family,
     style: &Style,
+    naming: TensorNaming,
 ) -> Result<Understood, ModelError> {
-    let has = |name: &str| checkpoint.holds(name);
+    let stores_bias = |role: WeightRole| {
+        naming.name(Some(0), role).is_some_and(|name| checkpoint.holds(&format!("{name}.bias")))
+    };
     keys.insist_on_text("hidden_act", &["silu", "swish"])?;
     let hidden = keys.size("hidden_size")?;
     let heads = keys.heads("num_attention_heads")?;
@@ -480,9 +492,7 @@ fn hf(
         // Where nothing is said, the weights say it: the classes' default is true, but a missing bias is zeros to them.
         qkv_bias: match keys.stated("attention_bias")? {
             Some(stated) => stated,
-            None => ["q_proj", "qkv_proj"]
-                .iter()
-                .any(|part| has(&format!("model.layers.0.self_attn.{part}.bias"))),
+            None => [WeightRole::Queries, WeightRole::Qkv].into_iter().any(stores_bias),
         },
         linear_bias: false,
     };
@@ -503,7 +513,29 @@ fn hf(
     };
     let (rotary_dims, yarn) = (rotary.dims, rotary.yarn);
     let warnings = warning.into_iter().collect();
-    Ok(Understood { spec, naming: TensorNaming::Hf, rotary_dims, yarn, warnings })
+    Ok(Understood { spec, naming, rotary_dims, yarn, warnings })
+}
+
+/// Transformers' classes that see: the decoder is under `text_config`, its positions have three axes.
+fn seeing(
+    keys: &Keys<'_>,
+    config: &Value,
+    checkpoint: &Checkpoint,
+    family: Family,
+) -> Result<Understood, ModelError> {
+    let text = config.get("text_config").filter(|text| text.is_object());
+    let text = text.ok_or_else(|| keys.error("text_config is missing; it says what the decoder is"))?;
+    let inner = Keys { file: format!("{}, text_config", keys.file), source: Source::Json(text) };
+    let mut understood = hf(&inner, text, checkpoint, family, &GLM_0414, TensorNaming::HfSeeing)?;
+    let spec = &mut understood.spec;
+    spec.rope = rotary::of_grid(&inner, text, &spec.rope)?;
+    spec.tied =
+        inner.stated("tie_word_embeddings")?.map_or_else(|| keys.flag("tie_word_embeddings", false), Ok)?;
+    if spec.positions.divisor() != 1.0 {
+        return Err(inner.error("positions that are divided have no place in a grid"));
+    }
+    spec.positions = Positions::OfGrid;
+    Ok(understood)
 }
 
 fn from_gguf(

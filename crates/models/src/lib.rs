@@ -34,4 +34,6 @@ pub use load::{DeviceLayers, ModelWeights, Quantize, load, load_split};
 pub use memory::{Memory, memory, needs};
 pub use parts::{MatrixPart, Part, PartKind, WeightRole};
 pub use positions::PositionLayout;
-pub use spec::{Activation, Attention, DecoderSpec, FeedForward, LayerSpec, NormSpec, Positions, Residual};
+pub use spec::{
+    Activation, Attention, DecoderSpec, FeedForward, LayerSpec, NormSpec, PictureSpan, Positions, Residual,
+};

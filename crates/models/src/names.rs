@@ -15,6 +15,8 @@ pub enum TensorNaming {
     ChatGlm,
     /// Transformers' Glm and Glm4 classes: queries, keys and values apart.
     Hf,
+    /// The same within transformers' classes that see.
+    HfSeeing,
     /// llama.cpp's GGUF names, fused or apart.
     Gguf,
 }
@@ -27,6 +29,7 @@ impl TensorNaming {
             TensorNaming::ChatGlm6b => ("transformer.layers", self.in_original(role)),
             TensorNaming::ChatGlm => ("transformer.encoder.layers", self.in_original(role)),
             TensorNaming::Hf => ("model.layers", in_hf(role)),
+            TensorNaming::HfSeeing => ("model.language_model.layers", in_hf(role)),
             TensorNaming::Gguf => ("blk", in_gguf(role)),
         };
         Some(format!("{layers}.{i}.{}", name?))
@@ -37,12 +40,16 @@ impl TensorNaming {
             (WeightRole::Embedding, TensorNaming::ChatGlm6b) => "transformer.word_embeddings",
             (WeightRole::Embedding, TensorNaming::ChatGlm) => "transformer.embedding.word_embeddings",
             (WeightRole::Embedding, TensorNaming::Hf) => "model.embed_tokens",
+            (WeightRole::Embedding, TensorNaming::HfSeeing) => "model.language_model.embed_tokens",
             (WeightRole::Embedding, TensorNaming::Gguf) => "token_embd",
             (WeightRole::FinalNorm, TensorNaming::ChatGlm6b) => "transformer.final_layernorm",
             (WeightRole::FinalNorm, TensorNaming::ChatGlm) => "transformer.encoder.final_layernorm",
             (WeightRole::FinalNorm, TensorNaming::Hf) => "model.norm",
+            (WeightRole::FinalNorm, TensorNaming::HfSeeing) => "model.language_model.norm",
             (WeightRole::FinalNorm, TensorNaming::Gguf) => "output_norm",
-            (WeightRole::Head, TensorNaming::ChatGlm6b | TensorNaming::Hf) => "lm_head",
+            (WeightRole::Head, TensorNaming::ChatGlm6b | TensorNaming::Hf | TensorNaming::HfSeeing) => {
+                "lm_head"
+            }
             (WeightRole::Head, TensorNaming::ChatGlm) => "transformer.output_layer",
             (WeightRole::Head, TensorNaming::Gguf) => "output",
             _ => return None,

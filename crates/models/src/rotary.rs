@@ -5,7 +5,7 @@
 //! `ggml_rope_yarn_corr_dims` and `llama-model.cpp`.
 
 use glimmer_checkpoint::gguf;
-use glimmer_tensor::Rope;
+use glimmer_tensor::{Rope, RopeSection};
 use serde_json::{Map, Value};
 
 use crate::ModelError;
@@ -148,6 +148,35 @@ impl Parameters<'_> {
     fn number(&self, key: &str) -> Result<Option<f64>, ModelError> {
         self.block.and_then(|block| block.get(key)).map_or(Ok(None), |value| self.keys.number_in(key, value))
     }
+}
+
+/// Positions of time, rows and columns, by transformers' `mrope_section`: so many of the frequencies follow each, in this
+/// order (`apply_multimodal_rotary_pos_emb` of transformers' `modeling_glm4v.py`).
+pub(crate) fn of_grid(keys: &Keys<'_>, config: &Value, rope: &Rope) -> Result<Rope, ModelError> {
+    const KEY: &str = "mrope_section";
+    let block = ["rope_scaling", "rope_parameters"].iter().find_map(|key| config.get(key)?.get(KEY));
+    let block = block.ok_or_else(|| keys.error("mrope_section is missing; GLM-4.1V's is [8, 12, 12]"))?;
+    let counts = block.as_array().and_then(|counts| {
+        counts.iter().map(|count| count.as_u64().and_then(|count| usize::try_from(count).ok())).collect()
+    });
+    let counts: Vec<usize> = counts.ok_or_else(|| keys.wrong(KEY, block, "three whole numbers"))?;
+    let pairs = rope.pair_count();
+    let fits =
+        counts.len() == 3 && counts.iter().try_fold(0usize, |sum, &n| sum.checked_add(n)) == Some(pairs);
+    let [whole] = rope.sections.as_slice() else {
+        return Err(keys.error("the rotary embedding has parts already"));
+    };
+    if !fits {
+        return Err(keys.wrong(KEY, block, &format!("three numbers that sum to {pairs}")));
+    }
+    let mut at = 0;
+    let section = |(axis, count): (usize, usize)| {
+        let inv_freq = whole.inv_freq[at..at + count].to_vec();
+        let first_dim = whole.first_dim + 2 * at;
+        at += count;
+        RopeSection { axis, first_dim, inv_freq }
+    };
+    Ok(Rope { sections: counts.into_iter().enumerate().map(section).collect(), ..rope.clone() })
 }
 
 /// The rotary embedding of the original layout, of half a head: `rope_ratio` divides ChatGLM2's positions and multiplies

@@ -107,6 +107,33 @@ pub enum Positions {
         /// `<sop>`: the context is everything before it.
         sop: u32,
     },
+    /// GLM-4V-9B: position `i`, but the rows of a picture between its first and its last share one.
+    SharedByPicture,
+    /// GLM-4.1V and its successors: three positions per row, of time, rows and columns. They are equal but within a picture,
+    /// whose rows have those of their place in its grid; what follows goes on after the largest.
+    OfGrid,
+}
+
+impl Positions {
+    /// What positions are divided by.
+    pub fn divisor(self) -> f32 {
+        match self {
+            Positions::Sequential { divisor } => divisor,
+            Positions::ChatGlm6b { .. } | Positions::SharedByPicture | Positions::OfGrid => 1.0,
+        }
+    }
+}
+
+/// Where a picture's rows are in a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PictureSpan {
+    /// The slot of the first of them.
+    pub first: usize,
+    /// How many there are.
+    pub rows: usize,
+    /// Its features along time, rows and columns; as many as `rows`, or two less where the picture has a first and a last row
+    /// of its own.
+    pub grid: [usize; 3],
 }
 
 /// The facts of one decoder. Widths are in elements.

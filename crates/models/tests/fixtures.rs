@@ -173,10 +173,7 @@ impl Fixture {
     /// Explicit positions near the end of the context.
     fn far_positions(&mut self) {
         let ids = self.expected.ids("farpos.input_ids");
-        let divisor = match self.runner.decoder.spec().positions {
-            glimmer_models::Positions::Sequential { divisor } => divisor,
-            glimmer_models::Positions::ChatGlm6b { .. } => 1.0,
-        };
+        let divisor = self.runner.decoder.spec().positions.divisor();
         let positions: Vec<f32> =
             self.expected.i64("farpos.position_ids").iter().map(|&p| p as f32 / divisor).collect();
         let sequence = self.runner.sit();
@@ -188,10 +185,7 @@ impl Fixture {
     /// The rotary table at positions 0..140, `[position, pair, (cos, sin)]`.
     fn rope_table(&mut self) {
         let rope = self.runner.decoder.spec().rope.clone();
-        let divisor = match self.runner.decoder.spec().positions {
-            glimmer_models::Positions::Sequential { divisor } => divisor,
-            glimmer_models::Positions::ChatGlm6b { .. } => 1.0,
-        };
+        let divisor = self.runner.decoder.spec().positions.divisor();
         let pairs = self.expected.shape("freqs.cos_sin")[1];
         let mut found = Vec::new();
         for p in 0..self.expected.shape("freqs.cos_sin")[0] {

@@ -45,7 +45,7 @@ fn examples(positions: Positions) -> Vec<Example> {
         Positions::ChatGlm6b { gmask, sop, .. } => {
             vec![of(vec![5, 90, 17, gmask, sop, 33, 41, 17, 8], 4), of(vec![12, gmask, sop, 64, 70, 71], 2)]
         }
-        Positions::Sequential { .. } => {
+        _ => {
             vec![of(vec![5, 50, 17, 44, 33, 41, 17, 8], 3), of(vec![12, 60, 61, 62, 12], 1)]
         }
     }

@@ -33,6 +33,10 @@ pub(crate) fn render(format: Family, conversation: &Conversation, name: &str) ->
         Family::Glm40414 => glm0414::chat(&mut prompt, conversation)?,
         Family::GlmZ1 => glm0414::z1(&mut prompt, conversation)?,
         Family::GlmZ1Rumination => glm0414::rumination(&mut prompt, conversation),
+        Family::Glm41v | Family::GlmOcr => {
+            let what = "is written by the model's chat_template.jinja alone, which is not there".to_owned();
+            return Err(ChatError::Unsupported { format: format.name(), what });
+        }
         Family::Glm45 => glm45::render(&mut prompt, conversation, glm45::GLM_45)?,
         Family::Glm47 => glm45::render(&mut prompt, conversation, glm45::GLM_47)?,
     }

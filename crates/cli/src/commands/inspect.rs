@@ -266,6 +266,8 @@ impl Config {
         let (positions, divisor) = match spec.positions {
             Positions::Sequential { divisor } => ("in order", divisor),
             Positions::ChatGlm6b { .. } => ("two per token, context seen both ways", 1.0),
+            Positions::SharedByPicture => ("in order, one for all of a picture", 1.0),
+            Positions::OfGrid => ("in order, three in pictures", 1.0),
         };
         let stored_head = match checkpoint.kind() {
             CheckpointFormat::None => !spec.tied,

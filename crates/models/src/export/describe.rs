@@ -108,7 +108,8 @@ pub fn gguf_metadata(
             set("mask_token_id", mask.into());
             set("sop_token_id", sop.into());
         }
-        Positions::Sequential { divisor } => {
+        positions => {
+            let divisor = positions.divisor();
             set("attention.layer_norm_rms_epsilon", eps.into());
             set("rope.dimension_count", size(understood.rotary_dims));
             set("rope.freq_base", (spec.rope_base as f32).into());
@@ -160,7 +161,8 @@ pub fn config_json(
             "mask_token_id": mask,
             "bos_token_id": sop,
         }),
-        Positions::Sequential { divisor } => {
+        positions => {
+            let divisor = positions.divisor();
             let sandwich = spec.layers[0].residual == Residual::Sandwich;
             json!({
                 "architectures": [if sandwich { "Glm4ForCausalLM" } else { "GlmForCausalLM" }],
