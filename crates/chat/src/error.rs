@@ -128,6 +128,15 @@ pub enum ChatError {
     },
 }
 
+impl ChatError {
+    /// The format has no place for pictures.
+    pub(crate) fn no_pictures(format: &'static str) -> ChatError {
+        let what =
+            "takes no pictures; models that do: GLM-4V, GLM-4.1V, GLM-4.5V, GLM-4.6V, GLM-Edge-V, GLM-OCR";
+        ChatError::Unsupported { format, what: what.to_owned() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Shown;

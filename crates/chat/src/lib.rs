@@ -19,6 +19,7 @@ mod message;
 mod python;
 mod rendered;
 pub mod reply;
+mod sight;
 mod template;
 mod wire;
 
@@ -27,5 +28,6 @@ pub use format::stop_ids;
 pub use glimmer_config::{Evidence, Family};
 pub use message::{Conversation, Message, Role, ToolCall};
 pub use rendered::{Rendered, Segment};
+pub use sight::{Medium, Placed, Seen, Sight};
 pub use template::ChatTemplate;
 pub use wire::rounds;

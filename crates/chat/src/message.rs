@@ -2,8 +2,9 @@
 //! a given model is not decided here, nor (`wire`) how it is written as JSON.
 
 use crate::python;
+use crate::sight::{Medium, Sight};
 use glimmer_config::json;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -68,6 +69,13 @@ impl ToolCall {
     }
 }
 
+/// A part of a message's content.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Piece<'a> {
+    Text(&'a str),
+    Shown(Medium),
+}
+
 /// One message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
@@ -85,7 +93,7 @@ pub struct Message {
     pub tools: Option<Vec<Value>>,
     /// Several results given as a list in one observation.
     pub results: Vec<String>,
-    /// Images that go with the text, as the caller names them (a path, a URL, an `image_url` part).
+    /// Pictures and videos that go with the text, as the caller names them (a path, a URL, an `image_url` part).
     pub images: Vec<Value>,
     /// The identifier of the call that an observation answers.
     pub tool_call_id: Option<String>,
@@ -108,6 +116,48 @@ impl Message {
             tool_call_id: None,
             parts: None,
         }
+    }
+
+    /// Adds text after what is there.
+    pub fn say(&mut self, text: &str) {
+        self.content.push_str(text);
+        if let Some(parts) = &mut self.parts {
+            parts.push(json!({"type": "text", "text": text}));
+        }
+    }
+
+    /// Adds a picture after what is there, by its path, URL or data URI.
+    pub fn show(&mut self, place: impl Into<String>) {
+        self.show_part(json!({"type": "image_url", "image_url": {"url": place.into()}}));
+    }
+
+    /// Adds a picture or a video after what is there: a part of content as OpenAI's API has it.
+    pub fn show_part(&mut self, part: Value) {
+        let said = || json!({"type": "text", "text": self.content});
+        let said = (!self.content.is_empty()).then(said);
+        self.parts.get_or_insert_with(|| said.into_iter().collect()).push(part.clone());
+        self.images.push(part);
+    }
+
+    /// The pictures and videos that go with the text, in order.
+    pub fn sights(&self) -> impl Iterator<Item = Sight<'_>> {
+        self.images.iter().map(Sight::of)
+    }
+
+    /// The content in order: pieces of text, and what is shown between them. A picture that has no place among the parts
+    /// comes before the text where that has no parts.
+    pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
+        let mut pieces = Vec::new();
+        for part in self.parts.iter().flatten() {
+            let text = || part.as_str().or_else(|| part.get("text")?.as_str()).unwrap_or_default();
+            pieces.push(Medium::of_part(part).map_or_else(|| Piece::Text(text()), Piece::Shown));
+        }
+        let in_parts = pieces.iter().filter(|piece| matches!(piece, Piece::Shown(_))).count();
+        pieces.extend(self.sights().skip(in_parts).map(|sight| Piece::Shown(sight.medium)));
+        if self.parts.is_none() {
+            pieces.push(Piece::Text(&self.content));
+        }
+        pieces
     }
 
     /// The text of an observation as one: its own, or the listed results on lines of their own.
@@ -153,6 +203,11 @@ impl Conversation {
             language: None,
             extra: Map::new(),
         }
+    }
+
+    /// All pictures and videos, in the order of the messages.
+    pub fn sights(&self) -> impl Iterator<Item = Sight<'_>> {
+        self.messages.iter().flat_map(Message::sights)
     }
 
     /// The same with the results of calls in the order of the calls, where ids tell it: no format shows more of a result's

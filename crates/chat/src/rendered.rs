@@ -10,9 +10,16 @@ use crate::format::Tokenising;
 use crate::message::Message;
 use crate::python;
 use crate::reply::THINK_TAGS;
+use crate::sight::{Placed, Seen};
+use crate::template::TEMPLATE;
 use glimmer_config::Family;
 use glimmer_tokenizer::{TokenId, Tokenizer};
 use std::borrow::Cow;
+
+/// What stands for a video before its frames are known.
+pub(crate) const VIDEO: &str = "<|video|>";
+/// What stands for a picture, between the two that it is always between.
+pub(crate) const FRAME: [&str; 3] = ["<|begin_of_image|>", "<|image|>", "<|end_of_image|>"];
 
 /// A piece of a prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +32,9 @@ pub enum Segment {
     Trusted(Cow<'static, str>),
     /// Text that came from outside: messages, tool definitions, tool results. Never a special token.
     User(String),
+    /// Where the conversation's picture or video of this number stands, and the special tokens that the format has there
+    /// before it is known how many rows take their place.
+    Picture(usize, Cow<'static, str>),
     /// The text before and after is encoded apart.
     Boundary,
 }
@@ -45,7 +55,7 @@ impl Rendered {
     }
 
     pub(crate) fn from_template(prompt: Prompt, ignored: Vec<String>) -> Rendered {
-        let format = "the chat template";
+        let format = TEMPLATE;
         Rendered { segments: prompt.segments, tokenising: Tokenising::Rendered, format, ignored }
     }
 
@@ -77,7 +87,7 @@ impl Rendered {
         self.segments
             .iter()
             .map(|segment| match segment {
-                Segment::Special(text) | Segment::Trusted(text) => text,
+                Segment::Special(text) | Segment::Trusted(text) | Segment::Picture(_, text) => text,
                 Segment::User(text) => text.as_str(),
                 Segment::Affix(_) | Segment::Boundary => "",
             })
@@ -121,11 +131,72 @@ impl Rendered {
         matches!(self.segments.last(), Some(Segment::Trusted(text)) if python::strip(text).ends_with(tag))
     }
 
-    /// The prompt's ids, with special tokens from the format alone.
+    /// The prompt's ids, with special tokens from the format alone. Pictures have the format's tokens for any picture.
     ///
     /// # Errors
     /// [`ChatError::MissingToken`] if the tokenizer lacks a token that the format needs.
     pub fn ids(&self, tokenizer: &Tokenizer) -> Result<Vec<TokenId>, ChatError> {
+        self.ids_around(tokenizer, |_, tokens, ids| {
+            ids.extend(tokens);
+            Ok(())
+        })
+    }
+
+    /// The same with what the conversation shows in its place: an id for each row of its features, which are the format's
+    /// tokens, the middle one again and again. Also where each of them begins.
+    ///
+    /// # Errors
+    /// [`ChatError::MissingToken`], and [`ChatError::Unsupported`] when a video is shown to a format that has no place for
+    /// one, or there are others than the conversation has.
+    pub fn ids_seeing(
+        &self,
+        tokenizer: &Tokenizer,
+        sights: &[Seen],
+    ) -> Result<(Vec<TokenId>, Vec<Placed>), ChatError> {
+        let mut placed = Vec::new();
+        let video = tokenizer.special_id(VIDEO);
+        let ids = self.ids_around(tokenizer, |sight, tokens, ids| {
+            let mut place = |group, tokens: &[TokenId], rows: usize, ids: &mut Vec<TokenId>| {
+                placed.push(Placed { first: ids.len(), sight, group });
+                ids.extend((0..rows).map(|row| match row {
+                    0 => tokens[0],
+                    row if row + 1 == rows => tokens[tokens.len() - 1],
+                    _ => tokens[tokens.len() / 2],
+                }));
+            };
+            match sights.get(sight) {
+                Some(Seen::Picture(rows)) if video != Some(tokens[0]) => place(0, &tokens, *rows, ids),
+                Some(Seen::Video(groups)) if video == Some(tokens[0]) => {
+                    let [begin, image, end] = FRAME;
+                    let image = [self.special_id(image, tokenizer)?];
+                    for (group, (rows, time)) in groups.iter().enumerate() {
+                        ids.push(self.special_id(begin, tokenizer)?);
+                        place(group, &image, *rows, ids);
+                        ids.push(self.special_id(end, tokenizer)?);
+                        ids.extend(tokenizer.encode(time));
+                    }
+                }
+                _ => return Err(self.cannot("was given other pictures or videos than the conversation has")),
+            }
+            Ok(())
+        })?;
+        let shown = placed.iter().filter(|placed| placed.group == 0).count();
+        if shown != sights.len() {
+            return Err(self.cannot("does not show the model all pictures"));
+        }
+        Ok((ids, placed))
+    }
+
+    fn cannot(&self, what: &str) -> ChatError {
+        ChatError::Unsupported { format: self.format, what: what.to_owned() }
+    }
+
+    /// The ids, with those of a picture or a video as `show` has them: it is given its number and the format's tokens.
+    fn ids_around(
+        &self,
+        tokenizer: &Tokenizer,
+        mut show: impl FnMut(usize, Vec<TokenId>, &mut Vec<TokenId>) -> Result<(), ChatError>,
+    ) -> Result<Vec<TokenId>, ChatError> {
         let mut ids = Vec::new();
         let mut gap = Gap::default();
         for segment in &self.segments {
@@ -140,6 +211,15 @@ impl Rendered {
                 }
                 Segment::Trusted(text) => gap.push_trusted(text),
                 Segment::User(text) => gap.push_user(text),
+                Segment::Picture(number, spelling) => {
+                    gap.encode_into(&mut ids, tokenizer);
+                    let tokens: Vec<TokenId> =
+                        spelled_tokens(spelling, tokenizer).into_iter().map(|(.., id)| id).collect();
+                    if tokens.is_empty() {
+                        return Err(self.missing(spelling));
+                    }
+                    show(*number, tokens, &mut ids)?;
+                }
                 Segment::Boundary => gap.encode_into(&mut ids, tokenizer),
             }
         }
@@ -172,9 +252,11 @@ impl Rendered {
     }
 
     fn special_id(&self, spelling: &str, tokenizer: &Tokenizer) -> Result<TokenId, ChatError> {
-        tokenizer
-            .special_id(spelling)
-            .ok_or_else(|| ChatError::MissingToken { spelling: spelling.to_owned(), format: self.format })
+        tokenizer.special_id(spelling).ok_or_else(|| self.missing(spelling))
+    }
+
+    fn missing(&self, spelling: &str) -> ChatError {
+        ChatError::MissingToken { spelling: spelling.to_owned(), format: self.format }
     }
 }
 
@@ -208,6 +290,10 @@ impl Prompt {
             Some(Segment::User(before)) => before.push_str(text),
             _ => self.segments.push(Segment::User(text.to_owned())),
         }
+    }
+
+    pub(crate) fn picture(&mut self, number: usize, spelling: impl Into<Cow<'static, str>>) {
+        self.segments.push(Segment::Picture(number, spelling.into()));
     }
 
     pub(crate) fn boundary(&mut self) {

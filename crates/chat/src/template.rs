@@ -5,10 +5,14 @@ use crate::error::ChatError;
 use crate::formats;
 use crate::jinja::{Template, Variable};
 use crate::message::Conversation;
-use crate::rendered::{Prompt, Rendered};
+use crate::rendered::{FRAME, Prompt, Rendered, VIDEO};
+use crate::sight::Medium;
 use glimmer_config::{Evidence, Family};
 use serde_json::Value;
 use std::sync::Arc;
+
+/// What errors call a template of a checkpoint's own.
+pub(crate) const TEMPLATE: &str = "the chat template";
 
 /// The name that GLM-4's tools block gives the model, where nothing else is said.
 const GLM4_NAME: &str = "GLM-4";
@@ -72,6 +76,9 @@ impl ChatTemplate {
             return Ok(ChatTemplate::native(decision.family));
         };
         if let Some((format, name)) = detect::by_template(source) {
+            // GLM-4V's files have GLM-4's template; what it is given pictures with is its own code.
+            let sees = || evidence.decide().is_some_and(|decision| decision.family == Family::Glm4v);
+            let format = if format == Family::Glm4 && sees() { Family::Glm4v } else { format };
             let name = name.unwrap_or_else(|| GLM4_NAME.to_owned());
             return Ok(Kind::Native { format, name }.into());
         }
@@ -183,11 +190,12 @@ impl Jinja {
         let lost = |name: &&str| unread.contains(name) && !WISHES.contains(name);
         ignored.extend(given.into_iter().filter(lost).map(str::to_owned));
         let mut prompt = Prompt::default();
+        let mut places = Places::of(conversation, text.stretches())?;
         for (stretch, outside) in text.stretches() {
             if outside {
                 prompt.user(stretch);
             } else {
-                prompt.trusted(stretch.to_owned());
+                places.write(&mut prompt, stretch);
             }
         }
         let shows = |name: &str| !is_plain(name) || text.as_str().contains(name);
@@ -202,6 +210,57 @@ impl Jinja {
             ignored.push("tool_calls".to_owned());
         }
         Ok(Rendered::from_template(prompt, ignored))
+    }
+}
+
+/// Where a template has put the pictures and videos of a conversation: the tokens for them that it wrote itself, in order. What
+/// somebody typed is none of them.
+struct Places {
+    media: Vec<Medium>,
+    /// The token that stands for a picture.
+    picture: &'static str,
+    /// How many of them follow each other for one.
+    repeated: usize,
+    /// Those that were written.
+    written: usize,
+}
+
+impl Places {
+    fn of<'t>(
+        conversation: &Conversation,
+        stretches: impl Iterator<Item = (&'t str, bool)>,
+    ) -> Result<Self, ChatError> {
+        let media: Vec<Medium> = conversation.sights().map(|sight| sight.medium).collect();
+        let own: Vec<&str> = stretches.filter(|(_, outside)| !outside).map(|(text, _)| text).collect();
+        let count = |token: &str| own.iter().map(|text| text.matches(token).count()).sum::<usize>();
+        let pictures = media.iter().filter(|medium| **medium == Medium::Picture).count();
+        // GLM-Edge-V's writes the first of the three as often as a picture has rows.
+        let picture = if count(FRAME[1]) > 0 { FRAME[1] } else { FRAME[0] };
+        let found = count(picture);
+        let repeated = if picture == FRAME[1] { 1 } else { found / pictures.max(1) };
+        let shows_pictures = pictures == 0 || repeated > 0 && found == repeated * pictures;
+        let shows_all = media.is_empty() || shows_pictures && count(VIDEO) == media.len() - pictures;
+        if !shows_all {
+            return Err(ChatError::no_pictures(TEMPLATE));
+        }
+        Ok(Places { media, picture, repeated, written: 0 })
+    }
+
+    /// Writes the template's own text, with a place for each of them.
+    fn write(&mut self, prompt: &mut Prompt, mut text: &str) {
+        while let Some(medium) = self.media.get(self.written) {
+            let (token, times) = match medium {
+                Medium::Picture => (self.picture, self.repeated),
+                Medium::Video => (VIDEO, 1),
+            };
+            let spelling = token.repeat(times);
+            let Some((before, after)) = text.split_once(&spelling) else { break };
+            prompt.trusted(before.to_owned());
+            prompt.picture(self.written, spelling);
+            self.written += 1;
+            text = after;
+        }
+        prompt.trusted(text.to_owned());
     }
 }
 

@@ -3,8 +3,9 @@
 //! What is written is read again as the same conversation.
 
 use crate::error::Shown;
-use crate::message::{Conversation, Message, Role, ToolCall};
+use crate::message::{Conversation, Message, Piece, Role, ToolCall};
 use crate::python;
+use crate::sight::Medium;
 use crate::template::SWITCHES;
 use glimmer_config::json::deserialize as tree;
 use serde::de::{self, Deserialize, Deserializer};
@@ -90,13 +91,12 @@ impl Message {
                     let Value::Object(fields) = part else {
                         return Err("a part of `content` is a string or an object".to_owned());
                     };
-                    match fields.get("type").and_then(Value::as_str) {
-                        Some("image" | "image_url" | "input_image") => self.images.push(part.clone()),
-                        Some(other) => {
-                            return Err(format!("a part of `content` has the unknown type {other:?}"));
-                        }
-                        None => return Err("a part of `content` has no `type`".to_owned()),
+                    let kind = fields.get("type").and_then(Value::as_str);
+                    let kind = kind.ok_or("a part of `content` has no `type`")?;
+                    if Medium::of_type(kind).is_none() {
+                        return Err(format!("a part of `content` has the unknown type {kind:?}"));
                     }
+                    self.images.push(part.clone());
                 }
             }
         }
@@ -120,11 +120,20 @@ impl Message {
         Value::Object(fields)
     }
 
-    /// As Jinja templates expect it: `tool_role` is their word for an observation, and arguments of calls are objects.
+    /// As Jinja templates expect it: `tool_role` is their word for an observation, arguments of calls are objects, and what is
+    /// shown is a part that says so and nothing else.
     pub(crate) fn for_template(&self, tool_role: &str) -> Value {
         let arguments =
             |call: &ToolCall| call.arguments_object().map_or_else(|| call.arguments.clone(), Value::Object);
-        Value::Object(self.fields(tool_role, arguments))
+        let mut fields = self.fields(tool_role, arguments);
+        if !self.images.is_empty() {
+            let parts = self.pieces().into_iter().map(|piece| match piece {
+                Piece::Text(text) => json!({"type": "text", "text": text}),
+                Piece::Shown(medium) => json!({"type": medium.name()}),
+            });
+            fields.insert("content".to_owned(), parts.collect());
+        }
+        Value::Object(fields)
     }
 
     fn fields(&self, tool_role: &str, arguments: impl Fn(&ToolCall) -> Value) -> Map<String, Value> {

@@ -69,7 +69,7 @@ fn special_count(rendered: &Rendered, tokenizer: &Tokenizer) -> usize {
         match segment {
             Segment::Special(_) | Segment::Affix(_) => count += 1,
             Segment::Trusted(text) if in_trusted => merged.last_mut().unwrap().push_str(text),
-            Segment::Trusted(text) => merged.push(text.to_string()),
+            Segment::Trusted(text) | Segment::Picture(_, text) => merged.push(text.to_string()),
             Segment::User(_) | Segment::Boundary => {}
         }
         in_trusted = matches!(segment, Segment::Trusted(_));

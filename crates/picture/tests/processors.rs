@@ -115,6 +115,13 @@ fn videos_are_cut_as_the_references_cut_them() {
         let rows = Processor::published(kind(&expected[0])).video_rows(&frames).unwrap();
         assert_eq!(json!(rows.grid()), expected[4], "{expected}");
         assert_eq!(json!(digest_of_rows(&rows)), expected[5], "{expected}");
+        let (grid, whole) = (rows.grid(), rows.values());
+        let groups = rows.into_groups();
+        assert!(groups.iter().all(|group| group.grid() == [1, grid[1], grid[2]]), "{expected}");
+        assert!(
+            groups.len() == grid[0] && groups.iter().flat_map(|group| group.values()).eq(whole),
+            "{expected}"
+        );
     }
 }
 

@@ -29,9 +29,6 @@ pub(super) fn render(prompt: &mut Prompt, conversation: &Conversation) -> Result
         list_tools(prompt, bare?);
     }
     for message in &conversation.messages {
-        if !message.images.is_empty() {
-            return Err(ChatError::Unsupported { format: "chatglm3", what: "takes no images".to_owned() });
-        }
         for message in tools::assistant_messages(message, python_call) {
             begin(prompt, message.role, message.metadata.as_deref().unwrap_or(""));
             prompt.user(&text(&message));

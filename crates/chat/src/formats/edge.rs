@@ -4,17 +4,36 @@
 //! over what it does not know, and so does this.
 
 use super::tools;
-use crate::message::{Conversation, Role};
-use crate::rendered::Prompt;
+use crate::error::ChatError;
+use crate::message::{Conversation, Piece, Role};
+use crate::rendered::{FRAME, Prompt};
+use crate::sight::Medium;
 
-pub(super) fn render(prompt: &mut Prompt, conversation: &Conversation) {
-    for message in conversation.messages.iter().filter(|message| message.role != Role::Observation) {
+/// GLM-Edge-V says it the same way, with the token that begins a picture for each row of it.
+pub(super) fn render(prompt: &mut Prompt, conversation: &Conversation) -> Result<(), ChatError> {
+    let mut pictures = 0;
+    for (index, message) in conversation.messages.iter().enumerate() {
+        if message.role == Role::Observation {
+            continue;
+        }
         prompt.special(tools::role_token(message.role));
         prompt.trusted("\n");
-        prompt.user(&message.content);
+        for piece in message.pieces() {
+            match piece {
+                Piece::Text(text) => prompt.user(text),
+                Piece::Shown(Medium::Picture) => {
+                    prompt.picture(pictures, FRAME[0]);
+                    pictures += 1;
+                }
+                Piece::Shown(Medium::Video) => {
+                    return Err(ChatError::Message { index, what: "glm-edge takes no videos".to_owned() });
+                }
+            }
+        }
     }
     if conversation.add_generation_prompt {
         prompt.special("<|assistant|>");
         prompt.trusted("\n");
     }
+    Ok(())
 }

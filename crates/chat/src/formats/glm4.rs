@@ -9,6 +9,7 @@ use super::tools;
 use crate::error::ChatError;
 use crate::message::{Conversation, Message, Role, ToolCall};
 use crate::rendered::Prompt;
+use crate::sight::Medium;
 use serde_json::Value;
 
 /// GLM-4-9B-Chat, whose text is rendered first and tokenised then.
@@ -20,9 +21,6 @@ pub(super) fn chat(prompt: &mut Prompt, conversation: &Conversation, name: &str)
     }
     let mut results = Results::default();
     for message in &conversation.messages {
-        if !message.images.is_empty() {
-            return Err(ChatError::Unsupported { format: "glm-4", what: "takes no images".to_owned() });
-        }
         let is_result = results.holds(message);
         if let Some(tools) = &message.tools {
             tools_block(prompt, tools, name)?;
@@ -43,8 +41,8 @@ pub(super) fn chat(prompt: &mut Prompt, conversation: &Conversation, name: &str)
     Ok(())
 }
 
-/// GLM-4V-9B, built message by message: the metadata line, the image's three tokens and the text are encoded
-/// apart. At most one image in a conversation.
+/// GLM-4V-9B, built message by message: the metadata line, the picture's three tokens and the text are encoded
+/// apart. At most one picture in a conversation; its rows take the place of all three tokens.
 pub(super) fn vision(prompt: &mut Prompt, conversation: &Conversation, name: &str) -> Result<(), ChatError> {
     prompt.special("[gMASK]");
     prompt.special("<sop>");
@@ -60,8 +58,11 @@ pub(super) fn vision(prompt: &mut Prompt, conversation: &Conversation, name: &st
         let is_result = results.holds(message);
         images += message.images.len();
         if images > 1 {
-            let what = "glm-4v takes at most one image in a conversation".to_owned();
+            let what = "glm-4v takes at most one picture in a conversation".to_owned();
             return Err(ChatError::Message { index, what });
+        }
+        if message.sights().any(|sight| sight.medium == Medium::Video) {
+            return Err(ChatError::Message { index, what: "glm-4v takes pictures, no videos".to_owned() });
         }
         for message in tools::assistant_messages(message, ToolCall::arguments_text) {
             let content = text(&message);
@@ -73,9 +74,7 @@ pub(super) fn vision(prompt: &mut Prompt, conversation: &Conversation, name: &st
             prompt.trusted("\n");
             prompt.boundary();
             if !message.images.is_empty() {
-                prompt.special("<|begin_of_image|>");
-                prompt.special("<|endoftext|>");
-                prompt.special("<|end_of_image|>");
+                prompt.picture(0, "<|begin_of_image|><|endoftext|><|end_of_image|>");
             }
             prompt.user(&content);
         }

@@ -26,7 +26,6 @@ pub(super) struct Style {
     reply: [&'static str; 2],
     /// Whether `clear_thinking` is known.
     keeps_thinking: bool,
-    format: &'static str,
 }
 
 pub(super) const GLM_45: Style = Style {
@@ -37,7 +36,6 @@ pub(super) const GLM_45: Style = Style {
     no_think_suffix: "/nothink",
     reply: ["", "\n<think></think>"],
     keeps_thinking: false,
-    format: "glm-4.5",
 };
 
 pub(super) const GLM_47: Style = Style {
@@ -48,7 +46,6 @@ pub(super) const GLM_47: Style = Style {
     no_think_suffix: "",
     reply: ["<think>", "</think>"],
     keeps_thinking: true,
-    format: "glm-4.7",
 };
 
 pub(super) fn render(
@@ -67,9 +64,6 @@ pub(super) fn render(
     let last_question = conversation.messages.iter().rposition(|message| message.role == Role::User);
     let mut previous = None;
     for (index, message) in conversation.messages.iter().enumerate() {
-        if !message.images.is_empty() {
-            return Err(ChatError::Unsupported { format: style.format, what: "takes no images".to_owned() });
-        }
         match message.role {
             Role::System | Role::User => {
                 prompt.special(tools::role_token(message.role));

@@ -21,6 +21,9 @@ use glimmer_config::Family;
 
 /// Renders `conversation` in a native format.
 pub(crate) fn render(format: Family, conversation: &Conversation, name: &str) -> Result<Rendered, ChatError> {
+    if !matches!(format, Family::Glm4v | Family::GlmEdge) && conversation.sights().next().is_some() {
+        return Err(ChatError::no_pictures(format.name()));
+    }
     let mut prompt = Prompt::default();
     match format {
         Family::ChatGlm6b => rounds::chatglm_6b(&mut prompt, conversation)?,
@@ -29,7 +32,7 @@ pub(crate) fn render(format: Family, conversation: &Conversation, name: &str) ->
         Family::ChatGlm3 => chatglm3::render(&mut prompt, conversation)?,
         Family::Glm4 => glm4::chat(&mut prompt, conversation, name)?,
         Family::Glm4v => glm4::vision(&mut prompt, conversation, name)?,
-        Family::GlmEdge => edge::render(&mut prompt, conversation),
+        Family::GlmEdge => edge::render(&mut prompt, conversation)?,
         Family::Glm40414 => glm0414::chat(&mut prompt, conversation)?,
         Family::GlmZ1 => glm0414::z1(&mut prompt, conversation)?,
         Family::GlmZ1Rumination => glm0414::rumination(&mut prompt, conversation),

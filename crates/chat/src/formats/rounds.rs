@@ -91,9 +91,6 @@ fn rounds(conversation: &Conversation, format: &'static str) -> Result<Vec<Round
         if !message.tool_calls.is_empty() {
             return Err(unsupported("has no tool calls"));
         }
-        if !message.images.is_empty() {
-            return Err(unsupported("takes no images"));
-        }
         match (message.role, rounds.last_mut()) {
             (Role::System, _) => join(&mut system, &message.content),
             (Role::User, Some(Round { question, answer: None })) => join(question, &message.content),

@@ -34,6 +34,21 @@ impl Rows {
         }
     }
 
+    /// The same, each group of frames by itself: a tower sees one at a time.
+    pub fn into_groups(self) -> Vec<Rows> {
+        let Rows { frames, levels, grid: [groups, rows, columns], patch, merge, span } = self;
+        if groups <= 1 {
+            let grid = [groups, rows, columns];
+            return vec![Rows { frames, levels, grid, patch, merge, span }];
+        }
+        let mut frames = frames.into_iter();
+        let of = |_| {
+            let frames = frames.by_ref().take(span).collect();
+            Rows { frames, levels: levels.clone(), grid: [1, rows, columns], patch, merge, span }
+        };
+        (0..groups).map(of).collect()
+    }
+
     /// Groups of frames, rows of patches, patches in a row: the reference's `image_grid_thw`.
     pub fn grid(&self) -> [usize; 3] {
         self.grid
