@@ -7,6 +7,7 @@
 //! | Those that a model needs are chosen. | [`Select`] |
 //! | What is not there yet is fetched and checked, as the hub's own tool would lay it down. | [`Hub::pull`], [`Watch`] |
 //! | A server is asked in JSON, by the same means. | [`Endpoint`] |
+//! | A file that a stranger names is fetched from the public internet, and from nowhere else. | [`Foreign`] |
 //! | What is there can be listed, checked and removed. | [`Cache`] |
 //!
 //! It knows the network, no tensor and no terminal. Names, sizes and links that a hub sends are a stranger's: names that
@@ -19,6 +20,7 @@ mod digest;
 mod endpoint;
 mod error;
 mod folder;
+mod foreign;
 mod http;
 mod hub;
 mod id;
@@ -40,6 +42,7 @@ mod url;
 pub use cache::{Cache, CachedRepo, CachedRevision, Fault, Incomplete};
 pub use endpoint::{Answer, Endpoint, Verb};
 pub use error::HubError;
+pub use foreign::{Foreign, ForeignError, Internet, Network};
 pub use hub::{Hub, Plan, Progress, Pulled, Request, Unwatched, Watch, fastest};
 pub use id::{HubId, HubKind, RepoId};
 pub use listing::{Licence, Listing, RepoFile};
