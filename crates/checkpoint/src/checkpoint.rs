@@ -228,6 +228,17 @@ impl Checkpoint {
         }
     }
 
+    /// The `len` elements that a model needs, in whatever shape, as f32.
+    ///
+    /// # Errors
+    /// As for [`Checkpoint::vector_of`].
+    pub fn values_of(&self, name: &str, len: usize) -> Result<Vec<f32>, CheckpointError> {
+        match self.info(name) {
+            Some(info) if info.shape.iter().product::<usize>() != len => Err(wrong_shape(info, &[len])),
+            _ => self.vector_f32(name),
+        }
+    }
+
     /// Refuses NaN and infinity among a tensor's block scales, or among its numbers when it is a plain float type. For
     /// ChatGLM's packings the row scales are looked at.
     ///

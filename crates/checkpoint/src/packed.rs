@@ -56,6 +56,20 @@ impl Checkpoint {
         }
     }
 
+    /// A weight with `rows` outputs whose other dimensions have `cols` elements together, such as a convolution's kernel.
+    ///
+    /// # Errors
+    /// When the tensor is missing, of a type that no weight has, or of another shape.
+    pub fn kernel_of(&self, name: &str, rows: usize, cols: usize) -> Result<MatrixView<'_>, CheckpointError> {
+        let view = self.tensor(name)?;
+        match view.info.shape.split_first() {
+            Some((outputs, rest)) if *outputs == rows && rest.iter().product::<usize>() == cols => {
+                plain(view, rows, cols)
+            }
+            _ => Err(wrong_shape(view.info, &[rows, cols])),
+        }
+    }
+
     fn packed<'a>(
         &'a self,
         view: TensorView<'a>,

@@ -61,7 +61,10 @@ const ARROWS: [(&str, &[&str]); 18] = [
         ],
     ),
     ("glimmer-engine", &["glimmer-models", "glimmer-tensor"]),
-    ("glimmer-models", &["glimmer-catalogue", "glimmer-checkpoint", "glimmer-config", "glimmer-tensor"]),
+    (
+        "glimmer-models",
+        &["glimmer-catalogue", "glimmer-checkpoint", "glimmer-config", "glimmer-picture", "glimmer-tensor"],
+    ),
     ("glimmer-catalogue", &["glimmer-config"]),
     ("glimmer-checkpoint", &["glimmer-config", "glimmer-tensor"]),
     ("glimmer-cpu", &["glimmer-tensor"]),

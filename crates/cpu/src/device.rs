@@ -9,7 +9,7 @@ use crate::kv::KvCache;
 use crate::lanes::dispatch;
 use crate::linear::{Activations, Beside, Finish, PackedMatrix, PackedPair, Packer, linear};
 use crate::memory::{Arena, Parts, Slab, share};
-use crate::norm::NormRows;
+use crate::norm::{NormHeads, NormRows, QueriesAndKeys};
 use crate::os;
 use crate::pool::{MAX_THREADS, Pool};
 use crate::step::Step;
@@ -225,6 +225,10 @@ impl Device for CpuDevice {
         format!("CPU, {isa}, {threads} thread{}", if threads == 1 { "" } else { "s" })
     }
 
+    fn can_see(&self) -> bool {
+        true
+    }
+
     fn memory(&self) -> DeviceMemory {
         let work = self.work.get();
         DeviceMemory {
@@ -391,6 +395,7 @@ impl Device for CpuDevice {
             }
             Epilogue::SwiGlu => Finish::SwiGlu,
             Epilogue::Gelu => Finish::Gelu,
+            Epilogue::GeluErf => Finish::GeluErf,
         };
         let beside = match (&mut self.projected, adapters) {
             (None, _) | (_, []) => None,
@@ -400,6 +405,22 @@ impl Device for CpuDevice {
             }
         };
         linear(&self.pool, self.isa, self.compute, x, rows, w, beside, finish, activations, out);
+    }
+
+    fn norm_heads(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, q: &Norm, k: &Norm) {
+        let rows = self.rows(batch, qkv);
+        let qkv = &mut self.buffers[qkv];
+        assert_eq!(qkv.width, heads.qkv_width(), "the heads fill the buffer");
+        let [q, k] = [(q, heads.q_width()), (k, heads.k_width())].map(|(norm, width)| {
+            let weight = self.vectors[norm.weight].as_slice();
+            assert_eq!(weight.len(), heads.head_dim, "a norm is as wide as a head");
+            let bias = norm.bias.map(|bias| self.vectors[bias].as_slice());
+            (NormHeads { kind: norm.kind, weight, bias, eps: norm.eps }, width)
+        });
+        let (isa, width) = (self.isa, qkv.width);
+        each_row(&self.pool, rows, width, &mut qkv.values, |_, out| {
+            dispatch(isa, QueriesAndKeys { width, parts: [q, k], out });
+        });
     }
 
     fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId) {

@@ -29,12 +29,7 @@ impl Kernel for NormRows<'_> {
     fn run<S: Lanes>(self, _: S) {
         let width = self.weight.len();
         for (x, out) in self.x.chunks_exact(width).zip(self.out.chunks_exact_mut(width)) {
-            let mean = match self.kind {
-                NormKind::Rms => 0.0,
-                NormKind::Layer => sum(x, |v| v) / width as f64,
-            };
-            let variance = sum(x, |v| (v - mean) * (v - mean)) / width as f64;
-            let inverse = 1.0 / (variance + f64::from(self.eps)).sqrt();
+            let (mean, inverse) = statistics(self.kind, self.eps, x);
             let scaled =
                 x.iter().zip(self.weight).map(|(&v, &w)| (f64::from(v) - mean) * inverse * f64::from(w));
             match (self.bias, self.add) {
@@ -47,6 +42,56 @@ impl Kernel for NormRows<'_> {
                     out.iter_mut()
                         .zip(scaled.zip(b))
                         .for_each(|(o, (y, &b))| *o += (y + f64::from(b)) as f32);
+                }
+            }
+        }
+    }
+}
+
+/// The mean of a row, 0 where none is taken away, and one over its deviation.
+#[inline(always)]
+fn statistics(kind: NormKind, eps: f32, x: &[f32]) -> (f64, f64) {
+    let mean = match kind {
+        NormKind::Rms => 0.0,
+        NormKind::Layer => sum(x, |v| v) / x.len() as f64,
+    };
+    let variance = sum(x, |v| (v - mean) * (v - mean)) / x.len() as f64;
+    (mean, 1.0 / (variance + f64::from(eps)).sqrt())
+}
+
+/// A norm of heads, as wide as they are.
+#[derive(Clone, Copy)]
+pub(crate) struct NormHeads<'a> {
+    pub(crate) kind: NormKind,
+    pub(crate) weight: &'a [f32],
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) eps: f32,
+}
+
+/// Norms the heads at the beginning of each row `[width]` in place: those of queries, then those of keys, each with the
+/// width of all of them.
+pub(crate) struct QueriesAndKeys<'a> {
+    pub(crate) width: usize,
+    pub(crate) parts: [(NormHeads<'a>, usize); 2],
+    pub(crate) out: &'a mut [f32],
+}
+
+impl Kernel for QueriesAndKeys<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, _: S) {
+        for row in self.out.chunks_exact_mut(self.width) {
+            let mut rest = row;
+            for (norm, width) in self.parts {
+                let (part, after) = rest.split_at_mut(width);
+                rest = after;
+                for head in part.chunks_exact_mut(norm.weight.len()) {
+                    let (mean, inverse) = statistics(norm.kind, norm.eps, head);
+                    for (i, v) in head.iter_mut().enumerate() {
+                        let scaled = (f64::from(*v) - mean) * inverse * f64::from(norm.weight[i]);
+                        *v = (scaled + norm.bias.map_or(0.0, |bias| f64::from(bias[i]))) as f32;
+                    }
                 }
             }
         }

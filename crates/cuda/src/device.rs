@@ -13,7 +13,7 @@ use crate::weights::CardMatrix;
 use glimmer_tensor::{
     Batch, Buffer, BufferId, Buffers, Candidates, Compute, Device, DeviceBatch, DeviceError, DeviceMemory,
     Epilogue, FreeMemory, Handle, Heads, MatrixId, MatrixUse, MatrixView, NeededMatrix, Needs, Norm,
-    NormKind, Place, Plan, Planned, Role, Rope, RopeId, RopePairs, Steps, Table, Taken, VectorId,
+    NormKind, Place, Plan, Planned, Role, Rope, RopeId, Steps, Table, Taken, VectorId,
 };
 
 /// How a [`CudaDevice`] is to work.
@@ -322,10 +322,7 @@ impl Device for CudaDevice {
             .iter()
             .flat_map(|section| {
                 let n = section.inv_freq.len();
-                (0..n).map(move |i| match rope.pairs {
-                    RopePairs::Interleaved => [section.first_dim + 2 * i, section.first_dim + 2 * i + 1],
-                    RopePairs::Halves => [section.first_dim + i, section.first_dim + i + n],
-                })
+                (0..n).map(move |i| rope.pair(section, i))
             })
             .map(|pair| pair.map(|element| element as u32))
             .collect();
@@ -440,6 +437,7 @@ impl Device for CudaDevice {
             }
             Epilogue::SwiGlu => Finish::SwiGlu,
             Epilogue::Gelu => Finish::Gelu,
+            Epilogue::GeluErf => unreachable!("a tower is not loaded onto a device that cannot see"),
         };
         let x = Input { x: x.values, is_prepared };
         self.work.products.linear(self.driver.as_mut(), rows, x, w, finish, out.values);

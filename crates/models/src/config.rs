@@ -98,7 +98,7 @@ pub fn understand(checkpoint: &Checkpoint, family: Option<Family>) -> Result<Und
                 message: "not found; it says what the model is".to_owned(),
             });
         };
-        from_json(&Keys { file, source: Source::Json(config) }, config, checkpoint, &evidence)?
+        from_json(&Keys::json(file, config), config, checkpoint, &evidence)?
     };
     check(&understood.spec)
         .map_err(|message| ModelError::Config { file: checkpoint.path().display().to_string(), message })?;
@@ -128,7 +128,7 @@ fn check(spec: &DecoderSpec) -> Result<(), String> {
 }
 
 /// Whether each size is between 1 and the most it may be.
-fn in_bounds(sizes: &[(&str, usize, usize)]) -> Result<(), String> {
+pub(crate) fn in_bounds(sizes: &[(&str, usize, usize)]) -> Result<(), String> {
     match sizes.iter().find(|(_, size, most)| *size == 0 || size > most) {
         None => Ok(()),
         Some((what, size, most)) => Err(format!("{what} is {size}; between 1 and {most} is possible")),
@@ -223,6 +223,13 @@ pub(crate) struct Keys<'a> {
     source: Source<'a>,
 }
 
+impl<'a> Keys<'a> {
+    /// Those of a `config.json` or of an object within.
+    pub(crate) fn json(file: String, config: &'a Value) -> Self {
+        Keys { file, source: Source::Json(config) }
+    }
+}
+
 impl Keys<'_> {
     pub(crate) fn error(&self, message: impl Display) -> ModelError {
         ModelError::Config { file: self.file.clone(), message: message.to_string() }
@@ -262,12 +269,12 @@ impl Keys<'_> {
         }
     }
 
-    fn size(&self, key: &str) -> Result<usize, ModelError> {
+    pub(crate) fn size(&self, key: &str) -> Result<usize, ModelError> {
         self.optional(key)?.ok_or_else(|| self.error(format!("{key} is missing")))
     }
 
     /// A number of heads, by which others are divided.
-    fn heads(&self, key: &str) -> Result<usize, ModelError> {
+    pub(crate) fn heads(&self, key: &str) -> Result<usize, ModelError> {
         let heads = self.size(key)?;
         if heads > 0 { Ok(heads) } else { Err(self.error(format!("{key} is 0; at least 1 is needed"))) }
     }
@@ -286,12 +293,12 @@ impl Keys<'_> {
         }
     }
 
-    fn flag(&self, key: &str, default: bool) -> Result<bool, ModelError> {
+    pub(crate) fn flag(&self, key: &str, default: bool) -> Result<bool, ModelError> {
         Ok(self.stated(key)?.unwrap_or(default))
     }
 
     /// Refuses a text of `config.json` that is none of those that are computed. One that is absent or null is the first.
-    fn insist_on_text(&self, key: &str, known: &[&str]) -> Result<(), ModelError> {
+    pub(crate) fn insist_on_text(&self, key: &str, known: &[&str]) -> Result<(), ModelError> {
         let Source::Json(config) = self.source else { return Ok(()) };
         match config.get(key) {
             None | Some(Value::Null) => Ok(()),
@@ -525,7 +532,7 @@ fn seeing(
 ) -> Result<Understood, ModelError> {
     let text = config.get("text_config").filter(|text| text.is_object());
     let text = text.ok_or_else(|| keys.error("text_config is missing; it says what the decoder is"))?;
-    let inner = Keys { file: format!("{}, text_config", keys.file), source: Source::Json(text) };
+    let inner = Keys::json(format!("{}, text_config", keys.file), text);
     let mut understood = hf(&inner, text, checkpoint, family, &GLM_0414, TensorNaming::HfSeeing)?;
     let spec = &mut understood.spec;
     spec.rope = rotary::of_grid(&inner, text, &spec.rope)?;

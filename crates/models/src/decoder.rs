@@ -16,14 +16,24 @@ use crate::{
 
 /// Handles by what they are for: few, so that looking through them is the fastest.
 #[derive(Clone, Debug)]
-struct ByRole<R, T>(Vec<(R, T)>);
+pub(crate) struct ByRole<R, T>(Vec<(R, T)>);
+
+impl<R, T> Default for ByRole<R, T> {
+    fn default() -> Self {
+        ByRole(Vec::new())
+    }
+}
 
 impl<R: Copy + PartialEq, T: Copy> ByRole<R, T> {
+    pub(crate) fn add(&mut self, role: R, handle: T) {
+        self.0.push((role, handle));
+    }
+
     fn get(&self, role: R) -> Option<T> {
         self.0.iter().find(|(other, _)| *other == role).map(|(_, handle)| *handle)
     }
 
-    fn of(&self, role: R) -> T {
+    pub(crate) fn of(&self, role: R) -> T {
         self.get(role).expect("a spec's lists of parts and buffers have all that its layers use")
     }
 }

@@ -55,6 +55,9 @@ pub enum ModelError {
         /// What is wrong.
         what: String,
     },
+    /// A tower cannot see a picture.
+    #[error("{0}")]
+    Picture(String),
     /// The prompt cannot be laid out.
     #[error("{0}")]
     Prompt(String),

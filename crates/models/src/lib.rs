@@ -19,6 +19,7 @@ mod positions;
 pub mod rope;
 mod rotary;
 mod spec;
+pub mod vision;
 
 pub use adapter::{
     Adapter, Combination, LowRank, LowRankAdapter, PeftSettings, Prefix, PrefixEncoder, PrefixLayer,

@@ -64,6 +64,9 @@ pub enum Epilogue {
     SwiGlu,
     /// `out = gelu(y)` in its tanh form, as ChatGLM-6B computes it.
     Gelu,
+    /// `out = gelu(y)` with the error function, as GLM-4V's tower computes it. On devices that can see
+    /// ([`Device::can_see`]).
+    GeluErf,
 }
 
 impl Epilogue {
@@ -305,6 +308,11 @@ pub trait Device: Send {
         false
     }
 
+    /// Whether it has what vision towers need beside what decoders do: [`Device::norm_heads`] and [`Epilogue::GeluErf`].
+    fn can_see(&self) -> bool {
+        false
+    }
+
     /// Bytes held now.
     fn memory(&self) -> DeviceMemory;
 
@@ -416,6 +424,16 @@ pub trait Device: Send {
     /// `out = epilogue(x W^T + b)`, with what the adapter of a row's sequence has beside `W`. Rows without one keep their
     /// bits whatever is beside them, and rows with one theirs.
     fn linear(&mut self, batch: DeviceBatch, x: BufferId, w: MatrixId, epilogue: Epilogue, out: BufferId);
+
+    /// Norms each head of the queries of `qkv` and each of the keys, in place: the norms are as wide as a head. On devices
+    /// that can see ([`Device::can_see`]).
+    ///
+    /// # Panics
+    /// On others.
+    fn norm_heads(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, q: &Norm, k: &Norm) {
+        let _ = (batch, qkv, heads, q, k);
+        unimplemented!("{} does not norm heads", self.describe());
+    }
 
     /// Rotates the queries and keys of `qkv` in place.
     fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId);

@@ -10,6 +10,7 @@ mod candidates;
 mod device;
 mod dtype;
 mod features;
+mod gelu;
 mod handles;
 mod kv;
 mod largest;
@@ -29,6 +30,7 @@ pub use device::{
 };
 pub use dtype::DType;
 pub use features::{FeatureRows, Features};
+pub use gelu::{gelu_erf, gelu_tanh};
 pub use handles::{BufferId, Handle, MatrixId, RopeId, Table, VectorId};
 pub use kv::{Heads, KV_BLOCK, KvType, q8_scale};
 pub use largest::{first_largest, largest};

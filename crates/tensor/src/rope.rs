@@ -10,6 +10,9 @@ pub enum RopePairs {
     Interleaved,
     /// `(x0, x[n/2]), (x1, x[n/2+1]), ...`: ChatGLM-6B ("NeoX style").
     Halves,
+    /// `(x0, x[n]), (x1, x[n+1]), ...` with the `n` pairs of all sections together, which hold the first elements of theirs:
+    /// GLM-4.1V's tower ("NeoX style" with two axes).
+    Across,
 }
 
 /// A run of elements of each head rotated by one of the row's positions.
@@ -17,7 +20,8 @@ pub enum RopePairs {
 pub struct RopeSection {
     /// Which of the row's `rope_pos` drives it.
     pub axis: usize,
-    /// First element of the head that it rotates; it rotates `2 * inv_freq.len()` of them.
+    /// First element of the head that it rotates; it rotates `2 * inv_freq.len()` of them, which follow each other but for
+    /// [`RopePairs::Across`].
     pub first_dim: usize,
     /// Angle per unit of position, one for each pair.
     pub inv_freq: Vec<f32>,
@@ -43,6 +47,16 @@ impl Rope {
     /// Number of rotated pairs of a head, over all sections.
     pub fn pair_count(&self) -> usize {
         self.sections.iter().map(|s| s.inv_freq.len()).sum()
+    }
+
+    /// The two elements of a head that pair `i` of a section has.
+    pub fn pair(&self, section: &RopeSection, i: usize) -> [usize; 2] {
+        let first = section.first_dim;
+        match self.pairs {
+            RopePairs::Interleaved => [first + 2 * i, first + 2 * i + 1],
+            RopePairs::Halves => [first + i, first + i + section.inv_freq.len()],
+            RopePairs::Across => [first + i, first + i + self.pair_count()],
+        }
     }
 
     /// Appends `[pair_count]` pairs `(cos, sin)` for one row at `pos` (`[axes]`).
@@ -74,10 +88,7 @@ impl Rope {
         for section in &self.sections {
             let n = section.inv_freq.len();
             for (i, &(cos, sin)) in cos_sin[at..at + n].iter().enumerate() {
-                let (a, b) = match self.pairs {
-                    RopePairs::Interleaved => (section.first_dim + 2 * i, section.first_dim + 2 * i + 1),
-                    RopePairs::Halves => (section.first_dim + i, section.first_dim + i + n),
-                };
+                let [a, b] = self.pair(section, i);
                 let (x, y, sin) = (head[a], head[b], sin * direction);
                 head[a] = x * cos - y * sin;
                 head[b] = y * cos + x * sin;

@@ -251,6 +251,11 @@ fn not_recorded() -> DeviceError {
     DeviceError::Failed("what is recorded is not computed".to_owned())
 }
 
+/// An operation that has no backward.
+fn not_trained(what: &str) -> DeviceError {
+    DeviceError::Failed(format!("models with {what} cannot be trained yet"))
+}
+
 impl Device for Recorder {
     fn describe(&self) -> String {
         "recorder".to_owned()
@@ -336,13 +341,21 @@ impl Device for Recorder {
             }
             Epilogue::Residual { from, .. } => recording.held(from),
             Epilogue::SwiGlu | Epilogue::Gelu => y,
+            Epilogue::GeluErf => {
+                recording.failed.get_or_insert(not_trained("GELU with the error function"));
+                y
+            }
         };
         let out = recording.renew(out);
         recording.push(match epilogue {
             Epilogue::Residual { scale, .. } => Operation::Add { from, scale, y, out },
             Epilogue::SwiGlu => Operation::SwiGlu { y, out },
-            Epilogue::Gelu | Epilogue::None => Operation::Gelu { y, out },
+            Epilogue::Gelu | Epilogue::GeluErf | Epilogue::None => Operation::Gelu { y, out },
         });
+    }
+
+    fn norm_heads(&mut self, _batch: DeviceBatch, _qkv: BufferId, _heads: Heads, _q: &Norm, _k: &Norm) {
+        self.recording().failed.get_or_insert(not_trained("norms of queries and keys"));
     }
 
     fn rope(&mut self, _batch: DeviceBatch, qkv: BufferId, heads: Heads, _rope: RopeId) {

@@ -26,6 +26,8 @@ pub(crate) enum Finish<'a> {
     SwiGlu,
     /// `out = gelu(y)`, in its tanh form.
     Gelu,
+    /// `out = gelu(y)`, with the error function.
+    GeluErf,
 }
 
 /// The output `[rows, width]`, of which every tile writes its own columns.
@@ -129,6 +131,7 @@ impl<const ADAPTED: bool> Kernel for Finisher<'_, ADAPTED> {
                 let y = match t.finish {
                     Finish::Store => y,
                     Finish::Gelu => gelu(s, y),
+                    Finish::GeluErf => gelu_erf(s, y),
                     Finish::SwiGlu => {
                         let value = sum(1, r, at + t.value.expect("a gated matrix has values"), row);
                         s.mul(silu(s, y), value)
@@ -201,6 +204,24 @@ pub(crate) fn silu<S: Lanes>(s: S, x: S::F) -> S::F {
 #[inline(always)]
 pub(crate) fn gelu<S: Lanes>(s: S, x: S::F) -> S::F {
     logistic(s, x, gelu_exponent(s, x))
+}
+
+/// `x P(X <= x)` for a normal X, within 1e-7 or a millionth: `max(x, 0) - |x| P(X > |x|)`, of which the last is
+/// `e^(-x^2 / 2)` times half a polynomial in `t = 1 / (1 + 0.36 |x| / sqrt 2)`, fitted to `e^(z^2) erfc(z)` for `z` up to 5
+/// with a relative error of at most 1.4e-7. Not a number stays so.
+#[inline(always)]
+fn gelu_erf<S: Lanes>(s: S, x: S::F) -> S::F {
+    const FITTED: [f32; 7] =
+        [-0.170_611_65, 0.593_967_1, -0.407_369_67, 0.475_306_84, 0.084_681_98, 0.222_406_33, 0.201_619_18];
+    // The order keeps a NaN. Beyond 13 nothing is left.
+    let size = s.min(s.splat(13.0), s.max(s.sub(s.splat(0.0), x), x));
+    let t = s.div(s.splat(1.0), s.mul_add(size, s.splat(0.36 * FRAC_1_SQRT_2), s.splat(1.0)));
+    let mut p = s.splat(0.0);
+    for c in FITTED {
+        p = s.mul_add(p, t, s.splat(c));
+    }
+    let tail = s.mul(s.mul(p, t), exp(s, s.mul(s.mul(size, size), s.splat(-0.5))));
+    s.sub(s.max(s.splat(0.0), x), s.mul(size, s.mul(tail, s.splat(0.5))))
 }
 
 /// The slope of [`gelu`]: with `l = 1 / (1 + e^-2z)` it is `l + x l (1 - l) 2z'`.

@@ -54,6 +54,11 @@ impl Rows {
         self.grid
     }
 
+    /// Patches in a row of the blocks in which they follow each other.
+    pub fn merge(&self) -> usize {
+        self.merge
+    }
+
     /// Rows.
     pub fn count(&self) -> usize {
         self.grid.iter().product()

@@ -8,7 +8,7 @@ use crate::quant;
 use crate::{
     AdapterSlot, Batch, BufferId, Buffers, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Handle,
     Heads, KvType, MatrixId, MatrixUse, MatrixView, Norm, NormKind, PAGE_SLOTS, Pair, Place, Plan, Planned,
-    Role, Rope, RopeId, Steps, Table, Taken, VectorId, first_largest,
+    Role, Rope, RopeId, Steps, Table, Taken, VectorId, first_largest, gelu_erf, gelu_tanh,
 };
 
 /// A decoded matrix `[rows, cols]` with its bias `[rows]`.
@@ -109,12 +109,17 @@ impl ReferenceDevice {
     fn normed(&self, batch: DeviceBatch, x: BufferId, norm: &Norm) -> Vec<f32> {
         let rows = self.rows(batch, x);
         let x = &self.buffers[x];
+        assert_eq!(self.vectors[norm.weight].len(), x.width, "the norm's width is the buffer's");
+        self.normed_rows(&x.values[..rows * x.width], norm)
+    }
+
+    /// Rows as wide as a norm, normed.
+    fn normed_rows(&self, rows: &[f32], norm: &Norm) -> Vec<f32> {
         let weight = &self.vectors[norm.weight];
         let bias = norm.bias.map(|b| &self.vectors[b]);
-        assert_eq!(weight.len(), x.width, "the norm's width is the buffer's");
-        let mut out = Vec::with_capacity(rows * x.width);
-        for row in x.values.chunks_exact(x.width).take(rows) {
-            let n = x.width as f64;
+        let mut out = Vec::with_capacity(rows.len());
+        for row in rows.chunks_exact(weight.len()) {
+            let n = weight.len() as f64;
             let mean = match norm.kind {
                 NormKind::Rms => 0.0,
                 NormKind::Layer => row.iter().map(|&v| f64::from(v)).sum::<f64>() / n,
@@ -133,6 +138,10 @@ impl ReferenceDevice {
 impl Device for ReferenceDevice {
     fn describe(&self) -> String {
         "reference (plain loops)".to_owned()
+    }
+
+    fn can_see(&self) -> bool {
+        true
     }
 
     fn memory(&self) -> DeviceMemory {
@@ -295,11 +304,27 @@ impl Device for ReferenceDevice {
                     gate.iter().zip(value).map(|(&g, &v)| (silu(g) * v) as f32)
                 })
                 .collect(),
-            Epilogue::Gelu => y.iter().map(|&v| gelu(v) as f32).collect(),
+            Epilogue::Gelu => y.iter().map(|&v| gelu_tanh(v) as f32).collect(),
+            Epilogue::GeluErf => y.iter().map(|&v| gelu_erf(v) as f32).collect(),
         };
         let out = &mut self.buffers[out];
         assert_eq!(result.len(), rows * out.width, "the output's width fits the matrix and its epilogue");
         out.values[..result.len()].copy_from_slice(&result);
+    }
+
+    fn norm_heads(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, q: &Norm, k: &Norm) {
+        let rows = self.rows(batch, qkv);
+        for norm in [q, k] {
+            assert_eq!(self.vectors[norm.weight].len(), heads.head_dim, "a norm is as wide as a head");
+        }
+        for row in 0..rows {
+            let first = row * heads.qkv_width();
+            let keys = first + heads.q_width();
+            for (part, norm) in [(first..keys, q), (keys..keys + heads.k_width(), k)] {
+                let normed = self.normed_rows(&self.buffers[qkv].values[part.clone()], norm);
+                self.buffers[qkv].values[part].copy_from_slice(&normed);
+            }
+        }
     }
 
     fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId) {
@@ -416,16 +441,6 @@ impl Device for ReferenceDevice {
 /// `x` times the logistic function of `x`.
 fn silu(x: f64) -> f64 {
     x / (1.0 + (-x).exp())
-}
-
-/// The argument of [`gelu`]'s tanh.
-fn gelu_inner(x: f64) -> f64 {
-    (2.0 / std::f64::consts::PI).sqrt() * x * (1.0 + 0.044715 * x * x)
-}
-
-/// GELU in its tanh form (Hendrycks and Gimpel, 2016).
-fn gelu(x: f64) -> f64 {
-    0.5 * x * (1.0 + gelu_inner(x).tanh())
 }
 
 /// The pool's slot for a sequence's slot.

@@ -1,7 +1,8 @@
 //! Training on the reference device. What an operation returns is computed in f64 from the buffers as they are and then put
 //! in its place, so that the place may be one of them.
 
-use super::{ReferenceDevice, Workspace, gelu, gelu_inner, pool_slot, silu};
+use super::{ReferenceDevice, Workspace, pool_slot, silu};
+use crate::gelu::{gelu_inner, gelu_tanh};
 use crate::{
     AttentionGradient, BufferId, DeviceBatch, DeviceError, Dropout, Handle, Heads, MatrixId, Norm, NormKind,
     PageId, Plan, Role, RopeId, SequenceRows, TrainingDevice, VectorId,
@@ -164,7 +165,7 @@ impl TrainingDevice for ReferenceDevice {
     }
 
     fn gelu(&mut self, rows: usize, y: BufferId, out: BufferId) {
-        let result: Vec<f64> = self.first(y, rows).iter().map(|&y| gelu(wide(y))).collect();
+        let result: Vec<f64> = self.first(y, rows).iter().map(|&y| gelu_tanh(wide(y))).collect();
         self.put(out, &result, false);
     }
 
