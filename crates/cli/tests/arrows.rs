@@ -60,7 +60,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "glimmer-tokenizer",
         ],
     ),
-    ("glimmer-engine", &["glimmer-models", "glimmer-tensor"]),
+    ("glimmer-engine", &["glimmer-models", "glimmer-picture", "glimmer-tensor"]),
     (
         "glimmer-models",
         &["glimmer-catalogue", "glimmer-checkpoint", "glimmer-config", "glimmer-picture", "glimmer-tensor"],

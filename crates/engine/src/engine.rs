@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use glimmer_models::vision::Tower;
 use glimmer_models::{Adapter, Decoder, DecoderSpec};
 use glimmer_tensor::{Capacity, DeviceMemory, KvType, PAGE_SLOTS};
 
@@ -13,6 +14,7 @@ use crate::adapters::digest;
 use crate::draft_model::DraftModel;
 use crate::request::{Event, Request, Sink};
 use crate::scheduler::SchedulerLimits;
+use crate::viewer::Viewer;
 use crate::worker::{Message, Submission, Worker};
 use crate::{AdapterId, EngineError, PageListener, Statistics};
 
@@ -58,6 +60,20 @@ impl EngineOptions {
     }
 }
 
+/// Who works beside the decoder.
+#[derive(Default)]
+pub struct Companions {
+    /// A smaller model of the same vocabulary that guesses how answers go on. Its cache has as many slots, its steps as many
+    /// rows. Answers are the same with and without; it must read from the first token to the last.
+    pub draft: Option<Decoder>,
+    /// The tower that sees pictures, and how many bytes its features of late may take.
+    pub tower: Option<(Tower, usize)>,
+    /// Told which pages the cache remembers: their events since the step before, after every step or while the next one is
+    /// computed, on the engine's thread, which it must not block for long. A listener that panics is dropped; requests go
+    /// on. When the engine ends it remembers nothing, and says nothing of that.
+    pub listener: Option<PageListener>,
+}
+
 /// A running engine. Dropping it ends the thread once what was submitted is done.
 pub struct Engine {
     inbox: Option<Sender<Message>>,
@@ -76,42 +92,19 @@ impl Engine {
     /// # Errors
     /// When the memory cannot be had.
     pub fn start(decoder: Decoder, options: EngineOptions) -> Result<Self, EngineError> {
-        Engine::start_with(decoder, None, options, None)
+        Engine::start_with(decoder, Companions::default(), options)
     }
 
-    /// [`Engine::start`] with a smaller model of the same vocabulary that guesses how answers go on. Its cache has as many slots,
-    /// its steps as many rows. Answers are the same with and without.
+    /// [`Engine::start`] with others beside the decoder.
     ///
     /// # Errors
-    /// When the memory cannot be had, or the smaller model does not read from the first token to the last.
-    pub fn start_with_draft(
-        decoder: Decoder,
-        draft: Decoder,
-        options: EngineOptions,
-    ) -> Result<Self, EngineError> {
-        Engine::start_with(decoder, Some(draft), options, None)
-    }
-
-    /// [`Engine::start`], telling `listener` which pages the cache remembers: their events since the step before, after every
-    /// step or while the next one is computed, on the engine's thread, which it must not block for long. A listener that panics is dropped;
-    /// requests go on. When the engine ends it remembers nothing, and says nothing of that.
-    ///
-    /// # Errors
-    /// When the memory cannot be had.
-    pub fn start_with_listener(
-        decoder: Decoder,
-        options: EngineOptions,
-        listener: PageListener,
-    ) -> Result<Self, EngineError> {
-        Engine::start_with(decoder, None, options, Some(listener))
-    }
-
-    fn start_with(
+    /// When the memory cannot be had, or one of them does not fit the decoder.
+    pub fn start_with(
         mut decoder: Decoder,
-        draft: Option<Decoder>,
+        companions: Companions,
         options: EngineOptions,
-        listener: Option<PageListener>,
     ) -> Result<Self, EngineError> {
+        let Companions { draft, tower, listener } = companions;
         let (capacity, limits) = (options.capacity(), options.limits());
         let pages = capacity.pages;
         decoder.plan(capacity, options.kv_type)?;
@@ -124,12 +117,22 @@ impl Engine {
             DraftModel::new(draft, limits.rows, pages)
         });
         let draft = draft.transpose()?;
+        let viewer = tower.map(|(tower, room)| {
+            let (width, hidden) = (tower.spec().hidden, spec.hidden);
+            if width != hidden {
+                return Err(EngineError::ForeignTower { width, hidden });
+            }
+            let viewer = Viewer::new(tower, room);
+            memory = [memory, viewer.memory()].into_iter().sum();
+            Ok(viewer)
+        });
+        let viewer = viewer.transpose()?;
         let statistics = Arc::new(Mutex::new(Statistics { pages, ..Statistics::default() }));
         let shared = Arc::clone(&statistics);
         let (sender, inbox) = channel();
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || Worker::new(decoder, limits, pages, inbox, shared, listener, draft).run())
+            .spawn(move || Worker::new(decoder, limits, pages, inbox, shared, listener, draft, viewer).run())
             .map_err(EngineError::Thread)?;
         let (inbox, thread, adapters) = (Some(sender), Some(thread), AtomicU64::new(1));
         Ok(Engine { inbox, adapters, thread, spec, memory, device, options, statistics })

@@ -11,6 +11,7 @@ mod lottery;
 mod masks;
 pub mod page_key;
 mod pages;
+mod picture;
 mod repetition;
 mod request;
 mod sampling;
@@ -18,13 +19,15 @@ mod sampling;
 pub mod scheduler;
 mod speculation;
 mod statistics;
+mod viewer;
 mod worker;
 
 pub use adapters::AdapterId;
 pub use constraint::{Constraint, ConstraintMaker, TokenMask};
-pub use engine::{Engine, EngineOptions};
+pub use engine::{Companions, Engine, EngineOptions};
 pub use page_key::{Extra, PageKey};
 pub use pages::{PageEvent, PageListener};
+pub use picture::PromptPicture;
 pub use repetition::RepetitionDetection;
 pub use request::{
     EngineError, Event, Finish, Foretold, PromptProgress, Request, Score, Sink, Speculation, Token,

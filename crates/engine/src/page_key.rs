@@ -14,6 +14,7 @@
 //! |---|---|---|
 //! | 1 | the first page (that is not all prefix) | the ids of the context that attends both ways (ChatGLM-6B: all before `<sop>`), each a u32, little-endian |
 //! | 2 | the first page | the adapter: the first 16 bytes of SHA-256 over its numbers (`adapters.rs`) |
+//! | 3 | each page that has rows of a picture, once for each picture | the 32 bytes that the picture is known by (`picture::Rows::digest`), the first of its rows that the page has, the slot in the page where that is, and how many the page has, each a u32, little-endian |
 //!
 //! Extras say what the page's keys and values depend on besides the ids up to its end and the extras of the pages before.
 //! Further kinds get further numbers and come in the order of these; should this layout change, so will the text that
@@ -45,6 +46,17 @@ pub enum Extra<'a> {
     Context(&'a [u32]),
     /// What the adapter's numbers are known by. Stands with the first page.
     Adapter(&'a [u8; 16]),
+    /// Rows of a picture.
+    Picture {
+        /// What the picture is known by.
+        digest: &'a [u8; 32],
+        /// The first of its rows that the page has.
+        row: u32,
+        /// Where in the page that is.
+        slot: u32,
+        /// How many of its rows the page has.
+        rows: u32,
+    },
 }
 
 impl PageKey {
@@ -64,6 +76,12 @@ impl PageKey {
                     hash.update(2u32.to_le_bytes());
                     hash.update((digest.len() as u64).to_le_bytes());
                     hash.update(digest);
+                }
+                Extra::Picture { digest, row, slot, rows } => {
+                    hash.update(3u32.to_le_bytes());
+                    hash.update((digest.len() as u64 + 12).to_le_bytes());
+                    hash.update(digest);
+                    update(&mut hash, &[*row, *slot, *rows]);
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use glimmer_models::ModelError;
 use glimmer_tensor::DeviceError;
 
-use crate::{AdapterId, ConstraintMaker, RepetitionDetection, Sampling};
+use crate::{AdapterId, ConstraintMaker, PromptPicture, RepetitionDetection, Sampling};
 
 /// Receives a request's events. Breaking off is the only cancellation: the request's pages are free at the next step.
 pub type Sink = Box<dyn FnMut(Event) -> ControlFlow<()> + Send>;
@@ -16,6 +16,8 @@ pub type Sink = Box<dyn FnMut(Event) -> ControlFlow<()> + Send>;
 pub struct Request {
     /// The prompt, not empty.
     pub prompt: Vec<u32>,
+    /// The pictures in it, in order. For each of a picture's rows the prompt has a token, whose id stands for it.
+    pub pictures: Vec<PromptPicture>,
     /// How many of the prompt's last tokens are the beginning of the answer, made earlier and to be gone on with: for
     /// penalties and random numbers they are part of it.
     pub continued: usize,
@@ -69,6 +71,7 @@ impl Default for Request {
     fn default() -> Self {
         Request {
             prompt: Vec::new(),
+            pictures: Vec::new(),
             continued: 0,
             max_tokens: usize::MAX,
             min_tokens: 0,
@@ -222,6 +225,27 @@ pub enum EngineError {
     /// The adapter that was asked for is not loaded, or is not any more.
     #[error("the adapter is not loaded any more")]
     NoAdapter,
+    /// A picture's rows are more than the prompt has.
+    #[error("a picture's rows end at {end}, the prompt at {prompt}")]
+    OutsidePrompt {
+        /// Where the last picture's rows end.
+        end: usize,
+        /// Tokens of the prompt.
+        prompt: usize,
+    },
+    /// The tower is another model's.
+    #[error(
+        "the tower's features are {width} wide, the decoder's rows {hidden}: they are of different models"
+    )]
+    ForeignTower {
+        /// Of features.
+        width: usize,
+        /// Of the decoder's rows.
+        hidden: usize,
+    },
+    /// The model has no tower.
+    #[error("the model sees no pictures")]
+    SeesNothing,
     /// Too many requests wait already.
     #[error("the queue is full ({waiting} requests wait)")]
     QueueFull {

@@ -40,6 +40,31 @@ pub struct SchedulerLimits {
 /// Stands in a sequence's tokens for a slot whose keys and values are given.
 const GIVEN: u32 = u32::MAX;
 
+/// Rows of a prompt that a picture has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptPicture {
+    /// The slot of the first of them.
+    pub first: usize,
+    /// How many there are.
+    pub rows: usize,
+    /// What the picture is known by.
+    pub digest: [u8; 32],
+}
+
+impl KeptPicture {
+    /// What a page's key has of it.
+    fn extra(&self, page: usize) -> Option<Extra<'_>> {
+        let start = page * PAGE_SLOTS;
+        let (first, end) = (self.first.max(start), (self.first + self.rows).min(start + PAGE_SLOTS));
+        (first < end).then(|| Extra::Picture {
+            digest: &self.digest,
+            row: (first - self.first) as u32,
+            slot: (first - start) as u32,
+            rows: (end - first) as u32,
+        })
+    }
+}
+
 /// A sequence as the scheduler sees it.
 #[derive(Clone, Debug)]
 pub struct Sequence {
@@ -53,6 +78,8 @@ pub struct Sequence {
     pub given: usize,
     /// What its adapter's numbers are known by, if it has one.
     adapter: Option<[u8; 16]>,
+    /// The pictures of the prompt, in order.
+    pictures: Vec<KeptPicture>,
     /// Guesses of the tokens to come, computed in the step that was planned last.
     pub drafts: Vec<u32>,
     /// Slots whose keys and values are in its pages.
@@ -85,6 +112,7 @@ impl Sequence {
             prompt_len: prompt.len(),
             given: 0,
             adapter: None,
+            pictures: Vec::new(),
             tokens: prompt,
             drafts: Vec::new(),
             computed: 0,
@@ -112,11 +140,19 @@ impl Sequence {
     pub fn with_adapter(mut self, digest: [u8; 16], given: usize) -> Self {
         self.adapter = Some(digest);
         self.given = given;
+        self.pictures.iter_mut().for_each(|picture| picture.first += given);
         self.prompt_len += given;
         self.tokens.splice(0..0, std::iter::repeat_n(GIVEN, given));
         if self.prefix_len > 0 {
             self.prefix_len += given;
         }
+        self
+    }
+
+    /// The same, with pictures in its prompt: before [`Sequence::with_adapter`].
+    #[must_use]
+    pub fn with_pictures(mut self, pictures: Vec<KeptPicture>) -> Self {
+        self.pictures = pictures;
         self
     }
 
@@ -141,7 +177,8 @@ impl Sequence {
             let context = (page == self.given / PAGE_SLOTS && self.prefix_len > 0)
                 .then(|| Extra::Context(&self.tokens[self.given..self.prefix_len]));
             let adapter = self.adapter.as_ref().filter(|_| page == 0).map(Extra::Adapter);
-            let extras: Vec<Extra<'_>> = context.into_iter().chain(adapter).collect();
+            let pictures = self.pictures.iter().filter_map(|picture| picture.extra(page));
+            let extras: Vec<Extra<'_>> = context.into_iter().chain(adapter).chain(pictures).collect();
             self.keys.push(PageKey::new(parent, ids, &extras));
         }
     }

@@ -37,12 +37,18 @@ pub struct Statistics {
     pub failed: u64,
     /// Requests whose receiver went away.
     pub cancelled: u64,
+    /// Pictures that went through the tower.
+    pub pictures: u64,
+    /// Pictures whose features were there already.
+    pub pictures_kept: u64,
     /// Steps.
     pub steps: u64,
     /// Time in the model.
     pub forward: Duration,
     /// Time in the draft model.
     pub drafting: Duration,
+    /// Time in the tower.
+    pub seeing: Duration,
     /// Time of steps outside the models: accepting requests, planning, choosing tokens, telling.
     pub outside: Duration,
 }
@@ -62,9 +68,12 @@ impl Statistics {
             finished: self.finished + past.finished,
             failed: self.failed + past.failed,
             cancelled: self.cancelled + past.cancelled,
+            pictures: self.pictures + past.pictures,
+            pictures_kept: self.pictures_kept + past.pictures_kept,
             steps: self.steps + past.steps,
             forward: self.forward + past.forward,
             drafting: self.drafting + past.drafting,
+            seeing: self.seeing + past.seeing,
             outside: self.outside + past.outside,
             ..self
         }

@@ -5,14 +5,14 @@
 //! lost ends all of them, and the thread.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use glimmer_models::{Adapter, Decoder, ModelError, PositionLayout};
-use glimmer_tensor::{Batch, DeviceError};
+use glimmer_models::{Adapter, Decoder, ModelError, PictureSpan, PositionLayout};
+use glimmer_tensor::{Batch, DeviceError, Features};
 
 use crate::adapters::{Adapters, InUse};
 use crate::audience::{Audience, Told, tell_last};
@@ -24,8 +24,11 @@ use crate::repetition::Repetitions;
 use crate::request::{
     Event, Finish, Foretold, PromptProgress, Request, Score, Sink, Speculation, Token, room_for_answer,
 };
-use crate::scheduler::{Appended, Piece, Refusal, Scheduler, SchedulerLimits, Sequence, SequenceId};
+use crate::scheduler::{
+    Appended, KeptPicture, Piece, Refusal, Scheduler, SchedulerLimits, Sequence, SequenceId,
+};
 use crate::speculation::{Drafter, MOST, StepCosts};
+use crate::viewer::{Seen, Sight, Viewer};
 use crate::{AdapterId, EngineError, PageListener, Reads, Sampler, Statistics, log_probabilities};
 
 /// Rows of a step that forced tokens may fill beside answers that have none: so few wait for the weights more than for
@@ -78,6 +81,8 @@ struct Way {
     at_most: Finish,
     prompt_len: usize,
     adapter: Option<InUse>,
+    /// The prompt's pictures: the slots that each has, and its features.
+    pictures: Vec<(Range<usize>, Arc<Features>)>,
     foretold: Option<Foretold>,
 }
 
@@ -119,6 +124,8 @@ pub(crate) struct Worker {
     listener: Option<PageListener>,
     /// Guesses, where there is one.
     draft_model: Option<DraftModel>,
+    /// Sees pictures, where the model does.
+    viewer: Option<Viewer>,
     /// Why the device is lost, once it is.
     lost: Option<DeviceError>,
 }
@@ -141,6 +148,7 @@ impl Worker {
         shared: Arc<Mutex<Statistics>>,
         listener: Option<PageListener>,
         draft_model: Option<DraftModel>,
+        viewer: Option<Viewer>,
     ) -> Self {
         let scheduler = Scheduler::new(limits, pages);
         Worker {
@@ -159,6 +167,7 @@ impl Worker {
             shared,
             listener,
             draft_model,
+            viewer,
             lost: None,
         }
     }
@@ -168,6 +177,7 @@ impl Worker {
         while self.lost.is_none()
             && let Some(begin) = self.drain()
         {
+            self.see();
             let drafting = self.guess();
             let plan = self.scheduler.plan();
             self.announce();
@@ -193,6 +203,10 @@ impl Worker {
             let _ = self.end(id, failed());
         }
         self.tell_all();
+        for sink in self.viewer.iter_mut().flat_map(Viewer::give_up) {
+            self.statistics.failed += 1;
+            tell_last(sink, failed());
+        }
         while let Ok(message) = self.inbox.try_recv() {
             // Who waits for an adapter hears of the end by its channel's.
             let Message::Submit(submission) = message else { continue };
@@ -205,7 +219,8 @@ impl Worker {
     /// Accepts what has arrived, and waits for it when there is nothing else to do. Returns when the work began; `None`
     /// when there is none and never will be.
     fn drain(&mut self) -> Option<Instant> {
-        let first = if self.scheduler.is_idle() { Some(self.inbox.recv().ok()?) } else { None };
+        let is_idle = self.scheduler.is_idle() && self.unseen() == 0;
+        let first = if is_idle { Some(self.inbox.recv().ok()?) } else { None };
         let begin = Instant::now();
         first.into_iter().for_each(|message| self.take(message));
         // Once nobody can send any more, what there is is served to the end.
@@ -232,17 +247,69 @@ impl Worker {
 
     fn accept(&mut self, submission: Submission) {
         let Submission { request, sinks } = submission;
-        if !self.scheduler.has_room(sinks.len()) {
+        let asked = sinks.len() + self.unseen();
+        if !self.scheduler.has_room(asked) {
             self.forget_the_absent();
         }
-        let full = !self.scheduler.has_room(sinks.len());
-        let waiting = self.scheduler.waiting().len();
+        if !self.scheduler.has_room(asked) {
+            let waiting = self.scheduler.waiting().len() + self.unseen();
+            return self.refuse(sinks, || EngineError::QueueFull { waiting });
+        }
+        let can_be_seen = || {
+            let adapter = request.adapter.map(|id| self.adapters.get(id)).transpose()?;
+            let given = adapter.as_ref().map_or(0, InUse::given);
+            self.lay_out(&request)?;
+            room_for_answer(request.prompt.len() + given, request.max_tokens, self.limits.context)
+        };
+        let is_to_be_seen = !request.pictures.is_empty() && can_be_seen().is_ok();
+        match &mut self.viewer {
+            Some(viewer) if is_to_be_seen => viewer.accept(request, sinks),
+            // What cannot be served is refused there.
+            _ => self.admit(Seen { request, sinks, features: Vec::new() }),
+        }
+    }
+
+    /// Requests whose pictures are not seen yet.
+    fn unseen(&self) -> usize {
+        self.viewer.as_ref().map_or(0, Viewer::waiting)
+    }
+
+    fn refuse(&mut self, sinks: Vec<Sink>, error: impl Fn() -> EngineError) {
+        self.statistics.failed += sinks.len() as u64;
+        sinks.into_iter().for_each(|sink| tell_last(sink, Event::Failed(error())));
+        self.publish_statistics();
+    }
+
+    /// Has a piece of a picture seen, unless others whose pictures are seen still wait.
+    fn see(&mut self) {
+        let Some(viewer) = self.viewer.as_mut().filter(|_| self.scheduler.waiting().is_empty()) else {
+            return;
+        };
+        let begin = Instant::now();
+        let sight = viewer.see();
+        self.statistics.pictures = viewer.pictures;
+        self.statistics.pictures_kept = viewer.pictures_kept;
+        self.statistics.seeing += begin.elapsed();
+        match sight {
+            Sight::More => {}
+            Sight::Ready(seen) => self.admit(seen),
+            Sight::Failed(sinks, error) => {
+                if let EngineError::Model(ModelError::Device(lost @ DeviceError::Lost(_))) = &error {
+                    self.lost = Some(lost.clone());
+                }
+                self.refuse(sinks, || match &error {
+                    EngineError::Model(ModelError::Device(device)) => ModelError::from(device.clone()).into(),
+                    other => EngineError::Fault(other.to_string()),
+                });
+            }
+        }
+    }
+
+    /// Hands a request over to the scheduler.
+    fn admit(&mut self, seen: Seen) {
+        let Seen { request, sinks, features } = seen;
         for (copy, sink) in sinks.into_iter().enumerate() {
-            let enqueued = if full {
-                Err(EngineError::QueueFull { waiting })
-            } else {
-                guarded(|| self.enqueue(&request, copy)).flatten()
-            };
+            let enqueued = guarded(|| self.enqueue(&request, &features, copy)).flatten();
             match enqueued {
                 Ok((id, way)) => {
                     way.adapter.iter().for_each(|adapter| self.adapters.enter(adapter));
@@ -265,22 +332,16 @@ impl Worker {
         waiting.into_iter().for_each(|id| self.ask(id, 0));
     }
 
-    fn enqueue(&mut self, request: &Request, copy: usize) -> Result<(SequenceId, Way), EngineError> {
+    fn enqueue(
+        &mut self,
+        request: &Request,
+        features: &[Arc<Features>],
+        copy: usize,
+    ) -> Result<(SequenceId, Way), EngineError> {
         let prompt = &request.prompt;
-        if prompt.is_empty() {
-            return Err(EngineError::EmptyPrompt);
-        }
         request.sampling.check()?;
-        let spec = self.decoder.spec();
-        let layout = PositionLayout::of_prompt(spec.positions, prompt)?;
-        let vocab = spec.vocab;
-        if let Some(&id) = prompt.iter().find(|&&id| id as usize >= vocab) {
-            return Err(EngineError::OutsideVocabulary { id, vocab });
-        }
+        let (layout, spans) = self.lay_out(request)?;
         let prefix_len = layout.prefix_len();
-        if prefix_len > self.limits.rows {
-            return Err(EngineError::Indivisible { context: prefix_len, rows: self.limits.rows });
-        }
         let adapter = request.adapter.map(|id| self.adapters.get(id)).transpose()?;
         let given = adapter.as_ref().map_or(0, InUse::given);
         let max_tokens = room_for_answer(prompt.len() + given, request.max_tokens, self.limits.context)?;
@@ -309,10 +370,21 @@ impl Worker {
             at_most,
             prompt_len: prompt.len(),
             adapter,
+            pictures: spans
+                .iter()
+                .map(|span| span.first..span.first + span.rows)
+                .zip(features.iter().cloned())
+                .collect(),
             foretold: request.foretold.clone(),
         };
         self.next_id += 1;
-        let sequence = Sequence::new(self.next_id, prompt.clone(), prefix_len, request.priority);
+        let kept = spans.iter().zip(&request.pictures).map(|(span, picture)| KeptPicture {
+            first: span.first,
+            rows: span.rows,
+            digest: picture.digest,
+        });
+        let sequence = Sequence::new(self.next_id, prompt.clone(), prefix_len, request.priority)
+            .with_pictures(kept.collect());
         let sequence = match &way.adapter {
             Some(adapter) => sequence.with_adapter(adapter.digest, adapter.given()),
             None => sequence,
@@ -323,6 +395,32 @@ impl Worker {
             Refusal::TooLong => EngineError::TooLong { prompt: prompt.len(), context: self.limits.context },
         })?;
         Ok((self.next_id, way))
+    }
+
+    /// The positions of a prompt, and where its pictures are in it.
+    fn lay_out(&self, request: &Request) -> Result<(PositionLayout, Vec<PictureSpan>), EngineError> {
+        let (prompt, spec) = (&request.prompt, self.decoder.spec());
+        if prompt.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
+        let spans = match &self.viewer {
+            _ if request.pictures.is_empty() => Vec::new(),
+            Some(viewer) => viewer.spans(&request.pictures),
+            None => return Err(EngineError::SeesNothing),
+        };
+        if let Some(last) = spans.last().filter(|last| last.first + last.rows > prompt.len()) {
+            return Err(EngineError::OutsidePrompt { end: last.first + last.rows, prompt: prompt.len() });
+        }
+        let layout = PositionLayout::of_prompt(spec.positions, prompt)?.with_pictures(&spans)?;
+        let vocab = spec.vocab;
+        if let Some(&id) = prompt.iter().find(|&&id| id as usize >= vocab) {
+            return Err(EngineError::OutsideVocabulary { id, vocab });
+        }
+        let (context, rows) = (layout.prefix_len(), self.limits.rows);
+        if context > rows {
+            return Err(EngineError::Indivisible { context, rows });
+        }
+        Ok((layout, spans))
     }
 
     /// Guesses how answers go on, as far as it pays: from what they have, or else by the draft model, whose time is returned. What
@@ -360,7 +458,8 @@ impl Worker {
             };
             let guesses = drafter.guess(&s.tokens[s.given..], most);
             let drafts = guesses[..worthwhile.min(guesses.len())].to_vec();
-            if drafts.is_empty() && most > 0 {
+            // A draft model sees no pictures.
+            if drafts.is_empty() && most > 0 && answer.way.pictures.is_empty() {
                 unguessed.push((id, most));
             }
             self.scheduler.draft(id, &drafts);
@@ -487,6 +586,13 @@ impl Worker {
             wanted.push((piece.id, rows.len(), answer.reads()));
             batch.push(&ids, piece.slots.clone(), &rope_pos, s.prefix_len, s.pages.clone(), rows);
             batch.adapt(adapter.and_then(|adapter| adapter.slot));
+            for (slots, features) in &answer.way.pictures {
+                let (start, end) = (slots.start + s.given, slots.end + s.given);
+                let seen = start.max(first)..end.min(piece.slots.end);
+                if !seen.is_empty() {
+                    batch.see(seen.start - first..seen.end - first, features, seen.start - start);
+                }
+            }
         }
         self.computed.clear();
         if batch.rows() == 0 {

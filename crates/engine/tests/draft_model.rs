@@ -5,7 +5,9 @@
 
 mod support;
 
-use glimmer_engine::{Engine, EngineOptions, Foretold, Request, Sampling, Speculation, Statistics};
+use glimmer_engine::{
+    Companions, Engine, EngineOptions, Foretold, Request, Sampling, Speculation, Statistics,
+};
 use glimmer_tensor::{Compute, KvType};
 use support::{OPTIONS, at_rest, decoder, engine, fixture, greedy, hear};
 
@@ -14,7 +16,7 @@ const NAME: &str = "glm-edge-1.5b-chat";
 /// The fixture with this one as its draft.
 fn drafted(draft: &str, options: EngineOptions) -> Engine {
     let [own, draft] = [NAME, draft].map(|name| decoder(&fixture(name), Compute::F32));
-    Engine::start_with_draft(own, draft, options).unwrap()
+    Engine::start_with(own, Companions { draft: Some(draft), ..Companions::default() }, options).unwrap()
 }
 
 /// Answers of every kind of choice.

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 
 use glimmer_checkpoint::Checkpoint;
 use glimmer_engine::{
-    Engine, EngineError, EngineOptions, Event, Finish, PageEvent, PageKey, Request, Sampling, Score,
-    Speculation,
+    Companions, Engine, EngineError, EngineOptions, Event, Finish, PageEvent, PageKey, Request, Sampling,
+    Score, Speculation,
 };
 use glimmer_tensor::{Compute, KvType};
 use support::{OPTIONS, at_rest, decoder, engine, engine_of, fixture, greedy, hear, ids};
@@ -73,7 +73,8 @@ fn a_listener_can_follow_what_is_remembered() {
         let listener = Box::new(move |event| sender.lock().unwrap().push(event));
         let decoder = decoder(&fixture("glm-edge-1.5b-chat"), Compute::F32);
         let options = EngineOptions { context: 128, slots: 128, ..OPTIONS };
-        let engine = Engine::start_with_listener(decoder, options, listener).unwrap();
+        let companions = Companions { listener: Some(listener), ..Companions::default() };
+        let engine = Engine::start_with(decoder, companions, options).unwrap();
         for first in [3, 53, 103, 3] {
             hear(&engine.answer(greedy((first..first + 70).collect(), 4)));
         }
@@ -102,7 +103,8 @@ fn a_listener_that_panics_harms_no_request() {
     let name = "glm-edge-1.5b-chat";
     let listener = Box::new(|_| panic!("injected"));
     let decoder = decoder(&fixture(name), Compute::F32);
-    let engine = Engine::start_with_listener(decoder, OPTIONS, listener).unwrap();
+    let companions = Companions { listener: Some(listener), ..Companions::default() };
+    let engine = Engine::start_with(decoder, companions, OPTIONS).unwrap();
     let (prompt, expected) = (ids(name, "gen.input_ids"), ids(name, "gen.new_ids"));
     let long = greedy((3..103).collect(), 2);
     for _ in 0..2 {

@@ -30,3 +30,14 @@ fn a_context_that_attends_both_ways_is_in_all_keys_under_it() {
     assert_eq!(shorter.to_string(), "757c9a12c1bfc6b21bb0b5557418d487");
     assert_eq!(shorter.as_bytes()[..2], [0x75, 0x7c]);
 }
+
+#[test]
+fn a_picture_is_in_the_keys_of_the_pages_that_have_rows_of_it() {
+    let digest: [u8; 32] = std::array::from_fn(|i| i as u8);
+    let rows = |row, slot, rows| Extra::Picture { digest: &digest, row, slot, rows };
+    let first = PageKey::new(None, &[7; PAGE_SLOTS], &[rows(0, 5, 27)]);
+    assert_eq!(first.to_string(), "84d480f9a86a1b56ad0cedc90ae7a11a");
+    let other = Extra::Picture { digest: &[0; 32], row: 0, slot: 20, rows: 12 };
+    let second = PageKey::new(Some(first), &[7; PAGE_SLOTS], &[rows(27, 0, 13), other]);
+    assert_eq!(second.to_string(), "23b9858e9ba7bb4f4f1d7dc151192b83");
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use glimmer_engine::Companions;
 use glimmer_models::{Decoder, DecoderSpec, load_split};
 use glimmer_tensor::{Compute, KvType};
 use glimmer_tokenizer::Tokenizer;
@@ -132,10 +133,8 @@ impl Model {
     /// When the memory cannot be had.
     pub fn start(self, limits: &Limits) -> Result<Engine, Error> {
         let options = limits.engine_options(self.decoder.spec(), self.device, self.kv_type);
-        let engine = match self.draft {
-            Some(draft) => glimmer_engine::Engine::start_with_draft(self.decoder, draft, options)?,
-            None => glimmer_engine::Engine::start(self.decoder, options)?,
-        };
+        let companions = Companions { draft: self.draft, ..Companions::default() };
+        let engine = glimmer_engine::Engine::start_with(self.decoder, companions, options)?;
         Ok(Engine::new(self.text, engine))
     }
 
