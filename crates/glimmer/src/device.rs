@@ -50,6 +50,9 @@ pub struct OpenDevice {
     pub(crate) devices: Vec<Box<dyn Device>>,
     pub(crate) gpu_layers: Option<GpuLayers>,
     pub(crate) quantize: Option<Quantize>,
+    /// How another is opened beside them.
+    options: DeviceOptions,
+    compute: Compute,
     /// What was opened; never [`DeviceKind::Auto`].
     pub kind: DeviceKind,
     /// Precision of the cache.
@@ -57,6 +60,14 @@ pub struct OpenDevice {
 }
 
 impl OpenDevice {
+    /// One more for what is not the decoder's: the processor, or plain loops where these compute.
+    pub(crate) fn beside(&self) -> Result<Box<dyn Device>, Error> {
+        match self.kind {
+            DeviceKind::Reference => Ok(Box::new(ReferenceDevice::new())),
+            _ => self.options.cpu(self.compute),
+        }
+    }
+
     /// What it is, for people: "CPU, AVX-512 VNNI, 2 threads".
     pub fn describe(&self) -> String {
         self.devices.iter().map(|device| device.describe()).collect::<Vec<_>>().join(" + ")
@@ -121,7 +132,8 @@ impl DeviceOptions {
         let gpu_layers = self.gpu_layers.filter(|_| kind == DeviceKind::Cuda);
         let threads = self.threads.unwrap_or_else(default_threads);
         let quantize = self.quantize.map(|to| Quantize { to, threads });
-        Ok(OpenDevice { devices, gpu_layers, quantize, kind, kv_type: self.kv_type_with(compute) })
+        let kv_type = self.kv_type_with(compute);
+        Ok(OpenDevice { devices, gpu_layers, quantize, options: *self, compute, kind, kv_type })
     }
 
     /// Those of a kind as [`OpenDevice`] has them; for [`DeviceKind::Auto`] cards.

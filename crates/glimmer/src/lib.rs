@@ -61,6 +61,7 @@ mod session;
 mod source;
 mod text;
 mod thinking;
+mod tower;
 
 pub use answer_form::{AnswerForm, AnswerFormat};
 pub use cards::{CardUse, card_use};

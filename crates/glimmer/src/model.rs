@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use glimmer_engine::Companions;
+use glimmer_models::vision::Tower;
 use glimmer_models::{Decoder, DecoderSpec, load_split};
 use glimmer_tensor::{Compute, KvType};
 use glimmer_tokenizer::Tokenizer;
 
+use crate::tower::FEATURES;
 use crate::{
     DeviceKind, DeviceOptions, DevicePlan, Engine, Error, Limits, ModelFiles, ModelText, Overrides,
     Placement, Session, Source,
@@ -46,6 +48,7 @@ pub struct Model {
     device: DeviceKind,
     kv_type: KvType,
     draft: Option<Decoder>,
+    tower: Option<Tower>,
 }
 
 impl Model {
@@ -91,7 +94,7 @@ impl Model {
         placement: Placement,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self, Error> {
-        let Placement { devices, kind, kv_type, quantize, .. } = placement;
+        let Placement { devices, tower, kind, kv_type, quantize, .. } = placement;
         let weights = files.weights(quantize)?;
         if let Some(warning) = weights.second_rounding()? {
             progress(Progress::Warning(&warning));
@@ -103,7 +106,8 @@ impl Model {
             let decoder = load_split(weights, devices, &mut each);
             (text.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), decoder)
         });
-        Ok(Model { text: Arc::new(text?), decoder: decoder?, device: kind, kv_type, draft: None })
+        let tower = tower.map(|tower| tower.load(files)).transpose()?;
+        Ok(Model { text: Arc::new(text?), decoder: decoder?, device: kind, kv_type, draft: None, tower })
     }
 
     /// The part that knows text.
@@ -133,7 +137,8 @@ impl Model {
     /// When the memory cannot be had.
     pub fn start(self, limits: &Limits) -> Result<Engine, Error> {
         let options = limits.engine_options(self.decoder.spec(), self.device, self.kv_type);
-        let companions = Companions { draft: self.draft, ..Companions::default() };
+        let tower = self.tower.map(|tower| (tower, FEATURES));
+        let companions = Companions { draft: self.draft, tower, listener: None };
         let engine = glimmer_engine::Engine::start_with(self.decoder, companions, options)?;
         Ok(Engine::new(self.text, engine))
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use glimmer_models::{DeviceLayers, ModelWeights, Quantize, needs};
 use glimmer_tensor::{Capacity, Device, DeviceError, DeviceMemory, FreeMemory, KvType};
 
+use crate::tower::PlacedTower;
 use crate::{DeviceKind, Error, ModelFiles, OpenDevice, Progress};
 
 /// How many of a model's last layers cards take. The head goes with the last layer, the embedding with the first.
@@ -41,6 +42,8 @@ pub struct DevicePlan {
 /// Devices and how many layers each takes, in their order.
 pub struct Placement {
     pub(crate) devices: Vec<DeviceLayers>,
+    /// Beside them, where the model sees.
+    pub(crate) tower: Option<PlacedTower>,
     /// What each of them has.
     pub placed: Vec<Placed>,
     pub(crate) kind: DeviceKind,
@@ -59,8 +62,9 @@ impl OpenDevice {
     /// When a tensor is missing or of another shape than the configuration says.
     pub fn needed(&self, files: &ModelFiles, capacity: Capacity) -> Result<DeviceMemory, Error> {
         let layers = 0..files.spec()?.layers.len();
-        Shape { weights: files.weights(self.quantize)?, capacity, kv_type: self.kv_type }
-            .needed(self.devices[0].as_ref(), layers)
+        let shape = Shape { weights: files.weights(self.quantize)?, capacity, kv_type: self.kv_type };
+        let decoder = shape.needed(self.devices[0].as_ref(), layers)?;
+        Ok([decoder, self.needed_by_tower(files, capacity)?].into_iter().sum())
     }
 
     /// Decides which layers go where, for steps and a cache of `capacity`. What several devices are going to hold is told
@@ -75,13 +79,14 @@ impl OpenDevice {
         capacity: Capacity,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Placement, Error> {
-        let OpenDevice { mut devices, gpu_layers, quantize, kind, kv_type } = self;
+        let tower = self.place_tower(files, capacity)?;
+        let OpenDevice { mut devices, gpu_layers, quantize, kind, kv_type, .. } = self;
         let layers = files.spec()?.layers.len();
         let Some(wanted) = gpu_layers else {
             let device = devices.swap_remove(0);
             let placed = vec![Placed { card: (kind == DeviceKind::Cuda).then_some(0), layers: 0..layers }];
             let devices = vec![DeviceLayers { device, layers }];
-            return Ok(Placement { devices, placed, kind, kv_type, quantize });
+            return Ok(Placement { devices, tower, placed, kind, kv_type, quantize });
         };
         let model = Shape { weights: files.weights(quantize)?, capacity, kv_type };
         let processor = devices.pop().expect("the processor stands behind the cards");
@@ -95,7 +100,8 @@ impl OpenDevice {
         progress(Progress::Placed(&plans));
         let placed = plans.into_iter().map(|plan| plan.placed).collect();
         let share = |(device, plan): Share| DeviceLayers { device, layers: plan.placed.layers.len() };
-        Ok(Placement { devices: shares.into_iter().map(share).collect(), placed, kind, kv_type, quantize })
+        let devices = shares.into_iter().map(share).collect();
+        Ok(Placement { devices, tower, placed, kind, kv_type, quantize })
     }
 }
 
