@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 /// Head layouts: one to 72 queries per key, widths that do and do not fill vectors, values as wide as keys, narrower and
 /// wider.
-pub const HEADS: [Heads; 13] = [
+pub const HEADS: [Heads; 15] = [
     Heads::new(1, 1, 16),
     Heads::new(3, 3, 24),
     Heads::new(4, 2, 16),
@@ -17,6 +17,8 @@ pub const HEADS: [Heads; 13] = [
     Heads::new(12, 1, 7),
     Heads::new(32, 2, 16),
     Heads::new(4, 2, 128),
+    Heads::new(3, 3, 72),
+    Heads::new(2, 2, 112),
     Heads::new(5, 1, 33),
     Heads::new(72, 1, 8),
     Heads { value_dim: 16, ..Heads::new(4, 2, 40) },

@@ -1,8 +1,8 @@
 //! What every [`Device`] is held to: each operation against the reference device, and what must hold bit for bit. Outputs
 //! are poisoned before they are computed.
 //!
-//! A device's own tests say which [`Candidate`]s there are and get the suite by a line: `suite!(candidates);`, and that of
-//! [`training`] by `training_suite!(candidates);`.
+//! A device's own tests say which [`Candidate`]s there are and get the suite by a line: `suite!(candidates);`, that of
+//! [`training`] by `training_suite!(candidates);`, and that of what towers need by `seeing_suite!(candidates);`.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests: what fails panics")]
 
@@ -10,6 +10,7 @@ pub mod adapters;
 pub mod attention;
 pub mod rig;
 pub mod rows;
+pub mod seeing;
 pub mod story;
 pub mod training;
 
@@ -86,5 +87,16 @@ macro_rules! suite {
     };
     ($candidates:path, all candidates: $($test:ident),*) => {
         $(#[test] fn $test() { $crate::attention::$test(&$candidates()); })*
+    };
+}
+
+/// The tests of what vision towers need, as [`suite!`].
+#[macro_export]
+macro_rules! seeing_suite {
+    ($candidates:path) => {
+        $crate::seeing_suite! { $candidates, gelu_with_the_error_function, gelu_after_products, norms_of_heads }
+    };
+    ($candidates:path, $($test:ident),*) => {
+        $(#[test] fn $test() { $crate::each(&$candidates(), $crate::seeing::$test); })*
     };
 }

@@ -8,12 +8,12 @@ use glimmer_tensor::{
     first_largest,
 };
 
-fn reference() -> Box<dyn Device> {
+pub(crate) fn reference() -> Box<dyn Device> {
     Box::new(ReferenceDevice::new())
 }
 
 /// Asserts `|found - expected| <= tolerance(i)`.
-fn close(what: &str, found: &[f32], expected: &[f32], tolerance: impl Fn(usize) -> f32) {
+pub(crate) fn close(what: &str, found: &[f32], expected: &[f32], tolerance: impl Fn(usize) -> f32) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (i, (&f, &e)) in found.iter().zip(expected).enumerate() {
         assert!((f - e).abs() <= tolerance(i), "{what}: element {i} is {f}, not {e} (+-{})", tolerance(i));
@@ -206,7 +206,7 @@ pub fn residual_from_another(candidate: &Candidate) {
     close("residual from another buffer", &found, &expected, |_| tolerance);
 }
 
-/// Both pairings, two axes, elements that pass through. Tolerance: three roundings of f32.
+/// All pairings, two axes, elements that pass through. Tolerance: three roundings of f32.
 pub fn rope(candidate: &Candidate) {
     let make = candidate.make();
     let heads = Heads { value_dim: 24, ..Heads::new(6, 2, 20) };
@@ -221,8 +221,12 @@ pub fn rope(candidate: &Candidate) {
         (vec![section(0, 0, 4), section(1, 8, 5)], 1.0),
         (vec![section(1, 3, 3)], 1.25),
     ];
-    for pairs in [RopePairs::Interleaved, RopePairs::Halves] {
-        for (sections, magnitude) in &tables {
+    // Of these sections each has the first elements of its pairs, the second ones follow all of them.
+    let across =
+        [(vec![section(0, 0, 5), section(1, 5, 5)], 1.0), (vec![section(1, 1, 4), section(0, 5, 2)], 1.25)];
+    let contiguous = [RopePairs::Interleaved, RopePairs::Halves].map(|pairs| (pairs, tables.as_slice()));
+    for (pairs, tables) in contiguous.into_iter().chain([(RopePairs::Across, across.as_slice())]) {
+        for (sections, magnitude) in tables {
             for rows in [1, 7, 40] {
                 let mut rng = Random(5);
                 let values = rng.normals(rows * width);

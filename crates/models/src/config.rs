@@ -89,7 +89,7 @@ pub fn understand(checkpoint: &Checkpoint, family: Option<Family>) -> Result<Und
     let evidence = Evidence { asked: family, ..checkpoint.configuration().evidence() };
     let mut understood = if let Some(metadata) = checkpoint.metadata() {
         let file = checkpoint.path().display().to_string();
-        from_gguf(&Keys { file, source: Source::Gguf(metadata) }, checkpoint, &evidence)?
+        from_gguf(&Keys::gguf(file, metadata), checkpoint, &evidence)?
     } else {
         let file = checkpoint.path().join("config.json").display().to_string();
         let Some(config) = checkpoint.config() else {
@@ -227,6 +227,11 @@ impl<'a> Keys<'a> {
     /// Those of a `config.json` or of an object within.
     pub(crate) fn json(file: String, config: &'a Value) -> Self {
         Keys { file, source: Source::Json(config) }
+    }
+
+    /// Those of a GGUF.
+    pub(crate) fn gguf(file: String, metadata: &'a gguf::Metadata) -> Self {
+        Keys { file, source: Source::Gguf(metadata) }
     }
 }
 

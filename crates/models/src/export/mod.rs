@@ -24,6 +24,7 @@ use crate::parts::{MatrixPart, Part, PartKind};
 use crate::{DecoderSpec, ModelError, NormSpec, Residual, WeightRole};
 
 pub use describe::{config_json, gguf_metadata, model_name};
+pub(crate) use types::fit;
 pub use types::{Mix, Quantization, WeightTypes, file_type_name, second_rounding};
 
 /// What a tensor's numbers are.

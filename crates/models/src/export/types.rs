@@ -206,7 +206,7 @@ impl Mix {
 }
 
 /// The type itself where its blocks divide a row, else llama.cpp's substitute with blocks of 32, else F16.
-fn fit(dtype: DType, width: usize) -> DType {
+pub(crate) fn fit(dtype: DType, width: usize) -> DType {
     let divides = |dtype: DType| width.is_multiple_of(dtype.block_len());
     let substitute = match dtype {
         _ if divides(dtype) => dtype,

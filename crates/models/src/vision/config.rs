@@ -7,6 +7,7 @@ use glimmer_checkpoint::Checkpoint;
 use glimmer_tensor::{Heads, NormKind, Rope, RopePairs, RopeSection};
 use serde_json::Value;
 
+use super::mmproj;
 use super::names::TowerNaming;
 use super::spec::{Adapter, Gelu, PatchPositions, Stem, TowerActivation, TowerLayer, VisionSpec};
 use crate::config::{Keys, in_bounds};
@@ -14,17 +15,34 @@ use crate::rope::inv_freq;
 use crate::{ModelError, NormSpec};
 
 /// LayerNorm of the adapters, where nobody says otherwise: PyTorch's default.
-const ADAPTER_NORM: NormSpec = NormSpec { kind: NormKind::Layer, eps: 1e-5 };
+pub(super) const ADAPTER_NORM: NormSpec = NormSpec { kind: NormKind::Layer, eps: 1e-5 };
+
+/// Width of a residual stream, at most.
+const MOST_WIDTH: usize = 1 << 14;
 
 /// Colours of a pixel.
-const CHANNELS: usize = 3;
+pub(super) const CHANNELS: usize = 3;
 
 impl VisionSpec {
-    /// Reads a checkpoint's configuration; `None` where the model has no tower. No tensor is looked at.
+    /// Reads a checkpoint's configuration, that of a model or of llama.cpp's file beside one; `None` where it has no tower.
+    /// No tensor's values are looked at.
     ///
     /// # Errors
     /// When a key is missing, of the wrong kind or out of bounds, or the tower is none of those that are known.
     pub fn of(checkpoint: &Checkpoint) -> Result<Option<VisionSpec>, ModelError> {
+        let spec = match checkpoint.metadata() {
+            Some(metadata) => mmproj::of(checkpoint, metadata)?,
+            None => Self::of_config(checkpoint)?,
+        };
+        if let Some(spec) = &spec {
+            let file = format!("{}, the vision tower", checkpoint.path().display());
+            spec.check().map_err(|message| ModelError::Config { file, message })?;
+        }
+        Ok(spec)
+    }
+
+    /// Reads a `config.json`.
+    fn of_config(checkpoint: &Checkpoint) -> Result<Option<VisionSpec>, ModelError> {
         let Some(config) = checkpoint.config() else { return Ok(None) };
         let Some(vision) = config.get("vision_config").filter(|vision| !vision.is_null()) else {
             return Ok(None);
@@ -35,9 +53,13 @@ impl VisionSpec {
         if !vision.is_object() {
             return Err(all.wrong("vision_config", vision, "an object"));
         }
-        let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
-        let (model, tower) = (text(&config["model_type"]), text(&vision["model_type"]));
-        let spec = match (tower.as_str(), model.as_str()) {
+        let model = config["model_type"].as_str().unwrap_or("");
+        let tower = match &vision["model_type"] {
+            Value::Null => "",
+            Value::String(text) => text,
+            other => return Err(keys.wrong("model_type", other, "a text")),
+        };
+        let spec = match (tower, model) {
             ("", "chatglm") => glm_4v(&keys, &all)?,
             ("siglip_vision_model", _) | ("", "glm") => edge_v(&keys, &all)?,
             ("glm_ocr_vision", _) | ("", "glm_ocr") => glm_4_1v(&keys, vision, true)?,
@@ -50,7 +72,6 @@ impl VisionSpec {
                 return Err(keys.wrong("model_type", &vision["model_type"], known));
             }
         };
-        spec.check().map_err(|message| keys.error(message))?;
         Ok(Some(spec))
     }
 
@@ -59,7 +80,7 @@ impl VisionSpec {
         let (layer, heads) = (&self.layer, self.layer.heads);
         in_bounds(&[
             ("layers", self.layers, 1 << 10),
-            ("hidden size", self.width, 1 << 14),
+            ("hidden size", self.width, MOST_WIDTH),
             ("attention heads", heads.heads, 1 << 10),
             ("feed-forward size", layer.inner, 1 << 18),
             ("patch size", self.patch, 1 << 8),
@@ -92,24 +113,25 @@ impl VisionSpec {
 }
 
 /// Heads that divide a width.
-fn heads(keys: &Keys<'_>, key: &str, width: usize) -> Result<Heads, ModelError> {
+pub(super) fn heads(keys: &Keys<'_>, key: &str, width: usize) -> Result<Heads, ModelError> {
+    in_bounds(&[("hidden_size", width, MOST_WIDTH)]).map_err(|message| keys.error(message))?;
     let heads = keys.heads(key)?;
-    if width == 0 || !width.is_multiple_of(heads) {
+    if !width.is_multiple_of(heads) {
         return Err(keys.error(format!("hidden_size {width} is no multiple of {key} {heads}")));
     }
     Ok(Heads::new(heads, heads, width / heads))
 }
 
 /// Patches in a row of the pictures that positions were learned for.
-fn side(keys: &Keys<'_>, patch: usize) -> Result<usize, ModelError> {
-    let image = keys.size("image_size")?;
+pub(super) fn side(keys: &Keys<'_>, key: &str, patch: usize) -> Result<usize, ModelError> {
+    let image = keys.size(key)?;
     if patch == 0 || !image.is_multiple_of(patch) {
-        return Err(keys.error(format!("image_size {image} is no multiple of patch_size {patch}")));
+        return Err(keys.error(format!("{key} {image} is no multiple of a patch of {patch}")));
     }
     Ok(image / patch)
 }
 
-fn norm(kind: NormKind, eps: f64) -> NormSpec {
+pub(super) fn norm(kind: NormKind, eps: f64) -> NormSpec {
     NormSpec { kind, eps: eps as f32 }
 }
 
@@ -117,7 +139,7 @@ fn norm(kind: NormKind, eps: f64) -> NormSpec {
 fn glm_4v(keys: &Keys<'_>, all: &Keys<'_>) -> Result<VisionSpec, ModelError> {
     keys.insist_on_text("hidden_act", &["gelu"])?;
     let (width, patch) = (keys.size("hidden_size")?, keys.size("patch_size")?);
-    let side = side(keys, patch)?;
+    let side = side(keys, "image_size", patch)?;
     let positions = keys.size("num_positions")?;
     if positions != side.saturating_mul(side).saturating_add(1) {
         return Err(
@@ -171,7 +193,7 @@ fn edge_v(keys: &Keys<'_>, all: &Keys<'_>) -> Result<VisionSpec, ModelError> {
             pixels: CHANNELS.saturating_mul(patch).saturating_mul(patch),
             class_row: false,
             norm: None,
-            positions: PatchPositions::Learned { side: side(keys, patch)? },
+            positions: PatchPositions::Learned { side: side(keys, "image_size", patch)? },
         },
         layers: keys.size("num_hidden_layers")?,
         layer: TowerLayer {
@@ -202,14 +224,15 @@ fn glm_4_1v(keys: &Keys<'_>, vision: &Value, ocr: bool) -> Result<VisionSpec, Mo
     let (span, hidden) = (keys.size("temporal_patch_size")?, keys.size("out_hidden_size")?);
     let rms = norm(NormKind::Rms, keys.float("rms_norm_eps", 1e-5)?);
     let (heads, bias) = (heads(keys, "num_heads", width)?, keys.flag("attention_bias", ocr)?);
-    if !heads.head_dim.is_multiple_of(4) {
-        return Err(keys.error(format!("heads of {} do not turn by two axes", heads.head_dim)));
-    }
+    let theta = keys.number_in("rope_theta", &vision["rope_parameters"]["rope_theta"])?.unwrap_or(10_000.0);
     let (inner, intermediate) = (hidden, keys.size("intermediate_size")?);
     let (inner, adapter) =
         if ocr { (intermediate, hidden.saturating_mul(CHANNELS)) } else { (inner, intermediate) };
-    let positions =
-        if ocr { PatchPositions::None } else { PatchPositions::Sampled { side: side(keys, patch)? } };
+    let positions = if ocr {
+        PatchPositions::None
+    } else {
+        PatchPositions::Sampled { side: side(keys, "image_size", patch)? }
+    };
     Ok(VisionSpec {
         naming: TowerNaming::Hf,
         width,
@@ -227,7 +250,7 @@ fn glm_4_1v(keys: &Keys<'_>, vision: &Value, ocr: bool) -> Result<VisionSpec, Mo
             norm_after: false,
             heads,
             head_norm: ocr.then_some(rms),
-            rope: Some(axial(keys, vision, heads.head_dim)?),
+            rope: Some(axial(keys, heads.head_dim, theta)?),
             qkv_bias: bias,
             out_bias: ocr && bias,
             inner,
@@ -244,8 +267,10 @@ fn glm_4_1v(keys: &Keys<'_>, vision: &Value, ocr: bool) -> Result<VisionSpec, Mo
 }
 
 /// A head's first half turns with its second, a half of the pairs by rows and a half by columns.
-fn axial(keys: &Keys<'_>, vision: &Value, head_dim: usize) -> Result<Rope, ModelError> {
-    let theta = keys.number_in("rope_theta", &vision["rope_parameters"]["rope_theta"])?.unwrap_or(10_000.0);
+pub(super) fn axial(keys: &Keys<'_>, head_dim: usize, theta: f64) -> Result<Rope, ModelError> {
+    if !head_dim.is_multiple_of(4) {
+        return Err(keys.error(format!("heads of {head_dim} do not turn by two axes")));
+    }
     let inv_freq = inv_freq(theta, head_dim / 2);
     let section = |axis| RopeSection { axis, first_dim: axis * head_dim / 4, inv_freq: inv_freq.clone() };
     Ok(Rope { pairs: RopePairs::Across, sections: vec![section(0), section(1)], magnitude: 1.0 })

@@ -1,6 +1,6 @@
 //! Bringing a tower's weights to a device, and what it will hold.
 
-use glimmer_checkpoint::{Checkpoint, TensorInfo};
+use glimmer_checkpoint::Checkpoint;
 use glimmer_tensor::{
     Capacity, DType, Device, DeviceError, DeviceMemory, KvType, MatrixId, MatrixShape, MatrixView,
     NeededMatrix, Needs, Norm, PAGE_SLOTS, Plan, Role, Rope, RopeId, RopePairs,
@@ -8,6 +8,7 @@ use glimmer_tensor::{
 
 use super::parts::{TowerMatrix, TowerPart, TowerPartKind, TowerRole};
 use super::spec::VisionSpec;
+use super::stored::{Stored, StoredRows};
 use crate::decoder::ByRole;
 use crate::export::Quantization;
 use crate::{ModelError, NormSpec, Quantize};
@@ -42,9 +43,12 @@ impl TowerPlan {
         self.rows.clamp(spec.merge * spec.merge, self.frame_rows(spec).max(spec.merge * spec.merge))
     }
 
-    /// The type that a matrix with rows of so many elements gets, where it is quantized.
-    fn quantized(&self, cols: usize) -> Option<DType> {
-        self.quantize.map(|_| Quantization::EightBit.of_width(cols))
+    /// What all rows of a matrix become, where they are quantized.
+    fn whole(&self, stored: &[StoredRows<'_>], matrix: &TowerMatrix) -> Option<MatrixShape> {
+        self.quantize?;
+        let dtype = Quantization::EightBit.of_width(matrix.cols);
+        let shape = MatrixShape { dtype, rows: matrix.rows(), cols: matrix.cols };
+        stored.iter().any(|stored| stored.rows.dtype != dtype).then_some(shape)
     }
 }
 
@@ -90,24 +94,44 @@ impl VisionSpec {
     /// # Errors
     /// When a tensor is missing or has another shape or type than the configuration says.
     pub fn needs(&self, checkpoint: &Checkpoint, plan: &TowerPlan) -> Result<Needs, ModelError> {
-        let stored = Stored { checkpoint, spec: self, plan };
+        let stored = Stored { checkpoint, spec: self };
+        self.needs_where(plan, |part| {
+            stored.insist_all(part)?;
+            let TowerPartKind::Matrix(matrix) = &part.kind else { return Ok(Vec::new()) };
+            if stored.second_frame(part).is_some() {
+                return Ok(vec![MatrixShape { dtype: DType::F32, rows: matrix.rows(), cols: matrix.cols }]);
+            }
+            let rows = stored.matrix(part, matrix)?;
+            let as_stored = || rows.iter().map(|rows| rows.rows.shape()).collect();
+            Ok(plan.whole(&rows, matrix).map_or_else(as_stored, |whole| vec![whole]))
+        })
+    }
+
+    /// The same of a tower with all matrices of one type.
+    pub fn needs_as(&self, dtype: DType, plan: &TowerPlan) -> Needs {
+        let shapes = |part: &TowerPart| match &part.kind {
+            TowerPartKind::Matrix(TowerMatrix { sections, cols, .. }) => {
+                Ok(vec![MatrixShape { dtype, rows: sections.iter().sum(), cols: *cols }])
+            }
+            _ => Ok(Vec::new()),
+        };
+        self.needs_where(plan, shapes).expect("no file is looked at")
+    }
+
+    /// What a device is to hold where matrices have these shapes.
+    fn needs_where(
+        &self,
+        plan: &TowerPlan,
+        mut shapes: impl FnMut(&TowerPart) -> Result<Vec<MatrixShape>, ModelError>,
+    ) -> Result<Needs, ModelError> {
         let (mut matrices, mut vectors) = (Vec::new(), Vec::new());
         for part in self.parts() {
-            match &part.kind {
-                TowerPartKind::Norm(norm, width) => {
-                    for name in stored.norm_names(&part, norm) {
-                        stored.insist(&name, *width)?;
-                        vectors.push(*width);
-                    }
-                }
-                TowerPartKind::Values(len) => stored.insist(&stored.names(&part).concat(), *len)?,
-                TowerPartKind::Matrix(matrix) => {
-                    let views = stored.matrix(&part, matrix)?;
-                    let parts = match stored.whole(&views, matrix) {
-                        Some(whole) => vec![whole],
-                        None => views.iter().map(|view| view.rows.shape()).collect(),
-                    };
-                    matrices.push(NeededMatrix { parts, biased: matrix.bias, used_for: matrix.used_for });
+            let parts = shapes(&part)?;
+            match part.kind {
+                TowerPartKind::Norm(norm, width) => vectors.extend(norm.vectors().iter().map(|_| width)),
+                TowerPartKind::Values(_) => {}
+                TowerPartKind::Matrix(TowerMatrix { bias, used_for, .. }) => {
+                    matrices.push(NeededMatrix { parts, biased: bias, used_for });
                 }
             }
         }
@@ -187,7 +211,6 @@ impl Weights {
         plan: &TowerPlan,
         device: &mut dyn Device,
     ) -> Result<Self, ModelError> {
-        let stored = Stored { checkpoint, spec, plan };
         // Whatever is missing is known before anything is read.
         spec.needs(checkpoint, plan)?;
         let mut weights = Weights {
@@ -196,17 +219,18 @@ impl Weights {
             rope: device.load_rope(&spec.rope()),
             values: Vec::new(),
         };
+        let mut loader = Loader { stored: Stored { checkpoint, spec }, plan, device };
         for part in spec.parts() {
             let of = part.layer.map_or(&mut weights.outside, |layer| &mut weights.layers[layer]);
             match &part.kind {
                 TowerPartKind::Norm(norm, width) => {
-                    of.norms.add(part.role, stored.load_norm(&part, norm, *width, device)?);
+                    of.norms.add(part.role, loader.norm(&part, norm, *width)?);
                 }
                 TowerPartKind::Matrix(matrix) => {
-                    of.matrices.add(part.role, stored.load_matrix(&part, matrix, device)?);
+                    of.matrices.add(part.role, loader.matrix(&part, matrix)?);
                 }
                 TowerPartKind::Values(len) => {
-                    let values = stored.vector(&stored.names(&part).concat(), *len)?;
+                    let values = loader.stored.vector(&loader.stored.names(&part).concat(), *len)?;
                     weights.values.push((part.role, values));
                 }
             }
@@ -220,126 +244,79 @@ impl Weights {
     }
 }
 
-/// Rows of a matrix, and what their tensor is called, without `.weight` or `.bias`.
-struct StoredRows<'a> {
-    name: String,
-    info: &'a TensorInfo,
-    rows: MatrixView<'a>,
-}
-
-/// Where a tower's weights lie.
-struct Stored<'a> {
-    checkpoint: &'a Checkpoint,
-    spec: &'a VisionSpec,
+/// Brings the weights of a tower to a device.
+struct Loader<'a, 'd> {
+    stored: Stored<'a>,
     plan: &'a TowerPlan,
+    device: &'d mut dyn Device,
 }
 
-impl<'a> Stored<'a> {
-    /// The names that the layout has for a part.
-    fn names(&self, part: &TowerPart) -> Vec<String> {
-        self.spec.naming.names(part.layer, part.role)
-    }
-
-    /// Whether a vector is there and as long as it should be; which is not read.
-    fn insist(&self, name: &str, len: usize) -> Result<(), ModelError> {
-        let info = self.checkpoint.tensor(name)?.info;
-        // One that is not is refused with its shape.
-        if info.shape.iter().product::<usize>() == len { Ok(()) } else { self.vector(name, len).map(drop) }
-    }
-
-    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, ModelError> {
-        Ok(self.checkpoint.values_of(name, len)?)
-    }
-
-    /// A matrix, from one tensor or one for each of its sections. Its biases are there, too.
-    fn matrix(&self, part: &TowerPart, matrix: &TowerMatrix) -> Result<Vec<StoredRows<'a>>, ModelError> {
-        let names = self.names(part);
-        let rows: Vec<usize> = if names.len() == 1 { vec![matrix.rows()] } else { matrix.sections.clone() };
-        let mut stored = Vec::new();
-        for (name, rows) in names.into_iter().zip(rows) {
-            let weight = format!("{name}.weight");
-            let rows = self.checkpoint.kernel_of(&weight, rows, matrix.cols)?;
-            if matrix.bias {
-                self.insist(&format!("{name}.bias"), rows.rows)?;
-            }
-            let info = self.checkpoint.tensor(&weight)?.info;
-            stored.push(StoredRows { name, info, rows });
+impl Loader<'_, '_> {
+    fn norm(&mut self, part: &TowerPart, norm: &NormSpec, width: usize) -> Result<Norm, ModelError> {
+        let mut vectors = Vec::new();
+        for name in self.stored.norm_names(part, norm) {
+            vectors.push(self.device.load_vector(&self.stored.vector(&name, width)?));
         }
-        Ok(stored)
+        Ok(Norm { kind: norm.kind, weight: vectors[0], bias: vectors.get(1).copied(), eps: norm.eps })
     }
 
-    /// What all rows become where they are quantized.
-    fn whole(&self, stored: &[StoredRows<'_>], matrix: &TowerMatrix) -> Option<MatrixShape> {
-        let dtype = self.plan.quantized(matrix.cols)?;
-        let shape = MatrixShape { dtype, rows: matrix.rows(), cols: matrix.cols };
-        stored.iter().any(|stored| stored.rows.dtype != dtype).then_some(shape)
-    }
-
-    fn load_matrix(
-        &self,
-        part: &TowerPart,
-        matrix: &TowerMatrix,
-        device: &mut dyn Device,
-    ) -> Result<MatrixId, ModelError> {
-        let stored = self.matrix(part, matrix)?;
-        let mut bias = Vec::new();
-        for StoredRows { name, rows, .. } in stored.iter().filter(|_| matrix.bias) {
-            bias.extend(self.vector(&format!("{name}.bias"), rows.rows)?);
+    fn matrix(&mut self, part: &TowerPart, matrix: &TowerMatrix) -> Result<MatrixId, ModelError> {
+        let (stored, used_for) = (self.stored, matrix.used_for);
+        let bias = if matrix.bias { Some(stored.bias(part, matrix)?) } else { None };
+        let bias = bias.as_deref();
+        if stored.second_frame(part).is_some() {
+            let kernel = self.both_frames(part, matrix)?;
+            let view =
+                view(MatrixShape { dtype: DType::F32, rows: matrix.rows(), cols: matrix.cols }, &kernel);
+            return Ok(self.device.load_matrix(&[view], bias, used_for, &|_| ())?);
         }
-        let bias = matrix.bias.then_some(bias.as_slice());
-        for StoredRows { info, .. } in stored.iter().filter(|stored| stored.info.dtype.is_quantized()) {
-            self.checkpoint.check_finite(info)?;
+        let (rows, checkpoint) = (stored.matrix(part, matrix)?, stored.checkpoint);
+        for StoredRows { info, .. } in rows.iter().filter(|rows| rows.info.dtype.is_quantized()) {
+            checkpoint.check_finite(info)?;
         }
-        let id = match self.whole(&stored, matrix) {
+        let id = match self.plan.whole(&rows, matrix) {
             None => {
-                let views: Vec<MatrixView<'_>> = stored.iter().map(|stored| stored.rows).collect();
-                let taken = |rows: &MatrixView<'_>| self.checkpoint.release_bytes(rows.data);
-                device.load_matrix(&views, bias, matrix.used_for, &taken)?
+                let views: Vec<MatrixView<'_>> = rows.iter().map(|rows| rows.rows).collect();
+                let taken = |rows: &MatrixView<'_>| checkpoint.release_bytes(rows.data);
+                self.device.load_matrix(&views, bias, used_for, &taken)?
             }
             Some(whole) => {
-                let encoded = self.encoded(&stored, whole)?;
-                let MatrixShape { dtype, rows, cols } = whole;
-                let whole = MatrixView { dtype, rows, cols, data: &encoded, row_scale: None };
-                device.load_matrix(&[whole], bias, matrix.used_for, &|_| ())?
+                let encoded = self.encoded(&rows, whole)?;
+                self.device.load_matrix(&[view(whole, &encoded)], bias, used_for, &|_| ())?
             }
         };
-        stored.iter().for_each(|stored| self.checkpoint.release(stored.info));
+        rows.iter().for_each(|rows| checkpoint.release(rows.info));
         Ok(id)
     }
 
+    /// A kernel over two frames that has a tensor for each, as f32.
+    fn both_frames(&self, part: &TowerPart, matrix: &TowerMatrix) -> Result<Vec<u8>, ModelError> {
+        let pixels = self.stored.spec.patch * self.stored.spec.patch;
+        let [first, second] = self.stored.frames(part, matrix)?;
+        let both = first.chunks_exact(pixels).zip(second.chunks_exact(pixels));
+        let values = both.flat_map(|(first, second)| first.iter().chain(second));
+        Ok(values.flat_map(|value| value.to_le_bytes()).collect())
+    }
+
     /// The bytes of `whole`, which is what the rows become.
-    fn encoded(&self, stored: &[StoredRows<'_>], whole: MatrixShape) -> Result<Vec<u8>, ModelError> {
+    fn encoded(&self, rows: &[StoredRows<'_>], whole: MatrixShape) -> Result<Vec<u8>, ModelError> {
         let bytes = whole.bytes().unwrap_or(usize::MAX);
         let mut encoded = Vec::new();
         let full = |_| DeviceError::OutOfMemory { what: "a matrix that is being quantized", bytes };
         encoded.try_reserve_exact(bytes).map_err(full)?;
         let threads = self.plan.quantize.map_or(1, |quantize| quantize.threads);
-        for StoredRows { name, info, rows } in stored {
-            self.checkpoint.encode(name, &[(*rows, *info)], whole.dtype, threads, &mut |bytes| {
+        for StoredRows { name, info, rows } in rows {
+            let write = &mut |bytes: &[u8]| {
                 encoded.extend_from_slice(bytes);
                 Ok(())
-            })?;
+            };
+            self.stored.checkpoint.encode(name, &[(*rows, *info)], whole.dtype, threads, write)?;
         }
         Ok(encoded)
     }
+}
 
-    fn load_norm(
-        &self,
-        part: &TowerPart,
-        norm: &NormSpec,
-        width: usize,
-        device: &mut dyn Device,
-    ) -> Result<Norm, ModelError> {
-        let mut vectors = Vec::new();
-        for name in self.norm_names(part, norm) {
-            vectors.push(device.load_vector(&self.vector(&name, width)?));
-        }
-        Ok(Norm { kind: norm.kind, weight: vectors[0], bias: vectors.get(1).copied(), eps: norm.eps })
-    }
-
-    /// What a norm's vectors are called.
-    fn norm_names(&self, part: &TowerPart, norm: &NormSpec) -> Vec<String> {
-        let name = self.names(part).concat();
-        norm.vectors().iter().map(|vector| format!("{name}.{vector}")).collect()
-    }
+fn view(shape: MatrixShape, data: &[u8]) -> MatrixView<'_> {
+    let MatrixShape { dtype, rows, cols } = shape;
+    MatrixView { dtype, rows, cols, data, row_scale: None }
 }

@@ -4,13 +4,17 @@
 //! one piece at a time. `parts.rs` has the list of a tower's weights, `names.rs` what each layout calls them.
 
 mod config;
+mod export;
 mod load;
+mod mmproj;
 mod names;
 mod parts;
 mod places;
 mod spec;
+mod stored;
 mod tower;
 
+pub use export::Mmproj;
 pub use load::{PIECE_ROWS, TowerPlan};
 pub use names::TowerNaming;
 pub use parts::{TowerMatrix, TowerPart, TowerPartKind, TowerRole};

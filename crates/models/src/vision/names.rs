@@ -1,7 +1,7 @@
 //! What each layout calls a tower's tensors.
 //!
 //! Sources: `visual.py` of THUDM/glm-4v-9b; transformers' `modeling_siglip.py`, `modeling_glm4v.py` and
-//! `modeling_glm_ocr.py`; of GLM-Edge-V's adapter llama.cpp's `conversion/glm.py`.
+//! `modeling_glm_ocr.py`; llama.cpp's `tools/mtmd/clip-impl.h` and `clip.cpp`.
 
 use super::parts::TowerRole;
 
@@ -14,6 +14,13 @@ pub enum TowerNaming {
     EdgeV,
     /// Transformers' Glm4v and GlmOcr classes.
     Hf,
+    /// GLM-Edge-V's in llama.cpp's files.
+    MmprojEdge {
+        /// Whether the two matrices of the feed-forward have each other's names.
+        swapped: bool,
+    },
+    /// Those of GLM-4.1V, its like and GLM-OCR in llama.cpp's files.
+    MmprojGlm4v,
 }
 
 impl TowerNaming {
@@ -26,9 +33,17 @@ impl TowerNaming {
                 ("model.vision.", "vit.model.vision_model.encoder.layers.", in_edge_v(role))
             }
             TowerNaming::Hf => ("model.visual.", "blocks.", in_hf(role)),
+            TowerNaming::MmprojEdge { swapped } => ("", "v.blk.", in_mmproj_edge(role, swapped)),
+            TowerNaming::MmprojGlm4v => ("", "v.blk.", in_mmproj_glm4v(role)),
         };
         let layer = layer.map_or(String::new(), |layer| format!("{layers}{layer}."));
         names.iter().map(|name| format!("{outside}{layer}{name}")).collect()
+    }
+
+    /// The tensor that has the second frame of a weight whose first one is under its own name.
+    pub(super) fn second_frame(self, role: TowerRole) -> Option<&'static str> {
+        let is_apart = self == TowerNaming::MmprojGlm4v && role == TowerRole::PatchEmbedding;
+        is_apart.then_some("v.patch_embd.weight.1")
     }
 }
 
@@ -95,6 +110,52 @@ fn in_hf(role: TowerRole) -> &'static [&'static str] {
         TowerRole::ProjectionNorm => &["merger.post_projection_norm"],
         TowerRole::AdapterUp => &["merger.gate_proj", "merger.up_proj"],
         TowerRole::AdapterDown => &["merger.down_proj"],
+        TowerRole::ClassRow | TowerRole::Begin | TowerRole::End => &[],
+    }
+}
+
+fn in_mmproj_edge(role: TowerRole, swapped: bool) -> &'static [&'static str] {
+    match role {
+        TowerRole::PatchEmbedding => &["v.patch_embd"],
+        TowerRole::Positions => &["v.position_embd.weight"],
+        TowerRole::AttentionNorm => &["ln1"],
+        TowerRole::Qkv => &["attn_q", "attn_k", "attn_v"],
+        TowerRole::AttentionOut => &["attn_out"],
+        TowerRole::FfnNorm => &["ln2"],
+        TowerRole::FfnUp if !swapped => &["ffn_up"],
+        TowerRole::FfnDown if swapped => &["ffn_up"],
+        TowerRole::FfnUp | TowerRole::FfnDown => &["ffn_down"],
+        TowerRole::LastNorm => &["v.post_ln"],
+        TowerRole::Merge => &["adapter.conv"],
+        TowerRole::Projection => &["adapter.linear.linear"],
+        TowerRole::ProjectionNorm => &["adapter.linear.norm1"],
+        TowerRole::AdapterUp => &["adapter.linear.gate", "adapter.linear.dense_h_to_4h"],
+        TowerRole::AdapterDown => &["adapter.linear.dense_4h_to_h"],
+        TowerRole::Begin => &["adapter.boi"],
+        TowerRole::End => &["adapter.eoi"],
+        TowerRole::ClassRow | TowerRole::StemNorm | TowerRole::QueryNorm | TowerRole::KeyNorm => &[],
+    }
+}
+
+fn in_mmproj_glm4v(role: TowerRole) -> &'static [&'static str] {
+    match role {
+        TowerRole::PatchEmbedding => &["v.patch_embd"],
+        TowerRole::Positions => &["v.position_embd.weight"],
+        TowerRole::StemNorm => &["v.norm_embd"],
+        TowerRole::AttentionNorm => &["ln1"],
+        TowerRole::Qkv => &["attn_qkv"],
+        TowerRole::QueryNorm => &["attn_q_norm"],
+        TowerRole::KeyNorm => &["attn_k_norm"],
+        TowerRole::AttentionOut => &["attn_out"],
+        TowerRole::FfnNorm => &["ln2"],
+        TowerRole::FfnUp => &["ffn_gate", "ffn_up"],
+        TowerRole::FfnDown => &["ffn_down"],
+        TowerRole::LastNorm => &["v.post_ln"],
+        TowerRole::Merge => &["mm.patch_merger"],
+        TowerRole::Projection => &["mm.model.fc"],
+        TowerRole::ProjectionNorm => &["mm.post_norm"],
+        TowerRole::AdapterUp => &["mm.gate", "mm.up"],
+        TowerRole::AdapterDown => &["mm.down"],
         TowerRole::ClassRow | TowerRole::Begin | TowerRole::End => &[],
     }
 }

@@ -1,5 +1,7 @@
 //! The list of a tower's weights, from which everything about them follows.
 
+use std::ops::Range;
+
 use glimmer_tensor::MatrixUse;
 
 use super::spec::{PatchPositions, TowerActivation, VisionSpec};
@@ -89,6 +91,19 @@ impl TowerMatrix {
     /// Rows of all sections.
     pub fn rows(&self) -> usize {
         self.sections.iter().sum()
+    }
+
+    /// The rows of each of so many tensors: of each section, or all.
+    pub(super) fn rows_of(&self, tensors: usize) -> Vec<Range<usize>> {
+        if tensors == 1 {
+            return vec![0..self.rows()];
+        }
+        let mut next = 0;
+        let section = |rows: &usize| {
+            next += rows;
+            next - rows..next
+        };
+        self.sections.iter().map(section).collect()
     }
 }
 
