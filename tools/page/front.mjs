@@ -65,6 +65,8 @@ export class Front {
     this.backend = new URL(backend);
     /** Bodies of requests for answers, newest last. */
     this.asked = [];
+    /** Whether its models are said to see. */
+    this.sees = false;
   }
 
   /** Begins, or comes back where it was. */
@@ -92,11 +94,13 @@ export class Front {
       const script = this.script(asked);
       if (script) return this.play(script, response);
     }
+    if (request.url === '/v1/models' && this.sees) return this.listSeeing(response);
     this.handThrough(request, response, body);
   }
 
   script({ messages, add_generation_prompt: opens }) {
-    const question = messages.findLast((one) => one.role === 'user')?.content ?? '';
+    const content = messages.findLast((one) => one.role === 'user')?.content ?? '';
+    const question = typeof content === 'string' ? content : content.find((part) => part.type === 'text').text;
     const last = messages.at(-1);
     if (last.role === 'tool') return SCRIPTS.say(`It returned ${last.content}.`);
     if (opens === false && question.startsWith('!')) return SCRIPTS.say(' and the rest.');
@@ -126,6 +130,13 @@ export class Front {
     }
     send({ finish_reason: end });
     response.end('data: [DONE]\n\n');
+  }
+
+  async listSeeing(response) {
+    const list = await (await fetch(new URL('/v1/models', this.backend))).json();
+    for (const model of list.data) model.model_ability = [...(model.model_ability ?? []), 'vision'];
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.end(JSON.stringify(list));
   }
 
   handThrough({ method, url, headers }, response, body) {

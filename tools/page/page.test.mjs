@@ -399,6 +399,75 @@ test('files of text go along, others do not', async () => {
   await page.context().close();
 });
 
+/** A picture of one colour, drawn by the page itself. */
+const drawn = (page, width, height, type = 'image/png') => page.evaluate(async ([width, height, type]) => {
+  const canvas = Object.assign(document.createElement('canvas'), { width, height });
+  const context = canvas.getContext('2d');
+  // Noise, so that a large one is large.
+  const pixels = context.createImageData(width, height);
+  let seed = 1;
+  for (let at = 0; at < pixels.data.length; at += 1) pixels.data[at] = at % 4 === 3 ? 255 : (seed = (seed * 16807) % 2147483647) & 255;
+  context.putImageData(pixels, 0, 0);
+  const bytes = new Uint8Array(await (await new Promise((resolve) => canvas.toBlob(resolve, type))).arrayBuffer());
+  return Array.from(bytes);
+}, [width, height, type]);
+
+test('a model that sees is shown pictures, and they stay in the conversation', async () => {
+  const blind = await visit();
+  const tiny = Buffer.from(await drawn(blind, 8, 4));
+  const give = (page, name, mimeType, buffer) => page.locator('.composer input[type=file]').first().setInputFiles({ name, mimeType, buffer });
+  await blind.locator('.composer .send').waitFor();
+  assert.equal(await blind.getByRole('button', { name: 'Show a picture' }).isVisible(), false);
+  await give(blind, 'tiny.png', 'image/png', tiny);
+  await blind.getByText('demo sees no pictures.').waitFor();
+  await blind.context().close();
+
+  front.sees = true;
+  try {
+    const page = await visit();
+    await page.getByRole('button', { name: 'Show a picture' }).waitFor();
+    await give(page, 'nonsense.png', 'image/png', Buffer.from('nonsense'));
+    await page.getByText('nonsense.png is no picture that can be shown.').waitFor();
+    await give(page, 'tiny.png', 'image/png', tiny);
+    await page.locator('.chips').getByText('tiny.png').waitFor();
+    // One that is dropped, and too large to be kept as it is.
+    const large = await drawn(page, 2600, 300);
+    assert.ok(large.length > 1 << 20);
+    await page.evaluate((bytes) => {
+      const files = new DataTransfer();
+      files.items.add(new File([new Uint8Array(bytes)], 'large.png', { type: 'image/png' }));
+      document.querySelector('.composer').dispatchEvent(new DragEvent('drop', { dataTransfer: files, bubbles: true, cancelable: true }));
+    }, large);
+    await page.locator('.chips').getByText('large.png').waitFor();
+    // And one that is pasted, and taken back.
+    await page.evaluate((bytes) => {
+      const files = new DataTransfer();
+      files.items.add(new File([new Uint8Array(bytes)], 'pasted.png', { type: 'image/png' }));
+      document.querySelector('.composer textarea').dispatchEvent(new ClipboardEvent('paste', { clipboardData: files, bubbles: true }));
+    }, [...tiny]);
+    await page.getByRole('button', { name: 'Remove pasted.png' }).click();
+    await ask(page, '!say A small one and a large one.');
+    const [small, smaller, text] = front.asked.at(-1).messages[0].content;
+    assert.equal(small.image_url.url, `data:image/png;base64,${tiny.toString('base64')}`);
+    assert.match(smaller.image_url.url, /^data:image\/jpeg;base64,/);
+    assert.deepEqual(text, { type: 'text', text: '!say A small one and a large one.' });
+    const shown = page.locator('.message.user .picture img');
+    await soon(() => shown.count(), 2);
+    assert.deepEqual(await shown.last().evaluate((image) => [image.naturalWidth, image.naturalHeight]), [2048, 236]);
+    await page.getByRole('button', { name: 'tiny.png: show it large or small' }).click();
+    await page.locator('.picture.large').waitFor();
+    // They come along with the next question, and are there when the page is opened again.
+    await page.reload();
+    await soon(() => shown.count(), 2);
+    await ask(page, '!say Again.');
+    assert.equal(front.asked.at(-1).messages[0].content.length, 3);
+    assert.equal(front.asked.at(-1).messages.at(-1).content, '!say Again.');
+    await page.context().close();
+  } finally {
+    front.sees = false;
+  }
+});
+
 test('a long text that is pasted goes along as a file, a short one is text', async () => {
   const page = await visit();
   await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);

@@ -18,6 +18,7 @@ mod launcher;
 mod model;
 mod output;
 mod page;
+mod pictures;
 mod printer;
 mod random;
 mod remote;

@@ -136,6 +136,7 @@ impl Engine {
         let adapter = |name: &String| self.named_adapters().get(name).copied().unwrap_or_default();
         Request {
             prompt: prompt.ids.clone(),
+            pictures: prompt.pictures.clone(),
             pictures: Vec::new(),
             continued: 0,
             max_tokens: params.max_tokens.unwrap_or(usize::MAX),

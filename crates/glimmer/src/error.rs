@@ -9,6 +9,7 @@ use glimmer_config::FileError;
 use glimmer_engine::EngineError;
 use glimmer_grammar::GrammarError;
 use glimmer_models::ModelError;
+use glimmer_picture::{PictureError, ProcessorError};
 use glimmer_tensor::DeviceError;
 use glimmer_tokenizer::TokenizerError;
 
@@ -38,6 +39,25 @@ pub enum Error {
     /// A request that cannot be served.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A picture or a video that cannot be shown to the model.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// What the model's files say of pictures.
+    #[error(transparent)]
+    Processor(#[from] ProcessorError),
+    /// The model has no tower, or none that is loaded.
+    #[error(
+        "{model} sees no pictures; models that do: GLM-4V, GLM-4.1V, GLM-4.5V, GLM-4.6V, GLM-Edge-V, GLM-OCR"
+    )]
+    Blind {
+        /// Its name.
+        model: String,
+    },
+    /// Pictures in a prompt whose special tokens anybody may spell.
+    #[error(
+        "a prompt in which spelt special tokens count has no place for pictures; leave one of the two out"
+    )]
+    Spelt,
     /// What an answer must look like.
     #[error(transparent)]
     Grammar(#[from] GrammarError),

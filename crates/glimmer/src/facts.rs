@@ -8,7 +8,7 @@ use glimmer_checkpoint::gguf::{Array, Metadata, Value as Stored};
 use glimmer_models::export::{file_type_name, gguf_metadata};
 use serde_json::{Map, Value, json};
 
-use crate::{Chat, Error, ModelFiles, Sampling};
+use crate::{Chat, Error, ModelFiles, Sampling, vision};
 
 /// What files say of a model. What they do not say is empty.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +35,8 @@ pub struct ModelFacts {
     pub calls: bool,
     /// Whether it may reason before it answers.
     pub thinks: bool,
+    /// Whether it sees pictures.
+    pub sees: bool,
     /// Keys of GGUF and their values: those of a GGUF as they are, but for long lists, of other files the like.
     pub keys: Map<String, Value>,
     /// Its tensors.
@@ -92,6 +94,7 @@ impl ModelFacts {
             ..ModelFacts::default()
         };
         facts.read_chat(files);
+        facts.sees = vision::of(files).is_ok_and(|vision| vision.is_some());
         match (metadata, files.understood()) {
             (Some(metadata), _) => facts.keys = stored(metadata),
             (None, Ok(understood)) => {

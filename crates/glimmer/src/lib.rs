@@ -21,6 +21,7 @@
 //! | What the files say is read when it is asked for: configuration, tokenizer, chat template, stop ids. | [`ModelFiles`] |
 //! | Layers are given to devices, and weights brought there. | [`DeviceOptions`], [`Placement`], [`Model`] |
 //! | Memory is planned and a thread started; nothing is allocated afterwards. | [`Limits`], [`Engine`] |
+//! | What a conversation shows is cut to what the model reads of it. | [`Vision`], [`View`] |
 //! | A conversation or a text becomes ids. | [`ModelText`], [`Prompt`] |
 //! | Ids come back and become text, reasoning, tool calls and scores. | [`Generation`], [`DeltaReader`], [`Delta`] |
 //! | How it ended, what it took. | [`FinishReason`], [`Usage`], [`Timings`] |
@@ -62,6 +63,7 @@ mod source;
 mod text;
 mod thinking;
 mod tower;
+mod vision;
 
 pub use answer_form::{AnswerForm, AnswerFormat};
 pub use cards::{CardUse, card_use};
@@ -88,18 +90,22 @@ pub use reranker::Reranker;
 pub use session::{Session, check_ids};
 pub use source::{Local, Resolver, Source};
 pub use text::{Chat, ModelText, Prompt};
+pub use vision::{View, Vision};
 
 pub use glimmer_chat::reply::{Reply, ReplyPart};
-pub use glimmer_chat::{ChatError, ChatTemplate, Conversation, Message, Role, ToolCall, rounds};
+pub use glimmer_chat::{
+    ChatError, ChatTemplate, Conversation, Medium, Message, Role, Sight, ToolCall, rounds,
+};
 pub use glimmer_checkpoint::OutputFile;
 pub use glimmer_config::{Configuration, Escaped, Family, FileError, file, is_harmful, json, json_line};
 pub use glimmer_cpu::{free_memory, give_back_freed};
 pub use glimmer_engine::{
-    EngineError, Event, Foretold, PromptProgress, RepetitionDetection, Request, Sampler, Sampling, Score,
-    Sink, Speculation, Statistics, Token, room_for_answer,
+    EngineError, Event, Foretold, PromptPicture, PromptProgress, RepetitionDetection, Request, Sampler,
+    Sampling, Score, Sink, Speculation, Statistics, Token, room_for_answer,
 };
 pub use glimmer_grammar::{GrammarError, Unmasked};
 pub use glimmer_models::export::{Quantization, Written};
 pub use glimmer_models::{Adapter, Decoder, DecoderSpec, ModelError};
+pub use glimmer_picture::{Limits as PictureLimits, PictureError};
 pub use glimmer_tensor::{Capacity, Compute, DeviceMemory, FreeMemory, KvType};
 pub use glimmer_tokenizer::{DecodeStream, Encoding, Tokenizer};

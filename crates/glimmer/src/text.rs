@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use glimmer_chat::reply::{CallStyle, Decoding, ReplyOptions, ReplyParser, ThinkingStyle};
 use glimmer_chat::{ChatTemplate, Conversation, Rendered};
 use glimmer_config::Configuration;
-use glimmer_engine::{ConstraintMaker, Sampling};
+use glimmer_engine::{ConstraintMaker, PromptPicture, Sampling};
 use glimmer_grammar::{Compiled, Compiler, Grammar, GrammarError, TokenTable};
 use glimmer_tokenizer::{Encoding, Tokenizer};
 use serde_json::Value;
@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::answer_form::{CallsForm, TextForm};
 use crate::calls::{self, Sign};
 use crate::thinking::{Stage, Thinking};
+use crate::vision::{self, View, Vision};
 use crate::{AnswerForm, AnswerFormat, Error, GenerationParams, ModelFiles, held, sampling};
 
 /// The part of a model that knows text.
@@ -23,6 +24,8 @@ pub struct ModelText {
     tokenizer: Result<Tokenizer, Arc<Error>>,
     chat: Result<Chat, Arc<Error>>,
     continuation: Continuation,
+    /// How it is shown pictures, where it sees.
+    vision: Result<Option<Vision>, Arc<Error>>,
     /// What compiles formats of answers, once one was asked for.
     compiler: OnceLock<Result<Arc<Compiler>, GrammarError>>,
 }
@@ -50,6 +53,9 @@ struct Continuation {
 pub struct Prompt {
     /// The ids; nothing is added to them.
     pub ids: Vec<u32>,
+    /// The pictures in it: for each of their rows there is an id.
+    pub pictures: Vec<PromptPicture>,
+    picture_tokens: usize,
     reading: Reading,
 }
 
@@ -75,7 +81,8 @@ enum Reasoning {
 impl Prompt {
     /// Ids whose continuation is text.
     pub fn of_ids(ids: Vec<u32>) -> Self {
-        Prompt { ids, reading: Reading::Text { shows_special: false } }
+        let reading = Reading::Text { shows_special: false };
+        Prompt { ids, pictures: Vec::new(), picture_tokens: 0, reading }
     }
 
     /// The same prompt, with special tokens shown as they are spelled in the text that continues it.
@@ -92,6 +99,11 @@ impl Prompt {
     pub fn answered_in_ids(mut self) -> Self {
         self.reading = Reading::Ids;
         self
+    }
+
+    /// How many of its tokens stand for rows of pictures.
+    pub fn picture_tokens(&self) -> usize {
+        self.picture_tokens
     }
 
     /// Whether the answer is a reply in a conversation.
@@ -121,6 +133,7 @@ impl ModelText {
             tokenizer,
             chat,
             continuation: Continuation { stop_ids, sampling },
+            vision: vision::of(files).map_err(Arc::new),
             compiler: OnceLock::new(),
         })
     }
@@ -156,21 +169,52 @@ impl ModelText {
         &self.continuation.sampling
     }
 
+    /// How it is shown pictures.
+    ///
+    /// # Errors
+    /// [`Error::Blind`] where it sees none, and what is wrong with what its files say of them.
+    pub fn vision(&self) -> Result<&Vision, Error> {
+        match &self.vision {
+            Ok(Some(vision)) => Ok(vision),
+            Ok(None) => Err(Error::Blind { model: self.name.clone() }),
+            Err(error) => Err(Error::Earlier(Arc::clone(error))),
+        }
+    }
+
     /// A conversation as the model reads it. Nothing that a person wrote becomes a special token.
     ///
     /// # Errors
-    /// What the format cannot say of the conversation.
+    /// What the format cannot say of the conversation, such as pictures.
     pub fn prompt(&self, conversation: &Conversation) -> Result<Prompt, Error> {
-        let rendered = self.chat()?.template.render(conversation)?.complete()?;
-        let ids = rendered.ids(self.tokenizer()?)?;
-        Ok(Self::of_rendered(ids, &rendered, conversation))
+        self.prompt_seeing(conversation, &[])
     }
 
-    /// The same with the ids of the model's own code, in which a special token's spelling counts wherever it stands.
+    /// The same of a conversation that shows something: a view for each of its [`Conversation::sights`], in their order.
     ///
     /// # Errors
-    /// What the format cannot say of the conversation.
+    /// What the format cannot say of the conversation; [`Error::Blind`] where the model sees nothing.
+    pub fn prompt_seeing(&self, conversation: &Conversation, views: &[View]) -> Result<Prompt, Error> {
+        if conversation.sights().next().is_some() {
+            self.vision()?;
+        }
+        let rendered = self.chat()?.template.render(conversation)?.complete()?;
+        let seen: Vec<_> = views.iter().map(View::seen).collect();
+        let (ids, placed) = rendered.ids_seeing(self.tokenizer()?, &seen)?;
+        let mut prompt = Self::of_rendered(ids, &rendered, conversation);
+        prompt.pictures = placed.into_iter().filter_map(|placed| View::placed(views, placed)).collect();
+        prompt.picture_tokens = views.iter().map(View::rows).sum();
+        Ok(prompt)
+    }
+
+    /// [`prompt`](ModelText::prompt) with the ids of the model's own code, in which a special token's spelling counts wherever it
+    /// stands. It has no places for pictures.
+    ///
+    /// # Errors
+    /// What the format cannot say of the conversation, and pictures.
     pub fn prompt_parse_special(&self, conversation: &Conversation) -> Result<Prompt, Error> {
+        if conversation.sights().next().is_some() {
+            return Err(Error::Spelt);
+        }
         let rendered = self.chat()?.template.render(conversation)?.complete()?;
         let ids = rendered.ids_parse_special(self.tokenizer()?)?;
         Ok(Self::of_rendered(ids, &rendered, conversation))
@@ -182,7 +226,8 @@ impl ModelText {
             (_, true) => Reasoning::Closed,
             _ => Reasoning::Nothing,
         };
-        Prompt { ids, reading: Reading::Reply { reasoning, tools: conversation.tools.clone() } }
+        let reading = Reading::Reply { reasoning, tools: conversation.tools.clone() };
+        Prompt { ids, pictures: Vec::new(), picture_tokens: 0, reading }
     }
 
     /// A text to be continued as it is.

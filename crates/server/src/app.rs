@@ -19,6 +19,7 @@ use crate::kept::Kept;
 use crate::launcher::Launcher;
 use crate::models::instances::Instances;
 use crate::models::made::MadeModels;
+use crate::models::pictures::Pictures;
 use crate::models::served::{EngineEnd, Models};
 use crate::options::Options;
 use crate::record::Record;
@@ -36,6 +37,7 @@ pub(crate) struct App {
     pub(crate) record: Arc<Record>,
     pub(crate) seal: Seal,
     pub(crate) kept: Kept,
+    pub(crate) pictures: Pictures,
     models: OnceLock<Models>,
     launcher: OnceLock<Arc<dyn Launcher>>,
     pub(crate) instances: Instances,
@@ -68,6 +70,7 @@ impl App {
             record,
             seal,
             kept: Kept::new(options.limits.responses),
+            pictures: Pictures::new(options.fetch_picture),
             models: OnceLock::new(),
             launcher: OnceLock::new(),
             instances: Instances::default(),

@@ -54,6 +54,12 @@ impl ApiError {
         self
     }
 
+    /// The same about a parameter.
+    pub(crate) fn about(mut self, name: &str) -> Self {
+        self.param = Some(name.to_owned());
+        self
+    }
+
     /// 400: the request as a whole makes no sense.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         ApiError::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)

@@ -86,5 +86,5 @@ pub use launcher::{
     CachedModel, EngineForm, Gpus, Launch, LaunchError, LaunchSpec, LaunchWatch, Launcher, ModelDescription,
     ModelType, RegisteredForm, Registration,
 };
-pub use options::{Options, PublishedModels, RequestLimits};
+pub use options::{FetchPicture, Options, PublishedModels, RequestLimits};
 pub use server::Server;

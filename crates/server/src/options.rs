@@ -12,6 +12,10 @@ pub struct PublishedModels {
     pub one: fn(&str) -> Result<String, String>,
 }
 
+/// Fetches a picture for whoever names its address: its bytes, or why not. It is told addresses of strangers, and leads nobody to
+/// where only this machine may go.
+pub type FetchPicture = fn(&str) -> Result<Vec<u8>, String>;
+
 /// How to serve.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -53,6 +57,8 @@ pub struct Options {
     pub is_silent: bool,
     /// What is known of published models.
     pub published: Option<PublishedModels>,
+    /// What fetches pictures that requests name by their address; without it none is fetched.
+    pub fetch_picture: Option<FetchPicture>,
     /// What a request may cost.
     pub limits: RequestLimits,
 }
@@ -109,6 +115,7 @@ impl Default for Options {
             otlp_endpoint: None,
             is_silent: false,
             published: None,
+            fetch_picture: None,
             limits: RequestLimits::default(),
         }
     }

@@ -23,6 +23,8 @@ export function draft(text) {
 export function composer(session) {
   /** @type {{name: string, text: string}[]} */
   let files = [];
+  /** @type {import('./attachments.js').Picture[]} */
+  let pictures = [];
   const field = h('textarea', {
     class: 'field', rows: 1, dir: 'auto', placeholder: t('composer.hint'), 'aria-label': t('composer'), value: drafts.get(draftOf(session)) ?? '', enterkeyhint: 'send',
     input: () => { drafts.set(draftOf(session), field.value); grow(field); refresh(); },
@@ -30,6 +32,12 @@ export function composer(session) {
     paste: (event) => paste(event),
   });
   const chooser = h('input', { type: 'file', multiple: true, hidden: true, change: () => { attach(chooser.files); chooser.value = ''; } });
+  // Of pictures a phone offers its camera, too.
+  const choose = (/** @type {string} */ accept) => {
+    chooser.accept = accept;
+    chooser.click();
+  };
+  const look = iconButton('picture', t('pictures.add'), () => choose('image/*'));
   const chips = h('ul', { class: 'chips', hidden: true });
   const fault = h('p', { class: 'fault', role: 'alert', hidden: true });
   const thinking = h('button', { type: 'button', class: 'pill', click: () => nextThinking() });
@@ -37,7 +45,7 @@ export function composer(session) {
   const send = h('button', { class: 'send round' });
   const form = h('form', { class: 'composer', submit: (event) => { event.preventDefault(); submit(); } },
     chips, fault, field, h('div', { class: 'row' },
-      iconButton('attach', t('files.add'), () => chooser.click()), chooser, thinking, h('span', { class: 'gap' }), meter, send));
+      iconButton('attach', t('files.add'), () => choose('')), chooser, look, thinking, h('span', { class: 'gap' }), meter, send));
   form.addEventListener('dragover', (/** @type {DragEvent} */ event) => event.preventDefault());
   form.addEventListener('drop', (/** @type {DragEvent} */ event) => {
     event.preventDefault();
@@ -67,9 +75,11 @@ export function composer(session) {
 
   /** @param {File[]} chosen */
   async function read(chosen) {
-    const { files: found, refused } = await readFiles(chosen, files.length);
-    files = [...files, ...found];
-    say(refused.join(' '));
+    const there = files.length + pictures.length;
+    const found = await readFiles(chosen, there, { model: served.model, sees: served.sees });
+    files = [...files, ...found.files];
+    pictures = [...pictures, ...found.pictures];
+    say(found.refused.join(' '));
     showChips();
   }
 
@@ -80,12 +90,16 @@ export function composer(session) {
   }
 
   function showChips() {
-    chips.hidden = files.length === 0;
-    chips.replaceChildren(...files.map((file) => h('li', {}, icon('attach'), h('span', {}, file.name), iconButton('close', t('files.remove', { name: file.name }), () => {
-      files = files.filter((one) => one !== file);
+    chips.hidden = files.length + pictures.length === 0;
+    const chip = (/** @type {{name: string}} */ one, /** @type {any} */ sign) => h('li', {}, sign, h('span', {}, one.name), iconButton('close', t('files.remove', { name: one.name }), () => {
+      files = files.filter((other) => other !== one);
+      pictures = pictures.filter((other) => other !== one);
       showChips();
       field.focus();
-    }))));
+    }));
+    chips.replaceChildren(
+      ...pictures.map((picture) => chip(picture, h('img', { src: picture.url, alt: '' }))),
+      ...files.map((file) => chip(file, icon('attach'))));
     refresh();
   }
 
@@ -107,13 +121,19 @@ export function composer(session) {
     }
     await reading;
     const text = field.value.trim();
-    if ((!text && files.length === 0) || !served.model) return;
-    const along = files;
+    if (isEmpty(text) || !served.model) return;
+    const along = { files, pictures };
     put('');
     files = [];
+    pictures = [];
     say('');
     showChips();
     session.send(text, along);
+  }
+
+  /** @param {string} text */
+  function isEmpty(text) {
+    return !text && files.length + pictures.length === 0;
   }
 
   function nextThinking() {
@@ -127,7 +147,8 @@ export function composer(session) {
     send.replaceChildren(icon(isWriting ? 'stop' : 'send'));
     send.setAttribute('aria-label', t(isWriting ? 'stop' : 'send'));
     send.title = t(isWriting ? 'stop' : 'send');
-    send.disabled = !isWriting && (!served.model || (!field.value.trim() && files.length === 0));
+    send.disabled = !isWriting && (!served.model || isEmpty(field.value.trim()));
+    look.hidden = !served.sees;
     const mode = session.conversation.params.thinking ?? 'auto';
     thinking.replaceChildren(icon('thought'), h('span', {}, t(`thinking.${mode}`)));
     thinking.classList.toggle('on', mode === 'on');

@@ -17,6 +17,7 @@
  * @property {Call[]} [calls]
  * @property {Record<string, string>} [results] of a tool's message: what each call returned
  * @property {{name: string, text: string}[]} [files]
+ * @property {import('./attachments.js').Picture[]} [pictures]
  * @property {number} created ms since 1970
  * @property {string} [model]
  * @property {'writing' | 'done' | 'stopped' | 'lost' | 'failed'} state

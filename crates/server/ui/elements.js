@@ -54,6 +54,7 @@ const ICONS = {
   list: 'M4 6h16M4 12h16M4 18h16',
   moon: 'M20 14.5A8.5 8.5 0 0 1 9.5 4a8.5 8.5 0 1 0 10.5 10.5z',
   new: 'M12 20H5V5h8M18 3l3 3-8 8-4 1 1-4z',
+  picture: 'M4 5h16v14H4zM8.5 9.5h.01M4 17l5-5 4 4 3-3 4 4',
   pin: 'M9 4h6l-1 6 3 3H7l3-3zM12 13v7',
   play: 'M8 5l11 7-11 7z',
   plus: 'M12 5v14M5 12h14',

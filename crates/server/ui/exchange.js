@@ -24,7 +24,8 @@ export function toMarkdown(conversation, messages, speaker) {
   const parts = [`# ${conversation.title}`];
   if (conversation.params.system?.trim()) parts.push(`## ${speaker('system')}`, conversation.params.system.trim());
   for (const { role, content, tool_calls: calls } of apiMessages(tree.path(conversation.leaf ?? tree.newest()))) {
-    parts.push(`## ${speaker(role)}`, content);
+    const said = typeof content === 'string' ? [content] : content.map((/** @type {any} */ part) => part.text ?? `![](${part.image_url.url})`);
+    parts.push(`## ${speaker(role)}`, ...said);
     for (const call of calls ?? []) parts.push(`\`${call.function.name}\`\n\n\`\`\`json\n${call.function.arguments}\n\`\`\``);
   }
   return `${parts.filter(Boolean).join('\n\n')}\n`;
@@ -98,6 +99,7 @@ function cleaned(one, conversation, id, parent) {
     calls: list(one.calls, (call) => ['id', 'name', 'arguments'].every((name) => typeof call?.[name] === 'string')),
     results: one.role === 'tool' ? Object.fromEntries(Object.entries(plain(one.results) ?? {}).map(([name, value]) => [name, text(value)])) : undefined,
     files: list(one.files, (file) => typeof file?.name === 'string' && typeof file?.text === 'string'),
+    pictures: list(one.pictures, (picture) => typeof picture?.name === 'string' && isPicture(picture?.url)),
     created: time(one.created, Date.now()),
     model: text(one.model) || undefined,
     error: text(one.error) || undefined,
@@ -105,10 +107,19 @@ function cleaned(one, conversation, id, parent) {
   };
 }
 
+/** Whether an address is a picture itself: nothing is asked of anybody for it. @param {unknown} url */
+const isPicture = (url) => text(url).startsWith('data:image/');
+
+/** The pictures of a message of the API. @param {any} message */
+function picturesOf({ content }) {
+  const urls = (Array.isArray(content) ? content : []).map((part) => part?.image_url?.url).filter(isPicture);
+  return urls.length > 0 ? urls.map((url, at) => ({ name: String(at + 1), url })) : undefined;
+}
+
 /** A list of messages as the API has it: one branch. @param {any} given */
 function fromMessages(given) {
   if (!Array.isArray(given?.messages)) throw new Error('no messages');
-  const contentOf = (/** @type {any} */ { content }) => (Array.isArray(content) ? content.map((part) => text(part?.text)).join('\n') : text(content));
+  const contentOf = (/** @type {any} */ { content }) => (Array.isArray(content) ? content.map((part) => text(part?.text)).filter(Boolean).join('\n') : text(content));
   const first = given.messages.find((/** @type {any} */ one) => one.role === 'user');
   const conversation = newConversation(given, first ? titleOf(contentOf(first)) : '');
   const now = Date.now();
@@ -120,7 +131,7 @@ function fromMessages(given) {
   };
   for (const one of given.messages) {
     if (one.role === 'system') conversation.params = { ...conversation.params, system: contentOf(one) };
-    else if (one.role === 'user') push({ role: 'user', text: contentOf(one) });
+    else if (one.role === 'user') push({ role: 'user', text: contentOf(one), pictures: picturesOf(one) });
     else if (one.role === 'tool') {
       const results = { [text(one.tool_call_id)]: contentOf(one) };
       const last = messages.at(-1);

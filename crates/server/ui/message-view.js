@@ -72,9 +72,15 @@ export class MessageView {
   }
 
   renderQuestion() {
-    const { text, files } = this.message;
+    const { text, files, pictures } = this.message;
     const chips = (files ?? []).map((file) => h('details', { class: 'file' }, h('summary', {}, icon('attach'), file.name), h('pre', { tabindex: 0 }, file.text)));
-    this.body.replaceChildren(...chips, text);
+    const shown = (pictures ?? []).map(({ name, url }) => {
+      const picture = h('button', { type: 'button', class: 'picture', 'aria-pressed': 'false', 'aria-label': t('pictures.show', { name }), click: () => {
+        picture.setAttribute('aria-pressed', String(picture.classList.toggle('large')));
+      } }, h('img', { src: url, alt: name }));
+      return picture;
+    });
+    this.body.replaceChildren(...shown, ...chips, text);
   }
 
   /** Follows the answer that is being written into this message. */

@@ -8,6 +8,7 @@ import { number, t } from './words.js';
  * @typedef {object} Served
  * @property {string} id
  * @property {{value: 'loaded' | 'loading' | 'unloaded', progress?: number, error?: string}} [status] where it is
+ * @property {string[]} [model_ability] what it can do, as far as is known
  * @property {number} [max_model_len] of one that is loaded
  * @property {{n_vocab?: number, n_embd?: number, n_labels?: number, n_ctx_train?: number, chat_format?: string, sampling?: Record<string, number>}} [meta] of one that is loaded
  */
@@ -37,6 +38,11 @@ class ServedModels extends EventTarget {
   get model() {
     const wanted = preferences().model;
     return this.writers.find((one) => one.id === wanted)?.id ?? this.writers[0]?.id ?? '';
+  }
+
+  /** Whether the model that is asked sees pictures. */
+  get sees() {
+    return this.one()?.model_ability?.includes('vision') ?? false;
   }
 
   /** What there is to say of a model that is not loaded. @param {string} id @returns {string} empty of one that is */

@@ -61,10 +61,15 @@ export class Session extends EventTarget {
     this.dispatchEvent(new Event('change'));
   }
 
-  /** Asks something. @param {string} text @param {{name: string, text: string}[]} [files] */
-  send(text, files = []) {
-    if (!this.isKept) this.begin(text || files[0]?.name);
-    const question = this.message('user', this.leaf, { text, files: files.length > 0 ? files : undefined, state: 'done' });
+  /**
+   * Asks something.
+   * @param {string} text
+   * @param {{files?: {name: string, text: string}[], pictures?: import('./attachments.js').Picture[]}} [along]
+   */
+  send(text, { files = [], pictures = [] } = {}) {
+    if (!this.isKept) this.begin(text || [...files, ...pictures][0]?.name);
+    const some = (/** @type {any[]} */ list) => (list.length > 0 ? list : undefined);
+    const question = this.message('user', this.leaf, { text, files: some(files), pictures: some(pictures), state: 'done' });
     this.put(question);
     return this.answerTo(question.id);
   }
@@ -114,7 +119,7 @@ export class Session extends EventTarget {
 
   /** Asks otherwise, in a branch of its own. @param {Message} question @param {string} text */
   edit(question, text) {
-    const edited = this.message('user', question.parent, { text, files: question.files, state: 'done' });
+    const edited = this.message('user', question.parent, { text, files: question.files, pictures: question.pictures, state: 'done' });
     this.put(edited);
     return this.answerTo(edited.id);
   }

@@ -21,7 +21,8 @@ use glimmer_config::Family;
 
 /// Renders `conversation` in a native format.
 pub(crate) fn render(format: Family, conversation: &Conversation, name: &str) -> Result<Rendered, ChatError> {
-    if !matches!(format, Family::Glm4v | Family::GlmEdge) && conversation.sights().next().is_some() {
+    let sees = matches!(format, Family::Glm4v | Family::GlmEdge | Family::Glm41v | Family::GlmOcr);
+    if !sees && conversation.sights().next().is_some() {
         return Err(ChatError::no_pictures(format.name()));
     }
     let mut prompt = Prompt::default();

@@ -165,6 +165,7 @@ sampling that was used.
 Examples:
   glimmer run 'What is a tide?'
   glimmer run glm-4-9b-chat 'What is a tide?'
+  glimmer run glm-4.1v-9b-thinking -i harbour.jpg 'Is it high tide?'
   glimmer run glm-4-9b-chat.Q4_K_M.gguf --system 'Answer like a sailor.' < question.txt
   glimmer run glm-4-9b --raw 'Once upon a time' --max-tokens 100 --temperature 0.8
   glimmer run demo 'What can you do?' --json | jq .usage
@@ -188,6 +189,11 @@ pub(crate) struct RunArgs {
     /// The standing instruction before the message
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["raw", "ids"])]
     pub(crate) system: Option<String>,
+
+    /// A picture for a model that sees; may be given several times. A folder of frames, a GIF and a WebP that move are videos where
+    /// the model takes them
+    #[arg(long = "image", short = 'i', value_name = "PATH", conflicts_with_all = ["raw", "ids", "parse_special"])]
+    pub(crate) images: Vec<PathBuf>,
 
     /// A file with a list of tools that the model may call
     #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "ids"])]

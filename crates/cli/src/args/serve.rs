@@ -196,6 +196,11 @@ pub(crate) struct ServerArgs {
     #[arg(long, requires = "api_keys", help_heading = "Network")]
     pub(crate) private_docs: bool,
 
+    /// Fetch pictures that requests name by addresses of http and https, from the public internet alone: at most 20 MiB, within
+    /// 10 seconds. Without it pictures are taken as data URIs
+    #[arg(long, help_heading = "Network")]
+    pub(crate) allow_image_fetch: bool,
+
     /// A name by which clients may ask, beside localhost and its addresses, where only this machine is served without
     /// keys; where others are served, these are the only ones. May be given several times
     #[arg(long, value_name = "NAME", help_heading = "Network")]

@@ -1,12 +1,13 @@
 //! `glimmer run`: answer a message, or continue a text or ids.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow, ensure};
 use glimmer::{
     Adapter, AnswerForm, AnswerFormat, Completion, Compute, ContextLength, Conversation, Encoding,
     FinishReason, Generation, GenerationParams, Limits, Message, ModelFiles, ModelText, Prompt, Reply,
-    ReplyPart, Role, Token, Tokenizer, check_ids, json, room_for_answer,
+    ReplyPart, Role, Token, Tokenizer, View, check_ids, json, room_for_answer,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -15,6 +16,7 @@ use crate::args::RunArgs;
 use crate::model::{
     ADAPTER, DEMO_LABEL, adapter, context, device, draft, files, load, spec, tools, with_advice, with_draft,
 };
+use crate::pictures::Album;
 use crate::printer::Printer;
 use crate::sampling::{Shown, set_by_flags};
 use crate::terminal::Terminal;
@@ -153,19 +155,31 @@ fn prompt(
                 text.continuation(&typed, encoding)?
             } else {
                 let system = args.system.iter().map(|text| Message::new(Role::System, text));
-                let mut conversation =
-                    Conversation::new(system.chain([Message::new(Role::User, typed)]).collect());
+                let (question, views) = question(typed, &args.images, &text)?;
+                let mut conversation = Conversation::new(system.chain([question]).collect());
                 conversation.tools = tools.to_vec();
                 conversation.enable_thinking = (args.thinking_budget == Some(0)).then_some(false);
                 with_advice(if args.parse_special {
                     text.prompt_parse_special(&conversation)
                 } else {
-                    text.prompt(&conversation)
+                    text.prompt_seeing(&conversation, &views)
                 })?
             }
         }
     };
     Ok(if args.print_ids { prompt.answered_in_ids() } else { prompt })
+}
+
+/// What is asked, after the pictures that it is about.
+fn question(typed: String, images: &[PathBuf], text: &ModelText) -> anyhow::Result<(Message, Vec<View>)> {
+    let mut question = Message::new(Role::User, "");
+    let mut album = Album::default();
+    for path in images {
+        question.show_part(album.look_at(path, text)?.0);
+    }
+    question.say(&typed);
+    let conversation = Conversation::new(vec![question.clone()]);
+    Ok((question, album.views(&conversation, text)?))
 }
 
 /// The prompt as typed; a pipe's last line break belongs to the shell and not to the question.

@@ -1,12 +1,13 @@
 //! `glimmer serve` and `glimmer local`: models over HTTP.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use glimmer::{KnownModel, ModelKind, Source};
-use glimmer_server::{Options, PublishedModels, RequestLimits, Server};
+use glimmer_hub::Foreign;
+use glimmer_server::{FetchPicture, Options, PublishedModels, RequestLimits, Server};
 
 use super::{fit, list, show};
 use crate::WrongUsage;
@@ -126,6 +127,7 @@ fn options(port: u16, args: &ServerArgs) -> Options {
         log_file: args.log_file.clone(),
         otlp_endpoint: args.otlp_endpoint.clone().or_else(collector),
         is_silent: false,
+        fetch_picture: args.allow_image_fetch.then_some(fetch_picture as FetchPicture),
         published: Some(PublishedModels { list: list_published, one: published }),
         limits: RequestLimits {
             body: args.max_body,
@@ -141,6 +143,11 @@ fn options(port: u16, args: &ServerArgs) -> Options {
             ..RequestLimits::default()
         },
     }
+}
+
+fn fetch_picture(url: &str) -> Result<Vec<u8>, String> {
+    static FOREIGN: LazyLock<Foreign> = LazyLock::new(|| Foreign::new(20 << 20, Duration::from_secs(10)));
+    FOREIGN.fetch(url).map_err(|error| error.to_string())
 }
 
 fn list_published() -> Result<String, String> {

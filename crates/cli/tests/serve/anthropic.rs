@@ -534,7 +534,27 @@ fn what_is_refused_is_named() {
         (
             "messages",
             block(json!({"type": "image", "source": {"type": "base64"}})),
-            "message 1, block 0: a block \"image\"",
+            "message 1, block 0, its source: `media_type` is missing",
+        ),
+        (
+            "messages",
+            block(json!({"type": "image", "source": {"type": "file", "file_id": "x"}})),
+            "message 1, block 0, its source: `type`",
+        ),
+        (
+            "messages",
+            block(json!({"type": "image", "source": {"type": "url", "url": "http://a/", "mood": 1}})),
+            "unknown field \"mood\"",
+        ),
+        (
+            "messages",
+            block(json!({"type": "image", "source": {"type": "url", "url": "http://a/b.png"}})),
+            "demo sees no pictures",
+        ),
+        (
+            "messages",
+            json!([hello(), assistant(json!([{"type": "image", "source": {}}])), hello()]),
+            "a block \"image\" is not supported of assistant",
         ),
         ("messages", block(json!({"type": "document"})), "\"document\""),
         ("messages", block(json!({"type": "search_result"})), "\"search_result\""),

@@ -366,7 +366,15 @@ fn what_is_refused_is_named() {
         (json!({"mood": 1}), vec!["mood"]),
         (
             json!({"messages": [{"role": "user", "content": "x", "images": ["aGk="]}]}),
-            vec!["message 0", "images"],
+            vec!["demo sees no pictures"],
+        ),
+        (
+            json!({"messages": [{"role": "user", "content": "x", "images": [5]}]}),
+            vec!["message 0", "`images`"],
+        ),
+        (
+            json!({"messages": [{"role": "system", "content": "x", "images": ["aGk="]}]}),
+            vec!["message 0", "`images`"],
         ),
         (json!({"messages": [{"role": "nobody", "content": "x"}]}), vec!["message 0", "nobody"]),
         (json!({"messages": [{"role": "user", "content": "x", "mood": 1}]}), vec!["message 0", "mood"]),
@@ -383,7 +391,9 @@ fn what_is_refused_is_named() {
     for (more, word) in [
         (json!({"template": "{{ .Prompt }}"}), "`template`"),
         (json!({"suffix": "}"}), "`suffix`"),
-        (json!({"images": ["aGk="]}), "`images`"),
+        (json!({"images": ["aGk="]}), "demo sees no pictures"),
+        (json!({"images": "aGk="}), "`images`"),
+        (json!({"images": ["aGk="], "raw": true}), "`images`"),
         (json!({"context": [1, 2]}), "`context`"),
         (json!({"raw": true, "system": "x"}), "`system`"),
         (json!({"raw": true, "think": false}), "`think`"),

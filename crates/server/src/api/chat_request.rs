@@ -19,6 +19,8 @@ pub(crate) struct ChatRequest {
     pub(crate) settings: GenerationRequest,
     /// The messages and what the model is shown of the tools.
     pub(crate) conversation: Conversation,
+    /// The request's field that has what the conversation shows, for complaints.
+    pub(crate) shown_in: &'static str,
     pub(crate) tools: Tools,
     pub(crate) thinking: Thinking,
     /// The likeliest tokens that come with each of the answer's, where log-probabilities are wanted.
@@ -31,9 +33,10 @@ impl ChatRequest {
     /// Renders and encodes the conversation and hands it to the engine. A stream's client is answered here if the engine
     /// refuses at once.
     pub(crate) async fn ask(self, app: &Arc<App>, entry: &Entry) -> Result<Generations, ApiError> {
-        let ChatRequest { mut settings, conversation, tools, thinking, logprobs, tells_progress } = self;
+        let ChatRequest { mut settings, conversation, shown_in, tools, thinking, logprobs, tells_progress } =
+            self;
         settings.form(entry, &tools).await?;
-        let (prompt, turn) = conversation::turn(entry, &settings.model, conversation).await?;
+        let (prompt, turn) = conversation::turn(app, entry, &settings.model, conversation, shown_in).await?;
         settings.check_length(&prompt)?;
         let params = GenerationParams {
             logprobs,

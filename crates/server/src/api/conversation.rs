@@ -1,13 +1,17 @@
 //! From a request's messages to a prompt.
 
 use glimmer::json::{room, tree};
+use std::sync::Arc;
+
 use glimmer::{Conversation, Message, Prompt, Role, rounds};
 use serde_json::{Map, Value};
 
 use crate::api::thinking::{self, Thinking};
+use crate::app::App;
 use crate::error::ApiError;
-use crate::http::params::{Params, not_a_tree, wrong};
+use crate::http::params::{Params, not_a_tree, unknown_field, wrong};
 use crate::models::blocking::blocking;
+use crate::models::pictures;
 use crate::models::served::Model;
 use crate::models::turns::Turn;
 use crate::record::entry::Entry;
@@ -92,13 +96,23 @@ fn message(index: usize, text: &str) -> Result<Message, ApiError> {
         }
     }
     let message: Message = serde_json::from_value(value).map_err(|error| fault(error.to_string()))?;
-    if !message.images.is_empty() || message.parts.is_some() {
-        return Err(unsupported("images are not supported yet"));
+    if !message.images.is_empty() && message.role != Role::User {
+        return Err(unsupported("only a user's message shows pictures"));
+    }
+    if let Some(name) = message.images.iter().find_map(unknown_of_picture) {
+        return Err(fault(format!("a picture has the unknown field {name:?}")));
     }
     if message.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
         return Err(unsupported("`tools` belong to the request, not to a message"));
     }
     Ok(message)
+}
+
+/// A field that a part with a picture or a video may not have. How closely it is to be looked at is the model's own affair.
+fn unknown_of_picture(part: &Value) -> Option<String> {
+    let known = ["type", "image_url", "video_url", "detail"];
+    let named = ["image_url", "video_url"].iter().find_map(|name| part.get(name));
+    unknown_field(part, &known).or_else(|| unknown_field(named?, &["url", "detail"]))
 }
 
 /// A conversation from the oldest API: questions and answers before, then a question.
@@ -116,26 +130,35 @@ pub(crate) fn render(model: &Model, conversation: &Conversation) -> Result<Strin
 
 /// Renders and encodes a conversation. Long ones take a while: this runs where others do not wait for it.
 pub(crate) async fn prompt(
+    app: &App,
     entry: &Entry,
     model: &Model,
     conversation: Conversation,
 ) -> Result<Prompt, ApiError> {
-    Ok(turn(entry, model, conversation).await?.0)
+    Ok(turn(app, entry, model, conversation, "messages").await?.0)
 }
 
-/// The same of a turn that is to be answered.
+/// The same of a turn that is to be answered; what it shows is in this field of the request.
 pub(crate) async fn turn(
+    app: &App,
     entry: &Entry,
     model: &Model,
     conversation: Conversation,
+    shown_in: &str,
 ) -> Result<(Prompt, Turn), ApiError> {
     // Says in the API's words when the model does not converse.
     model.chat()?;
+    let conversation = Arc::new(conversation);
+    let views = pictures::look(&app.pictures, entry, model, &conversation).await;
+    let views = views.map_err(|error| error.about(shown_in))?;
     let model = model.clone();
     let render = move || {
         let text = model.engine().text();
-        let prompt = text.prompt(&conversation)?;
-        let ids = |conversation: &Conversation| Some(text.prompt(conversation).ok()?.ids);
+        let prompt = text.prompt_seeing(&conversation, &views)?;
+        let ids = |beginning: &Conversation| {
+            let shown = beginning.sights().count();
+            Some(text.prompt_seeing(beginning, views.get(..shown)?).ok()?.ids)
+        };
         let turn = model.turns.turn(&conversation, &prompt.ids, ids);
         Ok((prompt, turn))
     };

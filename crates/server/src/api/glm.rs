@@ -181,7 +181,7 @@ impl Question {
             ..model.chat()?.sampling.clone()
         };
         let conversation = conversation::of_rounds(&self.history, self.prompt.clone())?;
-        let (prompt, turn) = conversation::turn(entry, &model, conversation).await?;
+        let (prompt, turn) = conversation::turn(app, entry, &model, conversation, "history").await?;
         let length = prompt.ids.len();
         let context = model.engine().context().min(self.max_length);
         let room = room_for_answer(length, app.options.limits.answer_tokens, context);

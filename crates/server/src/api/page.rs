@@ -78,9 +78,9 @@ const FILES: &[File] = files! {
 /// Each of them as it is sent, once it was asked for.
 static SENT: [OnceLock<Sent>; FILES.len()] = [const { OnceLock::new() }; FILES.len()];
 
-/// What the page may do: what comes from this server, and nothing else. Texts become markup only where DOMPurify made it,
+/// What the page may do: what comes from this server, and nothing else; pictures may stand in it. Texts become markup only where DOMPurify made it,
 /// and `glimmer` is the name under which the page starts its own service worker.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
     connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types dompurify glimmer";
 

@@ -34,7 +34,7 @@ pub(crate) async fn tokenize(
     if by_llamacpp {
         as_llamacpp(&entry, model, params).await
     } else if by_vllm {
-        as_vllm(&entry, model, params).await
+        as_vllm(&app, &entry, model, params).await
     } else {
         as_glm_api(&entry, model, params).await
     }
@@ -102,7 +102,7 @@ async fn encoded(
     blocking(entry, move || Ok(model.tokenizer()?.encode_as(&text, encoding).into())).await
 }
 
-async fn as_vllm(entry: &Entry, model: Model, mut params: Params) -> Result<Response, ApiError> {
+async fn as_vllm(app: &App, entry: &Entry, model: Model, mut params: Params) -> Result<Response, ApiError> {
     let with_strings = params.boolean("return_token_strs").unwrap_or(false);
     let ids: Arc<[u32]> = if params.has("messages") {
         params.only("add_special_tokens", false);
@@ -110,7 +110,7 @@ async fn as_vllm(entry: &Entry, model: Model, mut params: Params) -> Result<Resp
         let tools = tools::take(&mut params).shown();
         let (conversation, _) = conversation::take(&mut params, tools);
         params.done()?;
-        conversation::prompt(entry, &model, conversation).await?.ids.into()
+        conversation::prompt(app, entry, &model, conversation).await?.ids.into()
     } else {
         params.need("prompt");
         let prompt = params.string("prompt").unwrap_or_default();

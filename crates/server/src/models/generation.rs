@@ -144,6 +144,7 @@ pub(crate) struct Generations {
     choices: Vec<Choice>,
     open: usize,
     departure: Option<Departure>,
+    picture_tokens: usize,
     start: Instant,
     deadline: tokio::time::Instant,
     /// An event that was waited for before the answer's head was sent.
@@ -169,6 +170,7 @@ impl Generations {
         let overrun = Arc::new(AtomicBool::new(false));
         let mut choices = Vec::with_capacity(copies);
         let mut submissions = Vec::with_capacity(asks.len());
+        let picture_tokens = asks.iter().map(|ask| ask.prompt.picture_tokens()).sum();
         let departure = asks.iter().find_map(|ask| ask.turn?.departure);
         for (prompt, ask) in asks.into_iter().enumerate() {
             let mut sinks = Vec::with_capacity(ask.copies);
@@ -206,6 +208,7 @@ impl Generations {
             open: choices.len(),
             choices,
             departure,
+            picture_tokens,
             start,
             deadline: tokio::time::Instant::now() + limits.answer_time,
             waiting: None,
@@ -320,6 +323,11 @@ impl Generations {
     /// Where the prompt departs from what was read and written in the conversation's turn before.
     pub(crate) fn departure(&self) -> Option<Departure> {
         self.departure
+    }
+
+    /// Tokens of the prompts that stand for rows of pictures.
+    pub(crate) fn picture_tokens(&self) -> usize {
+        self.picture_tokens
     }
 
     /// How long it took until the first token was there, and from then to the last so far.

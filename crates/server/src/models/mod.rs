@@ -6,5 +6,6 @@ pub(crate) mod encoder;
 pub(crate) mod generation;
 pub(crate) mod instances;
 pub(crate) mod made;
+pub(crate) mod pictures;
 pub(crate) mod served;
 pub(crate) mod turns;

@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Tokens,
     Save(String),
     Load(String),
+    /// Shows a picture with the next question.
+    Image(String),
     /// It cannot be meant; why.
     Wrong(String),
 }
@@ -36,6 +38,7 @@ stop, exit, quit   end the program; so do /stop, /exit, /quit, /bye and Ctrl-D
 /tokens            how many tokens the conversation has
 /save FILE         store the conversation
 /load FILE         go on with a stored one
+/image FILE        show a picture with the next question
 /help, /?          this list
 Ctrl-C stops an answer, twice it ends the program. Alt-Enter begins a new line.
 A message that begins with / is typed with two of them.
@@ -79,6 +82,7 @@ impl Command {
             "tokens" => alone(Command::Tokens),
             "save" => needs_file(Command::Save),
             "load" => needs_file(Command::Load),
+            "image" => needs_file(Command::Image),
             "system" => Command::System(match rest {
                 "" => None,
                 "-" => Some(String::new()),
@@ -179,13 +183,16 @@ mod tests {
             ("/set temperature 0.5", Command::Set(Some(("temperature".to_owned(), "0.5".to_owned())))),
             ("/set top_p = 0.5", Command::Set(Some(("top_p".to_owned(), "0.5".to_owned())))),
             ("/save a b.json", Command::Save("a b.json".to_owned())),
+            ("/image a b.png ", Command::Image("a b.png".to_owned())),
             ("//etc is what?", message("/etc is what?")),
             ("/etc\nis what?", message("/etc\nis what?")),
             ("  fn main() {\n  }\n", message("  fn main() {\n  }")),
         ] {
             assert_eq!(Command::parse(line), meant, "{line:?}");
         }
-        for wrong in ["/save", "/load ", "/set temperature", "/etc is what?", "/", "/undo does what?"] {
+        for wrong in
+            ["/save", "/load ", "/image", "/set temperature", "/etc is what?", "/", "/undo does what?"]
+        {
             assert!(matches!(Command::parse(wrong), Command::Wrong(_)), "{wrong:?}");
         }
     }

@@ -14,6 +14,8 @@ pub(crate) struct Dialogue {
     pub(crate) system: Option<String>,
     /// What the model may call.
     pub(crate) tools: Vec<Value>,
+    /// What the next question shows: parts of its message.
+    shown: Vec<Value>,
     messages: Vec<Message>,
 }
 
@@ -41,8 +43,16 @@ impl Dialogue {
         &self.messages[last.unwrap_or(0)..]
     }
 
+    /// Shows a picture with the next question: a part of its message.
+    pub(crate) fn show(&mut self, part: Value) {
+        self.shown.push(part);
+    }
+
     pub(crate) fn ask(&mut self, question: String) {
-        self.messages.push(Message::new(Role::User, question));
+        let mut message = Message::new(Role::User, "");
+        self.shown.drain(..).for_each(|part| message.show_part(part));
+        message.say(&question);
+        self.messages.push(message);
     }
 
     pub(crate) fn answer(&mut self, reply: Reply) {
@@ -87,6 +97,7 @@ impl Dialogue {
 
     pub(crate) fn clear(&mut self) {
         self.messages.clear();
+        self.shown.clear();
     }
 
     /// As `glimmer template` and the OpenAI API read it.
@@ -155,6 +166,22 @@ mod tests {
         assert!(dialogue.forget_oldest());
         assert_eq!(texts(&dialogue), ["be brief", "two", "2"]);
         assert!(!dialogue.forget_oldest());
+    }
+
+    #[test]
+    fn a_picture_is_shown_with_the_next_question() {
+        let mut dialogue = two_rounds();
+        dialogue.show(json!({"type": "image_url", "image_url": {"url": "a.png"}}));
+        dialogue.ask("what?".to_owned());
+        dialogue.answer(said("3"));
+        dialogue.ask("sure?".to_owned());
+        let shown: Vec<usize> =
+            dialogue.conversation().messages.iter().map(|message| message.sights().count()).collect();
+        assert_eq!(shown, [0, 0, 0, 0, 0, 1, 0, 0]);
+        dialogue.answer(said("4"));
+        let stored = dialogue.to_json("demo").to_string();
+        let read = Dialogue::from_json(&stored, Path::new("saved.json")).unwrap();
+        assert_eq!(read.conversation(), dialogue.conversation());
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::args::{ChatArgs, OnFull};
 use crate::model::{
     ADAPTER, DEMO_LABEL, adapter, context, device, draft, files, load, spec, tools, with_advice, with_draft,
 };
+use crate::pictures::Album;
 use crate::printer::Printer;
 use crate::sampling::set_by_flags;
 use crate::terminal::Terminal;
@@ -83,6 +84,7 @@ struct Chat<'t> {
     repetition_detection: Option<RepetitionDetection>,
     on_full: OnFull,
     dialogue: Dialogue,
+    album: Album,
     tools: ToolCommands,
     /// Answers made since the seed was set: each has a seed of its own.
     answers: u64,
@@ -139,6 +141,7 @@ impl<'t> Chat<'t> {
             repetition_detection: args.sampling.repetition_detection,
             on_full: args.on_full,
             dialogue,
+            album: Album::default(),
             tools: ToolCommands::new(args.tool_commands.clone()),
             answers: 0,
             files: args.load.iter().cloned().collect(),
@@ -283,6 +286,13 @@ impl<'t> Chat<'t> {
                 Ok(()) => self.recall(),
                 Err(error) => self.complain(&format!("{error:#}")),
             },
+            Command::Image(file) => match self.album.look_at(Path::new(&file), self.engine.text()) {
+                Ok((part, rows)) => {
+                    self.dialogue.show(part);
+                    self.remark(&format!("{file} is shown with the next question: {rows} tokens"));
+                }
+                Err(error) => self.complain(&format!("{error:#}")),
+            },
             Command::Wrong(why) => self.complain(&why),
         }
         Ok(ControlFlow::Continue(()))
@@ -299,13 +309,13 @@ impl<'t> Chat<'t> {
     }
 
     /// Tokens of the conversation as its next question would carry them along.
-    fn count(&self) -> anyhow::Result<()> {
+    fn count(&mut self) -> anyhow::Result<()> {
         let used = if self.dialogue.is_empty() && self.dialogue.system.is_none() {
             0
         } else {
             let mut conversation = self.conversation();
             conversation.add_generation_prompt = false;
-            self.engine.text().prompt(&conversation)?.ids.len()
+            self.prompt(&conversation)?.ids.len()
         };
         output::print(&format!("{used} of {} tokens, {}\n", self.engine.context(), self.rounds()))
     }
@@ -373,13 +383,19 @@ impl<'t> Chat<'t> {
         conversation
     }
 
+    fn prompt(&mut self, conversation: &Conversation) -> anyhow::Result<Prompt> {
+        let text = self.engine.text();
+        let views = self.album.views(conversation, text)?;
+        Ok(text.prompt_seeing(conversation, &views)?)
+    }
+
     /// The conversation's prompt, with room for an answer of which `begun` tokens are there. Where it has grown too
     /// long and that is wanted, the oldest rounds go.
     fn fit(&mut self, begun: usize) -> anyhow::Result<Prompt> {
         let context = self.engine.context();
         let mut forgotten = 0;
         loop {
-            let prompt = self.engine.text().prompt(&self.conversation())?;
+            let prompt = self.prompt(&self.conversation())?;
             let used = prompt.ids.len() + begun;
             // Not to slide again at every token, a quarter is made free.
             let enough = if forgotten > 0 || begun > 0 { context - context / 4 } else { context };

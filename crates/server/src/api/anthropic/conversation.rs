@@ -92,6 +92,11 @@ impl Reader<'_> {
                 }
                 (Role::Assistant, "tool_use") => own.tool_calls.push(block.call()?),
                 (Role::User, "tool_result") => all.push(block.result()?),
+                (Role::User, "image") => {
+                    let mut shown = Message::new(role, "");
+                    shown.show(block.picture()?);
+                    add(all, shown);
+                }
                 _ => return Err(block.unsupported(role)),
             }
         }
@@ -139,13 +144,26 @@ fn system_text(system: Value) -> Result<String, ApiError> {
 fn add(all: &mut Vec<Message>, next: Message) {
     match all.last_mut() {
         Some(last) if last.role == next.role && next.role != Role::System => {
-            add_text(&mut last.content, &next.content);
+            add_line(last, &next.content);
+            next.images.into_iter().for_each(|image| last.show_part(image));
             if let Some(reasoning) = next.reasoning {
                 add_text(last.reasoning.get_or_insert_default(), &reasoning);
             }
             last.tool_calls.extend(next.tool_calls);
         }
         _ => all.push(next),
+    }
+}
+
+/// Adds a text that stood by itself to a message: in a line of its own, unless a picture is before it.
+fn add_line(to: &mut Message, text: &str) {
+    let after_picture =
+        to.parts.as_ref().and_then(|parts| parts.last()).is_some_and(|last| last["type"] != "text");
+    if to.parts.is_none() {
+        add_text(&mut to.content, text);
+    } else if !text.is_empty() {
+        let is_line = after_picture || to.content.ends_with('\n') || text.starts_with('\n');
+        to.say(&format!("{}{text}", if is_line { "" } else { "\n" }));
     }
 }
 
@@ -215,6 +233,23 @@ impl Block {
         let text = self.string("text")?;
         self.done(&["citations"])?;
         Ok(text)
+    }
+
+    /// Where a picture is: what stands in the block as a data URI, or its address.
+    fn picture(mut self) -> Result<String, ApiError> {
+        let Some(Value::Object(fields)) = self.fields.remove("source") else {
+            return Err(self.fault("`source` is to be an object"));
+        };
+        let mut source = Block { place: format!("{}, its source", self.place), kind: String::new(), fields };
+        self.done(&[])?;
+        source.kind = source.string("type")?;
+        let place = match source.kind.as_str() {
+            "base64" => format!("data:{};base64,{}", source.string("media_type")?, source.string("data")?),
+            "url" => source.string("url")?,
+            _ => return Err(source.fault("`type` is to be base64 or url")),
+        };
+        source.done(&[])?;
+        Ok(place)
     }
 
     fn call(mut self) -> Result<ToolCall, ApiError> {

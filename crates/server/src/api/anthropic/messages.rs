@@ -60,7 +60,8 @@ pub(crate) async fn count(
 ) -> Result<Response, ApiError> {
     let request = request::take(&app, &caller, &mut params).await?;
     params.done()?;
-    let prompt = conversation::prompt(&entry, &request.settings.model, request.conversation).await?;
+    let model = &request.settings.model;
+    let prompt = conversation::prompt(&app, &entry, model, request.conversation).await?;
     Ok(response::json(StatusCode::OK, &json!({"input_tokens": prompt.ids.len()})))
 }
 

@@ -34,7 +34,15 @@ pub(crate) async fn take(app: &App, caller: &Caller, params: &mut Params) -> Res
     let (mut conversation, thinking) = conversation::of_messages(params, messages, tools.shown());
     conversation.clear_thinking = clear.or(conversation.clear_thinking);
     let tells_progress = settings.stream;
-    Ok(ChatRequest { settings, conversation, tools, thinking, logprobs: None, tells_progress })
+    Ok(ChatRequest {
+        settings,
+        conversation,
+        shown_in: "messages",
+        tools,
+        thinking,
+        logprobs: None,
+        tells_progress,
+    })
 }
 
 /// What the answer is to look like, by `output_config` or as it was called before; how hard the model is to think goes where

@@ -42,6 +42,14 @@ pub(crate) async fn chat(
     let frame = request.frame(&app, Form::Chat)?;
     let OllamaRequest { settings, logprobs, .. } = request;
     let stream = settings.stream;
-    let asked = ChatRequest { settings, conversation, tools, thinking, logprobs, tells_progress: false };
+    let asked = ChatRequest {
+        settings,
+        conversation,
+        shown_in: "messages",
+        tools,
+        thinking,
+        logprobs,
+        tells_progress: false,
+    };
     answer::respond(asked.ask(&app, &entry).await?, frame, stream).await
 }

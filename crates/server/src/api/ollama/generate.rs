@@ -9,6 +9,7 @@ use glimmer::{Conversation, Encoding, GenerationParams, Message, Role};
 
 use crate::api::chat_request::ChatRequest;
 use crate::api::ollama::answer::{self, Form};
+use crate::api::ollama::messages;
 use crate::api::ollama::request::{Begun, OllamaRequest};
 use crate::api::tools::Tools;
 use crate::app::App;
@@ -28,6 +29,13 @@ pub(crate) async fn generate(
     let prompt = params.string("prompt").unwrap_or_default();
     let system = params.string("system").filter(|system| !system.is_empty());
     let raw = params.boolean("raw").unwrap_or(false);
+    let images = messages::images(params.value("images").unwrap_or_default()).unwrap_or_else(|| {
+        params.wrong("images", "a list of texts in base64");
+        Vec::new()
+    });
+    if raw && !images.is_empty() {
+        params.unsupported("images", "`images`: a `raw` prompt has no place for them");
+    }
     refuse_what_is_not_here(&mut params);
     if raw && system.is_some() {
         params.unsupported("system", "`system`: a `raw` prompt has it itself");
@@ -39,7 +47,7 @@ pub(crate) async fn generate(
         true => Ok(model.engine().text().text_sampling().clone()),
         false => Ok(model.chat()?.sampling.clone()),
     };
-    let asks = !prompt.is_empty();
+    let asks = !prompt.is_empty() || !images.is_empty();
     let request = match OllamaRequest::take(&app, &entry, &mut params, asks, Form::Generate, defaults).await?
     {
         Begun::Request(request) => *request,
@@ -56,19 +64,28 @@ pub(crate) async fn generate(
         go_on(&app, &entry, request, prompt).await?
     } else {
         let system = system.map(|system| Message::new(Role::System, system));
-        let messages = system.into_iter().chain([Message::new(Role::User, prompt)]).collect();
-        let mut conversation = Conversation::new(request.begun_with(messages));
+        let question = messages::showing(Message::new(Role::User, prompt), images);
+        let said = system.into_iter().chain([question]).collect();
+        let mut conversation = Conversation::new(request.begun_with(said));
         let thinking = request.thinking(&mut conversation);
         let OllamaRequest { settings, logprobs, .. } = request;
         let tools = Tools::default();
-        ChatRequest { settings, conversation, tools, thinking, logprobs, tells_progress: false }
-            .ask(&app, &entry)
-            .await?
+        ChatRequest {
+            settings,
+            conversation,
+            shown_in: "images",
+            tools,
+            thinking,
+            logprobs,
+            tells_progress: false,
+        }
+        .ask(&app, &entry)
+        .await?
     };
     answer::respond(generations, frame, stream).await
 }
 
-/// What asks for a template, for a middle, for pictures, or for a memory that is made of tokens.
+/// What asks for a template, for a middle, or for a memory that is made of tokens.
 fn refuse_what_is_not_here(params: &mut Params) {
     let is_given = |text: &String| !text.is_empty();
     if params.string("template").is_some_and(|template| is_given(&template)) {
@@ -81,7 +98,6 @@ fn refuse_what_is_not_here(params: &mut Params) {
         params.unsupported("suffix", "`suffix`: the models write what follows, not what stands between");
     }
     params.not_yet("context");
-    params.not_yet("images");
 }
 
 /// Goes on with a text as it is, in which special tokens stand as they are spelt.

@@ -1,7 +1,7 @@
 //! A conversation in Ollama's messages.
 
-use glimmer::Message;
 use glimmer::json::{room, tree};
+use glimmer::{Message, Role};
 use serde_json::{Map, Value};
 
 use crate::api::tools::{self, Tools};
@@ -26,9 +26,8 @@ fn message(list: &str, index: usize, text: &str) -> Result<Message, ApiError> {
     if let Some(name) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
         return Err(fault(format!("unknown field {name:?}")));
     }
-    if !fields.remove("images").is_none_or(|images| images == Value::Array(Vec::new())) {
-        return Err(ApiError::unsupported(list, format!("message {index}: `images` are not supported yet")));
-    }
+    let images = images(fields.remove("images").unwrap_or_default())
+        .ok_or_else(|| fault("`images` is to be a list of texts in base64".to_owned()))?;
     if fields.remove("tool_name").is_some_and(|name| !name.is_string()) {
         return Err(fault("`tool_name` is to be a string".to_owned()));
     }
@@ -38,7 +37,38 @@ fn message(list: &str, index: usize, text: &str) -> Result<Message, ApiError> {
     if let Some(Value::String(role)) = fields.get_mut("role") {
         role.make_ascii_lowercase();
     }
-    serde_json::from_value(Value::Object(fields)).map_err(|error| fault(error.to_string()))
+    let message: Message =
+        serde_json::from_value(Value::Object(fields)).map_err(|error| fault(error.to_string()))?;
+    if !images.is_empty() && message.role != Role::User {
+        return Err(fault("only a user's message has `images`".to_owned()));
+    }
+    Ok(showing(message, images))
+}
+
+/// The pictures of a list in base64, as data URIs.
+pub(crate) fn images(list: Value) -> Option<Vec<String>> {
+    let uri = |image: Value| match image {
+        // Some clients send the whole URI.
+        Value::String(text) if text.starts_with("data:") => Some(text),
+        Value::String(text) => Some(format!("data:;base64,{text}")),
+        _ => None,
+    };
+    match list {
+        Value::Null => Some(Vec::new()),
+        Value::Array(images) => images.into_iter().map(uri).collect(),
+        _ => None,
+    }
+}
+
+/// A message with pictures before its text.
+pub(crate) fn showing(message: Message, images: Vec<String>) -> Message {
+    if images.is_empty() {
+        return message;
+    }
+    let mut shown = Message { content: String::new(), ..message };
+    images.into_iter().for_each(|image| shown.show(image));
+    shown.say(&message.content);
+    shown
 }
 
 /// Takes the tools, whose schemas are as clients have stripped them: what is left open may be there as `null`.

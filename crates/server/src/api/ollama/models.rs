@@ -195,7 +195,8 @@ fn capabilities(status: &ModelStatus, facts: &ModelFacts) -> Vec<&'static str> {
         ModelKind::Vectors => return vec!["embedding"],
         ModelKind::Scores => return Vec::new(),
     }
-    let able = [("completion", true), ("tools", facts.calls), ("thinking", facts.thinks)];
+    let able =
+        [("completion", true), ("tools", facts.calls), ("vision", facts.sees), ("thinking", facts.thinks)];
     able.into_iter().filter(|(_, is_able)| *is_able).map(|(word, _)| word).collect()
 }
 

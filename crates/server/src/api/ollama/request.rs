@@ -24,7 +24,7 @@ use crate::models::served::Model;
 use crate::record::entry::Entry;
 
 /// Fields of a request, which mean nothing where a model is only let go of.
-const OF_ANSWERS: [&str; 14] = [
+const OF_ANSWERS: [&str; 15] = [
     "options",
     "format",
     "think",
@@ -39,6 +39,7 @@ const OF_ANSWERS: [&str; 14] = [
     "suffix",
     "raw",
     "context",
+    "images",
 ];
 
 /// A request of which the fields that both have were taken.

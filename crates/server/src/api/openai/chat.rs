@@ -63,7 +63,15 @@ pub(crate) async fn respond(
         is_legacy: tools.is_legacy,
     };
     let stream = settings.stream;
-    let request = ChatRequest { settings, conversation, tools, thinking, logprobs, tells_progress };
+    let request = ChatRequest {
+        settings,
+        conversation,
+        shown_in: "messages",
+        tools,
+        thinking,
+        logprobs,
+        tells_progress,
+    };
     let generations = request.ask(app, entry).await?;
     if stream {
         let whole = cumulative.then(|| vec![String::new(); frame.n]);

@@ -24,6 +24,9 @@ pub(crate) fn usage(generations: &Generations) -> Value {
         "prompt_tokens_details": {"cached_tokens": usage.cached},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     });
+    if generations.picture_tokens() > 0 {
+        shown["prompt_tokens_details"]["image_tokens"] = generations.picture_tokens().into();
+    }
     if let Some(departure) = generations.departure() {
         shown["prompt_tokens_details"]["prefix_break"] =
             json!({"message": departure.message, "token": departure.token});

@@ -59,10 +59,12 @@ fn unlaunched(status: &ModelStatus, loaded: Option<&LoadedModel>) -> ModelDescri
         (ModelKind::Vectors, _) => unknown(ModelType::Embedding, &["embed"]),
         (ModelKind::Scores, _) => unknown(ModelType::Rerank, &["rerank"]),
         (ModelKind::Text, Some(LoadedModel::Engine(engine))) => {
-            let converses = engine.text().chat().is_ok();
-            let abilities: &[&str] = if converses { &["chat", "generate"] } else { &["generate"] };
+            let text = engine.text();
+            let able = [("chat", text.chat().is_ok()), ("generate", true), ("vision", text.vision().is_ok())];
+            let abilities: Vec<&str> =
+                able.into_iter().filter(|(_, is_able)| *is_able).map(|(word, _)| word).collect();
             let context_length = Some(engine.spec().context as u64);
-            ModelDescription { context_length, ..unknown(ModelType::Llm, abilities) }
+            ModelDescription { context_length, ..unknown(ModelType::Llm, &abilities) }
         }
         (ModelKind::Text, _) => unknown(ModelType::Llm, &["chat", "generate"]),
     }

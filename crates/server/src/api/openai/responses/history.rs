@@ -16,6 +16,7 @@ use crate::http::keys::Caller;
 use crate::http::params::Params;
 use crate::kept::{Broken, KeptResponse};
 use crate::models::blocking::blocking;
+use crate::models::pictures;
 use crate::record::entry::Entry;
 
 /// Takes the items of the response `id` and what comes before them: the messages of all, and what is kept of it.
@@ -147,19 +148,25 @@ fn messages(
 
 /// Leaves out the oldest turns until the prompt leaves room for an answer. Instructions stay, and the last turn.
 pub(crate) async fn fit(
+    app: &App,
     entry: &Entry,
     settings: &GenerationRequest,
     conversation: Conversation,
 ) -> Result<Conversation, ApiError> {
     let settings = settings.clone();
     settings.model.chat()?;
+    let conversation = Arc::new(conversation);
+    let views = pictures::look(&app.pictures, entry, &settings.model, &conversation).await;
+    let views = views.map_err(|error| error.about("input"))?;
     let cut = move || {
         let text = settings.model.engine().text();
         let fits = |conversation: &Conversation| -> Result<bool, ApiError> {
-            Ok(settings.check_length(&text.prompt(conversation)?).is_ok())
+            // Those that are left out are the first ones.
+            let views = &views[views.len() - conversation.sights().count()..];
+            Ok(settings.check_length(&text.prompt_seeing(conversation, views)?).is_ok())
         };
         if fits(&conversation)? {
-            return Ok(conversation);
+            return Ok(Conversation::clone(&conversation));
         }
         let messages = &conversation.messages;
         let first = messages.iter().position(|message| message.role != Role::System).unwrap_or(0);
@@ -167,7 +174,7 @@ pub(crate) async fn fit(
             (first..messages.len()).filter(|&at| messages[at].role == Role::User).collect();
         let from = |at: usize| {
             let messages = [&messages[..first], &messages[at..]].concat();
-            Conversation { messages, ..conversation.clone() }
+            Conversation { messages, ..Conversation::clone(&conversation) }
         };
         let (mut low, mut high) = (0, turns.len().saturating_sub(1));
         while low < high {

@@ -18,6 +18,8 @@ const ID_BYTES: usize = 512;
 /// What a part of content may have. What follows the texts says nothing that a model could read.
 const PART_FIELDS: [&str; 7] =
     ["type", "text", "refusal", "annotations", "logprobs", "parsed", "prompt_cache_breakpoint"];
+/// What a picture may have.
+const PICTURE_FIELDS: [&str; 4] = ["type", "image_url", "detail", "prompt_cache_breakpoint"];
 
 /// The argument of a custom tool's function that is its input.
 pub(crate) const CUSTOM_INPUT: &str = "input";
@@ -25,7 +27,7 @@ pub(crate) const CUSTOM_INPUT: &str = "input";
 /// An item, as far as a model reads it.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Item {
-    Message(Role, String),
+    Message(Message),
     Reasoning(String),
     /// The thoughts of an earlier response that have this id, if they are kept: nothing else was given of them.
     NamedReasoning(String),
@@ -177,15 +179,22 @@ impl Fields<'_> {
             }
             self.fields.insert("content".to_owned(), json!([part]));
         }
-        Ok(Item::Message(role, self.parts("content", &["input_text", "output_text", "text", "refusal"])?))
+        let kinds = ["input_text", "output_text", "text", "refusal", "input_image"];
+        let kinds = if role == Role::User { &kinds[..] } else { &kinds[..4] };
+        Ok(Item::Message(self.said(role, "content", kinds)?))
     }
 
     /// The text of a list of parts of these types.
     fn parts(&self, name: &str, kinds: &[&str]) -> Result<String, ApiError> {
+        Ok(self.said(Role::User, name, kinds)?.content)
+    }
+
+    /// A list of parts of these types as a message.
+    fn said(&self, role: Role, name: &str, kinds: &[&str]) -> Result<Message, ApiError> {
         let Some(parts) = self.fields.get(name).and_then(Value::as_array) else {
             return Err(self.fault(&format!("`{name}` is to be a string or a list of parts")));
         };
-        let mut text = String::new();
+        let mut said = Message::new(role, "");
         for part in parts {
             let kind = part["type"].as_str().unwrap_or_default();
             if !kinds.contains(&kind) {
@@ -197,17 +206,22 @@ impl Fields<'_> {
                 );
                 return Err(ApiError::unsupported("input", message));
             }
-            let is_unknown = |(field, value): &(&String, &Value)| {
-                !value.is_null() && !PART_FIELDS.contains(&field.as_str())
-            };
+            let known = if kind == "input_image" { &PICTURE_FIELDS[..] } else { &PART_FIELDS };
+            let is_unknown =
+                |(field, value): &(&String, &Value)| !value.is_null() && !known.contains(&field.as_str());
             if let Some((field, _)) = part.as_object().into_iter().flatten().find(is_unknown) {
                 let what = format!("a part of `{name}` has the unknown field {:?}", shortened(field));
                 return Err(self.fault(&what));
             }
-            let said = if kind == "refusal" { &part["refusal"] } else { &part["text"] };
-            text.push_str(said.as_str().ok_or_else(|| self.fault("the text of a part is to be a string"))?);
+            if kind == "input_image" {
+                let url = part["image_url"].as_str();
+                said.show(url.ok_or_else(|| self.fault("`image_url` of a picture is to be a string"))?);
+                continue;
+            }
+            let text = if kind == "refusal" { &part["refusal"] } else { &part["text"] };
+            said.say(text.as_str().ok_or_else(|| self.fault("the text of a part is to be a string"))?);
         }
-        Ok(text)
+        Ok(said)
     }
 
     /// Thoughts: as they were sealed here, or as they are written there, or what was made of them.
@@ -297,12 +311,12 @@ pub(crate) fn messages(items: impl IntoIterator<Item = Item>) -> Vec<Message> {
     let mut is_silent = false;
     for item in items {
         match item {
-            Item::Message(Role::Assistant, text) if is_silent => {
-                messages.last_mut().into_iter().for_each(|message| message.content.push_str(&text));
+            Item::Message(said) if is_silent && said.role == Role::Assistant => {
+                messages.last_mut().into_iter().for_each(|message| message.content.push_str(&said.content));
                 is_silent = false;
             }
-            Item::Message(role, text) => {
-                messages.push(Message::new(role, text));
+            Item::Message(said) => {
+                messages.push(said);
                 is_silent = false;
             }
             Item::Reasoning(text) if !text.is_empty() => {

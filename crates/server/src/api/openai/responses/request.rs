@@ -75,7 +75,7 @@ pub(crate) async fn take(
     let (mut conversation, thinking) = conversation::of_messages(&mut params, messages, tools.shown());
     params.done()?;
     if truncates {
-        conversation = history::fit(entry, &settings, conversation).await?;
+        conversation = history::fit(app, entry, &settings, conversation).await?;
     }
 
     let frame = Frame {
@@ -89,7 +89,15 @@ pub(crate) async fn take(
         shows_reasoning: thinking.is_shown,
         has_sealed_reasoning: included.sealed_reasoning,
     };
-    let chat = ChatRequest { settings, conversation, tools, thinking, logprobs, tells_progress: false };
+    let chat = ChatRequest {
+        settings,
+        conversation,
+        shown_in: "input",
+        tools,
+        thinking,
+        logprobs,
+        tells_progress: false,
+    };
     Ok(Asked { chat, frame, keeping: store.then_some(keeping), is_background })
 }
 
