@@ -137,7 +137,6 @@ impl Engine {
         Request {
             prompt: prompt.ids.clone(),
             pictures: prompt.pictures.clone(),
-            pictures: Vec::new(),
             continued: 0,
             max_tokens: params.max_tokens.unwrap_or(usize::MAX),
             min_tokens: params.min_tokens,
