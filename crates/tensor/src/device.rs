@@ -432,7 +432,7 @@ pub trait Device: Send {
     /// On others.
     fn norm_heads(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, q: &Norm, k: &Norm) {
         let _ = (batch, qkv, heads, q, k);
-        unimplemented!("{} does not norm heads", self.describe());
+        unreachable!("{} cannot see, and was asked to norm heads", self.describe());
     }
 
     /// Rotates the queries and keys of `qkv` in place.

@@ -24,14 +24,12 @@ fn erf(x: f64) -> f64 {
         // Off by 2e-17.
         return 1f64.copysign(x);
     }
-    let (mut term, mut sum) = (x, x);
-    for n in 1u32.. {
-        term *= 2.0 * x * x / f64::from(2 * n + 1);
+    let (mut term, mut sum, mut odd) = (x, x, 1.0);
+    // Not a number ends it at once, and stays so.
+    while term.abs() > sum.abs() * 1e-17 {
+        odd += 2.0;
+        term *= 2.0 * x * x / odd;
         sum += term;
-        // Not a number stays so.
-        if !(term.abs() > sum.abs() * 1e-17) {
-            break;
-        }
     }
     FRAC_2_SQRT_PI * (-x * x).exp() * sum
 }

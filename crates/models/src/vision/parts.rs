@@ -96,7 +96,7 @@ impl TowerMatrix {
     /// The rows of each of so many tensors: of each section, or all.
     pub(super) fn rows_of(&self, tensors: usize) -> Vec<Range<usize>> {
         if tensors == 1 {
-            return vec![0..self.rows()];
+            return std::iter::once(0..self.rows()).collect();
         }
         let mut next = 0;
         let section = |rows: &usize| {
