@@ -17,12 +17,33 @@ use crate::topology::Topology;
 use crate::training::Training;
 use glimmer_tensor::{
     AdapterSlot, Batch, BufferId, Buffers, Candidates, Compute, Device, DeviceBatch, DeviceError,
-    DeviceMemory, Epilogue, FreeMemory, Handle, Heads, MatrixId, MatrixUse, MatrixView, Needs, Norm, Pair,
-    Place, Plan, Planned, Role, Rope, RopeId, Steps, Table, Taken, VectorId, first_largest,
+    DeviceMemory, Epilogue, Expert, ExpertBuffers, Experts, FreeMemory, Handle, Heads, MatrixId, MatrixUse,
+    MatrixView, Needs, Norm, Pair, Place, Plan, Planned, Role, Rope, RopeId, Steps, Table, Taken, VectorId,
+    first_largest,
 };
 
 /// Below this many elements an operation is done before the other threads have heard of it.
 const WORTH_SHARING: usize = 8192;
+
+/// A row that meets an expert.
+#[derive(Clone, Copy)]
+struct Visit {
+    expert: u32,
+    row: u32,
+    weight: f32,
+}
+
+/// All visits of a step's rows, by expert, and each expert's by row.
+fn visits(scores: &[f32], width: usize, experts: &Experts<'_>, correction: &[f32]) -> Vec<Visit> {
+    let (mut visits, mut chosen) = (Vec::new(), Vec::new());
+    for (row, scores) in scores.chunks_exact(width).enumerate() {
+        chosen.clear();
+        experts.routing.choose(scores, correction, &mut chosen);
+        visits.extend(chosen.iter().map(|&(expert, weight)| Visit { expert, row: row as u32, weight }));
+    }
+    visits.sort_by_key(|visit| visit.expert);
+    visits
+}
 
 /// How a [`CpuDevice`] is to work.
 #[derive(Clone, Copy, Debug, Default)]
@@ -421,6 +442,53 @@ impl Device for CpuDevice {
         each_row(&self.pool, rows, width, &mut qkv.values, |_, out| {
             dispatch(isa, QueriesAndKeys { width, parts: [q, k], out });
         });
+    }
+
+    fn has_experts(&self) -> bool {
+        true
+    }
+
+    fn experts(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        scores: BufferId,
+        experts: Experts<'_>,
+        through: ExpertBuffers,
+        into: BufferId,
+    ) {
+        let rows = self.rows(batch, x);
+        let ExpertBuffers { gathered, inner, made } = through;
+        let visits = {
+            let scores = &self.buffers[scores];
+            visits(
+                &scores.values[..rows * scores.width],
+                scores.width,
+                &experts,
+                &self.vectors[experts.correction],
+            )
+        };
+        let [x, gathered, inner, made, into] = self.buffers.together([x, gathered, inner, made, into]);
+        let activations = &mut self.work.activations;
+        let (width, inner_width) = (x.width, inner.width);
+        assert_eq!([gathered.width, made.width, into.width], [width; 3], "experts go from rows to rows");
+        let (pool, isa, compute) = (&self.pool, self.isa, self.compute);
+        for of_one in visits.chunk_by(|a, b| a.expert == b.expert) {
+            let Expert { up, down } = experts.each[of_one[0].expert as usize];
+            let [up, down] = [up, down].map(|matrix| &self.matrices[matrix]);
+            let n = of_one.len();
+            for (visit, to) in of_one.iter().zip(gathered.values.chunks_exact_mut(width)) {
+                to.copy_from_slice(&x.values[visit.row as usize * width..][..width]);
+            }
+            let (gathered, inner) = (&gathered.values[..n * width], &mut inner.values[..n * inner_width]);
+            linear(pool, isa, compute, gathered, n, up, None, Finish::SwiGlu, activations, inner);
+            let made = &mut made.values[..n * width];
+            linear(pool, isa, compute, inner, n, down, None, Finish::Store, activations, made);
+            for (visit, made) in of_one.iter().zip(made.chunks_exact(width)) {
+                let into = &mut into.values[visit.row as usize * width..][..width];
+                into.iter_mut().zip(made).for_each(|(into, made)| *into += visit.weight * made);
+            }
+        }
     }
 
     fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId) {

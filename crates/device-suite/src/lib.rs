@@ -2,12 +2,14 @@
 //! are poisoned before they are computed.
 //!
 //! A device's own tests say which [`Candidate`]s there are and get the suite by a line: `suite!(candidates);`, that of
-//! [`training`] by `training_suite!(candidates);`, and that of what towers need by `seeing_suite!(candidates);`.
+//! [`training`] by `training_suite!(candidates);`, that of what towers need by `seeing_suite!(candidates);`, and that of
+//! experts by `experts_suite!(candidates);`.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests: what fails panics")]
 
 pub mod adapters;
 pub mod attention;
+pub mod experts;
 pub mod rig;
 pub mod rows;
 pub mod seeing;
@@ -87,6 +89,17 @@ macro_rules! suite {
     };
     ($candidates:path, all candidates: $($test:ident),*) => {
         $(#[test] fn $test() { $crate::attention::$test(&$candidates()); })*
+    };
+}
+
+/// The tests of layers with experts, as [`suite!`].
+#[macro_export]
+macro_rules! experts_suite {
+    ($candidates:path) => {
+        $crate::experts_suite! { $candidates, sums_over_experts, rows_meet_experts_alone, all_rows_to_one_expert }
+    };
+    ($candidates:path, $($test:ident),*) => {
+        $(#[test] fn $test() { $crate::each(&$candidates(), $crate::experts::$test); })*
     };
 }
 

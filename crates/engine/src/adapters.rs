@@ -24,7 +24,9 @@ pub(crate) fn digest(adapter: &Adapter) -> [u8; 16] {
         Adapter::LowRank(adapter) => {
             for (address, pair) in &adapter.pairs {
                 let layer = address.layer.map_or(-1.0, |layer| layer as f32);
-                numbers(&[layer, address.role as u32 as f32, pair.scale, pair.rank as f32]);
+                let role: Vec<f32> = format!("{:?}", address.role).bytes().map(f32::from).collect();
+                numbers(&role);
+                numbers(&[layer, pair.scale, pair.rank as f32]);
                 numbers(&pair.a);
                 numbers(&pair.b);
                 numbers(pair.magnitude.as_deref().unwrap_or_default());

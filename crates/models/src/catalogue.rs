@@ -10,7 +10,7 @@ use glimmer_tensor::Heads;
 use serde_json::{Value, json};
 
 use crate::config::Understood;
-use crate::{Attention, DecoderSpec, Family, FeedForward};
+use crate::{Attention, DecoderSpec, Family};
 
 /// A published model whose shape a decoder here has: what identifies it and what must hold for it.
 struct Known {
@@ -157,7 +157,7 @@ pub fn published_name(spec: &DecoderSpec) -> Option<&'static str> {
 
 fn candidates(spec: &DecoderSpec) -> impl Iterator<Item = &'static Known> {
     let Attention::Heads { heads, .. } = spec.layers[0].attention;
-    let FeedForward::Dense { inner, .. } = spec.layers[0].feed_forward;
+    let inner = spec.layers[0].feed_forward.widest();
     let shape = [spec.layers.len(), spec.hidden, heads.heads, inner];
     let family = match spec.family {
         Family::GlmZ1 | Family::GlmZ1Rumination => Family::Glm40414,

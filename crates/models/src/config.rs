@@ -8,7 +8,7 @@ use std::fmt::Display;
 
 use glimmer_checkpoint::{Checkpoint, TensorInfo, gguf};
 use glimmer_config::{Decision, Evidence, Quoted};
-use glimmer_tensor::{Heads, NormKind, Rope};
+use glimmer_tensor::{Heads, NormKind, Rope, RopePairs, Routing};
 use serde_json::Value;
 
 use crate::names::{NamedRows, TensorNaming};
@@ -20,8 +20,11 @@ use crate::{
     Residual, WeightRole,
 };
 
+/// Experts of a layer, at most: eight times what was ever published.
+const MOST_EXPERTS: usize = 2048;
+
 /// What this crate can read, for error messages.
-const KNOWN: &str = "ChatGLMModel (ChatGLM, GLM-4), GlmForCausalLM, Glm4ForCausalLM, Glm4v, Glm46V and \
+const KNOWN: &str = "ChatGLMModel (ChatGLM, GLM-4), GlmForCausalLM, Glm4ForCausalLM, Glm4MoeForCausalLM, Glm4v, Glm46V and \
     GlmOcrForConditionalGeneration, and as GGUF chatglm, glm4 and chatglm-6b";
 
 /// GGUF architecture of ChatGLM-6B, which llama.cpp does not know; the name is Glimmer's own.
@@ -79,7 +82,10 @@ impl Understood {
 /// # Errors
 /// When the configuration is missing, contradictory, of a foreign architecture, or fits two generations that differ.
 pub fn understand(checkpoint: &Checkpoint, family: Option<Family>) -> Result<Understood, ModelError> {
-    if let Some(family @ (Family::Glm45 | Family::Glm47)) = family {
+    let has_experts = |evidence: &Evidence| evidence.architecture.as_deref() == Some("Glm4MoeForCausalLM");
+    if let Some(family @ (Family::Glm45 | Family::Glm47)) = family
+        && !has_experts(&checkpoint.configuration().evidence())
+    {
         return Err(ModelError::Architecture {
             file: checkpoint.path().display().to_string(),
             found: format!("of --family {family}"),
@@ -192,7 +198,7 @@ impl Sizes {
         let &Style { residual, norm, activation } = style;
         let layer = LayerSpec {
             norm: NormSpec { kind: norm, eps: eps as f32 },
-            attention: Attention::Heads { heads, qkv_bias, out_bias: linear_bias },
+            attention: Attention::Heads { heads, qkv_bias, out_bias: linear_bias, head_norm: false },
             feed_forward: FeedForward::Dense { inner: ffn, activation, bias: linear_bias },
             residual,
         };
@@ -349,6 +355,9 @@ fn from_json(
         }
         ("Glm4ForCausalLM", _) | ("", "glm4") => {
             hf(keys, config, checkpoint, decide(keys, evidence)?.family, &GLM_0414, TensorNaming::Hf)
+        }
+        ("Glm4MoeForCausalLM", _) | ("", "glm4_moe") => {
+            experts(keys, config, checkpoint, decide(keys, evidence)?.family)
         }
         (
             "Glm4vForConditionalGeneration"
@@ -526,6 +535,61 @@ fn hf(
     let (rotary_dims, yarn) = (rotary.dims, rotary.yarn);
     let warnings = warning.into_iter().collect();
     Ok(Understood { spec, naming, rotary_dims, yarn, warnings })
+}
+
+/// GLM-4.5, 4.6, 4.7: dense layers, then layers with experts. Source: transformers' `configuration_glm4_moe.py` and
+/// `modeling_glm4_moe.py`.
+fn experts(
+    keys: &Keys<'_>,
+    config: &Value,
+    checkpoint: &Checkpoint,
+    family: Family,
+) -> Result<Understood, ModelError> {
+    let mut understood = hf(keys, config, checkpoint, family, &GLM, TensorNaming::HfExperts)?;
+    let spec = &mut understood.spec;
+    spec.rope.pairs = RopePairs::Halves;
+    let count = keys.size("n_routed_experts")?;
+    let inner = keys.size("moe_intermediate_size")?;
+    let alike = keys.optional("n_shared_experts")?.unwrap_or(1);
+    let routing = Routing {
+        chosen: keys.size("num_experts_per_tok")?,
+        groups: keys.optional("n_group")?.unwrap_or(1),
+        chosen_groups: keys.optional("topk_group")?.unwrap_or(1),
+        normalised: keys.flag("norm_topk_prob", true)?,
+        scale: keys.float("routed_scaling_factor", 1.0)? as f32,
+    };
+    in_bounds(&[("experts", count, MOST_EXPERTS), ("an expert's size", inner, 1 << 20)])
+        .and_then(|()| in_bounds(&[("shared experts' size", (inner * alike.min(1 << 20)).max(1), 1 << 20)]))
+        .and_then(|()| check_routing(&routing, count))
+        .map_err(|message| keys.error(message))?;
+    let dense = keys.optional("first_k_dense_replace")?.unwrap_or(1);
+    let feed_forward = FeedForward::Experts { count, inner, shared: inner * alike, routing };
+    spec.layers.iter_mut().skip(dense).for_each(|layer| layer.feed_forward = feed_forward);
+    let norms_heads = keys.flag("use_qk_norm", false)?;
+    for layer in &mut spec.layers {
+        let Attention::Heads { head_norm, .. } = &mut layer.attention;
+        *head_norm = norms_heads;
+    }
+    Ok(understood)
+}
+
+/// Whether rows can choose so.
+fn check_routing(routing: &Routing, count: usize) -> Result<(), String> {
+    let &Routing { chosen, groups, chosen_groups, scale, .. } = routing;
+    if groups == 0 || !count.is_multiple_of(groups) {
+        return Err(format!("{count} experts cannot be divided into {groups} groups"));
+    }
+    if chosen_groups == 0 || chosen_groups > groups {
+        return Err(format!("{chosen_groups} of {groups} groups cannot be chosen"));
+    }
+    if chosen == 0 || chosen > count / groups * chosen_groups {
+        let among = count / groups * chosen_groups;
+        return Err(format!("{chosen} experts cannot be chosen among {among}"));
+    }
+    if scale.is_finite() && scale > 0.0 {
+        return Ok(());
+    }
+    Err(format!("routed_scaling_factor is {scale}; a finite number over 0 is needed"))
 }
 
 /// Transformers' classes that see: the decoder is under `text_config`, its positions have three axes.

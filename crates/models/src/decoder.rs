@@ -4,8 +4,9 @@
 //! holds no cache and no request: those are the batch's. Its layers may lie on several devices, one range after the other.
 
 use glimmer_tensor::{
-    AdapterSlot, Batch, BufferId, Candidates, Capacity, Device, DeviceBatch, DeviceMemory, Epilogue, Heads,
-    KvType, MatrixId, Norm, PageId, Pair, Place, Role, RopeId,
+    AdapterSlot, Batch, BufferId, Candidates, Capacity, Device, DeviceBatch, DeviceMemory, Epilogue, Expert,
+    ExpertBuffers, Experts, Heads, KvType, MatrixId, Norm, PageId, Pair, Place, Role, RopeId, Routing,
+    VectorId,
 };
 use std::ops::Range;
 
@@ -43,6 +44,9 @@ impl<R: Copy + PartialEq, T: Copy> ByRole<R, T> {
 struct Loaded {
     norms: ByRole<WeightRole, Norm>,
     matrices: ByRole<WeightRole, MatrixId>,
+    vectors: ByRole<WeightRole, VectorId>,
+    /// In order; what is not loaded yet has the other's matrix.
+    experts: Vec<Expert>,
 }
 
 /// A device's weights: those of its layers in the spec's list of parts.
@@ -61,7 +65,12 @@ impl Weights {
     /// None yet, for these layers.
     pub(crate) fn new(layers: Range<usize>, own_head: bool, rope: RopeId) -> Self {
         let head = if own_head { WeightRole::Head } else { WeightRole::Embedding };
-        let none = Loaded { norms: ByRole(Vec::new()), matrices: ByRole(Vec::new()) };
+        let none = Loaded {
+            norms: ByRole(Vec::new()),
+            matrices: ByRole(Vec::new()),
+            vectors: ByRole(Vec::new()),
+            experts: Vec::new(),
+        };
         Weights { outside: none.clone(), first: layers.start, layers: vec![none; layers.len()], head, rope }
     }
 
@@ -70,7 +79,17 @@ impl Weights {
     }
 
     pub(crate) fn add_matrix(&mut self, part: &Part, matrix: MatrixId) {
-        self.of(part.layer).matrices.0.push((part.role, matrix));
+        let loaded = self.of(part.layer);
+        match part.role {
+            // The two of an expert follow each other.
+            WeightRole::ExpertUp(_) => loaded.experts.push(Expert { up: matrix, down: matrix }),
+            WeightRole::ExpertDown(expert) => loaded.experts[usize::from(expert)].down = matrix,
+            role => loaded.matrices.0.push((role, matrix)),
+        }
+    }
+
+    pub(crate) fn add_vector(&mut self, part: &Part, vector: VectorId) {
+        self.of(part.layer).vectors.0.push((part.role, vector));
     }
 
     fn of(&mut self, layer: Option<usize>) -> &mut Loaded {
@@ -164,6 +183,7 @@ impl Share {
             }
             match step.spec.feed_forward {
                 FeedForward::Dense { activation, .. } => step.feed_forward(device, activation),
+                FeedForward::Experts { shared, routing, .. } => step.experts(device, shared > 0, routing),
             }
             observer(device, batch, Stage::Hidden(layer + 1), step.buffers.of(Role::Hidden))?;
         }
@@ -554,6 +574,10 @@ impl<'a> LayerStep<'a> {
         let (normed, qkv) = (b.of(Role::Normed), b.of(Role::Qkv));
         device.norm(batch, b.of(Role::Hidden), &w.norms.of(WeightRole::AttentionNorm), normed);
         device.linear(batch, normed, w.matrices.of(WeightRole::Qkv), Epilogue::None, qkv);
+        let norms = [WeightRole::QueryNorm, WeightRole::KeyNorm].map(|role| w.norms.get(role));
+        if let [Some(queries), Some(keys)] = norms {
+            device.norm_heads(batch, qkv, heads, &queries, &keys);
+        }
         device.rope(batch, qkv, heads, self.rope);
         qkv
     }
@@ -569,6 +593,25 @@ impl<'a> LayerStep<'a> {
         device.linear(batch, normed, w.matrices.of(WeightRole::FfnUp), activation, inner);
         self.add(device, inner, WeightRole::FfnDown, WeightRole::FfnPostNorm);
         device.check_finite(batch, b.of(Role::Hidden), Place::FeedForward(self.layer));
+    }
+
+    /// The expert that every row meets, then those that each row chooses.
+    fn experts(&self, device: &mut dyn Device, has_shared: bool, routing: Routing) {
+        let &LayerStep { batch, weights: w, buffers: b, .. } = self;
+        let (hidden, normed, scores) = (b.of(Role::Hidden), b.of(Role::Normed), b.of(Role::Scores));
+        device.norm(batch, hidden, &w.norms.of(WeightRole::FfnNorm), normed);
+        device.linear(batch, normed, w.matrices.of(WeightRole::Router), Epilogue::None, scores);
+        if has_shared {
+            let inner = b.of(Role::Inner);
+            device.linear(batch, normed, w.matrices.of(WeightRole::SharedUp), Epilogue::SwiGlu, inner);
+            let sum = Epilogue::Residual { from: hidden, scale: 1.0 };
+            device.linear(batch, inner, w.matrices.of(WeightRole::SharedDown), sum, hidden);
+        }
+        let correction = w.vectors.of(WeightRole::RouterCorrection);
+        let experts = Experts { routing, correction, each: &w.experts };
+        let [gathered, inner, made] = [Role::Gathered, Role::ExpertInner, Role::Made].map(|role| b.of(role));
+        device.experts(batch, normed, scores, experts, ExpertBuffers { gathered, inner, made }, hidden);
+        device.check_finite(batch, hidden, Place::FeedForward(self.layer));
     }
 
     /// Projects `x` back and adds it to the residual stream as the generation does.

@@ -12,7 +12,7 @@ use crate::decoder::{Decoder, Share, Weights};
 use crate::export::{Quantization, second_rounding};
 use crate::names::NamedRows;
 use crate::parts::{MatrixPart, Part, PartKind};
-use crate::{ModelError, NormSpec};
+use crate::{FeedForward, LayerSpec, ModelError, NormSpec};
 
 /// A device and how many layers it takes.
 pub struct DeviceLayers {
@@ -221,12 +221,22 @@ impl Loader<'_, '_> {
         let ModelWeights { checkpoint, understood, .. } = self.model;
         let spec = &understood.spec;
         let own_head = understood.has_own_head(Some(checkpoint));
+        let has_experts = |layer: &LayerSpec| matches!(layer.feed_forward, FeedForward::Experts { .. });
+        if spec.layers.iter().any(has_experts) && !self.device.has_experts() {
+            let device = self.device.describe();
+            return Err(DeviceError::Failed(format!("{device} cannot compute experts yet")).into());
+        }
         let rope = self.device.load_rope(&spec.rope);
         let mut weights = Weights::new(layers.clone(), own_head, rope);
         for part in spec.parts_of(own_head, layers) {
             match &part.kind {
-                PartKind::Norm(spec) => weights.add_norm(&part, self.norm(&part, spec)?),
+                PartKind::Norm(spec, width) => weights.add_norm(&part, self.norm(&part, spec, *width)?),
                 PartKind::Matrix(matrix) => weights.add_matrix(&part, self.matrix(&part, matrix)?),
+                PartKind::Vector(len) => {
+                    let name = understood.naming.need(part.layer, part.role)?;
+                    let values = self.model.vector(&name, *len)?;
+                    weights.add_vector(&part, self.device.load_vector(&values));
+                }
             }
         }
         Ok(weights)
@@ -276,12 +286,12 @@ impl Loader<'_, '_> {
         Ok(id)
     }
 
-    fn norm(&mut self, part: &Part, spec: &NormSpec) -> Result<Norm, ModelError> {
+    fn norm(&mut self, part: &Part, spec: &NormSpec, width: usize) -> Result<Norm, ModelError> {
         let understood = self.model.understood;
         let name = understood.naming.need(part.layer, part.role)?;
         let mut vectors = Vec::new();
         for vector in spec.vectors() {
-            let values = self.model.vector(&format!("{name}.{vector}"), understood.spec.hidden)?;
+            let values = self.model.vector(&format!("{name}.{vector}"), width)?;
             vectors.push(self.device.load_vector(&values));
         }
         Ok(Norm { kind: spec.kind, weight: vectors[0], bias: vectors.get(1).copied(), eps: spec.eps })

@@ -59,7 +59,8 @@ pub fn needs(
     let (mut matrices, mut vectors) = (Vec::new(), Vec::new());
     for part in spec.parts_of(understood.has_own_head(Some(checkpoint)), layers.clone()) {
         match &part.kind {
-            PartKind::Norm(norm) => vectors.extend(norm.vectors().iter().map(|_| spec.hidden)),
+            PartKind::Norm(norm, width) => vectors.extend(norm.vectors().iter().map(|_| *width)),
+            PartKind::Vector(len) => vectors.push(*len),
             PartKind::Matrix(matrix) => {
                 let (stored, used_for) = (weights.matrix(&part, matrix)?, matrix.used_for);
                 let parts = stored.shapes(quantize);
@@ -91,10 +92,11 @@ impl Understood {
         let mut add = |name: String| bytes += checkpoint.info(&name).map_or(0, |info| info.bytes);
         for part in self.spec.parts_of(false, layers).iter().filter(|part| part.layer.is_some()) {
             match &part.kind {
-                PartKind::Norm(norm) => {
+                PartKind::Norm(norm, _) => {
                     let name = self.naming.need(part.layer, part.role)?;
                     norm.vectors().iter().for_each(|vector| add(format!("{name}.{vector}")));
                 }
+                PartKind::Vector(_) => add(self.naming.need(part.layer, part.role)?),
                 PartKind::Matrix(matrix) => {
                     let tensors = self.naming.tensors(part, matrix, |name| checkpoint.holds(name))?;
                     tensors
@@ -124,9 +126,8 @@ impl DecoderSpec {
     /// Columns of the widest matrix.
     pub fn most_columns(&self) -> usize {
         let of = |layer: &LayerSpec| {
-            let (Attention::Heads { heads, .. }, FeedForward::Dense { inner, .. }) =
-                (layer.attention, layer.feed_forward);
-            heads.attended_width().max(inner)
+            let Attention::Heads { heads, .. } = layer.attention;
+            heads.attended_width().max(layer.feed_forward.widest())
         };
         self.layers.iter().map(of).fold(self.hidden, usize::max)
     }
@@ -165,6 +166,11 @@ impl LayerSpec {
         }
         match self.feed_forward {
             FeedForward::Dense { inner, .. } => buffers.push((Role::Inner, inner)),
+            FeedForward::Experts { count, inner, shared, .. } => {
+                buffers.extend([(Role::Scores, count), (Role::Gathered, hidden), (Role::Made, hidden)]);
+                buffers.push((Role::ExpertInner, inner));
+                buffers.extend((shared > 0).then_some((Role::Inner, shared)));
+            }
         }
         buffers
     }

@@ -17,6 +17,8 @@ pub enum TensorNaming {
     Hf,
     /// The same within transformers' classes that see.
     HfSeeing,
+    /// Transformers' classes with experts: gate and up apart, each expert by itself.
+    HfExperts,
     /// llama.cpp's GGUF names, fused or apart.
     Gguf,
 }
@@ -25,11 +27,23 @@ impl TensorNaming {
     /// The name of a weight, without `.weight` or `.bias`; `None` where the layout has no such weight.
     pub fn name(self, layer: Option<usize>, role: WeightRole) -> Option<String> {
         let Some(i) = layer else { return self.outside_layers(role).map(str::to_owned) };
+        let expert = |e: u16, name: &str| {
+            (self == TensorNaming::HfExperts).then(|| format!("model.layers.{i}.mlp.experts.{e}.{name}"))
+        };
+        match role {
+            // No layout has both in one.
+            WeightRole::ExpertUp(e) => return expert(e, "gate_up_proj"),
+            WeightRole::ExpertGate(e) => return expert(e, "gate_proj"),
+            WeightRole::ExpertValue(e) => return expert(e, "up_proj"),
+            WeightRole::ExpertDown(e) => return expert(e, "down_proj"),
+            _ => {}
+        }
         let (layers, name) = match self {
             TensorNaming::ChatGlm6b => ("transformer.layers", self.in_original(role)),
             TensorNaming::ChatGlm => ("transformer.encoder.layers", self.in_original(role)),
             TensorNaming::Hf => ("model.layers", in_hf(role)),
             TensorNaming::HfSeeing => ("model.language_model.layers", in_hf(role)),
+            TensorNaming::HfExperts => ("model.layers", in_hf_experts(role)),
             TensorNaming::Gguf => ("blk", in_gguf(role)),
         };
         Some(format!("{layers}.{i}.{}", name?))
@@ -39,19 +53,17 @@ impl TensorNaming {
         Some(match (role, self) {
             (WeightRole::Embedding, TensorNaming::ChatGlm6b) => "transformer.word_embeddings",
             (WeightRole::Embedding, TensorNaming::ChatGlm) => "transformer.embedding.word_embeddings",
-            (WeightRole::Embedding, TensorNaming::Hf) => "model.embed_tokens",
+            (WeightRole::Embedding, TensorNaming::Hf | TensorNaming::HfExperts) => "model.embed_tokens",
             (WeightRole::Embedding, TensorNaming::HfSeeing) => "model.language_model.embed_tokens",
             (WeightRole::Embedding, TensorNaming::Gguf) => "token_embd",
             (WeightRole::FinalNorm, TensorNaming::ChatGlm6b) => "transformer.final_layernorm",
             (WeightRole::FinalNorm, TensorNaming::ChatGlm) => "transformer.encoder.final_layernorm",
-            (WeightRole::FinalNorm, TensorNaming::Hf) => "model.norm",
+            (WeightRole::FinalNorm, TensorNaming::Hf | TensorNaming::HfExperts) => "model.norm",
             (WeightRole::FinalNorm, TensorNaming::HfSeeing) => "model.language_model.norm",
             (WeightRole::FinalNorm, TensorNaming::Gguf) => "output_norm",
-            (WeightRole::Head, TensorNaming::ChatGlm6b | TensorNaming::Hf | TensorNaming::HfSeeing) => {
-                "lm_head"
-            }
             (WeightRole::Head, TensorNaming::ChatGlm) => "transformer.output_layer",
             (WeightRole::Head, TensorNaming::Gguf) => "output",
+            (WeightRole::Head, _) => "lm_head",
             _ => return None,
         })
     }
@@ -151,7 +163,24 @@ fn in_hf(role: WeightRole) -> Option<&'static str> {
         WeightRole::FfnUp => "mlp.gate_up_proj",
         WeightRole::FfnDown => "mlp.down_proj",
         WeightRole::FfnPostNorm => "post_mlp_layernorm",
-        WeightRole::Embedding | WeightRole::FinalNorm | WeightRole::Head => return None,
+        _ => return None,
+    })
+}
+
+/// In a layer of transformers' classes with experts.
+fn in_hf_experts(role: WeightRole) -> Option<&'static str> {
+    Some(match role {
+        WeightRole::FfnGate => "mlp.gate_proj",
+        WeightRole::FfnValue => "mlp.up_proj",
+        WeightRole::SharedUp => "mlp.shared_experts.gate_up_proj",
+        WeightRole::SharedGate => "mlp.shared_experts.gate_proj",
+        WeightRole::SharedValue => "mlp.shared_experts.up_proj",
+        WeightRole::SharedDown => "mlp.shared_experts.down_proj",
+        WeightRole::QueryNorm => "self_attn.q_norm",
+        WeightRole::KeyNorm => "self_attn.k_norm",
+        WeightRole::Router => "mlp.gate",
+        WeightRole::RouterCorrection => "mlp.gate.e_score_correction_bias",
+        other => return in_hf(other),
     })
 }
 
@@ -169,6 +198,6 @@ fn in_gguf(role: WeightRole) -> Option<&'static str> {
         WeightRole::FfnUp => "ffn_up",
         WeightRole::FfnDown => "ffn_down",
         WeightRole::FfnPostNorm => "post_ffw_norm",
-        WeightRole::Embedding | WeightRole::FinalNorm | WeightRole::Head => return None,
+        _ => return None,
     })
 }

@@ -22,6 +22,10 @@ pub enum WeightRole {
     Keys,
     /// The third.
     Values,
+    /// The norm of each head's queries.
+    QueryNorm,
+    /// That of its keys.
+    KeyNorm,
     /// Attention's output projection.
     AttentionOut,
     /// Norm after attention, before the sum (GLM-4-0414).
@@ -30,8 +34,32 @@ pub enum WeightRole {
     FfnNorm,
     /// Into the feed-forward: gate and up, or ChatGLM-6B's single projection.
     FfnUp,
+    /// The first section of it, where that is gated.
+    FfnGate,
+    /// The second.
+    FfnValue,
     /// Back to the residual stream.
     FfnDown,
+    /// Into the expert that every row meets: gate and up.
+    SharedUp,
+    /// The first section of it.
+    SharedGate,
+    /// The second.
+    SharedValue,
+    /// From it back to the residual stream.
+    SharedDown,
+    /// A score for each expert.
+    Router,
+    /// What is added to experts' scores where they are chosen.
+    RouterCorrection,
+    /// Into an expert: gate and up.
+    ExpertUp(u16),
+    /// The first section of it.
+    ExpertGate(u16),
+    /// The second.
+    ExpertValue(u16),
+    /// From an expert back to the residual stream.
+    ExpertDown(u16),
     /// Norm after the feed-forward, before the sum (GLM-4-0414).
     FfnPostNorm,
     /// The norm after the last layer.
@@ -54,10 +82,12 @@ pub struct Part {
 /// What a part is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PartKind {
-    /// A norm's scale `[hidden]`, and for LayerNorm its shift.
-    Norm(NormSpec),
+    /// A norm's scale, and for LayerNorm its shift, and how wide they are.
+    Norm(NormSpec, usize),
     /// A matrix, perhaps with a bias.
     Matrix(MatrixPart),
+    /// So many numbers.
+    Vector(usize),
 }
 
 /// A matrix `[rows, cols]`.
@@ -147,7 +177,7 @@ impl DecoderSpec {
             parts.extend(self.layers[layer].parts(self.hidden).into_iter().map(of_layer));
         }
         if is_last {
-            let kind = PartKind::Norm(self.final_norm);
+            let kind = PartKind::Norm(self.final_norm, self.hidden);
             parts.push(Part { layer: None, role: WeightRole::FinalNorm, kind });
             if own_head {
                 parts.push(table(WeightRole::Head, MatrixUse::Linear));
@@ -158,11 +188,20 @@ impl DecoderSpec {
         parts
     }
 
-    /// Parameters of all layers (the operations of a prompt token are twice this), norms and biases left out.
+    /// Parameters of all layers that a token meets (its operations are twice this), norms and biases left out.
     pub fn layer_parameters(&self) -> u64 {
-        let parts = self.layers.iter().flat_map(|layer| layer.parts(self.hidden));
+        let is_met = |layer: &LayerSpec, role| match (layer.feed_forward, role) {
+            (FeedForward::Experts { routing, .. }, WeightRole::ExpertUp(e) | WeightRole::ExpertDown(e)) => {
+                usize::from(e) < routing.chosen
+            }
+            _ => true,
+        };
+        let parts = self
+            .layers
+            .iter()
+            .flat_map(|layer| layer.parts(self.hidden).into_iter().filter(|(role, _)| is_met(layer, *role)));
         let parameters = |(_, kind)| match kind {
-            PartKind::Norm(_) => 0,
+            PartKind::Norm(..) | PartKind::Vector(_) => 0,
             PartKind::Matrix(matrix) => (matrix.rows() * matrix.cols) as u64,
         };
         parts.map(parameters).sum()
@@ -172,11 +211,11 @@ impl DecoderSpec {
 impl LayerSpec {
     /// The weights of a layer on a residual stream `hidden` wide, in the order of their use.
     fn parts(&self, hidden: usize) -> Vec<(WeightRole, PartKind)> {
-        let norm = |role| (role, PartKind::Norm(self.norm));
+        let norm = |role| (role, PartKind::Norm(self.norm, hidden));
         let post_norm = |role| (self.residual == Residual::Sandwich).then(|| norm(role));
         let mut parts = vec![norm(WeightRole::AttentionNorm)];
         match self.attention {
-            Attention::Heads { heads, qkv_bias, out_bias } => {
+            Attention::Heads { heads, qkv_bias, out_bias, head_norm } => {
                 let sections = [
                     (WeightRole::Queries, heads.q_width()),
                     (WeightRole::Keys, heads.k_width()),
@@ -185,21 +224,55 @@ impl LayerSpec {
                 let qkv = MatrixPart { heads: heads.kv_heads, ..matrix(&sections, hidden, qkv_bias) };
                 let out = matrix(&[(WeightRole::AttentionOut, hidden)], heads.attended_width(), out_bias);
                 parts.push((WeightRole::Qkv, PartKind::Matrix(qkv)));
+                let of_heads = |role| (role, PartKind::Norm(self.norm, heads.head_dim));
+                parts.extend(
+                    [WeightRole::QueryNorm, WeightRole::KeyNorm]
+                        .map(of_heads)
+                        .into_iter()
+                        .filter(|_| head_norm),
+                );
                 parts.push((WeightRole::AttentionOut, PartKind::Matrix(out)));
             }
         }
         parts.extend(post_norm(WeightRole::AttentionPostNorm));
         parts.push(norm(WeightRole::FfnNorm));
+        let matrices = |[up, gate, value, down]: [WeightRole; 4], inner, activation, bias| {
+            let (sections, used_for) = match activation {
+                Activation::SwiGlu => (vec![(gate, inner), (value, inner)], MatrixUse::Gated),
+                Activation::Gelu => (vec![(up, inner)], MatrixUse::Linear),
+            };
+            let into = MatrixPart { used_for, ..matrix(&sections, hidden, bias) };
+            let back = matrix(&[(down, hidden)], inner, bias);
+            [(up, PartKind::Matrix(into)), (down, PartKind::Matrix(back))]
+        };
         match self.feed_forward {
             FeedForward::Dense { inner, activation, bias } => {
-                let (rows, used_for) = match activation {
-                    Activation::SwiGlu => (2 * inner, MatrixUse::Gated),
-                    Activation::Gelu => (inner, MatrixUse::Linear),
-                };
-                let up = MatrixPart { used_for, ..matrix(&[(WeightRole::FfnUp, rows)], hidden, bias) };
-                let down = matrix(&[(WeightRole::FfnDown, hidden)], inner, bias);
-                parts.push((WeightRole::FfnUp, PartKind::Matrix(up)));
-                parts.push((WeightRole::FfnDown, PartKind::Matrix(down)));
+                let roles =
+                    [WeightRole::FfnUp, WeightRole::FfnGate, WeightRole::FfnValue, WeightRole::FfnDown];
+                parts.extend(matrices(roles, inner, activation, bias));
+            }
+            FeedForward::Experts { count, inner, shared, .. } => {
+                let router = matrix(&[(WeightRole::Router, count)], hidden, false);
+                parts.push((WeightRole::Router, PartKind::Matrix(router)));
+                parts.push((WeightRole::RouterCorrection, PartKind::Vector(count)));
+                if shared > 0 {
+                    let roles = [
+                        WeightRole::SharedUp,
+                        WeightRole::SharedGate,
+                        WeightRole::SharedValue,
+                        WeightRole::SharedDown,
+                    ];
+                    parts.extend(matrices(roles, shared, Activation::SwiGlu, false));
+                }
+                for e in 0..count as u16 {
+                    let roles = [
+                        WeightRole::ExpertUp(e),
+                        WeightRole::ExpertGate(e),
+                        WeightRole::ExpertValue(e),
+                        WeightRole::ExpertDown(e),
+                    ];
+                    parts.extend(matrices(roles, inner, Activation::SwiGlu, false));
+                }
             }
         }
         parts.extend(post_norm(WeightRole::FfnPostNorm));

@@ -5,7 +5,7 @@
 //! rows in `parts.rs`. The facts are read from a checkpoint's own configuration in `config.rs`.
 
 use glimmer_config::Family;
-use glimmer_tensor::{Heads, KvType, NormKind, Rope};
+use glimmer_tensor::{Heads, KvType, NormKind, Rope, Routing};
 
 /// How a layer places its norms and adds to the residual stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,6 +51,8 @@ pub enum Attention {
         qkv_bias: bool,
         /// Whether it promises one on the output projection.
         out_bias: bool,
+        /// Whether each head's queries and keys are normed before they are turned, with the layer's epsilon (GLM-4.5).
+        head_norm: bool,
     },
 }
 
@@ -75,6 +77,27 @@ pub enum FeedForward {
         /// Whether the configuration promises biases.
         bias: bool,
     },
+    /// Many gated feed-forwards, of which each row meets those that a router chooses, and one that every row meets.
+    Experts {
+        /// How many there are to choose from.
+        count: usize,
+        /// Width of the inner activations of each.
+        inner: usize,
+        /// That of the one that every row meets; 0 where there is none.
+        shared: usize,
+        /// How a row chooses.
+        routing: Routing,
+    },
+}
+
+impl FeedForward {
+    /// Width of the widest inner activations.
+    pub fn widest(&self) -> usize {
+        match *self {
+            FeedForward::Dense { inner, .. } => inner,
+            FeedForward::Experts { inner, shared, .. } => inner.max(shared),
+        }
+    }
 }
 
 /// The facts of one layer: attention, then a feed-forward, each with its norms.

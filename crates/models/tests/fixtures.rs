@@ -8,6 +8,8 @@
 
 mod support;
 
+use std::path::Path;
+
 use glimmer_models::Stage;
 use glimmer_tensor::KvType;
 use support::{Piece, Runner, Stored, device, distance, root};
@@ -24,10 +26,13 @@ struct Fixture {
 
 impl Fixture {
     fn open(name: &'static str, on: &'static str) -> Self {
-        let dir = root().join("fixtures").join(name);
+        Self::open_in(&root().join("fixtures").join(name), name, on)
+    }
+
+    fn open_in(dir: &Path, name: &'static str, on: &'static str) -> Self {
         let expected = Stored::open(&dir.join("expected.safetensors"));
         let manifest = serde_json::from_slice(&std::fs::read(dir.join("manifest.json")).unwrap()).unwrap();
-        let runner = Runner::new(&dir, device(on), KvType::F32, 160, 1024);
+        let runner = Runner::new(dir, device(on), KvType::F32, 160, 1024);
         Fixture { name, expected, manifest, runner, device: on, worst: 0.0 }
     }
 
@@ -274,4 +279,19 @@ fixtures! {
     glm_edge_k256: "glm-edge-k256",
     glm4_9b_0414: "glm4-9b-0414",
     glm4_32b_0414: "glm4-32b-0414",
+}
+
+/// Models with experts, which are too large to be kept here.
+#[test]
+fn experts() {
+    for name in ["glm-4.5", "glm-4.5-air"] {
+        let dir = root().join("../shared/fixtures").join(name);
+        if !dir.exists() {
+            println!("SKIPPED: {name} is not there");
+            continue;
+        }
+        for on in ["reference", "cpu-f32-1", "cpu-f32-2"] {
+            Fixture::open_in(&dir, name, on).everything();
+        }
+    }
 }

@@ -17,6 +17,14 @@ pub enum Role {
     Branch,
     /// The feed-forward's inner activations `[rows, ffn]`.
     Inner,
+    /// What the router says of each row: a score for every expert `[rows, experts]`.
+    Scores,
+    /// The rows of an expert, one after the other `[rows, hidden]`.
+    Gathered,
+    /// Their inner activations in an expert `[rows, inner]`.
+    ExpertInner,
+    /// What an expert makes of them `[rows, hidden]`.
+    Made,
     /// The final hidden state of the rows that want logits `[logits_rows, hidden]`.
     Last,
     /// The same, normed `[logits_rows, hidden]`.

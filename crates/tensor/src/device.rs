@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use crate::{
     AdapterSlot, Batch, BatchError, BufferId, Candidates, Capacity, DeviceBatch, Heads, KvType, MatrixId,
-    MatrixShape, MatrixView, Role, Rope, RopeId, VectorId,
+    MatrixShape, MatrixView, Role, Rope, RopeId, Routing, VectorId,
 };
 
 /// What a matrix will be used for; the device chooses its layout by it.
@@ -103,6 +103,37 @@ impl Pair<'_> {
         }
         Err(DeviceError::Weight(format!("a pair of rank {rank} does not fit a matrix of {rows} x {cols}")))
     }
+}
+
+/// A feed-forward among many: `down(silu(gate(x)) * up(x))`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expert {
+    /// Gate and up, for [`MatrixUse::Gated`] `[2 inner, hidden]`.
+    pub up: MatrixId,
+    /// Back to the residual stream `[hidden, inner]`.
+    pub down: MatrixId,
+}
+
+/// The experts of a layer, and how rows choose among them.
+#[derive(Clone, Copy, Debug)]
+pub struct Experts<'a> {
+    /// How.
+    pub routing: Routing,
+    /// What is added to an expert's score where it is chosen by `[experts]`.
+    pub correction: VectorId,
+    /// Each of them.
+    pub each: &'a [Expert],
+}
+
+/// The buffers that the rows of one expert after the other go through.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpertBuffers {
+    /// Its rows `[rows, hidden]`.
+    pub gathered: BufferId,
+    /// Their inner activations `[rows, inner]`.
+    pub inner: BufferId,
+    /// What it makes of them `[rows, hidden]`.
+    pub made: BufferId,
 }
 
 /// Numeric mode.
@@ -321,6 +352,11 @@ pub trait Device: Send {
         None
     }
 
+    /// Whether it has [`Device::experts`].
+    fn has_experts(&self) -> bool {
+        false
+    }
+
     /// Bytes that a device like this would hold with all of `needs` and nothing else: exact, or about
     /// [`Needs::stored`] where the device does not lay out ahead.
     ///
@@ -433,6 +469,25 @@ pub trait Device: Send {
     fn norm_heads(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, q: &Norm, k: &Norm) {
         let _ = (batch, qkv, heads, q, k);
         unreachable!("{} cannot see, and was asked to norm heads", self.describe());
+    }
+
+    /// `into[r] += sum of w_e down_e(silu(gate_e(x[r])) * up_e(x[r]))` over the experts that a row chooses by `scores[r]`, in
+    /// their order, each with its weight. An expert's matrices are read once for all of its rows, and what becomes of a row
+    /// depends on no other.
+    ///
+    /// # Panics
+    /// Where the device has none, which is known before weights are loaded.
+    fn experts(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        scores: BufferId,
+        experts: Experts<'_>,
+        through: ExpertBuffers,
+        into: BufferId,
+    ) {
+        let _ = (batch, x, scores, experts, through, into);
+        unimplemented!("{} has no experts", self.describe());
     }
 
     /// Rotates the queries and keys of `qkv` in place.

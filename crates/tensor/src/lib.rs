@@ -18,6 +18,7 @@ mod matrix;
 pub mod quant;
 mod reference;
 mod rope;
+mod routing;
 mod steps;
 mod training;
 
@@ -25,8 +26,8 @@ pub use batch::{AdapterSlot, Batch, BatchError, CHUNK_SLOTS, Capacity, PAGE_SLOT
 pub use buffers::{Buffer, Buffers, Role};
 pub use candidates::{CANDIDATES, Candidates, best_of, exp, total_weight, weight};
 pub use device::{
-    Compute, Device, DeviceError, DeviceMemory, Epilogue, FreeMemory, MatrixUse, NeededMatrix, Needs, Norm,
-    NormKind, Pair, Place, Plan, Taken,
+    Compute, Device, DeviceError, DeviceMemory, Epilogue, Expert, ExpertBuffers, Experts, FreeMemory,
+    MatrixUse, NeededMatrix, Needs, Norm, NormKind, Pair, Place, Plan, Taken,
 };
 pub use dtype::DType;
 pub use features::{FeatureRows, Features};
@@ -37,5 +38,6 @@ pub use largest::{first_largest, largest};
 pub use matrix::{MatrixError, MatrixShape, MatrixView};
 pub use reference::ReferenceDevice;
 pub use rope::{Rope, RopePairs, RopeSection};
+pub use routing::Routing;
 pub use steps::{DeviceBatch, Planned, Steps};
 pub use training::{AttentionGradient, Dropout, TrainingDevice};

@@ -45,7 +45,9 @@ pub enum Arithmetic {
 /// When the files do not hold together.
 pub fn attention_targets(files: &ModelFiles) -> Result<Vec<String>, Error> {
     let names: &[&str] = match Trainable::naming(files.understood()?) {
-        TensorNaming::Hf | TensorNaming::HfSeeing => &["q_proj", "k_proj", "v_proj"],
+        TensorNaming::Hf | TensorNaming::HfSeeing | TensorNaming::HfExperts => {
+            &["q_proj", "k_proj", "v_proj"]
+        }
         _ => &["query_key_value"],
     };
     Ok(names.iter().map(|name| (*name).to_owned()).collect())

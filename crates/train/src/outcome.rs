@@ -24,7 +24,7 @@ impl Tape {
         let program = &self.machine.program;
         let parts = program.parts.iter().filter_map(|part| match &part.kind {
             PartKind::Matrix(matrix) => Some((part, matrix)),
-            PartKind::Norm(_) => None,
+            PartKind::Norm(..) | PartKind::Vector(_) => None,
         });
         let mut pairs = Vec::new();
         for (matrix, (part, shape)) in program.matrices.iter().zip(parts) {
@@ -137,7 +137,10 @@ impl Tape {
         for part in &program.parts {
             // In the order of the parts, as they were loaded.
             match &part.kind {
-                PartKind::Norm(norm) => {
+                PartKind::Vector(_) => {
+                    vectors.next();
+                }
+                PartKind::Norm(norm, _) => {
                     let own: Vec<_> = vectors.by_ref().take(norm.vectors().len()).collect();
                     let number = usize::from(tensor.kind == TensorKind::Shift);
                     if part.layer == tensor.layer && part.role == tensor.role {

@@ -73,7 +73,7 @@ impl Recording {
             Trainable::Prefix(_) | Trainable::Full => Vec::new(),
         };
         let names = |(number, part): (usize, &Part)| match &part.kind {
-            PartKind::Norm(norm) if norm.kind == NormKind::Layer => {
+            PartKind::Norm(norm, _) if norm.kind == NormKind::Layer => {
                 vec![(number, "weight"), (number, "bias")]
             }
             _ => vec![(number, "weight")],

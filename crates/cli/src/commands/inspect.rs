@@ -54,12 +54,22 @@ struct Report {
     warnings: Vec<String>,
 }
 
+/// Feed-forwards of which a token meets some.
+#[derive(Clone, Copy, Serialize)]
+struct ExpertsShown {
+    count: usize,
+    inner: usize,
+    chosen: usize,
+}
+
 /// The decoder's facts.
 #[derive(Serialize)]
 struct Config {
     layers: usize,
     hidden: usize,
     ffn: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    experts: Option<ExpertsShown>,
     vocab: usize,
     heads: usize,
     kv_heads: usize,
@@ -261,8 +271,17 @@ impl Config {
         let spec = &understood.spec;
         // The published generations' layers are all alike.
         let layer = &spec.layers[0];
-        let Attention::Heads { heads, qkv_bias, out_bias } = layer.attention;
-        let FeedForward::Dense { inner, activation, .. } = layer.feed_forward;
+        let Attention::Heads { heads, qkv_bias, out_bias, .. } = layer.attention;
+        let (inner, activation) = match layer.feed_forward {
+            FeedForward::Dense { inner, activation, .. } => (inner, activation),
+            FeedForward::Experts { inner, .. } => (inner, Activation::SwiGlu),
+        };
+        let experts = spec.layers.iter().find_map(|layer| match layer.feed_forward {
+            FeedForward::Experts { count, inner, routing, .. } => {
+                Some(ExpertsShown { count, inner, chosen: routing.chosen })
+            }
+            FeedForward::Dense { .. } => None,
+        });
         let (positions, divisor) = match spec.positions {
             Positions::Sequential { divisor } => ("in order", divisor),
             Positions::ChatGlm6b { .. } => ("two per token, context seen both ways", 1.0),
@@ -277,6 +296,7 @@ impl Config {
             layers: spec.layers.len(),
             hidden: spec.hidden,
             ffn: inner,
+            experts,
             vocab: spec.vocab,
             heads: heads.heads,
             kv_heads: heads.kv_heads,
@@ -315,6 +335,9 @@ impl Config {
             "decoder    {} layers, hidden {}, feed-forward {} ({}), vocabulary {}",
             c.layers, c.hidden, c.ffn, c.mlp, c.vocab
         ));
+        if let Some(ExpertsShown { count, inner, chosen }) = c.experts {
+            out.add(format_args!("experts    {chosen} of {count} a token, each {inner} wide"));
+        }
         out.add(format_args!(
             "attention  {} heads of {}, {} of keys and values",
             c.heads, c.head_dim, c.kv_heads

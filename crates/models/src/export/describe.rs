@@ -15,7 +15,7 @@ use super::{Outgoing, has_head};
 use crate::config::{GGUF_CHATGLM_6B, Understood};
 use crate::rope::{Yarn, yarn_magnitude};
 use crate::rotary::rotary_dims;
-use crate::{Attention, DecoderSpec, Family, FeedForward, ModelError, Positions, Residual};
+use crate::{Attention, DecoderSpec, Family, ModelError, Positions, Residual};
 
 /// ggml's version of its block formats.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -90,7 +90,7 @@ pub fn gguf_metadata(
     let size = |n: usize| Gguf::U32(n as u32);
     let Attention::Heads { heads: Heads { heads, kv_heads, head_dim, value_dim }, .. } =
         spec.layers[0].attention;
-    let FeedForward::Dense { inner: ffn, .. } = spec.layers[0].feed_forward;
+    let ffn = spec.layers[0].feed_forward.widest();
     let eps = spec.final_norm.eps;
     set("vocab_size", size(spec.vocab));
     set("context_length", size(spec.context));
@@ -147,7 +147,7 @@ pub fn config_json(
     let spec = &understood.spec;
     let (layers, eps) = (spec.layers.len(), shortest_decimal(spec.final_norm.eps));
     let Attention::Heads { heads: Heads { heads, kv_heads, head_dim, .. }, .. } = spec.layers[0].attention;
-    let FeedForward::Dense { inner: ffn, .. } = spec.layers[0].feed_forward;
+    let ffn = spec.layers[0].feed_forward.widest();
     let mut config = match spec.positions {
         Positions::ChatGlm6b { gmask, mask, sop } => json!({
             "architectures": ["ChatGLMModel"],

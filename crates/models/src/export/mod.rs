@@ -303,19 +303,20 @@ impl<'a> Walk<'a> {
         let own_head = understood.has_own_head(checkpoint);
         for part in understood.spec.parts(own_head) {
             match &part.kind {
-                PartKind::Norm(norm) => walk.norm(&part, norm)?,
+                PartKind::Norm(norm, width) => walk.norm(&part, norm, *width)?,
                 PartKind::Matrix(matrix) => walk.matrix(&part, matrix)?,
+                PartKind::Vector(_) => return Err(ModelError::Unnamed { naming: to, role: part.role }),
             }
         }
         Ok(walk)
     }
 
-    fn norm(&mut self, part: &Part, norm: &NormSpec) -> Result<(), ModelError> {
-        let Understood { spec, naming, .. } = self.understood;
+    fn norm(&mut self, part: &Part, norm: &NormSpec, width: usize) -> Result<(), ModelError> {
+        let naming = &self.understood.naming;
         let [from, to] = [*naming, self.to].map(|naming| naming.need(part.layer, part.role));
         let (from, to) = (from?, to?);
         for (vector, kind) in norm.vectors().iter().zip([TensorKind::Scale, TensorKind::Shift]) {
-            let rows = self.read_vector(&format!("{from}.{vector}"), spec.hidden)?;
+            let rows = self.read_vector(&format!("{from}.{vector}"), width)?;
             self.push(part, (part.role, kind), format!("{to}.{vector}"), Vec::new(), rows);
         }
         Ok(())

@@ -6,9 +6,10 @@ use std::ops::Range;
 
 use crate::quant;
 use crate::{
-    AdapterSlot, Batch, BufferId, Buffers, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Handle,
-    Heads, KvType, MatrixId, MatrixUse, MatrixView, Norm, NormKind, PAGE_SLOTS, Pair, Place, Plan, Planned,
-    Role, Rope, RopeId, Steps, Table, Taken, VectorId, first_largest, gelu_erf, gelu_tanh,
+    AdapterSlot, Batch, BufferId, Buffers, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Expert,
+    ExpertBuffers, Experts, Handle, Heads, KvType, MatrixId, MatrixUse, MatrixView, Norm, NormKind,
+    PAGE_SLOTS, Pair, Place, Plan, Planned, Role, Rope, RopeId, Steps, Table, Taken, VectorId, first_largest,
+    gelu_erf, gelu_tanh,
 };
 
 /// A decoded matrix `[rows, cols]` with its bias `[rows]`.
@@ -324,6 +325,50 @@ impl Device for ReferenceDevice {
                 let normed = self.normed_rows(&self.buffers[qkv].values[part.clone()], norm);
                 self.buffers[qkv].values[part].copy_from_slice(&normed);
             }
+        }
+    }
+
+    fn has_experts(&self) -> bool {
+        true
+    }
+
+    fn experts(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        scores: BufferId,
+        experts: Experts<'_>,
+        _through: ExpertBuffers,
+        into: BufferId,
+    ) {
+        let rows = self.rows(batch, x);
+        let correction = &self.vectors[experts.correction];
+        let mut chosen = Vec::new();
+        for row in 0..rows {
+            let (x, scores) = (&self.buffers[x], &self.buffers[scores]);
+            let x = &x.values[row * x.width..][..x.width];
+            chosen.clear();
+            experts.routing.choose(
+                &scores.values[row * scores.width..][..scores.width],
+                correction,
+                &mut chosen,
+            );
+            let mut sum = vec![0f64; x.len()];
+            for &(expert, weight) in &chosen {
+                let Expert { up, down } = experts.each[expert as usize];
+                let (up, down) = (&self.matrices[up], &self.matrices[down]);
+                let (gates, values) = up.values.split_at(up.values.len() / 2);
+                let inner: Vec<f32> = gates
+                    .chunks_exact(up.cols)
+                    .zip(values.chunks_exact(up.cols))
+                    .map(|(gate, value)| (silu(dot(gate, x)) * dot(value, x)) as f32)
+                    .collect();
+                let made = down.values.chunks_exact(down.cols).map(|w| f64::from(weight) * dot(w, &inner));
+                sum.iter_mut().zip(made).for_each(|(sum, made)| *sum += made);
+            }
+            let into = &mut self.buffers[into];
+            let into = &mut into.values[row * into.width..][..into.width];
+            into.iter_mut().zip(sum).for_each(|(into, sum)| *into = (f64::from(*into) + sum) as f32);
         }
     }
 
