@@ -15,7 +15,7 @@ use crate::draft_model::DraftModel;
 use crate::request::{Event, Request, Sink};
 use crate::scheduler::SchedulerLimits;
 use crate::viewer::Viewer;
-use crate::worker::{Message, Submission, Worker};
+use crate::worker::{Beside, Message, Submission, Worker};
 use crate::{AdapterId, EngineError, PageListener, Statistics};
 
 /// Sizes that are fixed when the engine starts.
@@ -110,13 +110,13 @@ impl Engine {
         decoder.plan(capacity, options.kv_type)?;
         let (spec, mut memory, device) =
             (decoder.spec().clone(), decoder.memory(), decoder.describe_device());
-        let draft = draft.map(|mut draft| -> Result<DraftModel, EngineError> {
+        let draft_model = draft.map(|mut draft| -> Result<DraftModel, EngineError> {
             // One row of logits for each answer: there is one guess at a time.
             draft.plan(Capacity { logits_rows: limits.running, ..capacity }, options.kv_type)?;
             memory = [memory, draft.memory()].into_iter().sum();
             DraftModel::new(draft, limits.rows, pages)
         });
-        let draft = draft.transpose()?;
+        let draft_model = draft_model.transpose()?;
         let viewer = tower.map(|(tower, room)| {
             let (width, hidden) = (tower.spec().hidden, spec.hidden);
             if width != hidden {
@@ -130,9 +130,10 @@ impl Engine {
         let statistics = Arc::new(Mutex::new(Statistics { pages, ..Statistics::default() }));
         let shared = Arc::clone(&statistics);
         let (sender, inbox) = channel();
+        let beside = Beside { listener, draft_model, viewer };
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || Worker::new(decoder, limits, pages, inbox, shared, listener, draft, viewer).run())
+            .spawn(move || Worker::new(decoder, limits, pages, inbox, shared, beside).run())
             .map_err(EngineError::Thread)?;
         let (inbox, thread, adapters) = (Some(sender), Some(thread), AtomicU64::new(1));
         Ok(Engine { inbox, adapters, thread, spec, memory, device, options, statistics })

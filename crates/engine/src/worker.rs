@@ -105,6 +105,13 @@ impl ActiveRequest {
     }
 }
 
+/// Who works beside the decoder.
+pub(crate) struct Beside {
+    pub(crate) listener: Option<PageListener>,
+    pub(crate) draft_model: Option<DraftModel>,
+    pub(crate) viewer: Option<Viewer>,
+}
+
 pub(crate) struct Worker {
     decoder: Decoder,
     scheduler: Scheduler,
@@ -146,10 +153,9 @@ impl Worker {
         pages: usize,
         inbox: Receiver<Message>,
         shared: Arc<Mutex<Statistics>>,
-        listener: Option<PageListener>,
-        draft_model: Option<DraftModel>,
-        viewer: Option<Viewer>,
+        beside: Beside,
     ) -> Self {
+        let Beside { listener, draft_model, viewer } = beside;
         let scheduler = Scheduler::new(limits, pages);
         Worker {
             decoder,

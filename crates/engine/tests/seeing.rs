@@ -9,6 +9,7 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use glimmer_checkpoint::Checkpoint;
@@ -72,8 +73,12 @@ fn each_is_answered_as_if_it_were_alone() {
     let Some(dir) = fixture() else { return };
     let (a, b) = (rows(3, 112, 112), rows(7, 112, 112));
     assert_eq!(a.tokens(), b.tokens());
-    let requests =
-        [question(&[a.clone()], 9), question(&[b.clone()], 9), question(&[b, a], 30), question(&[], 40)];
+    let requests = [
+        question(from_ref(&a), 9),
+        question(from_ref(&b), 9),
+        question(&[b.clone(), a.clone()], 30),
+        question(&[], 40),
+    ];
     let expected: Vec<Vec<u32>> = requests.iter().map(|request| alone(&dir, request).tokens).collect();
     assert_ne!(expected[0], expected[1], "the picture matters");
     // Steps of few rows cut pictures.
