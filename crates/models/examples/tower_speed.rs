@@ -1,5 +1,5 @@
 //! Seconds for a picture, multiplications and peak memory of full-size vision towers with random weights:
-//! `cargo run --release --example tower_speed -- [TOWER] [f16|q8_0]`, where TOWER is `glm-ocr` (1,120 pixels), `glm-edge-v` (672) or
+//! `cargo run --release --example tower_speed -- [TOWER] [f16|q8_0] [ROWS]`, with as many rows in a piece, where TOWER is `glm-ocr` (1,120 pixels), `glm-edge-v` (672) or
 //! `glm-4v` (1,120; 4 of its 63 layers).
 #![allow(clippy::print_stdout, reason = "an example shows what it finds")]
 
@@ -11,9 +11,9 @@ use std::time::Instant;
 use glimmer_checkpoint::Checkpoint;
 use glimmer_checkpoint::NewTensor;
 use glimmer_checkpoint::safetensors::SafetensorsFile;
-use glimmer_cpu::{CpuDevice, CpuOptions};
+use glimmer_cpu::{CpuDevice, CpuOptions, Rates};
 use glimmer_models::export::Quantization;
-use glimmer_models::vision::{Patches, Tower, TowerPartKind, TowerPlan, VisionSpec};
+use glimmer_models::vision::{PIECE_ROWS, Patches, Tower, TowerPartKind, TowerPlan, VisionSpec};
 use glimmer_models::{ModelError, Quantize};
 use glimmer_tensor::DType;
 use half::f16;
@@ -118,7 +118,7 @@ fn peak() -> usize {
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok()).unwrap_or(0) >> 10
 }
 
-fn measure(tower: &str, quantize: Option<Quantize>) -> Result<(), Box<dyn std::error::Error>> {
+fn measure(tower: &str, quantize: Option<Quantize>, rows: usize) -> Result<(), Box<dyn std::error::Error>> {
     let config = config(tower).ok_or("glm-ocr, glm-edge-v or glm-4v")?;
     let folder = tempfile::tempdir()?;
     let of = |config: &Value| -> Result<VisionSpec, ModelError> {
@@ -129,7 +129,7 @@ fn measure(tower: &str, quantize: Option<Quantize>) -> Result<(), Box<dyn std::e
     write(&spec, &config, folder.path())?;
     let checkpoint = Checkpoint::open(folder.path())?;
     let side = spec.image_side().unwrap_or(1120) / spec.patch;
-    let plan = TowerPlan { quantize, ..TowerPlan::for_patches(side * side) };
+    let plan = TowerPlan { quantize, rows, patches: side * side };
     let device = Box::new(CpuDevice::new(CpuOptions::default())?);
     let mut loaded = Tower::load(device, &checkpoint, spec.clone(), plan)?;
     let grid = [1, side, side];
@@ -145,12 +145,19 @@ fn measure(tower: &str, quantize: Option<Quantize>) -> Result<(), Box<dyn std::e
         }
     }
     let seconds = start.elapsed().as_secs_f64();
-    let multiplied = spec.multiplications(grid) as f64;
+    let operations = spec.multiplications(grid).map(|multiplied| 2.0 * multiplied as f64);
+    let rates = Rates::measure(CpuOptions::default(), 0)?;
+    let of_weights = if quantize.is_some() { rates.int8 } else { rates.f32 };
+    let floor = operations[0] / of_weights + operations[1] / rates.f32;
     let weights = if quantize.is_some() { "Q8_0" } else { "F16" };
     println!(
-        "{tower} {weights}: {seconds:.2} s, {:.0} GFLOP, {:.1} GFLOP/s, longest piece {:.0} ms, holds {} MiB, peak {} MiB",
-        2.0 * multiplied / 1e9,
-        2.0 * multiplied / seconds / 1e9,
+        "{tower} {weights}: {seconds:.2} s, {:.0} GFLOP of weights and {:.0} of attention; {:.0} % of the floor \
+         (f32 {:.0} GFLOP/s, int8 {:.0}), longest piece {:.0} ms, holds {} MiB, peak {} MiB",
+        operations[0] / 1e9,
+        operations[1] / 1e9,
+        floor / seconds * 100.0,
+        rates.f32 / 1e9,
+        rates.int8 / 1e9,
         longest * 1e3,
         loaded.memory().total() >> 20,
         peak()
@@ -163,5 +170,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tower = words.next().unwrap_or_else(|| "glm-ocr".to_owned());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let eight_bit = words.next().as_deref() == Some("q8_0");
-    measure(&tower, eight_bit.then_some(Quantize { to: Quantization::EightBit, threads }))
+    let rows = words.next().map_or(Ok(PIECE_ROWS), |rows| rows.parse())?;
+    measure(&tower, eight_bit.then_some(Quantize { to: Quantization::EightBit, threads }), rows)
 }

@@ -26,6 +26,19 @@ pub struct Mmproj {
     pub colours: [[f32; 3]; 2],
 }
 
+impl Mmproj {
+    /// With the colours of the tower's published processor: halves for GLM-Edge-V, those of CLIP for the others.
+    pub fn new(spec: &VisionSpec, dtype: DType, threads: usize) -> Self {
+        let colours = match spec.naming {
+            TowerNaming::EdgeV | TowerNaming::MmprojEdge { .. } => [[0.5; 3]; 2],
+            TowerNaming::Glm4v9b | TowerNaming::Hf | TowerNaming::MmprojGlm4v => {
+                [[0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]]
+            }
+        };
+        Mmproj { dtype, threads, colours }
+    }
+}
+
 /// A tensor to be written.
 struct Outgoing<'a> {
     tensor: NewTensor,

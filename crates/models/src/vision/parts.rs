@@ -1,5 +1,6 @@
 //! The list of a tower's weights, from which everything about them follows.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use glimmer_tensor::MatrixUse;
@@ -148,6 +149,23 @@ impl VisionSpec {
         parts
     }
 
+    /// The names of all its tensors.
+    pub fn tensors(&self) -> HashSet<String> {
+        let mut tensors = HashSet::new();
+        for part in self.parts() {
+            let names = self.naming.names(part.layer, part.role);
+            let endings: &[&str] = match &part.kind {
+                TowerPartKind::Values(_) => &[""],
+                _ => &[".weight", ".bias"],
+            };
+            let of =
+                |name: &String| endings.iter().map(|ending| format!("{name}{ending}")).collect::<Vec<_>>();
+            tensors.extend(names.iter().flat_map(of));
+            tensors.extend(self.naming.second_frame(part.role).map(str::to_owned));
+        }
+        tensors
+    }
+
     fn layer_parts(&self) -> Vec<(TowerRole, TowerPartKind)> {
         let (width, layer) = (self.width, &self.layer);
         let heads = layer.heads;
@@ -174,8 +192,8 @@ impl VisionSpec {
         parts
     }
 
-    /// Multiplications of a picture's rows with weights, and of its queries with keys and values: half of the operations.
-    pub fn multiplications(&self, grid: [usize; 3]) -> u64 {
+    /// Multiplications of a picture's rows with weights, and those of its queries with keys and values: half of the operations.
+    pub fn multiplications(&self, grid: [usize; 3]) -> [u64; 2] {
         let [frames, rows, columns] = grid.map(|n| n as u64);
         let merged: u64 = self.merged(grid).iter().map(|&n| n as u64).product();
         let frame = rows * columns + self.lead() as u64;
@@ -191,7 +209,7 @@ impl VisionSpec {
             _ => 0,
         });
         let attention = 2 * frames * frame * frame * (self.layers * self.layer.heads.q_width()) as u64;
-        weights.sum::<u64>() + attention
+        [weights.sum(), attention]
     }
 }
 
