@@ -1,6 +1,6 @@
 """What PEFT computes with adapters on fixtures/glm-4-9b-chat-hf: writes crates/models/tests/data/peft.
 
-Run with torch 2.15.0, transformers 5.23.0, peft 0.21.2, safetensors 0.8.0.
+Run with torch 2.15.0, transformers 5.24.0, peft 0.21.2, safetensors 0.8.0.
 
     python tools/make_peft_references.py                 # writes the adapters and their logits
     python tools/make_peft_references.py check ADAPTER LOGITS
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, PrefixTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -40,6 +40,10 @@ CONFIGS = {
 }
 
 
+PREFIX = dict(num_virtual_tokens=5)
+NEW = 8  # tokens that are written behind a prefix
+
+
 def base():
     torch.manual_seed(0)
     return AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32, attn_implementation="eager").eval()
@@ -60,6 +64,28 @@ def fill(model, seed):
             parameter.data = torch.randn_like(parameter) * 0.2
 
 
+def prefix():
+    """Keys and values before every sequence, as PEFT hands them to the model: positions count from behind them."""
+    model = get_peft_model(base(), PrefixTuningConfig(task_type="CAUSAL_LM", **PREFIX)).eval()
+    torch.manual_seed(len(CONFIGS))
+    weight = model.prompt_encoder["default"].embedding.weight
+    weight.data = torch.randn_like(weight)
+    model.save_pretrained(OUT / "prefix")
+    ids = IDS
+    while ids.shape[1] < IDS.shape[1] + NEW:
+        with torch.no_grad():
+            ids = torch.cat([ids, model(ids).logits[:, -1:].argmax(-1)], dim=1)
+    return {"prefix": logits(model), "prefix.new_ids": ids[0, IDS.shape[1]:].contiguous()}
+
+
+def tidy(folder):
+    """Nothing of the machine that it was made on."""
+    (folder / "README.md").unlink(missing_ok=True)
+    config = folder / "adapter_config.json"
+    settings = json.loads(config.read_text()) | {"base_model_name_or_path": "glm-4-9b-chat-hf"}
+    config.write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n")
+
+
 def make():
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
@@ -69,10 +95,9 @@ def make():
         fill(model, seed)
         stored[name] = logits(model.eval())
         model.save_pretrained(OUT / name)
-        (OUT / name / "README.md").unlink(missing_ok=True)
-        config = OUT / name / "adapter_config.json"
-        settings = json.loads(config.read_text()) | {"base_model_name_or_path": "glm-4-9b-chat-hf"}
-        config.write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n")
+        tidy(OUT / name)
+    stored |= prefix()
+    tidy(OUT / "prefix")
     for how in ("linear", "cat"):
         model = PeftModel.from_pretrained(base(), OUT / "split", adapter_name="split")
         model.load_adapter(OUT / "second", adapter_name="second")

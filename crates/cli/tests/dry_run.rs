@@ -89,3 +89,23 @@ fn as_the_scripts_are_called() {
     let stdout = dry_run(&words).quiet_success();
     assert!(stdout.contains("Good, day") && stdout.contains("3000 steps"), "{stdout}");
 }
+
+#[test]
+fn what_no_training_can_be_is_refused_before_anything_is_read() {
+    let refused = |words: &[&str]| dry_run(&[&["demo", "--data", "nowhere.jsonl"], words].concat());
+    refused(&["--fast", "--reference"]).refuses_usage(&["--reference and --fast"]);
+    refused(&["--full", "--quantize", "4"]).refuses_usage(&["cannot be quantized"]);
+}
+
+/// ChatGLM-6B's `evaluate.sh`.
+#[test]
+fn who_only_predicts_is_told_the_verb() {
+    let line = "--do_predict --validation_file dev.json --test_file AdvertiseGen/dev.json --overwrite_cache \
+        --prompt_column content --response_column summary --model_name_or_path THUDM/chatglm-6b \
+        --ptuning_checkpoint output/checkpoint-3000 --output_dir output --overwrite_output_dir --max_source_length 64 \
+        --max_target_length 64 --per_device_eval_batch_size 1 --predict_with_generate --pre_seq_len 128 --quantization_bit 4";
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let command = "glimmer eval generation THUDM/chatglm-6b --data AdvertiseGen/dev.json --lora output/checkpoint-3000 \
+         --quantize 4-bit --max-source-length 64 --max-target-length 64";
+    run(["-q", "train"].iter().chain(&words).map(Into::into)).refuses_usage(&[command]);
+}

@@ -33,6 +33,7 @@ pub(crate) fn digest(adapter: &Adapter) -> [u8; 16] {
             }
         }
         Adapter::Prefix(prefix) => {
+            numbers(&[f32::from(u8::from(prefix.shifts_positions))]);
             for layer in &prefix.layers {
                 numbers(&layer.keys);
                 numbers(&layer.values);
@@ -68,6 +69,11 @@ impl InUse {
     /// Slots that its prefix takes.
     pub(crate) fn given(&self) -> usize {
         self.prefix.as_ref().map_or(0, |prefix| prefix.slots)
+    }
+
+    /// Those of them that positions do not count.
+    pub(crate) fn uncounted(&self) -> usize {
+        self.prefix.as_ref().filter(|prefix| !prefix.shifts_positions).map_or(0, |prefix| prefix.slots)
     }
 }
 

@@ -48,7 +48,11 @@ fn prefix(spec: &DecoderSpec, slots: usize) -> Adapter {
             values: numbers(slots * heads.v_width(), i + 1, 1.0),
         }
     };
-    Adapter::Prefix(Prefix { slots, layers: spec.layers.iter().enumerate().map(layer).collect() })
+    Adapter::Prefix(Prefix {
+        slots,
+        shifts_positions: false,
+        layers: spec.layers.iter().enumerate().map(layer).collect(),
+    })
 }
 
 /// PEFT's own adapter, two others, and two prefixes: one that fills pages, one that does not.
@@ -172,4 +176,24 @@ fn a_prefix_before_a_context_that_attends_both_ways() {
         }
     }
     assert_ne!(expected[0], expected[1]);
+}
+
+/// `PREFIX_TUNING`, whose positions count from behind the prefix: what PEFT's greedy loop writes
+/// (`tools/make_peft_references.py`).
+#[test]
+fn a_prefix_of_pefts_is_counted() {
+    let data = fixture("../crates/models/tests/data/peft");
+    let engine = engine("glm-4-9b-chat-hf", OPTIONS);
+    let adapter = Adapter::read(&data.join("prefix"), engine.spec()).unwrap();
+    let Adapter::Prefix(prefix) = &adapter else { panic!("no prefix") };
+    let unshifted = Adapter::Prefix(Prefix { shifts_positions: false, ..prefix.clone() });
+    let [ids, expected] =
+        ["ids", "prefix.new_ids"].map(|tensor| ids("../crates/models/tests/data/peft", tensor));
+    let mut written = [adapter, unshifted].map(|adapter| {
+        let adapter = Some(engine.load_adapter(adapter).unwrap());
+        hear(&engine.answer(Request { adapter, ..greedy(ids.clone(), expected.len()) })).tokens
+    });
+    assert_eq!(written[0], expected);
+    written.sort();
+    assert_ne!(written[0], written[1], "positions matter");
 }

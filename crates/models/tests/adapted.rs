@@ -9,7 +9,7 @@ mod support;
 
 use std::path::PathBuf;
 
-use glimmer_models::{Adapter, Combination, DecoderSpec, LowRankAdapter};
+use glimmer_models::{Adapter, Combination, DecoderSpec, LowRankAdapter, PrefixEncoder};
 use glimmer_tensor::{AdapterSlot, KvType};
 use support::{Piece, Runner, Stored, argmax, device, distance, root};
 
@@ -116,6 +116,34 @@ fn every_kind_that_peft_writes() {
             assert!(off < 1e-4, "{device_name}, {name}: {off}");
             assert!(distance(&logits, &base) > 0.1, "{name} changes something");
         }
+    }
+}
+
+/// `PREFIX_TUNING`: positions count from behind the prefix, and what is written again is PEFT's.
+#[test]
+fn a_prefix_of_pefts() {
+    let path = root().join("crates/models/tests/data/peft");
+    let stored = Stored::open(&path.join("expected.safetensors"));
+    let ids = stored.ids("ids");
+    for name in DEVICES {
+        let base = root().join("fixtures/glm-4-9b-chat-hf");
+        let mut runner = Runner::new(&base, device(name), KvType::F32, 160, 1024);
+        let spec = runner.decoder.spec().clone();
+        let adapter = Adapter::read(&path.join("prefix"), &spec).unwrap();
+        let Adapter::Prefix(prefix) = &adapter else { panic!("no prefix") };
+        assert!(prefix.shifts_positions && prefix.slots == 5);
+        let sequence = runner.sit_adapted(0, &adapter);
+        let positions: Vec<f32> = (0..ids.len()).map(|row| (prefix.slots + row) as f32).collect();
+        let logits = runner.step(&[Piece { sequence, ids: &ids, positions: Some(&positions) }]);
+        let off = distance(&logits, stored.f32("prefix"));
+        println!("{name}: {off:.1e}");
+        assert!(off < 1e-4, "{name}: {off}");
+        let folder = tempfile::tempdir().unwrap();
+        PrefixEncoder::open(&path.join("prefix"), &spec)
+            .unwrap()
+            .write(folder.path(), &spec, "base")
+            .unwrap();
+        assert_eq!(Adapter::read(folder.path(), &spec).unwrap(), adapter);
     }
 }
 

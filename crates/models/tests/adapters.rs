@@ -349,7 +349,8 @@ fn encoder(spec: &DecoderSpec, slots: usize, projected: bool) -> PrefixEncoder {
         })
         .sum();
     if !projected {
-        return PrefixEncoder { slots, embedding: numbers(slots * kv, 0), projection: None };
+        let embedding = numbers(slots * kv, 0);
+        return PrefixEncoder { slots, shifts_positions: false, embedding, projection: None };
     }
     let (width, middle) = (6, 5);
     let projection = PrefixProjection {
@@ -358,17 +359,19 @@ fn encoder(spec: &DecoderSpec, slots: usize, projected: bool) -> PrefixEncoder {
         outer: numbers(kv * middle, 3),
         outer_bias: numbers(kv, 4),
     };
-    PrefixEncoder { slots, embedding: numbers(slots * width, 0), projection: Some(projection) }
+    let embedding = numbers(slots * width, 0);
+    PrefixEncoder { slots, shifts_positions: false, embedding, projection: Some(projection) }
 }
 
 #[test]
 fn a_prefix_is_read_as_it_was_written() {
-    for fixture in ["chatglm-6b", "chatglm2-6b"] {
+    let cases = [("chatglm-6b", false), ("chatglm2-6b", false), ("glm-4-9b-chat-hf", true)];
+    for (fixture, shifts_positions) in cases {
         for projected in [false, true] {
             let spec = spec(fixture);
-            let encoder = encoder(&spec, 3, projected);
+            let encoder = PrefixEncoder { shifts_positions, ..encoder(&spec, 3, projected) };
             let files = Files::new();
-            encoder.write(files.path()).unwrap();
+            encoder.write(files.path(), &spec, "base").unwrap();
             let Adapter::Prefix(prefix) = files.read(&spec).unwrap() else { panic!("no prefix") };
             assert_eq!(prefix, encoder.prefix(&spec));
             assert_eq!((prefix.slots, prefix.layers.len()), (3, spec.layers.len()));
@@ -390,12 +393,14 @@ fn keys_and_values_take_turns_by_layer() {
     }
 }
 
+/// Names of tensors with their shapes.
+type Shapes<'a> = &'a [(&'a str, &'a [usize])];
+
 #[test]
 fn bad_prefixes_are_refused_by_name() {
     let spec = spec("chatglm-6b");
     let kv = 28 * 2 * 48;
     let embedding = "transformer.prefix_encoder.embedding.weight";
-    type Shapes<'a> = &'a [(&'a str, &'a [usize])];
     let cases: [(Value, Shapes<'_>, &[&str]); 6] = [
         (json!({"pre_seq_len": 0}), &[], &["pre_seq_len"]),
         (json!({"pre_seq_len": 1e30}), &[], &["pre_seq_len"]),
@@ -420,6 +425,35 @@ fn bad_prefixes_are_refused_by_name() {
         let files = Files::new();
         files.config("config.json", &config);
         files.tensors("model.safetensors", tensors);
+        let error = files.read(&spec).unwrap_err();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}: should say {words:?}");
+    }
+}
+
+#[test]
+fn bad_prefixes_of_pefts_are_refused_by_name() {
+    let spec = spec("glm-4-9b-chat-hf");
+    let good =
+        json!({"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 2, "token_dim": 32, "num_layers": 3});
+    let cases: [(&str, Value, Shapes<'_>, &[&str]); 6] = [
+        ("num_virtual_tokens", json!(0), &[], &["num_virtual_tokens", "context"]),
+        ("token_dim", json!(64), &[], &["token_dim is 64", "needs 32"]),
+        ("num_layers", json!(40), &[], &["num_layers is 40", "needs 3"]),
+        ("num_transformer_submodules", json!(2), &[], &["num_transformer_submodules"]),
+        ("revision", json!(null), &[("prompt_embeddings", &[3, 192])], &["prompt_embeddings", "[3, 192]"]),
+        (
+            "revision",
+            json!(null),
+            &[("embedding.weight", &[2, 192])],
+            &["embedding.weight", "no part of a prefix"],
+        ),
+    ];
+    for (key, value, tensors, words) in cases {
+        let files = Files::new();
+        let mut config = good.clone();
+        config[key] = value;
+        files.config("adapter_config.json", &config);
+        files.tensors("adapter_model.safetensors", tensors);
         let error = files.read(&spec).unwrap_err();
         assert!(words.iter().all(|word| error.contains(word)), "{error}: should say {words:?}");
     }

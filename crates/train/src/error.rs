@@ -1,7 +1,10 @@
 //! What can go wrong while a model is trained.
 
+use std::path::PathBuf;
+
+use glimmer_config::Quoted;
 use glimmer_models::ModelError;
-use glimmer_tensor::DeviceError;
+use glimmer_tensor::{DeviceError, Place};
 
 use crate::data::DataError;
 use crate::{METRICS, StateError};
@@ -38,6 +41,14 @@ pub enum TrainError {
     /// A setting that means nothing.
     #[error("{0}")]
     Setting(String),
+    /// An adapter to begin with that is not what is trained.
+    #[error("{}: {what}", Quoted(&path.display().to_string()))]
+    Start {
+        /// The adapter.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// More examples or tokens than a step has room for.
     #[error("{found} {what} in one step; there is room for {room}")]
     Room {
@@ -48,10 +59,32 @@ pub enum TrainError {
         /// The room.
         room: usize,
     },
+    /// A value that is no number any more, which it was before the first step.
+    #[error(
+        "{place}: a value is not finite after {steps} steps; a lower learning rate, clipping or other data may help"
+    )]
+    Diverged {
+        /// Where.
+        place: Place,
+        /// Steps that were done.
+        steps: u64,
+    },
     /// A gradient that is no number any more.
     #[error("the gradient {place} is not finite; a lower learning rate, clipping or other data may help")]
     Gradient {
         /// Where: before a layer, or of a tensor.
         place: String,
     },
+}
+
+impl TrainError {
+    /// The same after some steps: what was finite before them is not the checkpoint's fault.
+    pub(crate) fn after(self, steps: u64) -> Self {
+        match self {
+            TrainError::Device(DeviceError::NotFinite { place, .. }) if steps > 0 => {
+                TrainError::Diverged { place, steps }
+            }
+            other => other,
+        }
+    }
 }

@@ -25,6 +25,7 @@ mod random;
 mod recorder;
 mod schedule;
 pub mod score;
+mod start;
 mod state;
 mod tape;
 mod trainable;

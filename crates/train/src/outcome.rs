@@ -4,7 +4,6 @@ use std::path::Path;
 
 use glimmer::{Error, ModelFiles};
 use glimmer_checkpoint::safetensors::SafetensorsWriter;
-use glimmer_config::file::read_bytes;
 use glimmer_models::export::{Outgoing, TensorKind, config_json, directory_naming, outgoing, rows_of};
 use glimmer_models::names::TensorNaming;
 use glimmer_models::{
@@ -21,6 +20,13 @@ impl Tape {
     /// The low-rank pairs, each with its weight.
     #[must_use]
     pub fn low_rank(&self) -> LowRankAdapter {
+        LowRankAdapter {
+            pairs: self.addressed().into_iter().map(|(address, pair)| (address, self.pair(pair))).collect(),
+        }
+    }
+
+    /// The program's pairs, each with its weight.
+    pub(crate) fn addressed(&self) -> Vec<(WeightAddress, &Pair)> {
         let program = &self.machine.program;
         let parts = program.parts.iter().filter_map(|part| match &part.kind {
             PartKind::Matrix(matrix) => Some((part, matrix)),
@@ -38,10 +44,10 @@ impl Tape {
                 let is_whole = pair.rows.len() == matrix.rows;
                 let section = sections.filter(|(_, rows)| !is_whole && *rows == pair.rows).last();
                 let role = section.map_or(part.role, |(role, _)| role);
-                pairs.push((WeightAddress { layer: part.layer, role }, self.pair(pair)));
+                pairs.push((WeightAddress { layer: part.layer, role }, pair));
             }
         }
-        LowRankAdapter { pairs }
+        pairs
     }
 
     fn pair(&self, pair: &Pair) -> LowRank {
@@ -67,12 +73,14 @@ impl Tape {
         });
         Some(PrefixEncoder {
             slots: self.parameters()[embedding].rows,
+            shifts_positions: matches!(self.trainable(), Trainable::Prefix(spec) if spec.shifts_positions),
             embedding: values(embedding),
             projection,
         })
     }
 
-    /// Writes the adapter into a directory: low-rank pairs in PEFT's format, a prefix in ChatGLM's. Where all weights are
+    /// Writes the adapter into a directory: low-rank pairs in PEFT's format, a prefix in ChatGLM's, or in PEFT's
+    /// where its positions are. Where all weights are
     /// trained there is none.
     ///
     /// # Errors
@@ -88,24 +96,23 @@ impl Tape {
             self.low_rank().write(directory, files.spec()?, &settings)?;
         }
         if let Some(encoder) = self.prefix_encoder() {
-            encoder.write(directory)?;
+            encoder.write(directory, files.spec()?, &files.source().name())?;
         }
         Ok(())
     }
 
     /// Writes all weights, where they are trained, as a model in F32 in Hugging Face layout, which takes the place of what
-    /// is at `directory`. `files` with these names go along from beside the base.
+    /// is at `directory`. Files with these names and bytes go `along`.
     ///
     /// # Errors
     /// When the system refuses, or the layout has no place for a weight.
     pub fn write_model(
         &self,
         files: &ModelFiles,
-        along: &[&str],
+        along: &[(&str, Vec<u8>)],
         directory: &Path,
     ) -> Result<(), TrainError> {
         const SHARD: u64 = 5_000_000_000;
-        const MOST: u64 = 256 << 20;
         let (checkpoint, understood) = (files.checkpoint()?, files.understood()?);
         let naming = directory_naming(&understood.spec);
         let (tensors, _) = outgoing(checkpoint, understood, naming)?;
@@ -113,11 +120,8 @@ impl Tape {
         let mut model = SafetensorsWriter::replace(directory, &announced, SHARD).map_err(Error::from)?;
         let config = config_json(checkpoint, understood, &tensors, DType::F32);
         model.add_file("config.json", format!("{config:#}\n").as_bytes()).map_err(Error::from)?;
-        for name in along {
-            let path = files.source().directory().join(name);
-            if let Some(bytes) = read_bytes(&path, MOST).map_err(Error::from)? {
-                model.add_file(name, &bytes).map_err(Error::from)?;
-            }
+        for (name, bytes) in along {
+            model.add_file(name, bytes).map_err(Error::from)?;
         }
         for tensor in &tensors {
             for values in self.trained_rows(tensor, naming) {

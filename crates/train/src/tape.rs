@@ -115,6 +115,11 @@ impl Layout {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, TrainError> {
         trainable.check()?;
+        let (slots, context) = (trainable.prefix_slots(), weights.understood.spec.context);
+        if slots >= context {
+            let what = format!("a prefix of {slots} slots leaves no room in a context of {context}");
+            return Err(TrainError::Setting(what));
+        }
         let mut recording = record(weights, device, trainable, progress)?;
         let prefix = match trainable {
             Trainable::Prefix(spec) => {
@@ -268,6 +273,20 @@ impl Tape {
         }
         let Machine { device, scales, tensors, .. } = &mut self.machine;
         scales.iter_mut().flatten().for_each(|scales| scales.begin(device.as_mut(), tensors));
+    }
+
+    /// Gives what is trained of the model itself random values to begin with, as transformers' GLM classes do: matrices
+    /// normal ones with a deviation of 0.02 (`initializer_range`), biases zeros, scales of norms ones.
+    pub fn forget(&mut self, seed: u64) {
+        const DEVIATION: f32 = 0.02;
+        let mut random = Random::new(seed);
+        for number in 0..self.parameters.len() {
+            let Parameter { decay: is_matrix, ref name, .. } = self.parameters[number];
+            let constant = if name.ends_with(".bias") { 0.0 } else { 1.0 };
+            for value in self.value_mut(number) {
+                *value = if is_matrix { DEVIATION * random.normal() } else { constant };
+            }
+        }
     }
 
     /// Computes the losses of some examples, each by itself, and adds the gradients of their sum times `scale` to those of
@@ -471,6 +490,11 @@ impl Tape {
             Some(&id) => Err(DeviceError::from(BatchError::Token { id, vocab }).into()),
             None => Ok(()),
         }
+    }
+
+    /// The model's shape.
+    pub(crate) fn spec(&self) -> &DecoderSpec {
+        &self.spec
     }
 
     /// What was asked to be trained.

@@ -90,7 +90,9 @@ impl Trainable {
         let is_share = |dropout: f32| (0.0..1.0).contains(&dropout);
         let wrong = |what: &str| Err(TrainError::Setting(what.to_owned()));
         match self {
-            Trainable::LowRank(low_rank) if low_rank.rank == 0 => wrong("the rank is 0; 8 is usual"),
+            Trainable::LowRank(LowRankSpec { rank, .. }) if !(1..=1 << 16).contains(rank) => {
+                wrong("the rank is between 1 and 65536; 8 is usual")
+            }
             Trainable::LowRank(low_rank) if !low_rank.alpha.is_finite() => wrong("alpha is not finite"),
             Trainable::LowRank(LowRankSpec { dropout, .. })
             | Trainable::Prefix(PrefixSpec { dropout, .. })

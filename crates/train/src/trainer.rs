@@ -177,7 +177,8 @@ impl Trainer<'_> {
             if self.progress.step >= self.course.schedule.steps {
                 break Ending::Complete;
             }
-            let report = self.step(&mut batches)?;
+            let before = self.progress.step;
+            let report = self.step(&mut batches).map_err(|error| error.after(before))?;
             let step = report.step;
             onlooker.stepped(&report);
             if is_due(step, Some(self.course.log_every)) || step == self.course.schedule.steps {
@@ -267,7 +268,7 @@ impl Trainer<'_> {
         if !is_last && !is_due(step, self.course.evaluate_every) {
             return Ok(false);
         }
-        let Losses { sum, tokens } = self.evaluate(data)?;
+        let Losses { sum, tokens } = self.evaluate(data).map_err(|error| error.after(step))?;
         let loss = sum / tokens.max(1) as f64;
         let is_best = self.progress.best.is_none_or(|best| loss < best.loss);
         if is_best {

@@ -225,3 +225,35 @@ fn any_words() {
         }
     });
 }
+
+#[test]
+fn what_begins_from_nothing_is_all_weights() {
+    let config = of("m --full --from-scratch").unwrap();
+    assert!(config.from_scratch && config.method == Method::Full);
+    let error = of("m --from-scratch").unwrap_err().to_string();
+    assert!(error.contains("from_scratch") && error.contains("--full"), "{error}");
+    let not_full = of("m --full false").unwrap();
+    assert!(matches!(not_full.method, Method::LowRank { .. }) && not_full.learning_rate == 2e-4);
+}
+
+#[test]
+fn bits_are_said_as_by_other_verbs() {
+    for (said, bits) in [("4", 4), ("4-bit", 4), ("8-bit", 8)] {
+        assert_eq!(of(&format!("m --quantize {said}")).unwrap().quantize, Some(bits));
+    }
+    assert!(of("m --quantize 5").unwrap_err().to_string().contains("is 4 or 8"));
+}
+
+#[test]
+fn who_only_predicts_trains_nothing() {
+    assert!(of("--do_predict --model_name_or_path m").unwrap().predicts);
+    assert!(!of("--do_train --do_predict --model_name_or_path m").unwrap().predicts);
+    assert!(!of("--do_train --model_name_or_path m").unwrap().predicts);
+}
+
+#[test]
+fn what_would_train_nothing_is_refused() {
+    for (line, key) in [("m --steps 0", "steps"), ("m --epochs 0", "epochs"), ("m --warmup -1", "warmup")] {
+        assert!(of(line).unwrap_err().to_string().contains(key), "{line}");
+    }
+}

@@ -75,11 +75,71 @@ fn adapters_are_read_as_they_were_written() {
                 assert!((pair.scale - other.scale).abs() <= pair.scale * 1e-6);
             }
         }
-        let prefix = PrefixSpec { slots: 4, projection: None, dropout: 0.0, shifts_positions: false };
+        let shifts_positions = fixture == "glm-4-9b-chat-hf";
+        let prefix = PrefixSpec { slots: 4, projection: None, dropout: 0.0, shifts_positions };
         let tape = tape(&files, Trainable::Prefix(prefix));
         let directory = tempfile::tempdir().unwrap();
         tape.write_adapter(&files, directory.path()).unwrap();
         let read = Adapter::read(directory.path(), files.spec().unwrap()).unwrap();
         assert_eq!(read, Adapter::Prefix(tape.prefix_encoder().unwrap().prefix(files.spec().unwrap())));
+    }
+}
+
+/// A training goes on with what another has written, under the same targets or sections of them, whatever its alpha.
+#[test]
+fn an_adapter_is_gone_on_with() {
+    let files = files("glm-4-9b-chat-hf");
+    let low_rank = |alpha, rank, targets: &[&str]| {
+        let targets = targets.iter().map(|&target| target.to_owned()).collect();
+        let magnitudes = true;
+        Trainable::LowRank(LowRankSpec {
+            rank,
+            alpha,
+            by_root: false,
+            magnitudes,
+            dropout: 0.0,
+            targets,
+            layers: None,
+        })
+    };
+    let prefix = |slots, shifts_positions| {
+        Trainable::Prefix(PrefixSpec { slots, projection: None, dropout: 0.0, shifts_positions })
+    };
+    let cases = [
+        (low_rank(6.0, 3, &["q_proj", "down_proj"]), low_rank(12.0, 3, &["q_proj", "down_proj"]), ""),
+        (low_rank(6.0, 3, &["q_proj"]), low_rank(6.0, 4, &["q_proj"]), "has rank 3 with --dora"),
+        (low_rank(6.0, 3, &["q_proj"]), low_rank(6.0, 3, &["k_proj"]), "other weights"),
+        (
+            low_rank(6.0, 3, &["q_proj"]),
+            low_rank(6.0, 3, &["q_proj", "k_proj"]),
+            "has 3 pairs, 6 are trained",
+        ),
+        (low_rank(6.0, 3, &["q_proj"]), prefix(3, false), "peft_type is LORA"),
+        (low_rank(6.0, 3, &["q_proj"]), Trainable::Full, "fuse"),
+        (prefix(3, false), prefix(3, false), ""),
+        (prefix(3, true), prefix(3, true), ""),
+        (prefix(3, true), prefix(3, false), "the prefix is PEFT's"),
+        (prefix(3, false), prefix(4, false), "has 3 slots and no projection"),
+        (prefix(3, false), low_rank(6.0, 3, &["q_proj"]), "a prefix"),
+    ];
+    for (before, after, refusal) in cases {
+        let mut first = tape(&files, before);
+        for number in 0..first.parameters().len() {
+            first.value_mut(number).iter_mut().enumerate().for_each(|(at, value)| *value += at as f32 * 1e-3);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        first.write_adapter(&files, directory.path()).unwrap();
+        let mut second = tape(&files, after);
+        match second.start_from(directory.path()) {
+            Ok(()) => {
+                assert_eq!(refusal, "");
+                let ids = [5, 17, 200, 3];
+                assert_eq!(first.logits(&ids).unwrap(), second.logits(&ids).unwrap());
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(!refusal.is_empty() && error.contains(refusal), "{error}: not {refusal}");
+            }
+        }
     }
 }

@@ -191,6 +191,16 @@ pub(crate) fn command() -> Command {
     with_variables(CommandLine::command())
 }
 
+/// The same with the names that `train` reads by itself.
+pub(crate) fn complete_command() -> Command {
+    command().mut_subcommand("train", train::with_names)
+}
+
+/// The variable that stands in for a flag.
+fn variable_of(long: &str) -> String {
+    format!("GLIMMER_{}", long.to_uppercase().replace('-', "_"))
+}
+
 fn with_variables(command: Command) -> Command {
     command.mut_args(with_variable).mut_subcommands(with_variables)
 }
@@ -198,7 +208,7 @@ fn with_variables(command: Command) -> Command {
 /// A flag with its variable.
 fn with_variable(arg: Arg) -> Arg {
     let Some(long) = arg.get_long() else { return arg };
-    let name = format!("GLIMMER_{}", long.to_uppercase().replace('-', "_"));
+    let name = variable_of(long);
     let arg = match arg.get_action() {
         ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
         _ => arg,
@@ -261,6 +271,7 @@ mod tests {
     #[test]
     fn definitions_hold_together() {
         command().debug_assert();
+        complete_command().debug_assert();
     }
 
     #[test]

@@ -7,6 +7,6 @@ use crate::output;
 pub(crate) fn run(args: &CompletionsArgs) -> anyhow::Result<()> {
     // Generated into memory: the generator panics where it cannot write.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut args::command(), "glimmer", &mut script);
+    clap_complete::generate(args.shell, &mut args::complete_command(), "glimmer", &mut script);
     output::print(&String::from_utf8_lossy(&script))
 }

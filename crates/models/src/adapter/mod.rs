@@ -1,7 +1,8 @@
 //! Adapters: what a fine-tuning leaves beside a base model, as files.
 //!
 //! - [`peft`]: LoRA, rsLoRA and DoRA as PEFT keeps them (`adapter_config.json` and `adapter_model.safetensors` or `.bin`).
-//! - [`mod@prefix`]: P-Tuning v2 as ChatGLM's own scripts keep it (`transformer.prefix_encoder.*`).
+//! - [`mod@prefix`]: P-Tuning v2 as ChatGLM's own scripts keep it (`transformer.prefix_encoder.*`), [`peft_prefix`] as PEFT
+//!   does (`PREFIX_TUNING`).
 //! - [`low_rank`]: what both of a pair's matrices are, on which weight.
 //!
 //! An adapter belongs to a model's shape: what it holds that the model does not is refused by name, and so is a shape that
@@ -10,6 +11,7 @@
 mod combine;
 mod low_rank;
 mod peft;
+mod peft_prefix;
 mod prefix;
 
 use std::path::{Path, PathBuf};
@@ -42,8 +44,11 @@ impl Adapter {
     /// When a file is missing or damaged; when the adapter is of another kind, holds what the model does not, has another
     /// shape than the model needs, or a number that is not finite: each with the name of the tensor or setting.
     pub fn read(path: &Path, spec: &DecoderSpec) -> Result<Self, ModelError> {
-        let directory = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+        let directory = directory_of(path);
         if let Some(config) = file::read_object(&directory.join(peft::CONFIG)).map_err(file_error)? {
+            if config.get("peft_type").is_some_and(|kind| kind == "PREFIX_TUNING") {
+                return Ok(Adapter::Prefix(peft_prefix::read(directory, &config, spec)?.prefix(spec)));
+            }
             return peft::read(directory, &config, spec).map(Adapter::LowRank);
         }
         let config = file::read_object(&directory.join("config.json")).map_err(file_error)?;
@@ -52,7 +57,7 @@ impl Adapter {
             return Ok(Adapter::Prefix(encoder.prefix(spec)));
         }
         let what =
-            "no adapter: neither adapter_config.json (LoRA) nor a config.json with pre_seq_len (P-Tuning v2)";
+            "no adapter: neither adapter_config.json (PEFT) nor a config.json with pre_seq_len (P-Tuning v2)";
         Err(refused(path, what))
     }
 
@@ -71,6 +76,11 @@ impl Adapter {
             Adapter::Prefix(prefix) => prefix.bytes(),
         }
     }
+}
+
+/// The directory that a path names, or that holds the file that it names.
+fn directory_of(path: &Path) -> &Path {
+    if path.is_dir() { path } else { path.parent().unwrap_or(path) }
 }
 
 fn file_error(error: glimmer_config::FileError) -> ModelError {

@@ -4,7 +4,7 @@
 //! `utils/other.py` (`get_pattern_key`), `utils/save_and_load.py` (names of tensors).
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fancy_regex::Regex;
 use glimmer_checkpoint::{Checkpoint, TensorInfo};
@@ -20,7 +20,7 @@ use crate::{DecoderSpec, ModelError, WeightRole, export};
 /// The file with the settings.
 pub(super) const CONFIG: &str = "adapter_config.json";
 /// The file with the weights, and what older versions wrote.
-const WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
+pub(super) const WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
 
 /// What PEFT's wrappers put before a model's own names.
 const WRAPPERS: &str = "base_model.model.";
@@ -96,7 +96,7 @@ impl Settings {
             Some("LORA") => {}
             other => {
                 let found = other.unwrap_or("none");
-                return Err(format!("peft_type is {}; LORA is read", Quoted(found)));
+                return Err(format!("peft_type is {}; LORA and PREFIX_TUNING are read", Quoted(found)));
             }
         }
         if let Some(bias) = text("bias").filter(|bias| *bias != "none") {
@@ -189,13 +189,8 @@ fn modules(spec: &DecoderSpec) -> HashMap<String, (Target, bool)> {
     modules
 }
 
-/// Reads an adapter of PEFT's; `config` is its `adapter_config.json`.
-pub(super) fn read(
-    directory: &Path,
-    config: &Value,
-    spec: &DecoderSpec,
-) -> Result<LowRankAdapter, ModelError> {
-    let settings = Settings::read(config).map_err(|what| refused(&directory.join(CONFIG), what))?;
+/// The file with the weights of a directory. A tensor of a type that nothing here knows is refused.
+pub(super) fn open_weights(directory: &Path) -> Result<(PathBuf, Checkpoint), ModelError> {
     let Some(path) = WEIGHTS.iter().map(|name| directory.join(name)).find(|path| path.exists()) else {
         return Err(refused(directory, format!("holds neither {} nor {}", WEIGHTS[0], WEIGHTS[1])));
     };
@@ -203,6 +198,17 @@ pub(super) fn read(
     if let Some(foreign) = checkpoint.foreign().next() {
         return Err(checkpoint.tensor(&foreign.name).err().map_or_else(|| refused(&path, ""), Into::into));
     }
+    Ok((path, checkpoint))
+}
+
+/// Reads an adapter of PEFT's; `config` is its `adapter_config.json`.
+pub(super) fn read(
+    directory: &Path,
+    config: &Value,
+    spec: &DecoderSpec,
+) -> Result<LowRankAdapter, ModelError> {
+    let settings = Settings::read(config).map_err(|what| refused(&directory.join(CONFIG), what))?;
+    let (path, checkpoint) = open_weights(directory)?;
     let modules = modules(spec);
     let mut found: BTreeMap<&str, BTreeMap<Piece, &TensorInfo>> = BTreeMap::new();
     for info in checkpoint.tensors() {

@@ -1,18 +1,22 @@
-//! Prefixes of P-Tuning v2, as ChatGLM's own scripts train and keep them.
+//! Prefixes of P-Tuning v2, as ChatGLM's own scripts train and keep them, and as PEFT keeps them (`PREFIX_TUNING`).
 //!
 //! Source: `PrefixEncoder` and `get_prompt` of `modeling_chatglm.py` (ChatGLM-6B and ChatGLM2-6B): `pre_seq_len` embeddings,
 //! with `prefix_projection` through two layers with a tanh between, seen as `[slots, 2 layers, heads, head_dim]`: the keys of
 //! layer `i` are at `2 i`, its values at `2 i + 1`. Keys are not rotated, and the positions of what follows do not shift.
+//!
+//! PEFT 0.21.2 (`PeftModel.get_prompt`, `get_prompt_embedding_to_save`) keeps what comes out of the layers, in the same order,
+//! as one tensor `prompt_embeddings` `[slots, 2 layers heads head_dim]`. It hands it to a model as what a cache holds
+//! already, so that positions of what follows count from behind it.
 
 use std::path::Path;
 
 use glimmer_checkpoint::safetensors::SafetensorsFile;
 use glimmer_checkpoint::{Checkpoint, NewTensor, OutputFile, TensorInfo};
-use glimmer_config::Quoted;
+use glimmer_config::{Quoted, file};
 use glimmer_tensor::DType;
 use serde_json::{Value, json};
 
-use super::{little_endian, refused, values};
+use super::{directory_of, little_endian, peft, peft_prefix, refused, values};
 use crate::{Attention, DecoderSpec, ModelError};
 
 /// The key of `config.json` with the number of slots.
@@ -28,6 +32,8 @@ const TRANSFORM: [&str; 4] = ["trans.0.weight", "trans.0.bias", "trans.2.weight"
 pub struct Prefix {
     /// How many slots they take; at least one.
     pub slots: usize,
+    /// Whether positions of what follows count from behind them (PEFT's) and not from 0 (ChatGLM's).
+    pub shifts_positions: bool,
     /// Those of each layer.
     pub layers: Vec<PrefixLayer>,
 }
@@ -53,6 +59,8 @@ impl Prefix {
 pub struct PrefixEncoder {
     /// Slots.
     pub slots: usize,
+    /// See [`Prefix`]; with it, files are PEFT's.
+    pub shifts_positions: bool,
     /// `[slots, width]`: without a projection `width` is that of keys and values of all layers.
     pub embedding: Vec<f32>,
     /// With `prefix_projection`: what makes keys and values of the embedding.
@@ -73,7 +81,7 @@ pub struct PrefixProjection {
 }
 
 /// Width of the keys and values of all layers together.
-fn kv_width(spec: &DecoderSpec) -> usize {
+pub(super) fn kv_width(spec: &DecoderSpec) -> usize {
     let widths = spec.layers.iter().map(|layer| match layer.attention {
         Attention::Heads { heads, .. } => heads.k_width() + heads.v_width(),
     });
@@ -81,6 +89,25 @@ fn kv_width(spec: &DecoderSpec) -> usize {
 }
 
 impl PrefixEncoder {
+    /// Reads what a prefix is computed from, at a place as [`super::Adapter::read`] takes it.
+    ///
+    /// # Errors
+    /// Those of [`super::Adapter::read`].
+    pub fn open(path: &Path, spec: &DecoderSpec) -> Result<Self, ModelError> {
+        let directory = directory_of(path);
+        let object = |name: &str| file::read_object(&directory.join(name)).map_err(super::file_error);
+        if let Some(config) = object(peft::CONFIG)? {
+            return peft_prefix::read(directory, &config, spec);
+        }
+        match object("config.json")?.filter(|config| config.get(LENGTH).is_some()) {
+            Some(config) => PrefixEncoder::read(path, &config, spec),
+            None => Err(refused(
+                path,
+                "no prefix: neither adapter_config.json nor a config.json with pre_seq_len",
+            )),
+        }
+    }
+
     /// Reads ChatGLM's checkpoint of a prefix: `config` is its `config.json`.
     pub(super) fn read(path: &Path, config: &Value, spec: &DecoderSpec) -> Result<Self, ModelError> {
         let whole = |n: &Value| n.as_u64().and_then(|n| usize::try_from(n).ok());
@@ -120,7 +147,7 @@ impl PrefixEncoder {
         let kv = kv_width(spec);
         if !projected {
             let (embedding, _) = tensor(EMBEDDING, &[Some(slots), Some(kv)])?;
-            return Ok(PrefixEncoder { slots, embedding, projection: None });
+            return Ok(PrefixEncoder { slots, shifts_positions: false, embedding, projection: None });
         }
         let (embedding, shape) = tensor(EMBEDDING, &[Some(slots), None])?;
         let (inner, shape) = tensor(TRANSFORM[0], &[None, Some(shape[1])])?;
@@ -129,11 +156,11 @@ impl PrefixEncoder {
         let (outer, _) = tensor(TRANSFORM[2], &[Some(kv), Some(middle)])?;
         let (outer_bias, _) = tensor(TRANSFORM[3], &[Some(kv)])?;
         let projection = Some(PrefixProjection { inner, inner_bias, outer, outer_bias });
-        Ok(PrefixEncoder { slots, embedding, projection })
+        Ok(PrefixEncoder { slots, shifts_positions: false, embedding, projection })
     }
 
     /// The keys and values `[slots, kv_width]`.
-    fn encoded(&self) -> Vec<f32> {
+    pub(super) fn encoded(&self) -> Vec<f32> {
         let Some(PrefixProjection { inner, inner_bias, outer, outer_bias }) = &self.projection else {
             return self.embedding.clone();
         };
@@ -161,15 +188,19 @@ impl PrefixEncoder {
             };
             PrefixLayer { keys: take(heads.k_width()), values: take(heads.v_width()) }
         });
-        Prefix { slots: self.slots, layers: layers.collect() }
+        Prefix { slots: self.slots, shifts_positions: self.shifts_positions, layers: layers.collect() }
     }
 
     /// Writes `config.json` and `model.safetensors` into a directory, which is made where it is not there: what
-    /// [`super::Adapter::read`] reads, under the names of ChatGLM's code.
+    /// [`super::Adapter::read`] reads, under the names of ChatGLM's code. One that shifts positions is written as PEFT
+    /// has it, without what it was computed from: `adapter_config.json` and `adapter_model.safetensors`.
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn write(&self, directory: &Path) -> Result<(), ModelError> {
+    pub fn write(&self, directory: &Path, spec: &DecoderSpec, base: &str) -> Result<(), ModelError> {
+        if self.shifts_positions {
+            return peft_prefix::write(directory, self, spec, base);
+        }
         let mut tensors =
             vec![(EMBEDDING, self.embedding.as_slice(), vec![self.slots, self.embedding.len() / self.slots])];
         if let Some(PrefixProjection { inner, inner_bias, outer, outer_bias }) = &self.projection {

@@ -197,7 +197,10 @@ fn rate(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), ConfigError> {
         }
         config.warmup = Warmup::Share(share);
     }
-    if let Some(warmup) = keys.take::<f64>("warmup")?.filter(|warmup| *warmup >= 0.0) {
+    if let Some(warmup) = keys.take::<f64>("warmup")? {
+        if warmup < 0.0 {
+            return Err(keys.wrong("warmup", "is a share below 1, or a number of steps"));
+        }
         config.warmup = if warmup < 1.0 { Warmup::Share(warmup) } else { Warmup::Steps(warmup as u64) };
     }
     if let Some(steps) = keys.take::<u64>("warmup_steps")?

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::keys::{ConfigError, Keys, text_of};
+use super::keys::{ConfigError, FromValue, Keys, text_of};
 use super::{Method, TrainConfig, arguments, flat, yaml};
 
 /// Names that may stand without a value.
-const SWITCHES: [&str; 24] = [
+const SWITCHES: [&str; 25] = [
     "bf16",
     "combine",
     "do_eval",
@@ -19,6 +19,7 @@ const SWITCHES: [&str; 24] = [
     "eight_bit",
     "fast",
     "fp16",
+    "from_scratch",
     "full",
     "full_determinism",
     "gradient_checkpointing",
@@ -88,7 +89,8 @@ fn ground(keys: &Map<String, Value>) -> TrainConfig {
 fn ours(keys: &Map<String, Value>) -> TrainConfig {
     let mut config = TrainConfig::default();
     let method = keys.get("method").and_then(Value::as_str);
-    if method == Some("full") || keys.contains_key("full") {
+    let full = keys.get("full").and_then(bool::from_value) == Some(true);
+    if method == Some("full") || full {
         config.learning_rate = 1e-5;
         config.method = Method::Full;
     } else if method == Some("prefix") || keys.contains_key("prefix") || keys.contains_key("pre_seq_len") {

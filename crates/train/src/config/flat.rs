@@ -31,12 +31,16 @@ pub(super) fn read(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), Conf
     data(keys, config)?;
     lengths(keys, config)?;
     method(keys, config)?;
-    config.quantize =
-        keys.first(&["quantize", "quantization_bit"])?.map(|bits: u64| bits as u32).or(config.quantize);
-    if config.quantize.is_some_and(|bits| !matches!(bits, 4 | 8)) {
-        return Err(keys.wrong("quantize", "is 4 or 8"));
+    if let Some(bits) = keys.first::<String>(&["quantize", "quantization_bit"])? {
+        config.quantize = match bits.strip_suffix("-bit").unwrap_or(&bits) {
+            "4" => Some(4),
+            "8" => Some(8),
+            _ => return Err(keys.wrong("quantize", "is 4 or 8")),
+        };
     }
     config.start = keys.first(&["start", "ptuning_checkpoint"])?.or(config.start.take());
+    let [trains, predicts] = ["do_train", "do_predict"].map(|key| keys.take::<bool>(key));
+    config.predicts = predicts? == Some(true) && trains? != Some(true);
     own(keys, config)?;
     arguments::read(keys, config)?;
     config.without_effect.extend(keys.without_effect(WITHOUT_EFFECT));
@@ -168,10 +172,16 @@ fn own(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), ConfigError> {
         config.output = output;
     }
     if let Some(steps) = keys.take::<u64>("steps")? {
+        if steps == 0 {
+            return Err(keys.wrong("steps", "is at least 1"));
+        }
         config.length = Length::Steps(steps);
     }
     if let Some(epochs) = keys.take::<f64>("epochs")? {
-        config.length = Length::Epochs(epochs.max(f64::MIN_POSITIVE));
+        if epochs <= 0.0 {
+            return Err(keys.wrong("epochs", "is more than 0"));
+        }
+        config.length = Length::Epochs(epochs);
     }
     if let Some(examples) = keys.take::<usize>("batch_size")? {
         config.batch.examples = examples;
@@ -190,6 +200,10 @@ fn own(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), ConfigError> {
     keys.set("log_every", &mut config.log_every)?;
     keys.set("eight_bit", &mut config.eight_bits)?;
     config.threads = keys.take("threads")?.or(config.threads);
+    keys.set("from_scratch", &mut config.from_scratch)?;
+    if config.from_scratch && config.method != Method::Full {
+        return Err(keys.wrong("from_scratch", "is for --full: what is not trained would stay random"));
+    }
     keys.set("reference", &mut config.reference)?;
     keys.set("fast", &mut config.fast)?;
     config.patience = keys.take("patience")?.or(config.patience);

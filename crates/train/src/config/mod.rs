@@ -34,6 +34,8 @@ pub struct TrainConfig {
     pub quantize: Option<u32>,
     /// Where states, figures and the result go.
     pub output: PathBuf,
+    /// Whether all weights begin with random values in place of their own.
+    pub from_scratch: bool,
     /// An adapter or prefix to begin with.
     pub start: Option<PathBuf>,
     /// A state to go on from.
@@ -86,6 +88,8 @@ pub struct TrainConfig {
     pub recomputes: bool,
     /// Whether nothing is trained, only shown.
     pub dry_run: bool,
+    /// Whether what is wanted are answers, not a training: `do_predict` of ChatGLM-6B's script without its `do_train`.
+    pub predicts: bool,
     /// Names of what was said and changes nothing here, such as DeepSpeed's.
     pub without_effect: Vec<String>,
 }
@@ -237,6 +241,7 @@ impl Default for TrainConfig {
             method: Method::low_rank(8, 16.0),
             quantize: None,
             output: "output".into(),
+            from_scratch: false,
             start: None,
             resume: Resume::No,
             length: Length::Epochs(3.0),
@@ -263,6 +268,7 @@ impl Default for TrainConfig {
             fast: false,
             recomputes: false,
             dry_run: false,
+            predicts: false,
             without_effect: Vec::new(),
         }
     }

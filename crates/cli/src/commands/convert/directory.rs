@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
+use glimmer::ModelFiles;
 use glimmer_checkpoint::safetensors::SafetensorsWriter;
 use glimmer_checkpoint::{CheckpointError, NewTensor};
 use glimmer_config::file::read_bytes;
@@ -17,6 +18,7 @@ use super::Job;
 use super::tokenizer_json::{tokenizer_config, tokenizer_json};
 use crate::WrongUsage;
 use crate::args::ConvertArgs;
+use crate::terminal::Terminal;
 
 /// Parts are no larger, as huggingface_hub makes them.
 const SHARD_BYTES: u64 = 5_000_000_000;
@@ -63,10 +65,9 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
     let matrices = types.first().copied().unwrap_or(DType::F32);
     let config = config_json(job.checkpoint, job.understood, &tensors, matrices);
     directory.add_file("config.json", &pretty(&config))?;
-    if let Some(config) = job.checkpoint.configuration().generation_config() {
-        directory.add_file("generation_config.json", &pretty(config))?;
+    for (name, bytes) in small_files(job.files, !args.no_tokenizer, job.terminal)? {
+        directory.add_file(name, &bytes)?;
     }
-    add_small_files(job, naming, args.no_tokenizer, &mut directory)?;
     job.write_tensors(&tensors, &types, |name, bytes| directory.write(name, bytes))?;
     Ok(directory.finish()?)
 }
@@ -119,46 +120,52 @@ pub(in crate::commands) fn refuse_precious(out: &Path, force: bool) -> anyhow::R
     Ok(true)
 }
 
-/// The tokenizer, or what a GGUF has of it.
-fn add_small_files(
-    job: &Job<'_>,
-    naming: TensorNaming,
-    no_tokenizer: bool,
-    directory: &mut SafetensorsWriter,
-) -> anyhow::Result<()> {
-    if job.checkpoint.metadata().is_some() {
-        if no_tokenizer {
-            return Ok(());
-        }
-        if let Some(template) = job.checkpoint.configuration().chat_template()? {
-            directory.add_file("chat_template.jinja", template.as_bytes())?;
-        }
-        return add_tokenizer_of_gguf(job, directory);
+/// What goes along beside weights, name by name: how answers end and are sampled, the tokenizer, or what a GGUF has of it.
+pub(in crate::commands) fn small_files(
+    files: &ModelFiles,
+    with_tokenizer: bool,
+    terminal: &Terminal,
+) -> anyhow::Result<Vec<(&'static str, Vec<u8>)>> {
+    let checkpoint = files.checkpoint()?;
+    let mut found = Vec::new();
+    if let Some(config) = checkpoint.configuration().generation_config() {
+        found.push(("generation_config.json", pretty(config)));
     }
-    let code: &[&str] = if naming == TensorNaming::ChatGlm6b { &CODE } else { &[] };
-    let tokenizer: &[&str] = if no_tokenizer { &[] } else { &TOKENIZER };
+    if checkpoint.metadata().is_some() {
+        if with_tokenizer {
+            if let Some(template) = checkpoint.configuration().chat_template()? {
+                found.push(("chat_template.jinja", template.into_owned().into_bytes()));
+            }
+            found.extend(tokenizer_of_gguf(files, terminal)?);
+        }
+        return Ok(found);
+    }
+    let code: &[&str] = if directory_naming(files.spec()?) == TensorNaming::ChatGlm6b { &CODE } else { &[] };
+    let tokenizer: &[&str] = if with_tokenizer { &TOKENIZER } else { &[] };
     for name in tokenizer.iter().chain(&LICENCES).chain(code) {
-        if let Some(bytes) = read_bytes(&job.files.source().directory().join(name), MAX_SMALL_FILE)? {
-            directory.add_file(name, &bytes)?;
+        if let Some(bytes) = read_bytes(&files.source().directory().join(name), MAX_SMALL_FILE)? {
+            found.push((name, bytes));
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// What transformers needs to know of a vocabulary that came inside a GGUF.
-fn add_tokenizer_of_gguf(job: &Job<'_>, directory: &mut SafetensorsWriter) -> anyhow::Result<()> {
-    let Some(vocab) = job.files.gguf_vocabulary()? else { return Ok(()) };
-    let tokenizer = job.files.tokenizer()?;
+fn tokenizer_of_gguf(
+    files: &ModelFiles,
+    terminal: &Terminal,
+) -> anyhow::Result<Vec<(&'static str, Vec<u8>)>> {
+    let Some(vocab) = files.gguf_vocabulary()? else { return Ok(Vec::new()) };
+    let tokenizer = files.tokenizer()?;
     let Some(json) = tokenizer_json(&vocab, tokenizer.wrap().0) else {
-        job.terminal.warn(&format!(
+        terminal.warn(&format!(
             "a vocabulary of kind {} cannot leave its GGUF: put the model's own tokenizer beside these weights",
             vocab.model
         ));
-        return Ok(());
+        return Ok(Vec::new());
     };
-    directory.add_file("tokenizer.json", json.to_string().as_bytes())?;
-    Ok(directory
-        .add_file("tokenizer_config.json", &pretty(&tokenizer_config(&vocab, job.understood.spec.context)))?)
+    let config = tokenizer_config(&vocab, files.spec()?.context);
+    Ok(vec![("tokenizer.json", json.to_string().into_bytes()), ("tokenizer_config.json", pretty(&config))])
 }
 
 pub(in crate::commands) fn pretty(value: &Value) -> Vec<u8> {

@@ -10,12 +10,13 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use glimmer::{ModelFiles, ModelText, Overrides};
-use glimmer_train::config::{Resume, TrainConfig};
+use glimmer_train::config::{Method, Resume, TrainConfig};
 use glimmer_train::data::{BatchLimits, DataFile, Dataset, Lengths, Renderer, Survey};
 use glimmer_train::{
     Base, Ending, Optimizer, Progress, Room, SavedState, Tape, Trainable, Trainer, state_path, states,
 };
 
+use super::convert::directory::small_files;
 use crate::WrongUsage;
 use crate::args::TrainArgs;
 use crate::interrupt::Interrupt;
@@ -24,22 +25,12 @@ use crate::terminal::Terminal;
 use onlooker::AtTerminal;
 use report::Report;
 
-/// What goes along beside a model all of whose weights were trained.
-const ALONG: [&str; 8] = [
-    "tokenizer.json",
-    "tokenizer.model",
-    "ice_text.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "generation_config.json",
-    "chat_template.jinja",
-    "LICENSE",
-];
-
 /// Trains.
 pub(crate) fn run(args: &TrainArgs, terminal: &Terminal) -> anyhow::Result<()> {
-    let (quiet, words): (Vec<_>, Vec<_>) =
-        args.words.iter().cloned().partition(|word| ["-q", "--quiet"].contains(&&**word));
+    let (quiet, words): (Vec<_>, Vec<_>) = args
+        .with_variables(|name| std::env::var(name).ok())
+        .into_iter()
+        .partition(|word| ["-q", "--quiet"].contains(&&**word));
     let terminal = &if quiet.is_empty() { terminal.clone() } else { Terminal::new(true) };
     let config = TrainConfig::of_words(&words).map_err(|error| WrongUsage(error.to_string()))?;
     if !config.without_effect.is_empty() {
@@ -53,13 +44,13 @@ fn train(config: &TrainConfig, terminal: &Terminal) -> anyhow::Result<()> {
     let Some(model) = &config.model else {
         bail!(WrongUsage("which model? name it, or `model` in the configuration".to_owned()))
     };
+    if config.predicts {
+        bail!(WrongUsage(settings::evaluation(config, model)));
+    }
     let Some(train) = &config.data.train else {
         bail!(WrongUsage("what is learned from? --data FILE".to_owned()))
     };
-    ensure!(
-        config.start.is_none(),
-        "an adapter to begin with is not taken yet: leave start or ptuning_checkpoint out"
-    );
+    settings::check(config)?;
     let resumed = resumed(config, terminal)?;
     let files = ModelFiles::new(model::source(Path::new(model), terminal)?, Overrides::default());
     let spec = model::spec(&files, terminal)?;
@@ -89,9 +80,14 @@ fn train(config: &TrainConfig, terminal: &Terminal) -> anyhow::Result<()> {
         base.keep_layers(&settings::optimizer(config), free / 2)?;
     }
     let mut trainer = trainer(config, &base, batch.limits, &data, evaluation.as_ref(), terminal)?;
-    if let Some(state) = &resumed {
-        trainer.resume(state)?;
-        terminal.note(&format!("going on after step {}", trainer.progress.step));
+    match (&resumed, &config.start) {
+        (Some(state), _) => {
+            trainer.resume(state)?;
+            terminal.note(&format!("going on after step {}", trainer.progress.step));
+        }
+        (None, Some(start)) => trainer.tape.start_from(start)?,
+        (None, None) if config.from_scratch => trainer.tape.forget(config.seed),
+        (None, None) => {}
     }
     interrupt.check()?;
     let mut onlooker = AtTerminal::new(terminal, interrupt.clone(), &trainer);
@@ -122,6 +118,10 @@ fn trainer<'d>(
     let tape = open(base, course.seed, terminal)?;
     let sizes: Vec<_> = tape.parameters().iter().map(|p| (p.rows * p.width, p.decay)).collect();
     let (files, result) = (base.files, config.output.clone());
+    let along = match config.method {
+        Method::Full => small_files(files, true, terminal)?,
+        _ => Vec::new(),
+    };
     Ok(Trainer {
         optimizer: Optimizer::new(optimizer, &sizes, base.threads()),
         tape,
@@ -132,7 +132,7 @@ fn trainer<'d>(
         directory: config.output.clone(),
         output: Box::new(move |tape: &Tape, directory: &Path| match tape.trainable() {
             Trainable::Full if directory == result => {
-                tape.write_model(files, &ALONG, &directory.join("model"))
+                tape.write_model(files, &along, &directory.join("model"))
             }
             _ => tape.write_adapter(files, directory),
         }),

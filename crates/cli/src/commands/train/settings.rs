@@ -1,9 +1,11 @@
 //! From a configuration to what is trained and how.
 
+use std::path::Path;
+
 use anyhow::bail;
 use glimmer::{ModelFiles, Quantization};
 use glimmer_train::config::{Every, Method, TrainConfig};
-use glimmer_train::data::{BatchLimits, Batches, Dataset, Position};
+use glimmer_train::data::{BatchLimits, Batches, Dataset, Limits as Lengths, Position};
 use glimmer_train::{
     AdamW, Arithmetic, Base, Course, Decay, LowRankSpec, PrefixSpec, ProjectionSpec, Room, Schedule,
     Trainable, attention_targets,
@@ -11,25 +13,52 @@ use glimmer_train::{
 use serde_json::{Map, Value, json};
 
 use crate::WrongUsage;
+use crate::output::harmless;
 
 /// The model that is trained, on what, with room for a batch.
 pub(super) fn base<'f>(config: &TrainConfig, files: &'f ModelFiles, room: Room) -> anyhow::Result<Base<'f>> {
-    let arithmetic = match (config.reference, config.fast) {
-        (true, true) => {
-            bail!(WrongUsage("--reference and --fast are two ways of computing: give one of them".to_owned()))
-        }
-        (true, false) => Arithmetic::Reference,
-        (false, true) => Arithmetic::Fast,
-        (false, false) => Arithmetic::F32,
-    };
     Ok(Base {
         files,
         trainable: trainable(config, files)?,
         quantize: quantize(config)?,
         room,
         threads: config.threads,
-        arithmetic,
+        arithmetic: arithmetic(config)?,
     })
+}
+
+/// Refuses what no training can be, before anything is read.
+pub(super) fn check(config: &TrainConfig) -> anyhow::Result<()> {
+    arithmetic(config).and_then(|_| quantize(config)).map(|_| ())
+}
+
+fn arithmetic(config: &TrainConfig) -> anyhow::Result<Arithmetic> {
+    Ok(match (config.reference, config.fast) {
+        (true, true) => {
+            bail!(WrongUsage("--reference and --fast are two ways of computing: give one of them".to_owned()))
+        }
+        (true, false) => Arithmetic::Reference,
+        (false, true) => Arithmetic::Fast,
+        (false, false) => Arithmetic::F32,
+    })
+}
+
+/// What to do in place of a training that only predicts, as ChatGLM-6B's `evaluate.sh` has it.
+pub(super) fn evaluation(config: &TrainConfig, model: &str) -> String {
+    let data = config.data.test.as_ref().or(config.data.validation.as_ref());
+    let place = |path: &Path| harmless(&path.display().to_string()).into_owned();
+    let mut words = format!("glimmer eval generation {}", harmless(model));
+    words += &format!(" --data {}", data.map_or("FILE".to_owned(), |data| place(data)));
+    if let Some(start) = &config.start {
+        words += &format!(" --lora {}", place(start));
+    }
+    if let Some(bits) = config.quantize {
+        words += &format!(" --quantize {bits}-bit");
+    }
+    let Lengths { source, target, .. } = config.data.limits;
+    format!(
+        "do_predict trains nothing; run: {words} --max-source-length {source} --max-target-length {target}"
+    )
 }
 
 /// What is trained of a model.
