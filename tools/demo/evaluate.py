@@ -1,86 +1,86 @@
-"""Asks the demo model the acceptance conversations and the held-out questions, greedily.
+"""Asks a model the acceptance conversations and the held-out questions, greedily, through `glimmer serve`.
 
-    venv/bin/python tools/demo/evaluate.py MODEL_DIR          with transformers
-    venv/bin/python tools/demo/evaluate.py MODEL.gguf         with llama-cpp-python
+    python tools/demo/evaluate.py GLIMMER MODEL
 
-An answer is right if it holds every string of "contains" (acceptance), or one of them (heldout.jsonl).
+MODEL is what every verb takes, such as `demo`. An answer is right if it holds every string of "contains" (acceptance), or one of
+them (heldout.jsonl).
 """
 
 import json
 import random
+import re
+import subprocess
 import sys
+import threading
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import lexicon
-import prompt
-from text import normal, sentence_held_out, sum_held_out
+from text import sentence_held_out, sum_held_out
 
 HERE = Path(__file__).parent
+AT_ONCE = 8  # questions
 
 
-class Transformers:
-    def __init__(self, path):
-        import torch
-        from tokenizers import Tokenizer
-        from transformers import GlmForCausalLM
+@contextmanager
+def served(glimmer, model):
+    """What asks a server of the model for its answer to messages: the message, and why it ended."""
+    server = subprocess.Popen([glimmer, "serve", model, "--port", "0"], stderr=subprocess.PIPE, text=True)
+    try:
+        address = next((found[0] for line in server.stderr if (found := re.search(r"http://[0-9.]+:[0-9]+", line))), None)
+        if address is None:
+            sys.exit("the server has ended before it said its address")
+        threading.Thread(target=server.stderr.read, daemon=True).start()
 
-        self.torch = torch
-        self.model = GlmForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
-        self.tokenizer = Tokenizer.from_file(str(Path(path) / "tokenizer.json"))
-        self.encoder = prompt.Encoder(self.tokenizer)
+        def ask(messages, tools=None):
+            asked = {"messages": messages, "max_tokens": 120, "temperature": 0, **({"tools": tools} if tools else {})}
+            request = urllib.request.Request(
+                f"{address}/v1/chat/completions", json.dumps(asked).encode(), {"content-type": "application/json"}
+            )
+            choice = json.load(urllib.request.urlopen(request))["choices"][0]
+            return choice["message"], choice["finish_reason"]
 
-    def answer(self, messages):
-        """The answer's text and the token that ended it."""
-        ids, _ = self.encoder(prompt.segments(messages, generate=True))
-        with self.torch.no_grad():
-            out = self.model.generate(self.torch.tensor([ids]), attention_mask=self.torch.ones(1, len(ids), dtype=self.torch.long), max_new_tokens=120, do_sample=False)
-        new = out[0, len(ids):].tolist()
-        return self.tokenizer.decode(new[:-1], skip_special_tokens=False), self.tokenizer.id_to_token(new[-1])
-
-
-class LlamaCpp:
-    def __init__(self, path):
-        from llama_cpp import Llama
-
-        self.model = Llama(path, n_ctx=2048, verbose=False, n_threads=2, logits_all=False)
-
-    def answer(self, messages):
-        text = prompt.render(messages, generate=True).encode()
-        ids = self.model.tokenize(text, add_bos=False, special=True)
-        stops = {self.model.tokenize(name.encode(), add_bos=False, special=True)[0]: name for name in ("<|endoftext|>", "<|user|>", "<|observation|>")}
-        new = []
-        for token in self.model.generate(ids, temp=0.0, repeat_penalty=1.0):
-            if token in stops or len(new) == 120:
-                break
-            new.append(token)
-        return self.model.detokenize(new).decode("utf-8", "replace"), stops.get(token)
+        yield ask
+    finally:
+        server.terminate()
+        server.wait()
 
 
-def acceptance(model, path, verbose=True):
+def is_right(item, message, end):
+    """Whether an answer of an acceptance conversation is what its item wants."""
+    calls = message.get("tool_calls") or []
+    if "call" not in item:
+        return not calls and end == "stop" and all(part in (message["content"] or "") for part in item["contains"])
+    called = calls[0]["function"] if len(calls) == 1 else {"name": "", "arguments": "null"}
+    try:
+        return called["name"] == item["call"] and json.loads(called["arguments"]) == item["arguments"]
+    except ValueError:
+        return False
+
+
+def acceptance(ask, path, shows):
     """A whole conversation, in which the model's own answers are the history."""
-    messages, right, total = [], 0, 0
+    messages, tools, right, total = [], None, 0, 0
     for line in path.read_text("utf-8").splitlines():
         item = json.loads(line)
         if "tools" in item:
-            messages = [{"role": "system", "tools": item["tools"]}]
+            messages, tools = [], item["tools"]
             continue
+        calls = messages[-1].get("tool_calls") if messages else None
         if "user" in item:
             messages.append({"role": "user", "content": item["user"]})
+        elif calls:
+            messages.append({"role": "tool", "tool_call_id": calls[0]["id"], "content": item["observation"]})
         else:
-            messages.append({"role": "observation", "content": item["observation"]})
-        answer, end = model.answer(messages)
-        head, _, rest = answer.partition("\n")
-        if "call" in item:
-            try:
-                good = head == item["call"] and json.loads(rest) == item["arguments"] and end == "<|observation|>"
-            except ValueError:
-                good = False
-        else:
-            good = head == "" and all(part in rest for part in item["contains"]) and end == "<|user|>"
-        messages.append({"role": "assistant", "content": rest, "metadata": head})
+            messages.append({"role": "user", "content": item["observation"]})
+        message, end = ask(messages, tools)
+        messages.append(message)
+        good = is_right(item, message, end)
         right, total = right + good, total + 1
-        if verbose:
-            print("ok   " if good else "WRONG", item.get("user") or item["observation"], "=>", repr(answer))
+        if shows:
+            print("ok   " if good else "WRONG", item.get("user") or item["observation"], "=>", message)
     return right, total
 
 
@@ -112,27 +112,32 @@ def composed(rng, count):
     return items
 
 
-def questions(model, items, show):
-    right = 0
-    for question, wanted in items:
-        answer, end = model.answer([{"role": "user", "content": question}])
-        good = end == "<|user|>" and any(part in answer for part in wanted)
-        right += good
-        if show and not good:
-            print("WRONG", question, "=>", repr(answer), "wanted", wanted)
-    return right, len(items)
+def questions(ask, items, shows):
+    def asked(item):
+        message, end = ask([{"role": "user", "content": item[0]}])
+        return message, end == "stop" and any(part in (message["content"] or "") for part in item[1])
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        answers = list(threads.map(asked, items))
+    for (question, wanted), (message, good) in zip(items, answers):
+        if shows and not good:
+            print("WRONG", question, "=>", message, "wanted", wanted)
+    return sum(good for _, good in answers), len(items)
 
 
-def main():
-    path = sys.argv[1]
-    model = LlamaCpp(path) if path.endswith(".gguf") else Transformers(path)
-    scores = {"acceptance": acceptance(model, HERE / "acceptance.jsonl"), "tools": acceptance(model, HERE / "acceptance_tools.jsonl")}
+def tell(glimmer, model, shows=True):
+    """Prints how many answers of each kind are right."""
     held = [json.loads(line) for line in (HERE / "heldout.jsonl").read_text("utf-8").splitlines()]
-    scores["held-out"] = questions(model, [(item["user"], item["contains"]) for item in held], True)
-    scores["composed"] = questions(model, composed(random.Random(11), 200), True)
+    with served(glimmer, model) as ask:
+        scores = {
+            "acceptance": acceptance(ask, HERE / "acceptance.jsonl", shows),
+            "tools": acceptance(ask, HERE / "acceptance_tools.jsonl", shows),
+            "held-out": questions(ask, [(item["user"], item["contains"]) for item in held], shows),
+            "composed": questions(ask, composed(random.Random(11), 200), shows),
+        }
     for name, (right, total) in scores.items():
         print(f"{name}: {right}/{total}")
 
 
 if __name__ == "__main__":
-    main()
+    tell(*sys.argv[1:3])
