@@ -1,7 +1,7 @@
 //! How fast a step of LoRA is, what it takes, and how far gradients of the device's fast mode are from those of f32.
 //!
 //! ```text
-//! cargo run --release -p glimmer-train --example step_speed MODEL [ROWS] [THREADS] [f32|auto|both]
+//! cargo run --release -p glimmer-train --example step_speed MODEL [ROWS] [THREADS] [KEPT_LAYERS] [f32|auto|both]
 //! ```
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program to measure with")]
 
@@ -19,6 +19,7 @@ fn main() {
     let model = arguments.first().expect("a model");
     let mut numbers = arguments[1..].iter().filter_map(|a| a.parse().ok());
     let (rows, threads): (usize, usize) = (numbers.next().unwrap_or(512), numbers.next().unwrap_or(2));
+    let kept_layers = numbers.next().unwrap_or(0);
     let mode = arguments.last().map_or("both", String::as_str);
     let computes = match mode {
         "f32" => vec![Compute::F32],
@@ -46,7 +47,7 @@ fn main() {
         let device =
             Box::new(CpuDevice::new(CpuOptions { threads: Some(threads), compute, isa: None }).unwrap());
         let weights = ModelWeights::stored(&checkpoint, &understood);
-        let room = Room { rows, examples: 1, logits_rows: rows.min(256), kept_layers: 0 };
+        let room = Room { rows, examples: 1, logits_rows: rows.min(256), kept_layers };
         let mut tape =
             Tape::open(weights, device, &Trainable::LowRank(spec.clone()), room, 7, &mut |_, _| {}).unwrap();
         for number in 0..tape.parameters().len() {
