@@ -71,9 +71,9 @@ impl InUse {
         self.prefix.as_ref().map_or(0, |prefix| prefix.slots)
     }
 
-    /// Those of them that positions do not count.
-    pub(crate) fn uncounted(&self) -> usize {
-        self.prefix.as_ref().filter(|prefix| !prefix.shifts_positions).map_or(0, |prefix| prefix.slots)
+    /// How far it moves positions.
+    pub(crate) fn shift(&self) -> usize {
+        self.prefix.as_ref().filter(|prefix| prefix.shifts_positions).map_or(0, |prefix| prefix.slots)
     }
 }
 

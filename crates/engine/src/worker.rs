@@ -584,9 +584,9 @@ impl Worker {
                 self.decoder.write_prefix(prefix, s.computed..s.given, &s.pages)?;
             }
             let mut rope_pos = Vec::new();
-            let uncounted = adapter.map_or(0, InUse::uncounted);
-            let positions = piece.slots.start - uncounted..piece.slots.end - uncounted;
-            answer.way.layout.extend(positions, &mut rope_pos);
+            answer.way.layout.extend(piece.slots.start - s.given..piece.slots.end - s.given, &mut rope_pos);
+            let shift = adapter.map_or(0, InUse::shift) as f32;
+            rope_pos.iter_mut().for_each(|position| *position += shift);
             let known = &s.tokens[piece.slots.start..piece.slots.end - piece.drafts];
             let ids = [known, &s.drafts[..piece.drafts]].concat();
             let first = piece.slots.start;

@@ -456,7 +456,8 @@ impl Tape {
             // What follows the last loss changes none.
             let rows = (last + 1).max(layout.prefix_len()).min(example.ids.len());
             let mut rope_pos = Vec::new();
-            layout.extend(shift..shift + rows, &mut rope_pos);
+            layout.extend(0..rows, &mut rope_pos);
+            rope_pos.iter_mut().for_each(|position| *position += shift as f32);
             let slots = slots_before..slots_before + rows;
             let pages = slots.end.div_ceil(PAGE_SLOTS) as PageId;
             let visible = slots_before + layout.prefix_len();
