@@ -56,6 +56,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "glimmer-engine",
             "glimmer-grammar",
             "glimmer-models",
+            "glimmer-picture",
             "glimmer-tensor",
             "glimmer-tokenizer",
         ],
