@@ -10,6 +10,7 @@ use glimmer_checkpoint::gguf::Strings;
 use glimmer_checkpoint::safetensors::SafetensorsFile;
 use glimmer_checkpoint::{Checkpoint, NewTensor};
 use glimmer_models::understand;
+use glimmer_models::vision::VisionSpec;
 use glimmer_tensor::DType;
 use glimmer_tensor::quant::encode_row;
 use serde_json::{Value, json};
@@ -685,4 +686,30 @@ fn what_is_left_out_or_missing_is_named() {
         2,
         "the old file stays"
     );
+}
+
+/// A GGUF of a model that sees has its vision tower beside it, in the types that towers have; one that llama.cpp has no form
+/// for is left out, and that is said.
+#[test]
+fn a_tower_is_written_beside_its_model() {
+    let shared = support::root().join("../shared/fixtures");
+    let (edge, glm_4v) = (shared.join("glm-edge-v-2b"), shared.join("glm-4v-9b"));
+    if !edge.exists() || !glm_4v.exists() {
+        println!("SKIPPED: {} is not there", shared.display());
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for (types, expected) in [("F16", DType::F16), ("Q4_0", DType::F16), ("F32", DType::F32)] {
+        let out = directory.path().join(format!("{types}.gguf"));
+        let ran = convert(&edge, &out, &["--type", types, "--no-tokenizer"]);
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+        let mmproj = Checkpoint::open(&directory.path().join(format!("mmproj-{types}.gguf"))).unwrap();
+        assert_eq!(mmproj.info("v.blk.1.attn_q.weight").unwrap().dtype, expected);
+        let tower = VisionSpec::of(&mmproj).unwrap().unwrap();
+        assert_eq!(tower.image_side(), Some(56));
+        assert!(!ran.stderr.contains("adapter"), "{}", ran.stderr);
+    }
+    let ran = convert(&glm_4v, &directory.path().join("4v.gguf"), &["--no-tokenizer"]);
+    assert!(ran.stderr.contains("llama.cpp has no form for the vision tower"), "{}", ran.stderr);
+    assert!(!directory.path().join("mmproj-4v.gguf").exists());
 }

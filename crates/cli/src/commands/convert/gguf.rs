@@ -4,6 +4,7 @@ use anyhow::ensure;
 use glimmer_checkpoint::gguf::GgufWriter;
 use glimmer_models::export::{Outgoing, WeightTypes, gguf_metadata, outgoing, second_rounding};
 use glimmer_models::names::TensorNaming;
+use glimmer_models::vision::{Mmproj, TowerNaming, VisionSpec};
 use glimmer_models::{Attention, Residual};
 use glimmer_tensor::DType;
 
@@ -15,7 +16,12 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
     let path = &args.output;
     ensure!(args.force || !path.is_file(), "{}: exists; --force replaces it", path.display());
     let types = args.types.unwrap_or(WeightTypes::Stored);
-    let (tensors, unused) = outgoing(job.checkpoint, job.understood, TensorNaming::Gguf)?;
+    let (tensors, mut unused) = outgoing(job.checkpoint, job.understood, TensorNaming::Gguf)?;
+    let tower = VisionSpec::of(job.checkpoint)?;
+    if let Some(tower) = &tower {
+        let seeing = tower.tensors();
+        unused.retain(|name| !seeing.contains(*name));
+    }
     job.warn_of_unused(&unused);
     warn_of_llamacpp(job);
 
@@ -36,7 +42,31 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
         tensors.iter().zip(&chosen).map(|(tensor, &dtype)| tensor.announce(dtype)).collect();
     let mut file = GgufWriter::create(path, &metadata, &announced)?;
     job.write_tensors(&tensors, &chosen, |name, bytes| file.write(name, bytes))?;
-    Ok(file.finish()?)
+    file.finish()?;
+    tower.map_or(Ok(()), |tower| write_tower(job, &tower, args, types))
+}
+
+/// Writes the vision tower as llama.cpp has it: in a file beside the model, `mmproj-NAME.gguf`.
+fn write_tower(
+    job: &Job<'_>,
+    tower: &VisionSpec,
+    args: &ConvertArgs,
+    types: WeightTypes,
+) -> anyhow::Result<()> {
+    if tower.naming == TowerNaming::Glm4v9b {
+        job.terminal.warn("llama.cpp has no form for the vision tower of GLM-4V-9B, which is left out");
+        return Ok(());
+    }
+    let name = args.output.file_name().unwrap_or_default().to_string_lossy();
+    let path = args.output.with_file_name(format!("mmproj-{name}"));
+    ensure!(args.force || !path.is_file(), "{}: exists; --force replaces it", path.display());
+    let dtype = match types {
+        WeightTypes::One(dtype @ (DType::F32 | DType::BF16 | DType::Q8_0)) => dtype,
+        _ => DType::F16,
+    };
+    Mmproj::new(tower, dtype, job.threads).write(job.checkpoint, tower, &path)?;
+    job.terminal.note(&format!("{}: the vision tower, in {dtype}", path.display()));
+    Ok(())
 }
 
 /// Says when weights that were rounded once are rounded again.
