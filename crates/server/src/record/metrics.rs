@@ -223,7 +223,7 @@ fn count(value: &AtomicU64) -> f64 {
     value.load(Ordering::Relaxed) as f64
 }
 
-const FIGURES: [Figure; 14] = [
+const FIGURES: [Figure; 16] = [
     (
         "glimmer_requests_running",
         Some("vllm:num_requests_running"),
@@ -261,6 +261,12 @@ const FIGURES: [Figure; 14] = [
         "Tokens of prompts that were remembered.",
         |m, _| count(&m.cached_tokens),
     ),
+    ("glimmer_pictures_total", None, "counter", "Pictures that the tower has seen.", |_, s| {
+        s.pictures as f64
+    }),
+    ("glimmer_pictures_cached_total", None, "counter", "Pictures whose features were remembered.", |_, s| {
+        s.pictures_kept as f64
+    }),
     (
         "glimmer_answer_tokens_total",
         Some("vllm:generation_tokens_total"),
