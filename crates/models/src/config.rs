@@ -24,8 +24,7 @@ use crate::{
 const MOST_EXPERTS: usize = 2048;
 
 /// What this crate can read, for error messages.
-const KNOWN: &str = "ChatGLMModel (ChatGLM, GLM-4), GlmForCausalLM, Glm4ForCausalLM, Glm4MoeForCausalLM, Glm4v, Glm46V and \
-    GlmOcrForConditionalGeneration, and as GGUF chatglm, glm4 and chatglm-6b";
+const KNOWN: &str = "ChatGLMModel, Glm, Glm4 and Glm4MoeForCausalLM, Glm4v, Glm46V and GlmOcr, and as GGUF chatglm, glm4 and chatglm-6b";
 
 /// GGUF architecture of ChatGLM-6B, which llama.cpp does not know; the name is Glimmer's own.
 pub const GGUF_CHATGLM_6B: &str = "chatglm-6b";
