@@ -183,6 +183,8 @@ fn what_is_not_known_is_named() {
         ("--learning-rate nan", "`learning_rate` is a number, not \"nan\""),
         ("--max-length -5", "`max_length` is a whole number that is not negative, not \"-5\""),
         ("--rank 0", "`rank` is at least 1"),
+        ("--batch-size 0", "`batch_size` is at least 1"),
+        ("--accumulate 0", "`accumulate` is at least 1"),
         ("--dropout 1.5", "`dropout` is at least 0 and less than 1"),
         ("--method magic", "`method` is `lora`, `prefix` or `full`"),
         ("--lr_scheduler_type polynomial", "`lr_scheduler_type` is `linear`, `cosine` or `constant`"),

@@ -252,7 +252,7 @@ fn targets_that_are_not_there_are_named_beside_those_that_are() {
     let error = refused(LowRankSpec { layers: Some(vec![99]), ..low_rank() });
     assert_eq!(error, "no weight is chosen: name targets, and layers that there are");
     let error = refused(LowRankSpec { rank: 0, ..low_rank() });
-    assert_eq!(error, "the rank is 0; 8 is usual");
+    assert_eq!(error, "the rank is between 1 and 65536; 8 is usual");
     let error = refused(LowRankSpec { dropout: 1.0, ..low_rank() });
     assert_eq!(error, "a dropout is from 0 to below 1");
 }

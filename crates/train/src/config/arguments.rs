@@ -126,9 +126,9 @@ pub(super) fn read(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), Conf
     keys.set("output_dir", &mut config.output)?;
     length(keys, config)?;
     rate(keys, config)?;
-    keys.set("per_device_train_batch_size", &mut config.batch.examples)?;
-    keys.set("per_device_eval_batch_size", &mut config.evaluation_batch)?;
-    keys.set("gradient_accumulation_steps", &mut config.accumulate)?;
+    keys.set_count("per_device_train_batch_size", &mut config.batch.examples)?;
+    keys.set_count("per_device_eval_batch_size", &mut config.evaluation_batch)?;
+    keys.set_count("gradient_accumulation_steps", &mut config.accumulate)?;
     keys.set("gradient_checkpointing", &mut config.recomputes)?;
     keys.set("adam_beta1", &mut config.betas.0)?;
     keys.set("adam_beta2", &mut config.betas.1)?;

@@ -183,13 +183,9 @@ fn own(keys: &mut Keys, config: &mut TrainConfig) -> Result<(), ConfigError> {
         }
         config.length = Length::Epochs(epochs);
     }
-    if let Some(examples) = keys.take::<usize>("batch_size")? {
-        config.batch.examples = examples;
-    }
-    if let Some(tokens) = keys.take::<usize>("batch_tokens")? {
-        config.batch.tokens = tokens;
-    }
-    keys.set("accumulate", &mut config.accumulate)?;
+    keys.set_count("batch_size", &mut config.batch.examples)?;
+    keys.set_count("batch_tokens", &mut config.batch.tokens)?;
+    keys.set_count("accumulate", &mut config.accumulate)?;
     if let Some(steps) = keys.take("save_every")? {
         config.save = Every::Steps(steps);
     }

@@ -90,6 +90,17 @@ impl Keys {
         Ok(())
     }
 
+    /// A number that 0 makes no sense for.
+    pub(super) fn set_count(&mut self, key: &'static str, place: &mut usize) -> Result<(), ConfigError> {
+        match self.take(key)? {
+            Some(0) => Err(self.wrong(key, "is at least 1")),
+            count => {
+                *place = count.unwrap_or(*place);
+                Ok(())
+            }
+        }
+    }
+
     /// The first of several names for the same.
     pub(super) fn first<T: FromValue>(&mut self, keys: &[&'static str]) -> Result<Option<T>, ConfigError> {
         let mut found = None;
