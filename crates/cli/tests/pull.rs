@@ -231,8 +231,8 @@ fn an_interrupted_pull_keeps_what_it_has() {
     let world = World::new();
     let large = stand_in::noise(40 << 20, 3);
     world.server.publish("a/b", Repo::new(&[("config.json", b"{}"), ("model.safetensors", &large)]));
-    // Forty seconds and more, over its eight connections: on a busy machine a look at the cache takes some.
-    world.server.pace(128 << 10);
+    // Twenty seconds and more, over its eight connections.
+    world.server.pace(256 << 10);
     let child = world
         .command(&["pull", "a/b", "--accept-licence", "--hub", "huggingface"])
         .stderr(Stdio::piped())
