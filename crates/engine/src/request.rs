@@ -243,6 +243,9 @@ pub enum EngineError {
         /// Of the decoder's rows.
         hidden: usize,
     },
+    /// The tower cannot see a picture.
+    #[error("{0}")]
+    Picture(String),
     /// The model has no tower.
     #[error("the model sees no pictures")]
     SeesNothing,

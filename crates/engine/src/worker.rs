@@ -305,6 +305,7 @@ impl Worker {
                 }
                 self.refuse(sinks, || match &error {
                     EngineError::Model(ModelError::Device(device)) => ModelError::from(device.clone()).into(),
+                    EngineError::Model(ModelError::Picture(what)) => EngineError::Picture(what.clone()),
                     other => EngineError::Fault(other.to_string()),
                 });
             }

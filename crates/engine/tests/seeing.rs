@@ -151,5 +151,10 @@ fn pictures_that_cannot_be_seen_are_refused() {
     let twice =
         Request { pictures: [request.pictures.clone(), request.pictures.clone()].concat(), ..request };
     assert!(hear(&engine.answer(twice)).end.is_err());
+    // 80 x 80 patches, where there is room for 1,024.
+    let large = question(&[rows(3, 1120, 1120)], 9);
+    let options = EngineOptions { context: 2048, slots: 2048, ..OPTIONS };
+    let error = hear(&seeing(&dir, options, 0).answer(large)).end.unwrap_err();
+    assert!(error.contains("a picture of 6400 patches, where there is room for 1024"), "{error}");
     assert_eq!(at_rest(&engine).pictures, 0, "nothing was seen for them");
 }

@@ -336,6 +336,8 @@ impl ApiError {
         match error {
             EngineError::EmptyPrompt
             | EngineError::OutsideVocabulary { .. }
+            | EngineError::Picture(_)
+            | EngineError::SeesNothing
             | EngineError::Sampling { .. } => ApiError::invalid(error.to_string()),
             EngineError::TooLong { .. } | EngineError::Indivisible { .. } => {
                 ApiError::invalid(error.to_string()).coded("context_length_exceeded")
