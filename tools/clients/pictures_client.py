@@ -19,7 +19,8 @@ URL = os.environ["GLIMMER_URL"]
 picture = Path(sys.argv[1])
 encoded = base64.b64encode(picture.read_bytes()).decode()
 uri = f"data:image/png;base64,{encoded}"
-question = "What is it?"
+# Tokens are bytes, and what fills a page of 32 of them is remembered.
+question = "What is it, and what else is there to be seen beside it?"
 shown = {"type": "image_url", "image_url": {"url": uri, "detail": "high"}}
 parts = [shown, {"type": "text", "text": question}]
 
