@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
-use glimmer::{Conversation, Medium, ModelText, PictureLimits, View};
+use glimmer::{Conversation, Error, Medium, ModelText, PictureLimits, View};
 use serde_json::{Value, json};
 
 /// What was looked at so far, by the paths that a conversation has.
@@ -39,8 +39,11 @@ impl Album {
             return Ok(view.clone());
         }
         let vision = text.vision()?;
-        let view = vision.look_at(Path::new(place), &PictureLimits::default());
-        let view = view.with_context(|| place.to_owned())?;
+        let view = match vision.look_at(Path::new(place), &PictureLimits::default()) {
+            // These say which file it is.
+            Err(error @ (Error::NotFound(_) | Error::File(_))) => return Err(error.into()),
+            view => view.with_context(|| place.to_owned())?,
+        };
         self.0.insert(place.to_owned(), view.clone());
         Ok(view)
     }

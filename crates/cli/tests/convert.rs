@@ -713,3 +713,20 @@ fn a_tower_is_written_beside_its_model() {
     assert!(ran.stderr.contains("llama.cpp has no form for the vision tower"), "{}", ran.stderr);
     assert!(!directory.path().join("mmproj-4v.gguf").exists());
 }
+
+#[test]
+fn a_model_with_experts_is_not_written() {
+    let air = support::root().join("../shared/fixtures/glm-4.5-air");
+    if !air.exists() {
+        println!("SKIPPED: {} is not there", air.display());
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["air.gguf", "air"] {
+        let out = directory.path().join(name);
+        let ran = convert(&air, &out, &["--no-tokenizer"]);
+        assert_eq!(ran.status, 1);
+        assert!(ran.stderr.contains("models with experts cannot be written yet"), "{}", ran.stderr);
+        assert!(!out.exists());
+    }
+}

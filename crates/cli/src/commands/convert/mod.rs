@@ -14,7 +14,7 @@ use glimmer::{Adapter, ModelFiles, Source};
 use glimmer_checkpoint::{Checkpoint, CheckpointError, remove_leftovers};
 use glimmer_config::FileError;
 use glimmer_models::export::{Fused, Outgoing};
-use glimmer_models::{DecoderSpec, LowRankAdapter};
+use glimmer_models::{DecoderSpec, FeedForward, LayerSpec, LowRankAdapter};
 use glimmer_tensor::DType;
 
 use crate::args::{ConvertArgs, FuseArgs};
@@ -62,7 +62,15 @@ fn write(
     let files = files(&args.model, None, terminal)?;
     let checkpoint = files.checkpoint()?;
     refuse_own_files(&files, checkpoint, &args.output)?;
-    let fused = fused(spec(&files, terminal)?)?;
+    let spec = spec(&files, terminal)?;
+    let has_experts = |layer: &LayerSpec| matches!(layer.feed_forward, FeedForward::Experts { .. });
+    if spec.layers.iter().any(has_experts) {
+        bail!(
+            "{}: models with experts cannot be written yet; they run as they are",
+            checkpoint.path().display()
+        );
+    }
+    let fused = fused(spec)?;
     let is_gguf = args.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     if !args.no_tokenizer
         && let Err(error) = files.tokenizer_if_any()
