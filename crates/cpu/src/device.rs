@@ -16,7 +16,7 @@ use crate::step::Step;
 use crate::topology::Topology;
 use crate::training::Training;
 use glimmer_tensor::{
-    AdapterSlot, Batch, BufferId, Buffers, Candidates, Compute, Device, DeviceBatch, DeviceError,
+    AdapterSlot, Batch, BufferId, Buffers, Candidates, Chooser, Compute, Device, DeviceBatch, DeviceError,
     DeviceMemory, Epilogue, Expert, ExpertBuffers, Experts, FreeMemory, Handle, Heads, MatrixId, MatrixUse,
     MatrixView, Needs, Norm, Pair, Place, Plan, Planned, Role, Rope, RopeId, Steps, Table, Taken, VectorId,
     first_largest,
@@ -33,16 +33,27 @@ struct Visit {
     weight: f32,
 }
 
-/// All visits of a step's rows, by expert, and each expert's by row.
-fn visits(scores: &[f32], width: usize, experts: &Experts<'_>, correction: &[f32]) -> Vec<Visit> {
-    let (mut visits, mut chosen) = (Vec::new(), Vec::new());
-    for (row, scores) in scores.chunks_exact(width).enumerate() {
-        chosen.clear();
-        experts.routing.choose(scores, correction, &mut chosen);
-        visits.extend(chosen.iter().map(|&(expert, weight)| Visit { expert, row: row as u32, weight }));
+/// All visits of a step's rows, and the room that it takes to find them.
+#[derive(Default)]
+struct Visits {
+    chooser: Chooser,
+    chosen: Vec<(u32, f32)>,
+    all: Vec<Visit>,
+}
+
+impl Visits {
+    /// Those of rows with these scores, by expert, and each expert's by row.
+    fn of(&mut self, scores: &[f32], width: usize, experts: &Experts<'_>, correction: &[f32]) -> &[Visit] {
+        let Visits { chooser, chosen, all } = self;
+        all.clear();
+        for (row, scores) in scores.chunks_exact(width).enumerate() {
+            chosen.clear();
+            chooser.choose(&experts.routing, scores, correction, chosen);
+            all.extend(chosen.iter().map(|&(expert, weight)| Visit { expert, row: row as u32, weight }));
+        }
+        all.sort_unstable_by_key(|visit| (visit.expert, visit.row));
+        all
     }
-    visits.sort_by_key(|visit| visit.expert);
-    visits
 }
 
 /// How a [`CpuDevice`] is to work.
@@ -93,6 +104,7 @@ pub struct CpuDevice {
     pub(crate) vectors: Table<VectorId, Vec<f32>>,
     ropes: Table<RopeId, Rope>,
     pub(crate) buffers: Buffers<Slab<f32>>,
+    visits: Visits,
     pub(crate) work: Planned<Workspace>,
     pub(crate) training: Option<Training>,
 }
@@ -125,6 +137,7 @@ impl CpuDevice {
             vectors: Table::default(),
             ropes: Table::default(),
             buffers: Buffers::default(),
+            visits: Visits::default(),
             work: Planned::default(),
             training: None,
         })
@@ -459,15 +472,9 @@ impl Device for CpuDevice {
     ) {
         let rows = self.rows(batch, x);
         let ExpertBuffers { gathered, inner, made } = through;
-        let visits = {
-            let scores = &self.buffers[scores];
-            visits(
-                &scores.values[..rows * scores.width],
-                scores.width,
-                &experts,
-                &self.vectors[experts.correction],
-            )
-        };
+        let scores = &self.buffers[scores];
+        let (width, scores) = (scores.width, &scores.values[..rows * scores.width]);
+        let visits = self.visits.of(scores, width, &experts, &self.vectors[experts.correction]);
         let [x, gathered, inner, made, into] = self.buffers.together([x, gathered, inner, made, into]);
         let activations = &mut self.work.activations;
         let (width, inner_width) = (x.width, inner.width);

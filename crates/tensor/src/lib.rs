@@ -38,6 +38,6 @@ pub use largest::{first_largest, largest};
 pub use matrix::{MatrixError, MatrixShape, MatrixView};
 pub use reference::ReferenceDevice;
 pub use rope::{Rope, RopePairs, RopeSection};
-pub use routing::Routing;
+pub use routing::{Chooser, Routing};
 pub use steps::{DeviceBatch, Planned, Steps};
 pub use training::{AttentionGradient, Dropout, TrainingDevice};

@@ -21,32 +21,54 @@ pub struct Routing {
     pub scale: f32,
 }
 
-impl Routing {
+/// What choosing needs room for: kept between rows and steps, it allocates nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Chooser {
+    ranks: Vec<f32>,
+    groups: Vec<(usize, f32)>,
+    order: Vec<u32>,
+}
+
+impl Chooser {
     /// Appends a row's experts, ascending, with their weights. Of equal ones the first is chosen, and one whose score is not
     /// a number last of all.
-    pub fn choose(&self, scores: &[f32], correction: &[f32], out: &mut Vec<(u32, f32)>) {
-        let weights: Vec<f32> = scores.iter().map(|&score| sigmoid(score)).collect();
-        let mut ranks: Vec<f32> = weights.iter().zip(correction).map(|(weight, add)| weight + add).collect();
-        self.leave_out_groups(&mut ranks);
-        let mut order: Vec<u32> = (0..ranks.len() as u32).collect();
+    pub fn choose(
+        &mut self,
+        routing: &Routing,
+        scores: &[f32],
+        correction: &[f32],
+        out: &mut Vec<(u32, f32)>,
+    ) {
+        self.ranks.clear();
+        self.ranks.extend(scores.iter().zip(correction).map(|(&score, add)| sigmoid(score) + add));
+        self.leave_out_groups(routing);
+        let Chooser { ranks, order, .. } = self;
+        order.clear();
+        order.extend(0..ranks.len() as u32);
         let rank = |&expert: &u32| ranks[expert as usize];
-        order.sort_by(|a, b| larger_first(rank(a), rank(b)).then(a.cmp(b)));
-        order.truncate(self.chosen);
+        if routing.chosen < order.len() {
+            order
+                .select_nth_unstable_by(routing.chosen, |a, b| larger_first(rank(a), rank(b)).then(a.cmp(b)));
+            order.truncate(routing.chosen);
+        }
         order.sort_unstable();
-        let sum: f32 = order.iter().map(|&expert| weights[expert as usize]).sum();
-        let factor = if self.normalised { self.scale / (sum + 1e-20) } else { self.scale };
-        out.extend(order.into_iter().map(|expert| (expert, weights[expert as usize] * factor)));
+        let weight = |&expert: &u32| sigmoid(scores[expert as usize]);
+        let sum: f32 = order.iter().map(weight).sum();
+        let factor = if routing.normalised { routing.scale / (sum + 1e-20) } else { routing.scale };
+        out.extend(order.iter().map(|expert| (*expert, weight(expert) * factor)));
     }
 
     /// Puts experts of groups that lose behind all others.
-    fn leave_out_groups(&self, ranks: &mut [f32]) {
-        if self.chosen_groups >= self.groups {
+    fn leave_out_groups(&mut self, routing: &Routing) {
+        if routing.chosen_groups >= routing.groups {
             return;
         }
-        let size = ranks.len() / self.groups;
-        let mut groups: Vec<(usize, f32)> = ranks.chunks_exact(size).map(two_best).enumerate().collect();
-        groups.sort_by(|a, b| larger_first(a.1, b.1).then(a.0.cmp(&b.0)));
-        for (group, _) in &groups[self.chosen_groups..] {
+        let Chooser { ranks, groups, .. } = self;
+        let size = ranks.len() / routing.groups;
+        groups.clear();
+        groups.extend(ranks.chunks_exact(size).map(two_best).enumerate());
+        groups.sort_unstable_by(|a, b| larger_first(a.1, b.1).then(a.0.cmp(&b.0)));
+        for (group, _) in &groups[routing.chosen_groups..] {
             ranks[group * size..(group + 1) * size].fill(f32::NEG_INFINITY);
         }
     }
@@ -76,13 +98,13 @@ fn sigmoid(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::Routing;
+    use super::{Chooser, Routing};
 
     const PLAIN: Routing = Routing { chosen: 2, groups: 1, chosen_groups: 1, normalised: true, scale: 2.0 };
 
     fn choose(routing: Routing, scores: &[f32], correction: &[f32]) -> Vec<(u32, f32)> {
         let mut out = Vec::new();
-        routing.choose(scores, correction, &mut out);
+        Chooser::default().choose(&routing, scores, correction, &mut out);
         out
     }
 

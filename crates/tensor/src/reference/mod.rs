@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use crate::quant;
 use crate::{
-    AdapterSlot, Batch, BufferId, Buffers, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue, Expert,
-    ExpertBuffers, Experts, Handle, Heads, KvType, MatrixId, MatrixUse, MatrixView, Norm, NormKind,
+    AdapterSlot, Batch, BufferId, Buffers, Chooser, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue,
+    Expert, ExpertBuffers, Experts, Handle, Heads, KvType, MatrixId, MatrixUse, MatrixView, Norm, NormKind,
     PAGE_SLOTS, Pair, Place, Plan, Planned, Role, Rope, RopeId, Steps, Table, Taken, VectorId, first_largest,
     gelu_erf, gelu_tanh,
 };
@@ -343,12 +343,13 @@ impl Device for ReferenceDevice {
     ) {
         let rows = self.rows(batch, x);
         let correction = &self.vectors[experts.correction];
-        let mut chosen = Vec::new();
+        let (mut chooser, mut chosen) = (Chooser::default(), Vec::new());
         for row in 0..rows {
             let (x, scores) = (&self.buffers[x], &self.buffers[scores]);
             let x = &x.values[row * x.width..][..x.width];
             chosen.clear();
-            experts.routing.choose(
+            chooser.choose(
+                &experts.routing,
                 &scores.values[row * scores.width..][..scores.width],
                 correction,
                 &mut chosen,
