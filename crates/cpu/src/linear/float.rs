@@ -9,7 +9,7 @@
 use super::formats::{By32, By256, Floats, ForFormat, GROUP, for_format, quads_by_sub};
 use super::integer::{Sums, ask, so_far, store};
 use super::line::Line;
-use crate::lanes::{Kernel, Lanes};
+use crate::lanes::{FloatLanes, Kernel, Lanes};
 use glimmer_tensor::DType;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -196,45 +196,78 @@ pub(super) fn decode_row<S: Lanes>(s: S, dtype: DType, tile: &[Line], row: usize
     }
 }
 
-/// Some decoded chunks of a tile times `N` rows.
-pub(super) struct Multiply<'a, const N: usize> {
+/// Rows that are multiplied with decoded columns at a time, at most, on any instruction set.
+pub(super) const MOST_TOGETHER: usize = 8;
+
+/// Rows that are multiplied with decoded columns at a time: so many that their sums, with both groups of a tile or with one,
+/// stay in registers beside what they are made of.
+pub(super) const fn together<S: FloatLanes>() -> usize {
+    if S::PAIRS == MOST_TOGETHER { MOST_TOGETHER } else { 6 }
+}
+
+/// Some decoded chunks of a tile times some rows.
+pub(super) struct Multiply<'a> {
     /// Two lines for each column.
     pub(super) ready: &'a [Line],
-    /// The rows' values in these columns: a panel of [`PAIRS`](crate::lanes::FloatLanes::PAIRS) rows, of which the first `N` count.
+    /// The rows' values in these columns: for each column those of [`together`] rows.
     pub(super) panel: &'a [f32],
+    /// How many of the rows count: there is a kernel for so many.
+    pub(super) rows: usize,
     /// Whether these chunks are the first of their tile.
     pub(super) first: bool,
-    /// `N` lines of group 0 and `N` of group 1.
+    /// As many lines of group 0 as rows count, and as many of group 1.
     pub(super) sums: &'a mut [Line],
 }
 
-impl<const N: usize> Kernel for Multiply<'_, N> {
+impl Kernel for Multiply<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
-        if N > S::PAIRS {
-            unreachable!("panels are as wide as tiles at most");
+        match (together::<S>(), self.rows) {
+            (_, 1) => self.groups::<S, 1, 2>(s),
+            (_, 2) => self.groups::<S, 2, 2>(s),
+            (MOST_TOGETHER, 4) => self.groups::<S, 4, 2>(s),
+            (_, 8) => self.groups::<S, 8, 2>(s),
+            (_, 4) => self.groups::<S, 4, 1>(s),
+            (_, 6) => self.groups::<S, 6, 1>(s),
+            (_, rows) => unreachable!("no kernel multiplies {rows} rows"),
         }
+    }
+}
+
+impl Multiply<'_> {
+    /// `N` rows times all groups, `G` at a time.
+    #[inline(always)]
+    fn groups<S: Lanes, const N: usize, const G: usize>(self, s: S) {
+        let together = together::<S>();
+        let ready = self.ready.as_chunks::<2>().0;
+        assert!(N <= together && ready.len() * together <= self.panel.len(), "rows have the columns");
         let lines = &mut self.sums[..2 * N];
-        let chunks = self.ready.as_chunks::<2>().0.chunks(CHUNK).zip(self.panel.chunks(CHUNK * S::PAIRS));
-        for (chunk, (ready, panel)) in chunks.enumerate() {
-            let mut sums = [[s.splat(0.0); N]; 2];
-            for ([first, second], x) in ready.iter().zip(panel.chunks_exact(S::PAIRS)) {
-                let (first, second) = (first.floats(s), second.floats(s));
-                for c in 0..N {
-                    let x = s.splat(x[c]);
-                    sums[0][c] = s.mul_add(first, x, sums[0][c]);
-                    sums[1][c] = s.mul_add(second, x, sums[1][c]);
+        for group in (0..2).step_by(G) {
+            for start in (0..ready.len()).step_by(CHUNK) {
+                let mut sums = [[s.splat(0.0); G]; N];
+                for k in start..ready.len().min(start + CHUNK) {
+                    let mut weights = [s.splat(0.0); G];
+                    for g in 0..G {
+                        weights[g] = ready[k][group + g].floats(s);
+                    }
+                    for c in 0..N {
+                        // SAFETY: of each column there are `together` values, at least `N`, as was just checked.
+                        let x = s.splat(unsafe { *self.panel.get_unchecked(k * together + c) });
+                        for g in 0..G {
+                            sums[c][g] = s.mul_add(weights[g], x, sums[c][g]);
+                        }
+                    }
                 }
-            }
-            for r in 0..2 {
                 for c in 0..N {
-                    let line = &mut lines[r * N + c];
-                    // The first sum itself, not zero plus it: zeros have signs.
-                    let is_first = self.first && chunk == 0;
-                    let total = if is_first { sums[r][c] } else { s.add(line.floats(s), sums[r][c]) };
-                    line.set_floats(s, total);
+                    for g in 0..G {
+                        let line = &mut lines[(group + g) * N + c];
+                        // The first sum itself, not zero plus it: zeros have signs.
+                        let is_first = self.first && start == 0;
+                        let total = if is_first { sums[c][g] } else { s.add(line.floats(s), sums[c][g]) };
+                        line.set_floats(s, total);
+                    }
                 }
             }
         }

@@ -8,7 +8,9 @@
 
 use super::activations::{Family, Quantize, Scheme, most_words};
 use super::epilogue::{Finish, Finishing, Output};
-use super::float::{DECODED, FewFloats, Multiply, READY_FLOATS, TurnsFloats, decode_columns};
+use super::float::{
+    DECODED, FewFloats, MOST_TOGETHER, Multiply, READY_FLOATS, TurnsFloats, decode_columns, together,
+};
 use super::formats::{By32, By256, Floats, ForFormat, TILE, for_format};
 use super::integer::{
     Few32, Few256, Many, Many32, Many256, READY_32, READY_256, Turns32, Unpack32, Unpack256,
@@ -103,8 +105,9 @@ impl Sizes {
         Some(Sizes {
             panels: words.checked_mul(max_rows.checked_next_multiple_of(WIDEST)?)?,
             panel: words.checked_mul(WIDEST)?,
-            floats: floats.checked_add(max_cols.checked_mul(WIDEST)?)?,
-            sums: 2 * 2 * max_rows.min(ROWS).next_multiple_of(WIDEST).max(RUNS * WIDEST),
+            floats: floats.checked_add(max_cols.checked_mul(MOST_TOGETHER)?)?,
+            // Whole panels of integers and of floats.
+            sums: 2 * 2 * max_rows.min(ROWS).next_multiple_of(3 * WIDEST).max(RUNS * WIDEST),
         })
     }
 }
@@ -321,7 +324,7 @@ impl<S: Lanes> Job<'_, S> {
     fn unpacks(&self, segment: &Segment, scheme: Scheme) -> bool {
         let panels = |side: &Side| packed_panels(side.dtype)[usize::from(S::PAIRS < WIDEST)];
         let panels = segment.sides.iter().map(panels).min().unwrap_or(0);
-        self.m > (panels * S::PAIRS).min(rows_at_once(self.m, 4 * scheme.words(self.cols)))
+        self.m > (panels * S::PAIRS).min(rows_at_once(self.m, 4 * scheme.words(self.cols), WIDEST))
     }
 
     /// The rows of a panel, and how wide it is for weights as they are packed.
@@ -415,7 +418,7 @@ impl<S: Lanes> Job<'_, S> {
                 multiply(side.dtype, &tiles[..count], &mut sums[2 * width * i..], stride);
             }
             for (tile, sums) in turn.zip(sums.chunks(stride)) {
-                self.finish(segment, tile, 0..self.m, width, 2 * width, sums);
+                self.finish(segment, tile, 0..self.m, (S::PAIRS, width), 2 * width, sums);
             }
         }
     }
@@ -450,7 +453,7 @@ impl<S: Lanes> Job<'_, S> {
                 }
             }
             let (_, last) = self.panel(count - 1);
-            self.finish(segment, tile, 0..self.m, last, side_lines, &scratch.sums);
+            self.finish(segment, tile, 0..self.m, (S::PAIRS, last), side_lines, &scratch.sums);
         }
         self.s.fence();
     }
@@ -460,7 +463,7 @@ impl<S: Lanes> Job<'_, S> {
         let words = scheme.words(self.cols);
         let block = scheme.columns();
         let blocks = self.cols.div_ceil(block);
-        let step = rows_at_once(self.m, 4 * words);
+        let step = rows_at_once(self.m, 4 * words, WIDEST);
         for first_row in (0..self.m).step_by(step) {
             let rows = first_row..self.m.min(first_row + step);
             let padded = rows.len().next_multiple_of(S::PAIRS);
@@ -483,7 +486,7 @@ impl<S: Lanes> Job<'_, S> {
                         for_format(side.dtype, step).expect("packed matrices hold weights");
                     }
                 }
-                self.finish(segment, tile, rows.clone(), S::PAIRS, side_lines, &scratch.sums);
+                self.finish(segment, tile, rows.clone(), (S::PAIRS, S::PAIRS), side_lines, &scratch.sums);
             }
         }
         self.s.fence();
@@ -491,13 +494,17 @@ impl<S: Lanes> Job<'_, S> {
 
     /// This thread's share of a segment in f32.
     fn floats(&self, segment: &Segment, thread: usize, scratch: &mut Scratch) {
-        let step = rows_at_once(self.m, size_of::<f32>() * self.cols);
+        let together = together::<S>();
+        let step = rows_at_once(self.m, size_of::<f32>() * self.cols, together);
         for first_row in (0..self.m).step_by(step) {
             let rows = first_row..self.m.min(first_row + step);
-            let side_lines = 2 * rows.len().next_multiple_of(WIDEST);
-            let panels = &mut scratch.floats[..rows.len().next_multiple_of(S::PAIRS) * self.cols];
+            let count = rows.len().div_ceil(together);
+            let last = rows.len() - (count - 1) * together;
+            let last = if last > 4 { together } else { last.next_power_of_two() };
+            let side_lines = 2 * count * together;
+            let panels = &mut scratch.floats[..count * together * self.cols];
             let x = &self.x[rows.start * self.cols..rows.end * self.cols];
-            stand_side_by_side(x, self.cols, S::PAIRS, panels);
+            stand_side_by_side(x, self.cols, together, panels);
             for tile in share(segment.tiles, self.threads, thread) {
                 for (i, side) in segment.sides.iter().enumerate() {
                     let lines = self.tiles.tile(segment, tile, i);
@@ -507,46 +514,37 @@ impl<S: Lanes> Job<'_, S> {
                     }
                     for start in (0..self.cols).step_by(DECODED) {
                         let columns = start..self.cols.min(start + DECODED);
-                        let ready = &mut scratch.ready;
+                        let ready = &mut scratch.ready[..2 * columns.len()];
                         decode_columns(self.s, side.dtype, lines, self.cols, columns.clone(), ready);
-                        for (p, first) in rows.clone().step_by(S::PAIRS).enumerate() {
-                            let count = S::PAIRS.min(rows.end - first);
-                            let sums = &mut sums[2 * S::PAIRS * p..];
-                            let panel = &panels[S::PAIRS * self.cols * p..][..S::PAIRS * self.cols];
-                            let panel = &panel[S::PAIRS * columns.start..S::PAIRS * columns.end];
-                            let first = start == 0;
-                            match panel_width::<S>(count) {
-                                1 => self.s.run(Multiply::<1> { ready, panel, first, sums }),
-                                2 => self.s.run(Multiply::<2> { ready, panel, first, sums }),
-                                4 => self.s.run(Multiply::<4> { ready, panel, first, sums }),
-                                _ => self.s.run(Multiply::<8> { ready, panel, first, sums }),
-                            }
+                        for (p, sums) in sums.chunks_mut(2 * together).enumerate() {
+                            let panel = &panels[p * together * self.cols..];
+                            let panel = &panel[together * columns.start..together * columns.end];
+                            let rows = if p + 1 < count { together } else { last };
+                            self.s.run(Multiply { ready, panel, rows, first: start == 0, sums });
                         }
                     }
                 }
-                let rest = rows.len() % S::PAIRS;
-                let last = if rest == 0 { S::PAIRS } else { panel_width::<S>(rest) };
-                self.finish(segment, tile, rows.clone(), last, side_lines, &scratch.sums);
+                self.finish(segment, tile, rows.clone(), (together, last), side_lines, &scratch.sums);
             }
         }
         self.s.fence();
     }
 
-    /// Finishes the sums of a tile with `rows`, where the last panel has `last` lines for each group and each side
-    /// takes `side_lines`.
+    /// Finishes the sums of a tile with `rows`, where each panel has `panel` lines for each group, the last one `last`, and each
+    /// side takes `side_lines`.
     fn finish(
         &self,
         segment: &Segment,
         tile: usize,
         rows: std::ops::Range<usize>,
-        last: usize,
+        (panel, last): (usize, usize),
         side_lines: usize,
         sums: &[Line],
     ) {
         let finishing = Finishing {
             sums,
             value: (segment.sides.len() == 2).then_some(side_lines),
-            panel: S::PAIRS,
+            panel,
             last,
             bias: self.tiles.bias(segment, tile),
             beside: self.beside.map(|beside| (beside, self.tiles.first_line(segment, tile))),
@@ -576,11 +574,11 @@ fn stand_side_by_side(rows: &[f32], cols: usize, width: usize, panels: &mut [f32
     }
 }
 
-/// How many of `m` rows of `bytes` each are multiplied with a tile before the next tile: whole panels, about as many each
-/// time.
-fn rows_at_once(m: usize, bytes: usize) -> usize {
+/// How many of `m` rows of `bytes` each are multiplied with a tile before the next tile: whole panels of `panel`, about as many
+/// each time.
+fn rows_at_once(m: usize, bytes: usize, panel: usize) -> usize {
     let most = (ROWS_BYTES / bytes.max(1)).clamp(FEWEST_ROWS, ROWS);
-    m.div_ceil(m.div_ceil(most).max(1)).next_multiple_of(WIDEST)
+    m.div_ceil(m.div_ceil(most).max(1)).next_multiple_of(panel)
 }
 
 /// Rows of the panel that holds `rows`, at most [`FloatLanes::PAIRS`] of them.
