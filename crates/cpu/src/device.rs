@@ -7,7 +7,9 @@ use crate::finite::first_not_finite;
 use crate::isa::{Isa, IsaError};
 use crate::kv::KvCache;
 use crate::lanes::dispatch;
-use crate::linear::{Activations, Beside, Finish, PackedMatrix, PackedPair, Packer, linear};
+use crate::linear::{
+    Activations, Beside, Finish, PackedMatrix, PackedPair, Packer, RunsError, Turns, linear,
+};
 use crate::memory::{Arena, Parts, Slab, share};
 use crate::norm::{NormHeads, NormRows, QueriesAndKeys};
 use crate::os;
@@ -76,6 +78,9 @@ pub enum CpuError {
     /// The instruction set that was asked for is unknown or the processor lacks it.
     #[error(transparent)]
     Isa(#[from] IsaError),
+    /// `GLIMMER_RUNS` is nothing that weights can be read in.
+    #[error(transparent)]
+    Runs(#[from] RunsError),
 }
 
 /// What is made by [`Device::plan`].
@@ -92,6 +97,7 @@ pub struct CpuDevice {
     pub(crate) pool: Pool,
     pub(crate) isa: Isa,
     pub(crate) compute: Compute,
+    turns: Turns,
     pub(crate) matrices: Table<MatrixId, PackedMatrix>,
     /// For each matrix what adapters have beside it, by slot; matrices without any may be left out at the end.
     beside: Vec<Vec<Option<PackedPair>>>,
@@ -128,6 +134,7 @@ impl CpuDevice {
         Ok(CpuDevice {
             isa,
             compute: options.compute,
+            turns: Turns::detect()?,
             matrices: Table::default(),
             beside: Vec::new(),
             projected: None,
@@ -256,7 +263,7 @@ impl Device for CpuDevice {
             Isa::Avx2 => "AVX2",
             Isa::Portable => "portable code",
         };
-        format!("CPU, {isa}, {threads} thread{}", if threads == 1 { "" } else { "s" })
+        format!("CPU, {isa}, {threads} thread{}{}", if threads == 1 { "" } else { "s" }, self.turns)
     }
 
     fn can_see(&self) -> bool {
@@ -438,7 +445,8 @@ impl Device for CpuDevice {
                 Beside::project(&self.pool, self.isa, x, adapters, pairs, projected, stride)
             }
         };
-        linear(&self.pool, self.isa, self.compute, x, rows, w, beside, finish, activations, out);
+        let (pool, isa, compute, turns) = (&self.pool, self.isa, self.compute, &mut self.turns);
+        linear(pool, isa, compute, turns, x, rows, w, beside, finish, activations, out);
     }
 
     fn norm_heads(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, q: &Norm, k: &Norm) {
@@ -479,7 +487,7 @@ impl Device for CpuDevice {
         let activations = &mut self.work.activations;
         let (width, inner_width) = (x.width, inner.width);
         assert_eq!([gathered.width, made.width, into.width], [width; 3], "experts go from rows to rows");
-        let (pool, isa, compute) = (&self.pool, self.isa, self.compute);
+        let (pool, isa, compute, turns) = (&self.pool, self.isa, self.compute, &mut self.turns);
         for of_one in visits.chunk_by(|a, b| a.expert == b.expert) {
             let Expert { up, down } = experts.each[of_one[0].expert as usize];
             let [up, down] = [up, down].map(|matrix| &self.matrices[matrix]);
@@ -488,9 +496,9 @@ impl Device for CpuDevice {
                 to.copy_from_slice(&x.values[visit.row as usize * width..][..width]);
             }
             let (gathered, inner) = (&gathered.values[..n * width], &mut inner.values[..n * inner_width]);
-            linear(pool, isa, compute, gathered, n, up, None, Finish::SwiGlu, activations, inner);
+            linear(pool, isa, compute, turns, gathered, n, up, None, Finish::SwiGlu, activations, inner);
             let made = &mut made.values[..n * width];
-            linear(pool, isa, compute, inner, n, down, None, Finish::Store, activations, made);
+            linear(pool, isa, compute, turns, inner, n, down, None, Finish::Store, activations, made);
             for (visit, made) in of_one.iter().zip(made.chunks_exact(width)) {
                 let into = &mut into.values[visit.row as usize * width..][..width];
                 into.iter_mut().zip(made).for_each(|(into, made)| *into += visit.weight * made);

@@ -97,19 +97,6 @@ impl Isa {
     }
 }
 
-/// The most runs of memory that a thread reads in turns.
-pub(crate) const RUNS: usize = 4;
-
-/// How many runs of memory a thread reads in turns where little but memory bounds it: one that is asked for far ahead, or
-/// [`RUNS`].
-///
-/// Of what memory gives at most, one run brings 95 % on Intel's Emerald Rapids, and several bring less. On AMD's Zen 3
-/// one that is asked for ahead brings 66 %, one left to the processor 75 %, and four 98 %. With AVX-512 one run brings half as
-/// much again as four on Zen 4 and Zen 5 (Q8_0, 46 and 32 GB/s; 42 and 26 tokens a second of GLM-Edge-1.5B).
-pub(crate) fn runs(isa: Isa) -> usize {
-    if is_amd() && isa != Isa::Avx512Vnni { RUNS } else { 1 }
-}
-
 /// Whether AMD made the processor.
 pub fn is_amd() -> bool {
     static AMD: LazyLock<bool> = LazyLock::new(made_by_amd);

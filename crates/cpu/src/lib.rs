@@ -24,5 +24,6 @@ mod training;
 
 pub use device::{CpuDevice, CpuError, CpuOptions, default_threads, working_bytes};
 pub use isa::{Isa, IsaError, is_amd};
+pub use linear::RunsError;
 pub use os::{free_memory, give_back_freed};
 pub use rates::Rates;

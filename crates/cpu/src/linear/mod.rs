@@ -5,6 +5,7 @@
 //! - [`activations`]: rows quantized to signed bytes; [`integer`]: products with them; [`float`]: products in f32.
 //! - [`probe`]: how fast the processor is where nothing else is in the way.
 //! - [`low_rank`]: what adapters have beside matrices.
+//! - [`turns`]: in how many runs of memory weights are read for few rows.
 //! - [`panels`]: weights decoded for the products of training ([`crate::gemm`]).
 //! - [`epilogue`]: bias, residual, activation function.
 //! - [`mod@line`]: the cache line, between memory and the [`lanes`](crate::lanes) that all of it is written in.
@@ -30,6 +31,7 @@ mod product;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub(crate) use epilogue::{Finish, gelu, gelu_slope, silu};
 pub(crate) use low_rank::{Beside, PackedPair};
@@ -37,3 +39,5 @@ pub(crate) use packed::{PackedMatrix, Packer};
 pub(crate) use panels::Ready;
 pub(crate) use probe::{Unit, peak, reading};
 pub(crate) use product::{Activations, linear};
+pub use turns::RunsError;
+pub(crate) use turns::Turns;

@@ -6,7 +6,7 @@
 //!
 //! Each thread keeps its share of the tiles of all matrices in an [`Arena`] of its own, in the order in which they were
 //! packed, which is that of a step: a thread reads one stream from the first operation to the last (or parts of it in
-//! turns, see [`crate::isa::runs`]), and what it asks for in advance is never another thread's. Rows are packed by the thread that will read them, so that memory is near
+//! turns, see [`super::turns`]), and what it asks for in advance is never another thread's. Rows are packed by the thread that will read them, so that memory is near
 //! it, and a piece at a time, so that the file's pages can be let go of.
 
 use super::float::decode_row;
@@ -42,6 +42,21 @@ pub(super) struct Tiles {
     /// For each tile of each segment two lines for each side.
     bias: Option<Slab<Line>>,
     pub(super) gated: bool,
+}
+
+/// Whether weights have 8 bits or more. Narrower ones are more work for each byte: where they are read as some runs in turns, the
+/// processor reads on in the others too late.
+pub(super) fn is_wide(dtype: DType) -> bool {
+    dtype.block_bytes() >= dtype.block_len()
+}
+
+impl Tiles {
+    /// The type of all weights, where it is one and wide.
+    pub(super) fn only_wide(&self) -> Option<DType> {
+        let mut types = self.segments.iter().flat_map(|segment| &segment.sides).map(|side| side.dtype);
+        let first = types.next().filter(|&first| is_wide(first))?;
+        types.all(|other| other == first).then_some(first)
+    }
 }
 
 /// Consecutive outputs whose weights have one type (or two, gated).

@@ -17,14 +17,16 @@ use super::integer::{
 };
 use super::line::Line;
 use super::low_rank::Beside;
-use super::packed::{PackedMatrix, Segment, Side, Tiles};
-use crate::isa::{Isa, RUNS, runs};
+use super::packed::{PackedMatrix, Segment, Side, Tiles, is_wide};
+use super::turns::{RUNS, Turns};
+use crate::isa::Isa;
 use crate::lanes::{FloatLanes, Lanes, Proof, Register, Work};
 use crate::memory::{Parts, Slab, share};
 use crate::pool::Pool;
 use glimmer_tensor::{Compute, DType, DeviceError};
 use std::marker::PhantomData;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 /// Rows that are multiplied with an unpacked tile before the next tile, at most.
 const ROWS: usize = 512;
@@ -165,6 +167,7 @@ pub(crate) fn linear(
     pool: &Pool,
     isa: Isa,
     compute: Compute,
+    turns: &mut Turns,
     x: &[f32],
     m: usize,
     w: &PackedMatrix,
@@ -173,7 +176,13 @@ pub(crate) fn linear(
     scratch: &mut Activations,
     out: &mut [f32],
 ) {
-    multiply(Proof::of(isa), runs(isa), pool, compute, x, m, w, beside, finish, scratch, out);
+    let wide = w.tiles().only_wide().filter(|_| m <= WIDEST);
+    let runs = wide.map_or(1, |dtype| turns.runs(dtype, m));
+    let start = Instant::now();
+    multiply(Proof::of(isa), runs, pool, compute, x, m, w, beside, finish, scratch, out);
+    if let Some(dtype) = wide {
+        turns.took(dtype, m, w.bytes(), start.elapsed().as_secs_f64());
+    }
 }
 
 #[allow(clippy::too_many_arguments, reason = "as for `linear`")]
@@ -401,9 +410,7 @@ impl<S: Lanes> Job<'_, S> {
         mut multiply: impl FnMut(DType, &[&[Line]], &mut [Line], usize),
     ) {
         let share = share(segment.tiles, self.threads, thread);
-        // Narrower weights are more work for each byte: the processor reads on in other runs too late.
-        let wide = |dtype: DType| dtype.block_bytes() >= dtype.block_len();
-        let runs = if segment.sides.iter().all(|side| wide(side.dtype)) { self.runs } else { 1 };
+        let runs = if segment.sides.iter().all(|side| is_wide(side.dtype)) { self.runs } else { 1 };
         let rounds = share.len().div_ceil(runs);
         let stride = 2 * width * segment.sides.len();
         for round in 0..rounds {

@@ -3,8 +3,9 @@
 
 use super::activations::{Family, Quantize, Scheme};
 use super::product::{multiply, scheme_of};
+use super::turns::RUNS;
 use super::{Activations, Finish, PackedMatrix, Packer};
-use crate::isa::{Isa, RUNS};
+use crate::isa::Isa;
 use crate::lanes::{Lanes, Portable, Proof, Register};
 use crate::memory::Arena;
 use crate::pool::Pool;
