@@ -205,6 +205,11 @@ pub(super) const fn together<S: FloatLanes>() -> usize {
     if S::PAIRS == MOST_TOGETHER { MOST_TOGETHER } else { 6 }
 }
 
+/// Rows of a panel of `rows` rows that there is a kernel for.
+pub(super) fn panel_of<S: FloatLanes>(rows: usize) -> usize {
+    if rows > 4 { together::<S>() } else { rows.next_power_of_two() }
+}
+
 /// Some decoded chunks of a tile times some rows.
 pub(super) struct Multiply<'a> {
     /// Two lines for each column.
@@ -288,8 +293,8 @@ impl<F: Floats, const N: usize> Kernel for FewFloats<'_, F, N> {
 
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
-        if N > S::PAIRS {
-            unreachable!("panels are as wide as tiles at most");
+        if N > together::<S>() {
+            unreachable!("no more rows than there are registers for");
         }
         let cols = columns_of::<F, N>(&self.rows, self.tile);
         let mut totals = [[s.splat(0.0); N]; 2];
@@ -315,8 +320,8 @@ impl<F: Floats, const N: usize> Kernel for TurnsFloats<'_, F, N> {
 
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
-        if N > S::PAIRS {
-            unreachable!("panels are as wide as tiles at most");
+        if N > together::<S>() {
+            unreachable!("no more rows than there are registers for");
         }
         let TurnsFloats { tiles, rows, sums: lines, stride, .. } = self;
         let cols = tiles.iter().map(|tile| columns_of::<F, N>(&rows, tile)).min().unwrap_or(0);
@@ -348,28 +353,51 @@ fn add_chunk<S: Lanes, F: Floats, const N: usize, const AHEAD: bool>(
     columns: Range<usize>,
     totals: &mut Sums<S::F, N>,
 ) {
+    // As many groups at a time as leave the sums in registers.
+    if N <= 2 || together::<S>() == MOST_TOGETHER {
+        add_groups::<S, F, N, 2, AHEAD>(s, tile, rows, columns, totals);
+    } else {
+        add_groups::<S, F, N, 1, AHEAD>(s, tile, rows, columns, totals);
+    }
+}
+
+/// [`add_chunk`], `G` groups at a time.
+#[inline(always)]
+fn add_groups<S: Lanes, F: Floats, const N: usize, const G: usize, const AHEAD: bool>(
+    s: S,
+    tile: &[Line],
+    rows: &[&[f32]; N],
+    columns: Range<usize>,
+    totals: &mut Sums<S::F, N>,
+) {
     assert!(rows.iter().all(|row| columns.end <= row.len()), "rows have the columns");
-    let start = columns.start;
-    let mut sums = [[s.splat(0.0); N]; 2];
-    for k in columns {
-        let unit = &tile[k * F::UNIT..][..F::UNIT];
-        if AHEAD {
-            for line in unit {
-                ask(s, line);
+    for group in (0..2).step_by(G) {
+        let mut sums = [[s.splat(0.0); N]; G];
+        for k in columns.clone() {
+            let unit = &tile[k * F::UNIT..][..F::UNIT];
+            if AHEAD && group == 0 {
+                for line in unit {
+                    ask(s, line);
+                }
+            }
+            let mut weights = [s.splat(0.0); G];
+            for g in 0..G {
+                weights[g] = F::values(s, unit, group + g);
+            }
+            for c in 0..N {
+                // SAFETY: `k` is below the columns' end, which no row ends before, as was just checked.
+                let x = s.splat(unsafe { *rows[c].get_unchecked(k) });
+                for g in 0..G {
+                    sums[g][c] = s.mul_add(weights[g], x, sums[g][c]);
+                }
             }
         }
-        let (first, second) = (F::values(s, unit, 0), F::values(s, unit, 1));
-        for c in 0..N {
-            // SAFETY: `k` is below the columns' end, which no row ends before, as was just checked.
-            let x = s.splat(unsafe { *rows[c].get_unchecked(k) });
-            sums[0][c] = s.mul_add(first, x, sums[0][c]);
-            sums[1][c] = s.mul_add(second, x, sums[1][c]);
-        }
-    }
-    for r in 0..2 {
-        for c in 0..N {
-            // The first sum itself, not zero plus it: zeros have signs.
-            totals[r][c] = if start == 0 { sums[r][c] } else { s.add(totals[r][c], sums[r][c]) };
+        for g in 0..G {
+            for c in 0..N {
+                let total = &mut totals[group + g][c];
+                // The first sum itself, not zero plus it: zeros have signs.
+                *total = if columns.start == 0 { sums[g][c] } else { s.add(*total, sums[g][c]) };
+            }
         }
     }
 }

@@ -9,7 +9,8 @@
 use super::activations::{Family, Quantize, Scheme, most_words};
 use super::epilogue::{Finish, Finishing, Output};
 use super::float::{
-    DECODED, FewFloats, MOST_TOGETHER, Multiply, READY_FLOATS, TurnsFloats, decode_columns, together,
+    DECODED, FewFloats, MOST_TOGETHER, Multiply, READY_FLOATS, TurnsFloats, decode_columns, panel_of,
+    together,
 };
 use super::formats::{By32, By256, Floats, ForFormat, TILE, for_format};
 use super::integer::{
@@ -55,6 +56,9 @@ fn packed_panels(dtype: DType) -> [usize; 2] {
         _ => [4, 4],
     }
 }
+
+/// Rows up to which floats are multiplied as they are packed: with more, decoding them first pays.
+const FEW_FLOATS: usize = 12;
 
 /// Columns that are taken at a time: both groups of a tile, unpacked, and a panel fit the first-level cache.
 const COLUMNS: usize = 512;
@@ -109,7 +113,7 @@ impl Sizes {
             panel: words.checked_mul(WIDEST)?,
             floats: floats.checked_add(max_cols.checked_mul(MOST_TOGETHER)?)?,
             // Whole panels of integers and of floats.
-            sums: 2 * 2 * max_rows.min(ROWS).next_multiple_of(3 * WIDEST).max(RUNS * WIDEST),
+            sums: 2 * 2 * max_rows.min(ROWS).next_multiple_of(3 * WIDEST).max(RUNS * FEW_FLOATS),
         })
     }
 }
@@ -243,7 +247,9 @@ impl Work for Product<'_> {
         let with_scratch = |thread: usize, body: &dyn Fn(&mut Scratch)| {
             body(&mut threads[thread].lock().unwrap_or_else(PoisonError::into_inner));
         };
-        if m <= S::Sixteen::PAIRS {
+        let floats_only =
+            || tiles.segments.iter().flat_map(|s| &s.sides).all(|s| scheme_of(s.dtype).is_none());
+        if m <= S::Sixteen::PAIRS || m <= FEW_FLOATS && floats_only() {
             return pool.run(&|thread| {
                 with_scratch(thread, &|scratch| {
                     let mut quantized = None;
@@ -382,7 +388,7 @@ impl<S: Lanes> Job<'_, S> {
             self.quantize_panel(scheme, self.x, width, panel);
             *quantized = Some(scheme);
         }
-        self.by_turns(segment, width, thread, &mut scratch.sums, |dtype, tiles, sums, stride| {
+        self.by_turns(segment, (S::PAIRS, width), thread, &mut scratch.sums, |dtype, tiles, sums, stride| {
             let blocks = 0..self.cols.div_ceil(scheme.columns());
             let few = FewOf { s: self.s, width, tiles, cols: self.cols, blocks, panel, sums, stride };
             for_format(dtype, few).expect("packed matrices hold weights");
@@ -391,20 +397,25 @@ impl<S: Lanes> Job<'_, S> {
 
     /// This thread's share of a segment of plain floats times few rows.
     fn few_floats(&self, segment: &Segment, thread: usize, scratch: &mut Scratch) {
-        let width = panel_width::<S>(self.m);
-        self.by_turns(segment, width, thread, &mut scratch.sums, |dtype, tiles, sums, stride| {
-            let few = FewFloatsOf { s: self.s, tiles, x: self.x, m: self.m, cols: self.cols, sums, stride };
-            for_format(dtype, few).expect("packed matrices hold weights");
+        let together = together::<S>();
+        let last = panel_of::<S>((self.m - 1) % together + 1);
+        self.by_turns(segment, (together, last), thread, &mut scratch.sums, |dtype, tiles, sums, stride| {
+            for first in (0..self.m).step_by(together) {
+                let (m, sums) = (together.min(self.m - first), &mut sums[2 * first..]);
+                let x = &self.x[first * self.cols..(first + m) * self.cols];
+                let few = FewFloatsOf { s: self.s, tiles, x, m, cols: self.cols, sums, stride };
+                for_format(dtype, few).expect("packed matrices hold weights");
+            }
         });
     }
 
     /// Calls `multiply` for each side of this thread's share of a segment with a tile of each run, and with lines for
-    /// their sums, which lie so many lines apart; then finishes them. The runs are contiguous parts of the share: one, or
+    /// their sums, which lie so many lines apart; then finishes them: panels of so many rows, the last one of its own width. The runs are contiguous parts of the share: one, or
     /// as many as the processor likes where weights have 8 bits or more.
     fn by_turns(
         &self,
         segment: &Segment,
-        width: usize,
+        (panel, last): (usize, usize),
         thread: usize,
         sums: &mut [Line],
         mut multiply: impl FnMut(DType, &[&[Line]], &mut [Line], usize),
@@ -412,7 +423,8 @@ impl<S: Lanes> Job<'_, S> {
         let share = share(segment.tiles, self.threads, thread);
         let runs = if segment.sides.iter().all(|side| is_wide(side.dtype)) { self.runs } else { 1 };
         let rounds = share.len().div_ceil(runs);
-        let stride = 2 * width * segment.sides.len();
+        let side_lines = 2 * ((self.m - 1) / panel * panel + last);
+        let stride = side_lines * segment.sides.len();
         for round in 0..rounds {
             let turn = (share.start + round..share.end).step_by(rounds);
             for (i, side) in segment.sides.iter().enumerate() {
@@ -422,10 +434,10 @@ impl<S: Lanes> Job<'_, S> {
                     *lines = self.tiles.tile(segment, tile, i);
                     count += 1;
                 }
-                multiply(side.dtype, &tiles[..count], &mut sums[2 * width * i..], stride);
+                multiply(side.dtype, &tiles[..count], &mut sums[side_lines * i..], stride);
             }
             for (tile, sums) in turn.zip(sums.chunks(stride)) {
-                self.finish(segment, tile, 0..self.m, (S::PAIRS, width), 2 * width, sums);
+                self.finish(segment, tile, 0..self.m, (panel, last), side_lines, sums);
             }
         }
     }
@@ -506,8 +518,7 @@ impl<S: Lanes> Job<'_, S> {
         for first_row in (0..self.m).step_by(step) {
             let rows = first_row..self.m.min(first_row + step);
             let count = rows.len().div_ceil(together);
-            let last = rows.len() - (count - 1) * together;
-            let last = if last > 4 { together } else { last.next_power_of_two() };
+            let last = panel_of::<S>(rows.len() - (count - 1) * together);
             let side_lines = 2 * count * together;
             let panels = &mut scratch.floats[..count * together * self.cols];
             let x = &self.x[rows.start * self.cols..rows.end * self.cols];
@@ -658,6 +669,7 @@ impl<S: Lanes> ForFormat for FewOf<'_, S> {
 struct FewFloatsOf<'a, S> {
     s: S,
     tiles: &'a [&'a [Line]],
+    /// At most [`together`] rows.
     x: &'a [f32],
     m: usize,
     cols: usize,
@@ -690,10 +702,11 @@ impl<S: Lanes> ForFormat for FewFloatsOf<'_, S> {
     }
 
     fn floats<F: Floats>(self) {
-        match panel_width::<S>(self.m) {
+        match panel_of::<S>(self.m) {
             1 => self.run::<F, 1>(),
             2 => self.run::<F, 2>(),
             4 => self.run::<F, 4>(),
+            6 => self.run::<F, 6>(),
             _ => self.run::<F, 8>(),
         }
     }
