@@ -8,7 +8,7 @@
 //! not see are never multiplied in: what lies there, even NaN, leaves no trace.
 
 use crate::isa::Isa;
-use crate::kv::{LayerCache, Numbers, WIDENED_FROM};
+use crate::kv::{LayerCache, Numbers, TileShape, WIDENED_FROM};
 use crate::lanes::{Kernel, Lanes, dispatch, exp};
 use crate::memory::{Parts, Slab};
 use crate::pool::Pool;
@@ -85,7 +85,7 @@ impl Sizes {
         Sizes {
             queries: most(&|heads| queries(heads) * heads.head_dim),
             scores: most(&|heads| queries(heads) * CHUNK_SLOTS),
-            wide: most(&|heads| PAGE_SLOTS * heads.head_dim.max(heads.value_dim).next_multiple_of(16)),
+            wide: most(&TileShape::wide),
             state: most(&|heads| queries(heads) * stride(heads)),
             chunks,
             partials: most(&|heads| heads.heads.saturating_mul(chunks).saturating_mul(stride(heads))),
@@ -138,7 +138,7 @@ impl Attention {
         self.partials.bytes() + self.scratch.iter().map(of).sum::<usize>()
     }
 
-    /// `out = softmax(q k^T / sqrt(head_dim)) v` for the rows of `qkv` `[rows, qkv_width]`; `out` is
+    /// `out = softmax(q k^T / sqrt(scale_dim)) v` for the rows of `qkv` `[rows, qkv_width]`; `out` is
     /// `[rows, attended_width]`.
     pub(crate) fn run(
         &mut self,
@@ -364,7 +364,7 @@ impl Inputs<'_> {
                 Numbers::F16(keys) => tiles::scores(s, queries, keys, next, scores),
             }
         }
-        let scale = 1.0 / (shape.dim as f32).sqrt();
+        let scale = 1.0 / (self.heads.scale_dim as f32).sqrt();
         for (q, row) in queries_of(unit, self.heads) {
             let slots = seen(row, first, CHUNK_SLOTS);
             if slots > 0 {

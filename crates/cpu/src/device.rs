@@ -8,20 +8,20 @@ use crate::isa::{Isa, IsaError};
 use crate::kv::KvCache;
 use crate::lanes::dispatch;
 use crate::linear::{
-    Activations, Beside, Finish, PackedMatrix, PackedPair, Packer, RunsError, Turns, linear,
+    Activations, Beside, Finish, PackedMatrix, PackedPair, Packer, RunsError, Turns, linear, linear_heads,
 };
 use crate::memory::{Arena, Parts, Slab, share};
-use crate::norm::{NormHeads, NormRows, QueriesAndKeys};
+use crate::norm::{JoinHeads, NormHeads, NormRows, QueriesAndKeys};
 use crate::os;
 use crate::pool::{MAX_THREADS, Pool};
 use crate::step::Step;
 use crate::topology::Topology;
 use crate::training::Training;
 use glimmer_tensor::{
-    AdapterSlot, Batch, BufferId, Buffers, Candidates, Chooser, Compute, Device, DeviceBatch, DeviceError,
-    DeviceMemory, Epilogue, Expert, ExpertBuffers, Experts, FreeMemory, Handle, Heads, MatrixId, MatrixUse,
-    MatrixView, Needs, Norm, Pair, Place, Plan, Planned, Role, Rope, RopeId, Steps, Table, Taken, VectorId,
-    first_largest,
+    AdapterSlot, Batch, Buffer, BufferId, Buffers, Candidates, Chooser, Compute, Device, DeviceBatch,
+    DeviceError, DeviceMemory, Epilogue, Expert, ExpertBuffers, Experts, FreeMemory, Handle, Heads,
+    LatentRows, MatrixId, MatrixUse, MatrixView, Needs, Norm, Pair, Place, Plan, Planned, Role, Rope, RopeId,
+    Steps, Table, Taken, VectorId, first_largest,
 };
 
 /// Below this many elements an operation is done before the other threads have heard of it.
@@ -504,6 +504,58 @@ impl Device for CpuDevice {
                 into.iter_mut().zip(made).for_each(|(into, made)| *into += visit.weight * made);
             }
         }
+    }
+
+    fn has_latents(&self) -> bool {
+        true
+    }
+
+    fn linear_heads(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        w: MatrixId,
+        through: BufferId,
+        out: BufferId,
+    ) {
+        let rows = self.rows(batch, x);
+        let w = &self.matrices[w];
+        let [x, through, out] = self.buffers.together([x, through, out]);
+        let (heads, cols) = (w.heads(), w.cols());
+        let width = heads * cols;
+        assert!(width <= through.width.min(x.width), "all heads have their part of a row");
+        assert_eq!(out.width, w.rows(), "the output is as wide as the matrix has rows");
+        let gathered = &mut through.values[..rows * width];
+        for (head, of_head) in gathered.chunks_exact_mut((rows * cols).max(1)).enumerate() {
+            for (x, to) in x.values.chunks_exact(x.width).zip(of_head.chunks_exact_mut(cols)) {
+                to.copy_from_slice(&x[head * cols..][..cols]);
+            }
+        }
+        let (pool, isa, compute) = (&self.pool, self.isa, self.compute);
+        let (scratch, out) = (&mut self.work.activations, &mut out.values[..rows * w.rows()]);
+        linear_heads(pool, isa, compute, gathered, rows, w, scratch, out);
+    }
+
+    fn join_heads(&mut self, batch: DeviceBatch, rows: LatentRows, norm: &Norm, heads: Heads, qkv: BufferId) {
+        let count = self.rows(batch, qkv);
+        let weight = self.vectors[norm.weight].as_slice();
+        assert_eq!(weight.len(), heads.value_dim, "the norm is as wide as a latent");
+        let bias = norm.bias.map(|bias| self.vectors[bias].as_slice());
+        let norm = NormHeads { kind: norm.kind, weight, bias, eps: norm.eps };
+        let LatentRows { queries, absorbed, latent } = rows;
+        let [queries, absorbed, latent, qkv] = self.buffers.together([queries, absorbed, latent, qkv]);
+        let widths = [heads.attended_width(), heads.qkv_width()];
+        assert_eq!([absorbed.width, qkv.width], widths, "the heads fill the buffers");
+        assert_eq!((heads.kv_heads, heads.joint), (1, true), "latents are joint");
+        let isa = self.isa;
+        let of = |buffer: &Buffer<Slab<f32>>, rows: &Range<usize>| {
+            rows.start * buffer.width..rows.end * buffer.width
+        };
+        each_row(&self.pool, count, qkv.width, &mut qkv.values, |rows, out| {
+            let [queries, absorbed, latent] =
+                [&*queries, &*absorbed, &*latent].map(|buffer| &buffer.values[of(buffer, &rows)]);
+            dispatch(isa, JoinHeads { heads, norm, queries, absorbed, latent, out });
+        });
     }
 
     fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId) {

@@ -3,7 +3,8 @@
 //! A tile holds the keys of [`PAGE_SLOTS`] slots transposed, `[head_dim][slots]`, so that vector lanes are keys when
 //! scores are computed, and their values as `[slots][padded]`, so that lanes are dimensions when values are mixed;
 //! `padded` is `value_dim` rounded up to 16, the rest stays zero. In Q8_0 the f16 scales follow the bytes: for keys
-//! `[blocks][slots]`, for values `[slots][blocks]`. Rounding is that of [`glimmer_tensor::KvType::round`].
+//! `[blocks][slots]`, for values `[slots][blocks]`. Joint heads have keys alone, and values are turned out of them as they
+//! are multiplied. Rounding is that of [`glimmer_tensor::KvType::round`].
 
 use crate::isa::Isa;
 use crate::lanes::{Kernel, Lanes, dispatch};
@@ -21,10 +22,12 @@ pub(crate) struct TileShape {
     kv_type: KvType,
     /// Elements of a head's key.
     pub(crate) dim: usize,
-    /// Elements of a head's value.
+    /// Elements of a head's value that are stored.
     value_dim: usize,
-    /// The same, rounded up to whole vectors.
+    /// Elements of a head's value, rounded up to whole vectors.
     pub(crate) padded: usize,
+    /// Whether values are the beginnings of keys.
+    joint: bool,
 }
 
 /// Keys or values of a tile, as they are multiplied.
@@ -51,8 +54,21 @@ pub(crate) struct LayerCache {
 
 impl TileShape {
     pub(crate) fn new(kv_type: KvType, heads: &Heads) -> Self {
-        let &Heads { head_dim, value_dim, .. } = heads;
-        TileShape { kv_type, dim: head_dim, value_dim, padded: value_dim.next_multiple_of(16) }
+        let &Heads { head_dim, value_dim, joint, .. } = heads;
+        let padded = value_dim.next_multiple_of(16);
+        TileShape { kv_type, dim: head_dim, value_dim: heads.stored_value_dim(), padded, joint }
+    }
+
+    /// Elements that a stored value takes.
+    fn stored_padded(&self) -> usize {
+        if self.joint { 0 } else { self.padded }
+    }
+
+    /// Floats of a widened tile, with room beside it for what joint values are turned from.
+    pub(crate) const fn wide(heads: &Heads) -> usize {
+        let most = if heads.head_dim > heads.value_dim { heads.head_dim } else { heads.value_dim };
+        PAGE_SLOTS
+            * (most.next_multiple_of(16) + if heads.joint { heads.value_dim.next_multiple_of(16) } else { 0 })
     }
 
     /// Scales of one slot's vector of `dim` elements.
@@ -73,11 +89,13 @@ impl TileShape {
     fn layout(&self) -> [Range<usize>; 4] {
         let mut end = 0;
         let scales = [self.dim, self.value_dim].map(|dim| 2 * self.blocks(dim));
-        [self.dim * self.element(), scales[0], self.padded * self.element(), scales[1]].map(|per_slot| {
-            let start = end;
-            end = (start + per_slot * PAGE_SLOTS).next_multiple_of(LINE);
-            start..start + per_slot * PAGE_SLOTS
-        })
+        [self.dim * self.element(), scales[0], self.stored_padded() * self.element(), scales[1]].map(
+            |per_slot| {
+                let start = end;
+                end = (start + per_slot * PAGE_SLOTS).next_multiple_of(LINE);
+                start..start + per_slot * PAGE_SLOTS
+            },
+        )
     }
 
     /// Bytes of a tile.
@@ -92,9 +110,12 @@ impl TileShape {
         &tile[keys]
     }
 
-    /// The bytes of a tile's values, without scales.
+    /// The bytes of a tile's values, without scales; of joint heads those of its keys.
     #[inline(always)]
     pub(crate) fn value_bytes<'a>(&self, tile: &'a [u8]) -> &'a [u8] {
+        if self.joint {
+            return self.key_bytes(tile);
+        }
         let [_, _, values, _] = self.layout();
         &tile[values]
     }
@@ -145,6 +166,9 @@ impl TileShape {
         queries: usize,
         wide: &'a mut [f32],
     ) -> Numbers<'a> {
+        if self.joint {
+            return Numbers::F32(self.turned_values(s, tile, wide));
+        }
         let [.., scales] = self.layout();
         let (values, len) = (self.value_bytes(tile), self.padded * PAGE_SLOTS);
         match self.kv_type {
@@ -174,11 +198,37 @@ impl TileShape {
         Numbers::F32(&wide[..len])
     }
 
+    /// Values `[slots][padded]` out of keys `[dim][slots]`; what follows a value in its row is any of the key.
+    #[inline(always)]
+    fn turned_values<'a, S: Lanes>(&self, s: S, tile: &'a [u8], wide: &'a mut [f32]) -> &'a [f32] {
+        let padded = self.padded;
+        let (turned, rest) = wide.split_at_mut(padded * PAGE_SLOTS);
+        let Numbers::F32(keys) = self.keys(s, tile, WIDENED_FROM, rest) else {
+            unreachable!("tiles are widened for so many queries");
+        };
+        let whole = self.dim.min(padded) / 16 * 16;
+        for dim in (0..whole).step_by(S::LANES) {
+            for slot in (0..PAGE_SLOTS).step_by(S::LANES) {
+                // SAFETY: LANES dimensions of LANES slots, both multiples of 16 apart, lie within both.
+                unsafe {
+                    let from = keys.as_ptr().add(dim * PAGE_SLOTS + slot);
+                    s.transpose(from, PAGE_SLOTS, turned.as_mut_ptr().add(slot * padded + dim), padded);
+                }
+            }
+        }
+        for (slot, value) in turned.chunks_exact_mut(padded).enumerate() {
+            for (dim, to) in value.iter_mut().enumerate().skip(whole) {
+                *to = keys.get(dim * PAGE_SLOTS + slot).copied().unwrap_or(0.0);
+            }
+        }
+        turned
+    }
+
     /// Stores one slot's key `[dim]` and value `[value_dim]` in a tile.
     #[inline(always)]
     fn write(&self, tile: &mut [u8], slot: usize, key: &[f32], value: &[f32]) {
         let [keys, key_scales, values, value_scales] = self.layout();
-        let at = slot * self.padded;
+        let at = slot * self.stored_padded();
         match self.kv_type {
             KvType::F32 => {
                 let keys: &mut [f32] = bytemuck::cast_slice_mut(&mut tile[keys]);
@@ -280,8 +330,9 @@ impl LayerCache {
     pub(crate) fn put(&mut self, page: PageId, slot: usize, row: &[f32]) {
         let (heads, bytes) = (self.heads, self.shape.bytes());
         let (keys, values) = row.split_at(heads.k_width());
-        let both = keys.chunks_exact(heads.head_dim).zip(values.chunks_exact(heads.value_dim));
-        for (head, (key, value)) in both.enumerate() {
+        let value_dim = heads.stored_value_dim();
+        for (head, key) in keys.chunks_exact(heads.head_dim).enumerate() {
+            let value = &values[head * value_dim..][..value_dim];
             let at = (page as usize * heads.kv_heads + head) * bytes;
             self.shape.write(&mut self.tiles[at..at + bytes], slot, key, value);
         }
@@ -330,7 +381,8 @@ impl Kernel for WriteTiles<'_> {
                         // SAFETY: only this thread writes this tile, and it lets go of it at once.
                         let tile = unsafe { tiles.range(tile * bytes..(tile + 1) * bytes) };
                         let key = &keys[head * heads.head_dim..][..heads.head_dim];
-                        let value = &values[head * heads.value_dim..][..heads.value_dim];
+                        let value_dim = heads.stored_value_dim();
+                        let value = &values[head * value_dim..][..value_dim];
                         shape.write(tile, slot % PAGE_SLOTS, key, value);
                     }
                 }

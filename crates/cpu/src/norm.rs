@@ -5,7 +5,7 @@
 //! ChatGLM-6B multiplies what they return by 7.5 at each of its 56 residuals: only the result is rounded to f32.
 
 use crate::lanes::{Kernel, Lanes};
-use glimmer_tensor::NormKind;
+use glimmer_tensor::{Heads, NormKind};
 
 /// Lanes of the sums.
 pub(crate) const LANES: usize = 16;
@@ -57,6 +57,47 @@ fn statistics(kind: NormKind, eps: f32, x: &[f32]) -> (f64, f64) {
     };
     let variance = sum(x, |v| (v - mean) * (v - mean)) / x.len() as f64;
     (mean, 1.0 / (variance + f64::from(eps)).sqrt())
+}
+
+/// Puts together the queries and keys of latent attention, row by row `[width]`; see
+/// [`glimmer_tensor::Device::join_heads`].
+pub(crate) struct JoinHeads<'a> {
+    pub(crate) heads: Heads,
+    /// The norm of latents.
+    pub(crate) norm: NormHeads<'a>,
+    /// The rows of [`glimmer_tensor::LatentRows`].
+    pub(crate) queries: &'a [f32],
+    pub(crate) absorbed: &'a [f32],
+    pub(crate) latent: &'a [f32],
+    pub(crate) out: &'a mut [f32],
+}
+
+impl Kernel for JoinHeads<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) {
+        let JoinHeads { heads: Heads { heads, head_dim, value_dim, .. }, norm, .. } = self;
+        let (turned, rows) = (head_dim - value_dim, self.out.len() / (head_dim * (heads + 1)));
+        let of = |values: &'_ [f32]| values.len() / rows.max(1);
+        let (queries, latent) = (of(self.queries), of(self.latent));
+        let out = self.out.chunks_exact_mut(head_dim * (heads + 1));
+        let rows = self.queries.chunks_exact(queries).zip(self.absorbed.chunks_exact(heads * value_dim));
+        for (((queries, absorbed), latent), out) in rows.zip(self.latent.chunks_exact(latent)).zip(out) {
+            let own = queries[queries.len() - heads * turned..].chunks_exact(turned);
+            let (joined, key) = out.split_at_mut(heads * head_dim);
+            let parts = absorbed.chunks_exact(value_dim).zip(own);
+            for ((plain, own), query) in parts.zip(joined.chunks_exact_mut(head_dim)) {
+                query[..value_dim].copy_from_slice(plain);
+                query[value_dim..].copy_from_slice(own);
+            }
+            let (latent, own) = latent.split_at(value_dim);
+            let (normed, key) = key.split_at_mut(value_dim);
+            let NormHeads { kind, weight, bias, eps } = norm;
+            NormRows { kind, weight, bias, eps, add: false, x: latent, out: normed }.run(s);
+            key.copy_from_slice(own);
+        }
+    }
 }
 
 /// A norm of heads, as wide as they are.

@@ -213,6 +213,9 @@ impl Layout {
         let mut layout = Layout { rows, cols, used_for, segments: Vec::new(), tables: Vec::new(), bytes: 0 };
         let added = match used_for {
             MatrixUse::Rows => parts.iter().try_for_each(|part| layout.add_table(part)),
+            MatrixUse::PerHead(_) => {
+                return Err(DeviceError::Weight("a card has no products by head yet".to_owned()));
+            }
             MatrixUse::Linear | MatrixUse::Gated => {
                 let pieces = pieces(parts, used_for);
                 pieces.iter().try_for_each(|piece| layout.add_segment(parts, piece, bias.is_some()))

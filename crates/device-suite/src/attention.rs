@@ -99,7 +99,7 @@ pub fn layers_of_different_heads(candidates: &[Candidate]) {
 }
 
 /// Asserts that rows `[.., attended_width]` are within a tolerance.
-fn close(what: &str, heads: &Heads, found: &[f32], expected: &[f32], tolerance: f32) {
+pub(crate) fn close(what: &str, heads: &Heads, found: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (i, (f, e)) in found.iter().zip(expected).enumerate() {
         let (row, column) = (i / heads.attended_width(), i % heads.attended_width());

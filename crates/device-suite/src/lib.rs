@@ -2,14 +2,15 @@
 //! are poisoned before they are computed.
 //!
 //! A device's own tests say which [`Candidate`]s there are and get the suite by a line: `suite!(candidates);`, that of
-//! [`training`] by `training_suite!(candidates);`, that of what towers need by `seeing_suite!(candidates);`, and that of
-//! experts by `experts_suite!(candidates);`.
+//! [`training`] by `training_suite!(candidates);`, that of what towers need by `seeing_suite!(candidates);`, that of
+//! experts by `experts_suite!(candidates);`, and that of latent attention by `latents_suite!(candidates);`.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests: what fails panics")]
 
 pub mod adapters;
 pub mod attention;
 pub mod experts;
+pub mod latents;
 pub mod rig;
 pub mod rows;
 pub mod seeing;
@@ -100,6 +101,25 @@ macro_rules! experts_suite {
     };
     ($candidates:path, $($test:ident),*) => {
         $(#[test] fn $test() { $crate::each(&$candidates(), $crate::experts::$test); })*
+    };
+}
+
+/// The tests of latent attention, as [`suite!`].
+#[macro_export]
+macro_rules! latents_suite {
+    ($candidates:path) => {
+        #[test]
+        fn joint_heads() {
+            $crate::latents::joint_heads(&$candidates());
+        }
+        #[test]
+        fn products_by_head() {
+            $crate::each(&$candidates(), $crate::latents::products_by_head);
+        }
+        #[test]
+        fn heads_joined() {
+            $crate::each(&$candidates(), $crate::latents::heads_joined);
+        }
     };
 }
 

@@ -73,7 +73,7 @@ impl Story {
 
     /// What [`Story::play`] should return by the formula, without a device: no pages, no steps, sums in f64.
     pub fn by_formula(&self) -> Vec<f32> {
-        let Heads { heads, kv_heads, head_dim, value_dim } = self.heads;
+        let Heads { heads, kv_heads, head_dim, value_dim, scale_dim, joint } = self.heads;
         let mut result = Vec::new();
         for (index, telling) in self.tellings.iter().enumerate() {
             let row = |slot: usize| {
@@ -95,10 +95,11 @@ impl Story {
                     for seen in 0..(slot + 1).max(telling.prefix_len) {
                         let key = vector(seen, key_at, head_dim);
                         let score: f64 =
-                            query.iter().zip(key).map(|(&q, k)| f64::from(q) * f64::from(k)).sum();
-                        let weight = (score / (head_dim as f64).sqrt()).exp();
+                            query.iter().zip(&key).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum();
+                        let weight = (score / (scale_dim as f64).sqrt()).exp();
                         sum += weight;
-                        let value = vector(seen, value_at, value_dim);
+                        let value =
+                            if joint { key[..value_dim].to_vec() } else { vector(seen, value_at, value_dim) };
                         mixed.iter_mut().zip(value).for_each(|(m, v)| *m += weight * f64::from(v));
                     }
                     result.extend(mixed.iter().map(|m| (m / sum) as f32));

@@ -6,7 +6,7 @@ mod support;
 
 use glimmer_engine::{AdapterId, Engine, EngineOptions, Finish, Request};
 use glimmer_models::{
-    Adapter, Attention, DecoderSpec, LowRank, LowRankAdapter, Prefix, PrefixLayer, WeightAddress, WeightRole,
+    Adapter, DecoderSpec, LowRank, LowRankAdapter, Prefix, PrefixLayer, WeightAddress, WeightRole,
 };
 use support::{OPTIONS, at_rest, engine, fixture, greedy, hear, ids};
 
@@ -42,7 +42,7 @@ fn pairs(spec: &DecoderSpec, rank: usize, with_magnitude: bool) -> Adapter {
 
 fn prefix(spec: &DecoderSpec, slots: usize) -> Adapter {
     let layer = |(i, layer): (usize, &glimmer_models::LayerSpec)| {
-        let Attention::Heads { heads, .. } = layer.attention;
+        let heads = layer.attention.heads();
         PrefixLayer {
             keys: numbers(slots * heads.k_width(), i, 1.0),
             values: numbers(slots * heads.v_width(), i + 1, 1.0),

@@ -10,7 +10,7 @@ use glimmer_tensor::Heads;
 use serde_json::{Value, json};
 
 use crate::config::Understood;
-use crate::{Attention, DecoderSpec, Family};
+use crate::{DecoderSpec, Family};
 
 /// A published model whose shape a decoder here has: what identifies it and what must hold for it.
 struct Known {
@@ -156,7 +156,7 @@ pub fn published_name(spec: &DecoderSpec) -> Option<&'static str> {
 }
 
 fn candidates(spec: &DecoderSpec) -> impl Iterator<Item = &'static Known> {
-    let Attention::Heads { heads, .. } = spec.layers[0].attention;
+    let heads = spec.layers[0].attention.heads();
     let inner = spec.layers[0].feed_forward.widest();
     let shape = [spec.layers.len(), spec.hidden, heads.heads, inner];
     let family = match spec.family {
@@ -178,7 +178,7 @@ pub(crate) fn cross_check(understood: &mut Understood, is_gguf: bool) {
     let list = |of: &dyn Fn(&Known) -> String| {
         candidates.iter().map(|k| format!("{} {}", k.name, of(k))).collect::<Vec<_>>().join(", ")
     };
-    let Attention::Heads { heads: Heads { kv_heads, .. }, .. } = spec.layers[0].attention;
+    let Heads { kv_heads, .. } = spec.layers[0].attention.heads();
     if candidates.iter().all(|k| k.kv_heads != kv_heads) {
         let expected = list(&|k| k.kv_heads.to_string());
         warnings.push(format!("{kv_heads} key/value heads; published: {expected}"));

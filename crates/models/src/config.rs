@@ -16,15 +16,18 @@ use crate::parts::PartKind;
 use crate::rope::{self, Yarn};
 use crate::rotary;
 use crate::{
-    Activation, Attention, DecoderSpec, Family, FeedForward, LayerSpec, ModelError, NormSpec, Positions,
-    Residual, WeightRole,
+    Activation, Attention, DecoderSpec, Family, FeedForward, Latent, LayerSpec, ModelError, NormSpec,
+    Positions, Residual, WeightRole,
 };
 
 /// Experts of a layer, at most: eight times what was ever published.
 const MOST_EXPERTS: usize = 2048;
 
+/// Epsilon of the norms within latent attention: transformers' default, which no configuration changes.
+const LATENT_EPS: f32 = 1e-6;
+
 /// What this crate can read, for error messages.
-const KNOWN: &str = "ChatGLMModel, Glm, Glm4 and Glm4MoeForCausalLM, Glm4v, Glm46V and GlmOcr, and as GGUF chatglm, glm4 and chatglm-6b";
+const KNOWN: &str = "ChatGLMModel, Glm, Glm4, Glm4Moe and Glm4MoeLiteForCausalLM, Glm4v, Glm46V and GlmOcr, and as GGUF chatglm, glm4 and chatglm-6b";
 
 /// GGUF architecture of ChatGLM-6B, which llama.cpp does not know; the name is Glimmer's own.
 pub const GGUF_CHATGLM_6B: &str = "chatglm-6b";
@@ -81,7 +84,9 @@ impl Understood {
 /// # Errors
 /// When the configuration is missing, contradictory, of a foreign architecture, or fits two generations that differ.
 pub fn understand(checkpoint: &Checkpoint, family: Option<Family>) -> Result<Understood, ModelError> {
-    let has_experts = |evidence: &Evidence| evidence.architecture.as_deref() == Some("Glm4MoeForCausalLM");
+    let has_experts = |evidence: &Evidence| {
+        matches!(evidence.architecture.as_deref(), Some("Glm4MoeForCausalLM" | "Glm4MoeLiteForCausalLM"))
+    };
     if let Some(family @ (Family::Glm45 | Family::Glm47)) = family
         && !has_experts(&checkpoint.configuration().evidence())
     {
@@ -121,7 +126,7 @@ fn check(spec: &DecoderSpec) -> Result<(), String> {
         ("vocabulary", spec.vocab, 1 << 22),
         ("context length", spec.context, 1 << 30),
     ])?;
-    let Attention::Heads { heads: Heads { head_dim, .. }, .. } = spec.layers[0].attention;
+    let Heads { head_dim, .. } = spec.layers[0].attention.heads();
     let Rope { sections, magnitude, .. } = &spec.rope;
     if sections.iter().any(|s| s.first_dim + 2 * s.inv_freq.len() > head_dim) {
         return Err(format!("the rotary embedding is wider than a head of {head_dim}"));
@@ -358,6 +363,9 @@ fn from_json(
         ("Glm4MoeForCausalLM", _) | ("", "glm4_moe") => {
             experts(keys, config, checkpoint, decide(keys, evidence)?.family)
         }
+        ("Glm4MoeLiteForCausalLM", _) | ("", "glm4_moe_lite") => {
+            latents(keys, config, checkpoint, decide(keys, evidence)?.family)
+        }
         (
             "Glm4vForConditionalGeneration"
             | "Glm46VForConditionalGeneration"
@@ -503,7 +511,10 @@ fn hf(
     keys.insist_on_text("hidden_act", &["silu", "swish"])?;
     let hidden = keys.size("hidden_size")?;
     let heads = keys.heads("num_attention_heads")?;
-    let head_dim = keys.optional("head_dim")?.unwrap_or(hidden / heads);
+    // Of latent attention what is turned is a head of its own.
+    let turned = keys.optional("qk_rope_head_dim")?;
+    let head_dim = turned.map_or_else(|| keys.optional("head_dim"), |dim| Ok(Some(dim)))?;
+    let head_dim = head_dim.unwrap_or(hidden / heads);
     let sizes = Sizes {
         layers: keys.size("num_hidden_layers")?,
         heads: Heads::new(heads, keys.optional("num_key_value_heads")?.unwrap_or(heads), head_dim),
@@ -518,7 +529,8 @@ fn hf(
     };
     let layers = sizes.layers(keys, style)?;
     let context = keys.optional("max_position_embeddings")?.unwrap_or(131_072);
-    let (rotary, warning) = rotary::of_transformers(keys, config, head_dim, context)?;
+    let share = if turned.is_some() { 1.0 } else { 0.5 };
+    let (rotary, warning) = rotary::of_transformers(keys, config, head_dim, share, context)?;
     let spec = DecoderSpec {
         family,
         hidden,
@@ -545,8 +557,64 @@ fn experts(
     family: Family,
 ) -> Result<Understood, ModelError> {
     let mut understood = hf(keys, config, checkpoint, family, &GLM, TensorNaming::HfExperts)?;
+    understood.spec.rope.pairs = RopePairs::Halves;
+    let norms_heads = keys.flag("use_qk_norm", false)?;
+    for layer in &mut understood.spec.layers {
+        if let Attention::Heads { head_norm, .. } = &mut layer.attention {
+            *head_norm = norms_heads;
+        }
+    }
+    add_experts(keys, &mut understood.spec)?;
+    Ok(understood)
+}
+
+/// GLM-4.7-Flash: the same with latent attention. Source: transformers' `configuration_glm4_moe_lite.py` and
+/// `modeling_glm4_moe_lite.py`.
+fn latents(
+    keys: &Keys<'_>,
+    config: &Value,
+    checkpoint: &Checkpoint,
+    family: Family,
+) -> Result<Understood, ModelError> {
+    keys.insist("attention_bias", false)?;
+    keys.insist("rope_interleave", true)?;
+    let turned = keys.size("qk_rope_head_dim")?;
+    let mut understood = hf(keys, config, checkpoint, family, &GLM, TensorNaming::HfExperts)?;
+    let latent = Latent {
+        heads: keys.heads("num_attention_heads")?,
+        query_rank: keys.size("q_lora_rank")?,
+        rank: keys.size("kv_lora_rank")?,
+        plain: keys.size("qk_nope_head_dim")?,
+        turned,
+        value: keys.size("v_head_dim")?,
+        eps: LATENT_EPS,
+    };
+    add_latents(keys, &mut understood, latent)?;
+    add_experts(keys, &mut understood.spec)?;
+    Ok(understood)
+}
+
+/// Gives all layers latent attention.
+fn add_latents(keys: &Keys<'_>, understood: &mut Understood, latent: Latent) -> Result<(), ModelError> {
+    in_bounds(&[
+        ("query rank", latent.query_rank, 1 << 14),
+        ("latent rank", latent.rank, 1 << 12),
+        ("head size", latent.plain, 1 << 12),
+        ("rotated head size", latent.turned, 1 << 12),
+        ("value size", latent.value, 1 << 12),
+    ])
+    .map_err(|message| keys.error(message))?;
+    if understood.yarn.is_some() {
+        return Err(keys.error("YaRN is not supported with latent attention yet"));
+    }
     let spec = &mut understood.spec;
-    spec.rope.pairs = RopePairs::Halves;
+    spec.rope.sections.iter_mut().for_each(|section| section.first_dim += latent.rank);
+    spec.layers.iter_mut().for_each(|layer| layer.attention = Attention::Latent(latent));
+    Ok(())
+}
+
+/// Gives the layers after the first dense ones their experts.
+fn add_experts(keys: &Keys<'_>, spec: &mut DecoderSpec) -> Result<(), ModelError> {
     let count = keys.size("n_routed_experts")?;
     let inner = keys.size("moe_intermediate_size")?;
     let alike = keys.optional("n_shared_experts")?.unwrap_or(1);
@@ -564,12 +632,7 @@ fn experts(
     let dense = keys.optional("first_k_dense_replace")?.unwrap_or(1);
     let feed_forward = FeedForward::Experts { count, inner, shared: inner * alike, routing };
     spec.layers.iter_mut().skip(dense).for_each(|layer| layer.feed_forward = feed_forward);
-    let norms_heads = keys.flag("use_qk_norm", false)?;
-    for layer in &mut spec.layers {
-        let Attention::Heads { head_norm, .. } = &mut layer.attention;
-        *head_norm = norms_heads;
-    }
-    Ok(understood)
+    Ok(())
 }
 
 /// Whether rows can choose so.

@@ -5,14 +5,15 @@
 
 use glimmer_tensor::{
     AdapterSlot, Batch, BufferId, Candidates, Capacity, Device, DeviceBatch, DeviceMemory, Epilogue, Expert,
-    ExpertBuffers, Experts, Heads, KvType, MatrixId, Norm, PageId, Pair, Place, Role, RopeId, Routing,
-    VectorId,
+    ExpertBuffers, Experts, Heads, KvType, LatentRows, MatrixId, Norm, PageId, Pair, Place, Role, RopeId,
+    Routing, VectorId,
 };
 use std::ops::Range;
 
 use crate::adapter::{LowRankAdapter, Prefix, WholePair};
 use crate::{
-    Activation, Attention, DecoderSpec, FeedForward, LayerSpec, ModelError, Part, Residual, WeightRole,
+    Activation, Attention, DecoderSpec, FeedForward, Latent, LayerSpec, ModelError, Part, Residual,
+    WeightRole,
 };
 
 /// Handles by what they are for: few, so that looking through them is the fastest.
@@ -180,6 +181,7 @@ impl Share {
             let device = self.device.as_mut();
             match step.spec.attention {
                 Attention::Heads { heads, .. } => step.attention(device, heads),
+                Attention::Latent(latent) => step.latent_attention(device, &latent),
             }
             match step.spec.feed_forward {
                 FeedForward::Dense { activation, .. } => step.feed_forward(device, activation),
@@ -194,8 +196,11 @@ impl Share {
     fn fill(&mut self, spec: &DecoderSpec) {
         let (batch, device) = (self.batch(), self.device.as_mut());
         let first = LayerStep::new(spec, batch, &self.weights, &self.buffers, self.layers.start);
-        let Attention::Heads { heads, .. } = first.spec.attention;
-        let qkv = first.project(device, heads);
+        let heads = first.spec.attention.heads();
+        let qkv = match first.spec.attention {
+            Attention::Heads { heads, .. } => first.project(device, heads),
+            Attention::Latent(latent) => first.project_latent(device, &latent),
+        };
         (0..self.layers.len()).for_each(|layer| device.kv_write(batch, layer, qkv, heads));
     }
 
@@ -225,7 +230,7 @@ impl Share {
         let batch = self.batch();
         for layer in self.layers.clone() {
             let step = LayerStep::new(spec, batch, &self.weights, &self.buffers, layer);
-            let Attention::Heads { heads, .. } = step.spec.attention;
+            let heads = step.spec.attention.heads();
             let (own, qkv) = (&prefix.layers[layer], step.buffers.of(Role::Qkv));
             let mut rows = vec![0.0; slots.len() * heads.qkv_width()];
             for (slot, row) in slots.clone().zip(rows.chunks_exact_mut(heads.qkv_width())) {
@@ -578,6 +583,45 @@ impl<'a> LayerStep<'a> {
         if let [Some(queries), Some(keys)] = norms {
             device.norm_heads(batch, qkv, heads, &queries, &keys);
         }
+        device.rope(batch, qkv, heads, self.rope);
+        qkv
+    }
+
+    fn latent_attention(&self, device: &mut dyn Device, latent: &Latent) {
+        let &LayerStep { batch, layer, cache, weights: w, buffers: b, .. } = self;
+        let (qkv, heads) = (self.project_latent(device, latent), latent.heads());
+        let [attended, by_head, values] = [Role::Attended, Role::ByHead, Role::Values].map(|role| b.of(role));
+        device.kv_write(batch, cache, qkv, heads);
+        device.attention(batch, cache, qkv, heads, attended);
+        device.linear_heads(batch, attended, w.matrices.of(WeightRole::ValuesUp), by_head, values);
+        self.add(device, values, WeightRole::AttentionOut, WeightRole::AttentionPostNorm);
+        device.check_finite(batch, b.of(Role::Hidden), Place::Attention(layer));
+    }
+
+    /// Absorbed queries and the latent of each row, rotated.
+    fn project_latent(&self, device: &mut dyn Device, latent: &Latent) -> BufferId {
+        let &LayerStep { batch, weights: w, buffers: b, .. } = self;
+        let [normed, low, low_normed, queries, latents, by_head, attended, qkv] = [
+            Role::Normed,
+            Role::LowRank,
+            Role::LowRankNormed,
+            Role::Queries,
+            Role::Latent,
+            Role::ByHead,
+            Role::Attended,
+            Role::Qkv,
+        ]
+        .map(|role| b.of(role));
+        let heads = latent.heads();
+        device.norm(batch, b.of(Role::Hidden), &w.norms.of(WeightRole::AttentionNorm), normed);
+        device.linear(batch, normed, w.matrices.of(WeightRole::QueriesDown), Epilogue::None, low);
+        device.norm(batch, low, &w.norms.of(WeightRole::QueriesDownNorm), low_normed);
+        device.linear(batch, low_normed, w.matrices.of(WeightRole::QueriesUp), Epilogue::None, queries);
+        device.linear(batch, normed, w.matrices.of(WeightRole::Latents), Epilogue::None, latents);
+        // The buffer is free until attention fills it.
+        device.linear_heads(batch, queries, w.matrices.of(WeightRole::KeysUp), by_head, attended);
+        let rows = LatentRows { queries, absorbed: attended, latent: latents };
+        device.join_heads(batch, rows, &w.norms.of(WeightRole::LatentsNorm), heads, qkv);
         device.rope(batch, qkv, heads, self.rope);
         qkv
     }

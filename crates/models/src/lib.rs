@@ -33,8 +33,9 @@ pub use error::ModelError;
 pub use glimmer_config::Family;
 pub use load::{DeviceLayers, ModelWeights, Quantize, load, load_split};
 pub use memory::{Memory, memory, needs};
-pub use parts::{MatrixPart, Part, PartKind, WeightRole};
+pub use parts::{MatrixPart, Part, PartKind, WeightRole, Within};
 pub use positions::PositionLayout;
 pub use spec::{
-    Activation, Attention, DecoderSpec, FeedForward, LayerSpec, NormSpec, PictureSpan, Positions, Residual,
+    Activation, Attention, DecoderSpec, FeedForward, Latent, LayerSpec, NormSpec, PictureSpan, Positions,
+    Residual,
 };

@@ -12,7 +12,7 @@ use crate::decoder::{Decoder, Share, Weights};
 use crate::export::{Quantization, second_rounding};
 use crate::names::NamedRows;
 use crate::parts::{MatrixPart, Part, PartKind};
-use crate::{FeedForward, LayerSpec, ModelError, NormSpec};
+use crate::{Attention, FeedForward, LayerSpec, ModelError, NormSpec};
 
 /// A device and how many layers it takes.
 pub struct DeviceLayers {
@@ -103,20 +103,25 @@ pub(crate) struct StoredMatrix<'a> {
     pub(crate) biased: bool,
     /// The order of a tensor's rows where its sections are interleaved.
     order: Option<Vec<Range<usize>>>,
+    /// What the views are once each is turned over, where they have to be.
+    turned: Option<MatrixShape>,
 }
 
 impl StoredMatrix<'_> {
     /// What the device is given.
     pub(crate) fn shapes(&self, quantize: Option<Quantize>) -> Vec<MatrixShape> {
-        let as_stored = || self.views.iter().map(MatrixView::shape).collect();
+        let as_stored = || match self.turned {
+            Some(whole) => vec![whole],
+            None => self.views.iter().map(MatrixView::shape).collect(),
+        };
         self.quantized(quantize).map_or_else(as_stored, |whole| vec![whole])
     }
 
     /// What all rows together become; `None` where they stay as they are stored.
     fn quantized(&self, quantize: Option<Quantize>) -> Option<MatrixShape> {
-        let cols = self.views.first()?.cols;
+        let cols = self.turned.map_or(self.views.first()?.cols, |whole| whole.cols);
         let dtype = quantize?.to.of_width(cols);
-        let rows = self.views.iter().map(|view| view.rows).sum();
+        let rows = self.turned.map_or(self.views.iter().map(|view| view.rows).sum(), |whole| whole.rows);
         self.views.iter().any(|view| view.dtype != dtype).then_some(MatrixShape { dtype, rows, cols })
     }
 }
@@ -132,9 +137,18 @@ impl<'a> ModelWeights<'a> {
         let naming = self.understood.naming;
         let tensors = naming.tensors(part, matrix, |name| self.has(name))?;
         let biased = naming.has_bias(matrix, &tensors, |name| self.has(name));
-        let mut views = Vec::new();
+        let (mut views, mut turned) = (Vec::new(), None);
         for tensor in &tensors {
-            views.push(self.checkpoint.matrix_of(&tensor.weight(), tensor.rows, matrix.cols)?);
+            let Some(among) = &tensor.among else {
+                views.push(self.checkpoint.matrix_of(&tensor.weight(), tensor.rows, matrix.cols)?);
+                continue;
+            };
+            let whole = self.checkpoint.matrix_of(&tensor.weight(), among.rows, among.cols)?;
+            views.extend(among.picked.iter().map(|rows| whole.slice_rows(rows.clone())));
+            if among.turned {
+                let shape = MatrixShape { dtype: whole.dtype, rows: matrix.rows(), cols: matrix.cols };
+                turned = Some(shape);
+            }
         }
         let mut order = None;
         if let ([whole], true) = (views.as_slice(), naming.interleaves(part.role)) {
@@ -142,7 +156,7 @@ impl<'a> ModelWeights<'a> {
             let rows = order.insert(matrix.fused_rows(true).concat());
             views = rows.iter().map(|rows| whole.slice_rows(rows.clone())).collect();
         }
-        Ok(StoredMatrix { tensors, views, biased, order })
+        Ok(StoredMatrix { tensors, views, biased, order, turned })
     }
 
     /// The bytes of `whole`, which is what the rows of a matrix become.
@@ -157,7 +171,11 @@ impl<'a> ModelWeights<'a> {
         for (tensor, views) in matrix.tensors.iter().zip(matrix.views.chunks(of_tensor)) {
             let name = tensor.weight();
             let info = self.checkpoint.tensor(&name)?.info;
-            let rows: Vec<_> = views.iter().map(|view| (*view, info)).collect();
+            let over = matrix.turned.map(|whole| turn(views, whole)).transpose()?;
+            let rows: Vec<_> = match (&over, matrix.turned) {
+                (Some(data), Some(shape)) => vec![(shape.of(data), info)],
+                _ => views.iter().map(|view| (*view, info)).collect(),
+            };
             self.checkpoint.encode(&name, &rows, whole.dtype, threads, &mut |bytes| {
                 encoded.extend_from_slice(bytes);
                 Ok(())
@@ -207,6 +225,34 @@ impl<'a> ModelWeights<'a> {
     }
 }
 
+/// The numbers of `views` one after the other, each turned over `[rows, cols] -> [cols, rows]`, all together `shape`.
+///
+/// # Errors
+/// When they are in blocks, which cannot be turned over, or memory runs out.
+pub(crate) fn turn(views: &[MatrixView<'_>], shape: MatrixShape) -> Result<Vec<u8>, ModelError> {
+    if shape.dtype.block_len() != 1 {
+        let message = format!(
+            "keys of latents are stored as {} together with values, where they cannot be turned over; convert the original \
+             files again",
+            shape.dtype
+        );
+        return Err(DeviceError::Weight(message).into());
+    }
+    let (size, bytes) = (shape.dtype.block_bytes(), shape.bytes().unwrap_or(usize::MAX));
+    let mut out = Vec::new();
+    let full = |_| DeviceError::OutOfMemory { what: "a matrix that is turned over", bytes };
+    out.try_reserve_exact(bytes).map_err(full)?;
+    for view in views {
+        let row_bytes = view.cols * size;
+        for col in 0..view.cols {
+            for row in 0..view.rows {
+                out.extend_from_slice(&view.data[row * row_bytes + col * size..][..size]);
+            }
+        }
+    }
+    Ok(out)
+}
+
 struct Loader<'a, 'd> {
     model: ModelWeights<'a>,
     device: &'d mut dyn Device,
@@ -225,6 +271,11 @@ impl Loader<'_, '_> {
         if spec.layers.iter().any(has_experts) && !self.device.has_experts() {
             let device = self.device.describe();
             return Err(DeviceError::Failed(format!("{device} cannot compute experts yet")).into());
+        }
+        let has_latents = |layer: &LayerSpec| matches!(layer.attention, Attention::Latent(_));
+        if spec.layers.iter().any(has_latents) && !self.device.has_latents() {
+            let device = self.device.describe();
+            return Err(DeviceError::Failed(format!("{device} cannot compute latent attention yet")).into());
         }
         let rope = self.device.load_rope(&spec.rope);
         let mut weights = Weights::new(layers.clone(), own_head, rope);
@@ -248,12 +299,14 @@ impl Loader<'_, '_> {
         let bias = self.model.bias(&stored)?;
         let (bias, used_for) = (bias.as_deref(), matrix.used_for);
         let Some(whole) = stored.quantized(self.model.quantize) else {
+            if let Some(shape) = stored.turned {
+                let data = turn(&stored.views, shape)?;
+                return self.take(&stored.tensors, &[shape.of(&data)], bias, used_for);
+            }
             return self.take(&stored.tensors, &stored.views, bias, used_for);
         };
-        let MatrixShape { dtype, rows, cols } = whole;
         let encoded = self.model.encoded(&stored, whole)?;
-        let whole = MatrixView { dtype, rows, cols, data: &encoded, row_scale: None };
-        self.take(&stored.tensors, &[whole], bias, used_for)
+        self.take(&stored.tensors, &[whole.of(&encoded)], bias, used_for)
     }
 
     /// Brings the rows of some tensors to the device. Block scales are looked at on the way, while they are in the

@@ -9,7 +9,7 @@ use glimmer_tensor::{Capacity, KvType, NeededMatrix, Needs, PAGE_SLOTS, Plan, Ro
 use crate::config::Understood;
 use crate::load::ModelWeights;
 use crate::parts::PartKind;
-use crate::{Attention, DecoderSpec, FeedForward, LayerSpec, ModelError, Residual};
+use crate::{Attention, DecoderSpec, FeedForward, Latent, LayerSpec, ModelError, Residual};
 
 /// Bytes by purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +88,12 @@ impl Understood {
     /// # Errors
     /// When the layout has no name for one.
     pub fn layer_bytes(&self, checkpoint: &Checkpoint, layers: Range<usize>) -> Result<usize, ModelError> {
-        let mut bytes = 0;
-        let mut add = |name: String| bytes += checkpoint.info(&name).map_or(0, |info| info.bytes);
+        let (mut bytes, mut counted) = (0, HashSet::new());
+        // A tensor may have several of the weights.
+        let mut add = |name: String| {
+            let of_tensor = checkpoint.info(&name).map_or(0, |info| info.bytes);
+            bytes += if counted.insert(name) { of_tensor } else { 0 };
+        };
         for part in self.spec.parts_of(false, layers).iter().filter(|part| part.layer.is_some()) {
             match &part.kind {
                 PartKind::Norm(norm, _) => {
@@ -126,17 +130,20 @@ impl DecoderSpec {
     /// Columns of the widest matrix.
     pub fn most_columns(&self) -> usize {
         let of = |layer: &LayerSpec| {
-            let Attention::Heads { heads, .. } = layer.attention;
-            heads.attended_width().max(layer.feed_forward.widest())
+            let attended = match layer.attention {
+                Attention::Heads { heads, .. } => heads.attended_width(),
+                Attention::Latent(Latent { heads, query_rank, rank, value, .. }) => {
+                    (heads * value).max(query_rank).max(rank)
+                }
+            };
+            attended.max(layer.feed_forward.widest())
         };
         self.layers.iter().map(of).fold(self.hidden, usize::max)
     }
 
     /// The plan of a device that holds these layers.
     pub fn plan(&self, layers: Range<usize>, capacity: Capacity, kv_type: KvType) -> Plan {
-        let heads = self.layers[layers].iter().map(|layer| match layer.attention {
-            Attention::Heads { heads, .. } => heads,
-        });
+        let heads = self.layers[layers].iter().map(|layer| layer.attention.heads());
         Plan { capacity, vocab: self.vocab, layers: heads.collect(), kv_type, axes: self.rope.axes() }
     }
 
@@ -160,6 +167,7 @@ impl LayerSpec {
                     buffers.push((Role::Attended, heads.attended_width()));
                 }
             }
+            Attention::Latent(latent) => buffers.extend(latent.buffers()),
         }
         if self.residual == Residual::Sandwich {
             buffers.push((Role::Branch, hidden));
@@ -173,5 +181,22 @@ impl LayerSpec {
             }
         }
         buffers
+    }
+}
+
+impl Latent {
+    /// The buffers of its attention.
+    fn buffers(&self) -> [(Role, usize); 8] {
+        let (heads, &Latent { query_rank, rank, plain, turned, value, .. }) = (self.heads(), self);
+        [
+            (Role::LowRank, query_rank),
+            (Role::LowRankNormed, query_rank),
+            (Role::Queries, self.query_width()),
+            (Role::Latent, rank + turned),
+            (Role::ByHead, self.heads * rank.max(plain)),
+            (Role::Attended, heads.attended_width()),
+            (Role::Qkv, heads.qkv_width()),
+            (Role::Values, self.heads * value),
+        ]
     }
 }

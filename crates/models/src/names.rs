@@ -3,7 +3,9 @@
 //! Sources: `modeling_chatglm.py` of ChatGLM-6B and GLM-4-9B; transformers' `modeling_glm.py` and
 //! `modeling_glm4.py`; llama.cpp's `gguf-py/gguf/constants.py`.
 
-use crate::parts::{MatrixPart, Part};
+use std::ops::Range;
+
+use crate::parts::{MatrixPart, Part, Within};
 use crate::{ModelError, WeightRole};
 
 /// A naming of tensors.
@@ -97,19 +99,43 @@ impl TensorNaming {
         matrix: &MatrixPart,
         has: impl Fn(&str) -> bool,
     ) -> Result<Vec<NamedRows>, ModelError> {
+        if let Some(named) = self.among_others(part, matrix) {
+            return Ok(vec![named]);
+        }
         let fused = self.fused(part, matrix)?;
         let apart = if has(&fused.weight()) { None } else { self.apart(part, matrix) };
         Ok(apart.unwrap_or_else(|| vec![fused]))
     }
 
+    /// The tensor that has a matrix among others, where this layout keeps them together.
+    fn among_others(self, part: &Part, matrix: &MatrixPart) -> Option<NamedRows> {
+        let Within::KeysAndValues { plain, value } = matrix.within else { return None };
+        if self == TensorNaming::Gguf {
+            return None;
+        }
+        let (heads, both, role) = (matrix.heads, plain + value, part.role);
+        let is_keys = role == WeightRole::KeysUp;
+        let own = if is_keys { 0..plain } else { plain..both };
+        let among = Among {
+            rows: heads * both,
+            cols: if is_keys { matrix.rows() / heads } else { matrix.cols },
+            picked: (0..heads).map(|head| head * both + own.start..head * both + own.end).collect(),
+            turned: is_keys,
+        };
+        let name = self.name(part.layer, role)?;
+        Some(NamedRows { role, rows: matrix.rows(), name, among: Some(among) })
+    }
+
     /// One tensor for all sections.
     pub(crate) fn fused(self, part: &Part, matrix: &MatrixPart) -> Result<NamedRows, ModelError> {
-        Ok(NamedRows { role: part.role, rows: matrix.rows(), name: self.need(part.layer, part.role)? })
+        let (role, name) = (part.role, self.need(part.layer, part.role)?);
+        Ok(NamedRows { role, rows: matrix.rows(), name, among: None })
     }
 
     /// A tensor for each section, where there are several and this layout has names for them.
     pub(crate) fn apart(self, part: &Part, matrix: &MatrixPart) -> Option<Vec<NamedRows>> {
-        let named = |&(role, rows)| Some(NamedRows { role, rows, name: self.name(part.layer, role)? });
+        let named =
+            |&(role, rows)| Some(NamedRows { role, rows, name: self.name(part.layer, role)?, among: None });
         matrix.sections.iter().map(named).collect::<Option<Vec<_>>>().filter(|tensors| tensors.len() > 1)
     }
 
@@ -126,7 +152,7 @@ impl TensorNaming {
 
     /// Whether the fused matrix of this role has its sections' rows head by head.
     pub(crate) fn interleaves(self, role: WeightRole) -> bool {
-        self == TensorNaming::ChatGlm6b && role == WeightRole::Qkv
+        self == TensorNaming::ChatGlm6b && role == WeightRole::Qkv || role == WeightRole::QueriesUp
     }
 }
 
@@ -136,6 +162,19 @@ pub(crate) struct NamedRows {
     pub(crate) rows: usize,
     /// Without `.weight` or `.bias`.
     pub(crate) name: String,
+    /// Where the tensor has more than these rows.
+    pub(crate) among: Option<Among>,
+}
+
+/// Where rows are in a larger tensor.
+pub(crate) struct Among {
+    /// The tensor's rows and columns.
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    /// Which of them, in order.
+    pub(crate) picked: Vec<Range<usize>>,
+    /// Whether each of these runs is the matrix of a head turned over.
+    pub(crate) turned: bool,
 }
 
 impl NamedRows {
@@ -178,6 +217,12 @@ fn in_hf_experts(role: WeightRole) -> Option<&'static str> {
         WeightRole::SharedDown => "mlp.shared_experts.down_proj",
         WeightRole::QueryNorm => "self_attn.q_norm",
         WeightRole::KeyNorm => "self_attn.k_norm",
+        WeightRole::QueriesDown => "self_attn.q_a_proj",
+        WeightRole::QueriesDownNorm => "self_attn.q_a_layernorm",
+        WeightRole::QueriesUp => "self_attn.q_b_proj",
+        WeightRole::Latents => "self_attn.kv_a_proj_with_mqa",
+        WeightRole::LatentsNorm => "self_attn.kv_a_layernorm",
+        WeightRole::KeysUp | WeightRole::ValuesUp => "self_attn.kv_b_proj",
         WeightRole::Router => "mlp.gate",
         WeightRole::RouterCorrection => "mlp.gate.e_score_correction_bias",
         other => return in_hf(other),

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use glimmer_tensor::MatrixUse;
 
-use crate::{Activation, Attention, DecoderSpec, FeedForward, LayerSpec, NormSpec, Residual};
+use crate::{Activation, Attention, DecoderSpec, FeedForward, Latent, LayerSpec, NormSpec, Residual};
 
 /// What a weight is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +26,24 @@ pub enum WeightRole {
     QueryNorm,
     /// That of its keys.
     KeyNorm,
+    /// Latent attention: queries into few dimensions.
+    QueriesDown,
+    /// The norm of those.
+    QueriesDownNorm,
+    /// From there to the queries of all heads: first the plain parts of all, then those that are turned.
+    QueriesUp,
+    /// The first section of it.
+    PlainQueries,
+    /// The second.
+    TurnedQueries,
+    /// Latents, and the turned part of keys.
+    Latents,
+    /// The norm of latents.
+    LatentsNorm,
+    /// For each head, from the plain part of a query to latents `[heads * rank, plain]`.
+    KeysUp,
+    /// For each head, from latents to values `[heads * value, rank]`.
+    ValuesUp,
     /// Attention's output projection.
     AttentionOut,
     /// Norm after attention, before the sum (GLM-4-0414).
@@ -103,6 +121,29 @@ pub struct MatrixPart {
     pub used_for: MatrixUse,
     /// Heads among which every section is divided: a layout that interleaves sections does so head by head.
     pub heads: usize,
+    /// What a layout may keep in one tensor with it.
+    pub within: Within,
+}
+
+/// How a matrix may lie in a tensor with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// It does not.
+    Alone,
+    /// Of so many experts' one after the other, that of this one.
+    Experts {
+        /// Which.
+        index: usize,
+        /// Of how many.
+        count: usize,
+    },
+    /// Keys and values of latents together, head by head `[heads * (plain + value), rank]`; keys turned over.
+    KeysAndValues {
+        /// Rows of a head's keys.
+        plain: usize,
+        /// Rows of a head's values.
+        value: usize,
+    },
 }
 
 impl MatrixPart {
@@ -233,23 +274,24 @@ impl LayerSpec {
                 );
                 parts.push((WeightRole::AttentionOut, PartKind::Matrix(out)));
             }
+            Attention::Latent(latent) => parts.extend(latent.parts(self.norm, hidden)),
         }
         parts.extend(post_norm(WeightRole::AttentionPostNorm));
         parts.push(norm(WeightRole::FfnNorm));
-        let matrices = |[up, gate, value, down]: [WeightRole; 4], inner, activation, bias| {
+        let matrices = |[up, gate, value, down]: [WeightRole; 4], inner, activation, bias, within| {
             let (sections, used_for) = match activation {
                 Activation::SwiGlu => (vec![(gate, inner), (value, inner)], MatrixUse::Gated),
                 Activation::Gelu => (vec![(up, inner)], MatrixUse::Linear),
             };
-            let into = MatrixPart { used_for, ..matrix(&sections, hidden, bias) };
-            let back = matrix(&[(down, hidden)], inner, bias);
+            let into = MatrixPart { used_for, within, ..matrix(&sections, hidden, bias) };
+            let back = MatrixPart { within, ..matrix(&[(down, hidden)], inner, bias) };
             [(up, PartKind::Matrix(into)), (down, PartKind::Matrix(back))]
         };
         match self.feed_forward {
             FeedForward::Dense { inner, activation, bias } => {
                 let roles =
                     [WeightRole::FfnUp, WeightRole::FfnGate, WeightRole::FfnValue, WeightRole::FfnDown];
-                parts.extend(matrices(roles, inner, activation, bias));
+                parts.extend(matrices(roles, inner, activation, bias, Within::Alone));
             }
             FeedForward::Experts { count, inner, shared, .. } => {
                 let router = matrix(&[(WeightRole::Router, count)], hidden, false);
@@ -262,7 +304,7 @@ impl LayerSpec {
                         WeightRole::SharedValue,
                         WeightRole::SharedDown,
                     ];
-                    parts.extend(matrices(roles, shared, Activation::SwiGlu, false));
+                    parts.extend(matrices(roles, shared, Activation::SwiGlu, false, Within::Alone));
                 }
                 for e in 0..count as u16 {
                     let roles = [
@@ -271,7 +313,8 @@ impl LayerSpec {
                         WeightRole::ExpertValue(e),
                         WeightRole::ExpertDown(e),
                     ];
-                    parts.extend(matrices(roles, inner, Activation::SwiGlu, false));
+                    let within = Within::Experts { index: e.into(), count };
+                    parts.extend(matrices(roles, inner, Activation::SwiGlu, false, within));
                 }
             }
         }
@@ -280,6 +323,34 @@ impl LayerSpec {
     }
 }
 
+impl Latent {
+    /// Its weights on a residual stream `hidden` wide, in the order of their use.
+    fn parts(&self, norm: NormSpec, hidden: usize) -> Vec<(WeightRole, PartKind)> {
+        let &Latent { heads, query_rank, rank, plain, turned, value, eps } = self;
+        let linear = |role, rows, cols| (role, PartKind::Matrix(matrix(&[(role, rows)], cols, false)));
+        let norm = |role, width| (role, PartKind::Norm(NormSpec { eps, ..norm }, width));
+        let sections =
+            [(WeightRole::PlainQueries, heads * plain), (WeightRole::TurnedQueries, heads * turned)];
+        let queries = MatrixPart { heads, ..matrix(&sections, query_rank, false) };
+        let by_head = |role, rows, cols| {
+            let (used_for, within) = (MatrixUse::PerHead(heads), Within::KeysAndValues { plain, value });
+            let part = MatrixPart { used_for, within, heads, ..matrix(&[(role, rows)], cols, false) };
+            (role, PartKind::Matrix(part))
+        };
+        vec![
+            linear(WeightRole::QueriesDown, query_rank, hidden),
+            norm(WeightRole::QueriesDownNorm, query_rank),
+            (WeightRole::QueriesUp, PartKind::Matrix(queries)),
+            linear(WeightRole::Latents, rank + turned, hidden),
+            norm(WeightRole::LatentsNorm, rank),
+            by_head(WeightRole::KeysUp, heads * rank, plain),
+            by_head(WeightRole::ValuesUp, heads * value, rank),
+            linear(WeightRole::AttentionOut, hidden, heads * value),
+        ]
+    }
+}
+
 fn matrix(sections: &[(WeightRole, usize)], cols: usize, bias: bool) -> MatrixPart {
-    MatrixPart { sections: sections.to_vec(), cols, bias, used_for: MatrixUse::Linear, heads: 1 }
+    let (sections, within) = (sections.to_vec(), Within::Alone);
+    MatrixPart { sections, cols, bias, used_for: MatrixUse::Linear, heads: 1, within }
 }

@@ -37,11 +37,12 @@ enum Scaling {
 }
 
 /// The rotary embedding of transformers' Glm classes, and a warning where the file contradicts itself: in the hub's old
-/// style (`rope_theta`, `rope_scaling`), the new (`rope_parameters`), or both.
+/// style (`rope_theta`, `rope_scaling`), the new (`rope_parameters`), or both. `share` of a head is rotated where nothing is said.
 pub(crate) fn of_transformers(
     keys: &Keys<'_>,
     config: &Value,
     head_dim: usize,
+    share: f64,
     context: usize,
 ) -> Result<(Rotary, Option<String>), ModelError> {
     let block = |key: &str| match config.get(key) {
@@ -50,7 +51,7 @@ pub(crate) fn of_transformers(
         Some(other) => Err(keys.wrong(key, other, "an object with rope_type")),
     };
     let (old, new) = (block("rope_scaling")?, block("rope_parameters")?);
-    let read = |block| Parameters { keys, config, block }.rotary(head_dim, context);
+    let read = |block| Parameters { keys, config, block, share }.rotary(head_dim, context);
     let used = read(old.or(new))?;
     let warning = match (old, new) {
         (Some(_), Some(new)) if read(Some(new)).ok().as_ref() != Some(&used) => Some(format!(
@@ -68,6 +69,8 @@ struct Parameters<'a> {
     keys: &'a Keys<'a>,
     config: &'a Value,
     block: Option<&'a Map<String, Value>>,
+    /// The share of a head that is rotated where nothing is said.
+    share: f64,
 }
 
 impl Parameters<'_> {
@@ -80,10 +83,10 @@ impl Parameters<'_> {
         let base = self.number("rope_theta")?.or(self.keys.number("rope_theta")?).unwrap_or(10_000.0);
         let share = match (self.number("partial_rotary_factor")?, self.config.get("partial_rotary_factor")) {
             (Some(share), _) => share,
-            (None, None) => 0.5,
+            (None, None) => self.share,
             // The classes' default goes away where something is said, and this says: all.
             (None, Some(Value::Null)) => 1.0,
-            (None, Some(_)) => self.keys.float("partial_rotary_factor", 0.5)?,
+            (None, Some(_)) => self.keys.float("partial_rotary_factor", self.share)?,
         };
         if !(share > 0.0 && share <= 1.0) {
             let range = "it must be over 0 and at most 1";

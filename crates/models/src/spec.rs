@@ -54,6 +54,59 @@ pub enum Attention {
         /// Whether each head's queries and keys are normed before they are turned, with the layer's epsilon (GLM-4.5).
         head_norm: bool,
     },
+    /// Heads of queries over one latent for each row, of which each head makes keys and values of its own (multi-head latent
+    /// attention: DeepSeek-V2, 2024; GLM-4.7-Flash).
+    Latent(Latent),
+}
+
+/// Latent attention. What a head would make of a latent is not computed: queries are brought into the space of latents instead
+/// (`q W_k`, absorbed), and what attention returns is a mixed latent, of which a head makes its value. So a row keeps
+/// `rank + turned` numbers, whatever the number of heads, and has the same bits in a prompt and when it is generated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latent {
+    /// Query heads.
+    pub heads: usize,
+    /// Dimensions that queries come through.
+    pub query_rank: usize,
+    /// Those of a latent.
+    pub rank: usize,
+    /// Elements of a head's query and key that are not turned.
+    pub plain: usize,
+    /// Those that are; all heads share a key's.
+    pub turned: usize,
+    /// Elements of a head's value.
+    pub value: usize,
+    /// Epsilon of the norms within.
+    pub eps: f32,
+}
+
+impl Latent {
+    /// The heads that the cache and attention have: one key for all queries, which is a latent and then its turned part.
+    pub fn heads(&self) -> Heads {
+        Heads {
+            heads: self.heads,
+            kv_heads: 1,
+            head_dim: self.rank + self.turned,
+            value_dim: self.rank,
+            scale_dim: self.plain + self.turned,
+            joint: true,
+        }
+    }
+
+    /// Width of the queries before they are absorbed.
+    pub(crate) fn query_width(&self) -> usize {
+        self.heads * (self.plain + self.turned)
+    }
+}
+
+impl Attention {
+    /// The heads that the cache keeps and attention meets.
+    pub fn heads(&self) -> Heads {
+        match self {
+            Attention::Heads { heads, .. } => *heads,
+            Attention::Latent(latent) => latent.heads(),
+        }
+    }
 }
 
 /// The feed-forward's inner activation.
@@ -187,9 +240,7 @@ pub struct DecoderSpec {
 impl LayerSpec {
     /// Bytes that one slot takes in this layer's cache.
     pub fn kv_bytes(&self, kv_type: KvType) -> usize {
-        match self.attention {
-            Attention::Heads { heads, .. } => heads.kv_bytes(kv_type),
-        }
+        self.attention.heads().kv_bytes(kv_type)
     }
 }
 

@@ -138,7 +138,7 @@ fn alpha_rank_and_their_patterns_make_the_scale() {
         let name = |layer, module: &str, piece: &str| {
             format!("base_model.model.model.layers.{layer}.self_attn.{module}.lora_{piece}.weight")
         };
-        let glimmer_models::Attention::Heads { heads, .. } = spec.layers[0].attention;
+        let heads = spec.layers[0].attention.heads();
         let (q, k) = (heads.q_width(), heads.k_width());
         let names: Vec<_> = [(0, "q_proj"), (1, "q_proj"), (0, "k_proj")]
             .into_iter()
@@ -341,13 +341,8 @@ fn files_that_are_none_are_named() {
 }
 
 fn encoder(spec: &DecoderSpec, slots: usize, projected: bool) -> PrefixEncoder {
-    let kv: usize = spec
-        .layers
-        .iter()
-        .map(|layer| match layer.attention {
-            glimmer_models::Attention::Heads { heads, .. } => heads.k_width() + heads.v_width(),
-        })
-        .sum();
+    let kv: usize =
+        spec.layers.iter().map(|layer| layer.attention.heads()).map(|h| h.k_width() + h.v_width()).sum();
     if !projected {
         let embedding = numbers(slots * kv, 0);
         return PrefixEncoder { slots, shifts_positions: false, embedding, projection: None };

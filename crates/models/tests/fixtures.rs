@@ -284,7 +284,7 @@ fixtures! {
 /// Models with experts, which are too large to be kept here.
 #[test]
 fn experts() {
-    for name in ["glm-4.5", "glm-4.5-air"] {
+    for name in ["glm-4.5", "glm-4.5-air", "glm-4.7-flash"] {
         let dir = root().join("../shared/fixtures").join(name);
         if !dir.exists() {
             println!("SKIPPED: {name} is not there");

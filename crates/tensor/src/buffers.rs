@@ -13,6 +13,18 @@ pub enum Role {
     Qkv,
     /// What attention returns `[rows, attended_width]`.
     Attended,
+    /// Queries in few dimensions `[rows, query_rank]`.
+    LowRank,
+    /// The same, normed.
+    LowRankNormed,
+    /// Queries before they are put together with what attention needs `[rows, heads * (plain + turned)]`.
+    Queries,
+    /// Latents and the turned part of keys `[rows, rank + turned]`.
+    Latent,
+    /// A part of a row for each head, one head after the other `[rows, heads * dims]`.
+    ByHead,
+    /// What becomes of attended latents in each head `[rows, heads * value]`.
+    Values,
     /// What a block adds when it is normed before the addition `[rows, hidden]`.
     Branch,
     /// The feed-forward's inner activations `[rows, ffn]`.

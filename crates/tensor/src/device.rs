@@ -22,6 +22,8 @@ pub enum MatrixUse {
     Linear,
     /// `linear` with [`Epilogue::SwiGlu`]: the first half of the rows is the gate, the second the value.
     Gated,
+    /// [`Device::linear_heads`]: a run of rows for each of so many heads.
+    PerHead(usize),
     /// `embed` only: single rows are looked up.
     Rows,
 }
@@ -134,6 +136,17 @@ pub struct ExpertBuffers {
     pub inner: BufferId,
     /// What it makes of them `[rows, hidden]`.
     pub made: BufferId,
+}
+
+/// Where the parts of a row are that latent attention meets (see [`Device::join_heads`]).
+#[derive(Clone, Copy, Debug)]
+pub struct LatentRows {
+    /// Queries `[rows, heads * plain | heads * turned]`.
+    pub queries: BufferId,
+    /// Their plain parts in the space of the latents `[rows, heads * value_dim]`.
+    pub absorbed: BufferId,
+    /// Latents and the part of the keys that is turned `[rows, value_dim | turned]`.
+    pub latent: BufferId,
 }
 
 /// Numeric mode.
@@ -357,6 +370,11 @@ pub trait Device: Send {
         false
     }
 
+    /// Whether it has what latent attention needs: [`Device::linear_heads`], [`Device::join_heads`] and joint heads.
+    fn has_latents(&self) -> bool {
+        false
+    }
+
     /// Bytes that a device like this would hold with all of `needs` and nothing else: exact, or about
     /// [`Needs::stored`] where the device does not lay out ahead.
     ///
@@ -490,13 +508,41 @@ pub trait Device: Send {
         unreachable!("{} has no experts, and was asked for some", self.describe());
     }
 
+    /// For each head a product of its own: of a matrix with as many runs of rows as heads ([`MatrixUse::PerHead`]), run `h` is
+    /// multiplied with the elements `h * cols..` of a row of `x`, and its outputs follow those of run `h - 1` in `out`.
+    /// `through` is room for that part of `x`.
+    ///
+    /// # Panics
+    /// Where the device has no latents ([`Device::has_latents`]).
+    fn linear_heads(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        w: MatrixId,
+        through: BufferId,
+        out: BufferId,
+    ) {
+        let _ = (batch, x, w, through, out);
+        unreachable!("{} has no latents, and was asked for products by head", self.describe());
+    }
+
+    /// Puts together the queries and the key of latent attention: a query is what it was absorbed to, then its part that is to
+    /// be turned; the key is the normed latent, then its part. `heads` are joint, with `value_dim` elements of a latent.
+    ///
+    /// # Panics
+    /// Where the device has no latents.
+    fn join_heads(&mut self, batch: DeviceBatch, rows: LatentRows, norm: &Norm, heads: Heads, qkv: BufferId) {
+        let _ = (batch, rows, norm, heads, qkv);
+        unreachable!("{} has no latents, and was asked to join heads", self.describe());
+    }
+
     /// Rotates the queries and keys of `qkv` in place.
     fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId);
 
     /// Stores the keys and values of `qkv` in `layer`'s pages, at each row's slot. `heads` are those of the plan.
     fn kv_write(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads);
 
-    /// `out = softmax(q k^T / sqrt(head_dim)) v` over the visible slots of each row's sequence. `heads` are those of the
+    /// `out = softmax(q k^T / sqrt(scale_dim)) v` over the visible slots of each row's sequence. `heads` are those of the
     /// plan.
     fn attention(&mut self, batch: DeviceBatch, layer: usize, qkv: BufferId, heads: Heads, out: BufferId);
 

@@ -51,7 +51,7 @@ pub fn q8_scale(block: &[f32]) -> (f32, f32) {
 }
 
 /// The attention heads of a layer. A row of the fused projection is `[q: heads * head_dim | k: kv_heads * head_dim
-/// | v: kv_heads * value_dim]`; what attention returns of it is `[heads * value_dim]`.
+/// | v: kv_heads * value_dim]`, of joint heads without `v`; what attention returns of it is `[heads * value_dim]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
     /// Query heads.
@@ -62,12 +62,21 @@ pub struct Heads {
     pub head_dim: usize,
     /// Elements of a head's value.
     pub value_dim: usize,
+    /// Scores are divided by the root of this.
+    pub scale_dim: usize,
+    /// Whether a value is the beginning of its key, so that the cache keeps both as one (latent attention).
+    pub joint: bool,
 }
 
 impl Heads {
     /// Heads whose values are as wide as their keys: every GLM up to GLM-4.
     pub const fn new(heads: usize, kv_heads: usize, head_dim: usize) -> Self {
-        Heads { heads, kv_heads, head_dim, value_dim: head_dim }
+        Heads { heads, kv_heads, head_dim, value_dim: head_dim, scale_dim: head_dim, joint: false }
+    }
+
+    /// Elements of a value that are stored beside its key.
+    pub const fn stored_value_dim(&self) -> usize {
+        if self.joint { 0 } else { self.value_dim }
     }
 
     /// Width of the queries of a row.
@@ -80,9 +89,9 @@ impl Heads {
         self.kv_heads * self.head_dim
     }
 
-    /// Width of the values of a row.
+    /// Width of the values of a row, where they are not in its keys.
     pub const fn v_width(&self) -> usize {
-        self.kv_heads * self.value_dim
+        self.kv_heads * self.stored_value_dim()
     }
 
     /// Width of a row of the fused projection.
@@ -102,6 +111,6 @@ impl Heads {
 
     /// Bytes that one slot takes in one layer.
     pub const fn kv_bytes(&self, kv: KvType) -> usize {
-        self.kv_heads * (kv.bytes(self.head_dim) + kv.bytes(self.value_dim))
+        self.kv_heads * (kv.bytes(self.head_dim) + kv.bytes(self.stored_value_dim()))
     }
 }

@@ -27,7 +27,7 @@ pub use buffers::{Buffer, Buffers, Role};
 pub use candidates::{CANDIDATES, Candidates, best_of, exp, total_weight, weight};
 pub use device::{
     Compute, Device, DeviceError, DeviceMemory, Epilogue, Expert, ExpertBuffers, Experts, FreeMemory,
-    MatrixUse, NeededMatrix, Needs, Norm, NormKind, Pair, Place, Plan, Taken,
+    LatentRows, MatrixUse, NeededMatrix, Needs, Norm, NormKind, Pair, Place, Plan, Taken,
 };
 pub use dtype::DType;
 pub use features::{FeatureRows, Features};

@@ -36,6 +36,12 @@ impl MatrixShape {
         self.dtype.bytes_for(self.cols)?.checked_mul(self.rows)
     }
 
+    /// The matrix of this shape with these bytes and no scales of rows.
+    pub fn of(self, data: &[u8]) -> MatrixView<'_> {
+        let MatrixShape { dtype, rows, cols } = self;
+        MatrixView { dtype, rows, cols, data, row_scale: None }
+    }
+
     /// Bytes of the scales of its rows.
     pub fn scale_bytes(&self) -> usize {
         if matches!(self.dtype, DType::RowI8 | DType::RowI4) { 2 * self.rows } else { 0 }

@@ -1,6 +1,6 @@
 //! P-Tuning v2's prefix on a device: from the embedding to every layer's keys and values, and back.
 
-use glimmer_models::{Attention, DecoderSpec};
+use glimmer_models::DecoderSpec;
 use glimmer_tensor::{BufferId, DeviceError, Dropout, Heads, TrainingDevice};
 
 use crate::columns::{Columns, Put, copy};
@@ -30,8 +30,7 @@ pub(crate) fn width(spec: &DecoderSpec) -> usize {
 }
 
 fn heads_of(spec: &DecoderSpec, layer: usize) -> Heads {
-    let Attention::Heads { heads, .. } = spec.layers[layer].attention;
-    heads
+    spec.layers[layer].attention.heads()
 }
 
 fn layer_width(heads: Heads) -> usize {

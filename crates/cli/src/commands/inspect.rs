@@ -271,7 +271,11 @@ impl Config {
         let spec = &understood.spec;
         // The published generations' layers are all alike.
         let layer = &spec.layers[0];
-        let Attention::Heads { heads, qkv_bias, out_bias, .. } = layer.attention;
+        let heads = layer.attention.heads();
+        let (qkv_bias, out_bias) = match layer.attention {
+            Attention::Heads { qkv_bias, out_bias, .. } => (qkv_bias, out_bias),
+            Attention::Latent(_) => (false, false),
+        };
         let (inner, activation) = match layer.feed_forward {
             FeedForward::Dense { inner, activation, .. } => (inner, activation),
             FeedForward::Experts { inner, .. } => (inner, Activation::SwiGlu),

@@ -38,6 +38,6 @@ pub(crate) use low_rank::{Beside, PackedPair};
 pub(crate) use packed::{PackedMatrix, Packer};
 pub(crate) use panels::Ready;
 pub(crate) use probe::{Unit, peak, reading};
-pub(crate) use product::{Activations, linear};
+pub(crate) use product::{Activations, linear, linear_heads};
 pub use turns::RunsError;
 pub(crate) use turns::Turns;

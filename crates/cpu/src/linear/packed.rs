@@ -24,6 +24,8 @@ use std::ops::Range;
 pub(crate) struct PackedMatrix {
     rows: usize,
     cols: usize,
+    /// Heads that its rows are divided among.
+    heads: usize,
     storage: Storage,
 }
 
@@ -134,6 +136,13 @@ impl PackedMatrix {
                 Storage::Rows(parts.iter().map(|part| Rows::copy(part, &packer)).collect::<Result<_, _>>()?)
             }
             MatrixUse::Linear => Storage::Tiles(Tiles::pack(&[parts], bias, &mut packer)?),
+            MatrixUse::PerHead(heads) => {
+                if heads == 0 || !rows.is_multiple_of(heads) {
+                    let message = format!("{rows} rows cannot be divided among {heads} heads");
+                    return Err(DeviceError::Weight(message));
+                }
+                Storage::Tiles(Tiles::pack(&[&runs_of(parts, rows / heads)], bias, &mut packer)?)
+            }
             MatrixUse::Gated => {
                 if !rows.is_multiple_of(2) {
                     let message = format!("a gated matrix has as many gates as values, not {rows} rows");
@@ -143,7 +152,8 @@ impl PackedMatrix {
                 Storage::Tiles(Tiles::pack(&[&gate, &value], bias, &mut packer)?)
             }
         };
-        Ok(PackedMatrix { rows, cols, storage })
+        let heads = if let MatrixUse::PerHead(heads) = used_for { heads } else { 1 };
+        Ok(PackedMatrix { rows, cols, heads, storage })
     }
 
     /// Rows, of the gate and of the value together.
@@ -154,6 +164,11 @@ impl PackedMatrix {
     /// Columns.
     pub(crate) fn cols(&self) -> usize {
         self.cols
+    }
+
+    /// Heads that have a run of its rows each.
+    pub(crate) fn heads(&self) -> usize {
+        self.heads
     }
 
     /// Bytes in memory.
@@ -272,6 +287,18 @@ fn halves<'a>(parts: &[MatrixView<'a>], rows: usize) -> (Vec<MatrixView<'a>>, Ve
         }
     }
     (first, second)
+}
+
+/// Cuts a list of parts, which have rows for whole runs together, where a run of `rows` rows ends.
+fn runs_of<'a>(parts: &[MatrixView<'a>], rows: usize) -> Vec<MatrixView<'a>> {
+    let mut runs = Vec::new();
+    let mut rest = parts.to_vec();
+    while rest.iter().any(|part| part.rows > 0) {
+        let (first, others) = halves(&rest, rows);
+        runs.extend(first);
+        rest = others;
+    }
+    runs
 }
 
 /// Rows of each side that become one segment.

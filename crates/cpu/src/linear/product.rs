@@ -189,6 +189,32 @@ pub(crate) fn linear(
     }
 }
 
+/// A product for each head: `out[r, h * n..][..n] = W_h x[h, r]` for `m` rows `x` `[heads, m, cols]` and a matrix that was
+/// packed for so many heads, of `n` rows each.
+///
+/// # Panics
+/// When slices, matrix and scratch do not fit together.
+#[allow(clippy::too_many_arguments, reason = "as for `linear`")]
+pub(crate) fn linear_heads(
+    pool: &Pool,
+    isa: Isa,
+    compute: Compute,
+    x: &[f32],
+    m: usize,
+    w: &PackedMatrix,
+    scratch: &mut Activations,
+    out: &mut [f32],
+) {
+    assert_eq!(x.len(), w.heads() * m * w.cols(), "the activations' shape");
+    assert!(m <= scratch.max_rows && w.cols() <= scratch.max_cols, "scratch was planned for this product");
+    let out = Output::new(out, m, w.rows());
+    let (tiles, cols, runs) = (w.tiles(), w.cols(), 1);
+    let by_head = Some(w.rows() / w.heads());
+    let (beside, finish) = (None, Finish::Store);
+    let product = Product { pool, runs, compute, x, m, cols, tiles, by_head, beside, finish, scratch, out };
+    Proof::of(isa).work(product);
+}
+
 #[allow(clippy::too_many_arguments, reason = "as for `linear`")]
 pub(super) fn multiply(
     proof: Proof,
@@ -213,7 +239,8 @@ pub(super) fn multiply(
         assert_eq!(from.len(), m * width, "the residual's shape is the output's");
     }
     let out = Output::new(out, m, width);
-    proof.work(Product { pool, runs, compute, x, m, cols: w.cols(), tiles, beside, finish, scratch, out });
+    let (cols, by_head) = (w.cols(), None);
+    proof.work(Product { pool, runs, compute, x, m, cols, tiles, by_head, beside, finish, scratch, out });
 }
 
 /// A product to be done.
@@ -226,6 +253,8 @@ struct Product<'a> {
     m: usize,
     cols: usize,
     tiles: &'a Tiles,
+    /// Where each head has activations of its own: how many rows of the matrix it has.
+    by_head: Option<usize>,
     /// What adapters have beside the matrix.
     beside: Option<Beside<'a>>,
     finish: Finish<'a>,
@@ -237,13 +266,21 @@ impl Work for Product<'_> {
     type Output = ();
 
     fn work<S: Register>(self, s: S) {
-        let Product { pool, runs, compute, x, m, cols, tiles, beside, finish, scratch, out } = self;
+        let Product { pool, runs, compute, x, m, cols, tiles, by_head, beside, finish, scratch, out } = self;
         if m == 0 {
             return;
         }
         let Activations { panels, threads, .. } = scratch;
         let s = s.sixteen();
         let job = Job { s, runs, x, m, cols, tiles, beside, finish, out, threads: pool.threads() };
+        // The segments that share their activations, which are quantized once.
+        let jobs = |segment: &Segment| match by_head {
+            None => (job, 0),
+            Some(rows) => {
+                let head = segment.first / rows;
+                (Job { x: &x[head * m * cols..][..m * cols], ..job }, head)
+            }
+        };
         let with_scratch = |thread: usize, body: &dyn Fn(&mut Scratch)| {
             body(&mut threads[thread].lock().unwrap_or_else(PoisonError::into_inner));
         };
@@ -252,8 +289,12 @@ impl Work for Product<'_> {
         if m <= S::Sixteen::PAIRS || m <= FEW_FLOATS && floats_only() {
             return pool.run(&|thread| {
                 with_scratch(thread, &|scratch| {
-                    let mut quantized = None;
+                    let (mut quantized, mut last) = (None, 0);
                     for segment in &tiles.segments {
+                        let (job, head) = jobs(segment);
+                        if std::mem::replace(&mut last, head) != head {
+                            quantized = None;
+                        }
                         match scheme(compute, segment) {
                             Some(scheme) => job.few(segment, scheme, &mut quantized, thread, scratch),
                             None if segment.sides.iter().all(|side| scheme_of(side.dtype).is_none()) => {
@@ -267,13 +308,14 @@ impl Work for Product<'_> {
         }
         let mut quantized = None;
         for segment in &tiles.segments {
+            let (job, head) = jobs(segment);
             match scheme(compute, segment) {
                 Some(scheme) => {
                     let unpacks = job.unpacks(segment, scheme);
-                    if quantized != Some((scheme, unpacks)) {
+                    if quantized != Some((scheme, unpacks, head)) {
                         let panels = Parts::new(panels);
                         pool.run(&|thread| job.quantize(scheme, unpacks, &panels, thread));
-                        quantized = Some((scheme, unpacks));
+                        quantized = Some((scheme, unpacks, head));
                     }
                     let panels = &panels[..];
                     pool.run(&|thread| {

@@ -23,13 +23,18 @@ proptest! {
         group in 1usize..17,
         head_dim in select(vec![8usize, 16, 24, 33, 64]),
         value_dim in prop_oneof![Just(None), select(vec![8usize, 16, 24, 33, 64]).prop_map(Some)],
+        joint in any::<bool>(),
         kv_type in select(KV_TYPES.to_vec()),
         lens in prop::collection::vec((1usize..620, prop_oneof![Just(0usize), 0usize..620]), 1..4),
         seed in any::<u64>(),
     ) {
         let mut rng = Random(seed);
+        let heads = Heads::new(kv_heads * group, kv_heads, head_dim);
         let value_dim = value_dim.unwrap_or(head_dim);
-        let heads = Heads { heads: kv_heads * group, kv_heads, head_dim, value_dim };
+        let heads = match joint && value_dim <= head_dim {
+            true => Heads { value_dim, joint, scale_dim: 48, ..heads },
+            false => Heads { value_dim, ..heads },
+        };
         let lens: Vec<_> = lens.into_iter().map(|(len, prefix)| (len, prefix.min(len))).collect();
         let mut story = Story::new(&mut rng, heads, kv_type, &lens);
         let alone = story.play(&|| device(isa, 1, Compute::F32));

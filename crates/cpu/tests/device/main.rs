@@ -10,6 +10,7 @@ use glimmer_tensor::{Compute, Device};
 glimmer_device_suite::suite!(candidates);
 glimmer_device_suite::seeing_suite!(candidates);
 glimmer_device_suite::experts_suite!(candidates);
+glimmer_device_suite::latents_suite!(candidates);
 
 /// Every instruction set of this processor, with some numbers of threads, in both numeric modes: all of a set give the
 /// same bits in attention.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::peft::{CONFIG, WEIGHTS, open_weights};
 use super::prefix::{PrefixEncoder, kv_width, write as write_files};
 use super::{refused, values};
-use crate::{Attention, DecoderSpec, ModelError};
+use crate::{DecoderSpec, ModelError};
 
 /// The one tensor.
 const TENSOR: &str = "prompt_embeddings";
@@ -19,7 +19,7 @@ const TENSOR: &str = "prompt_embeddings";
 /// The heads of every layer: PEFT has one number for all, and as many columns of values as of keys.
 fn heads(spec: &DecoderSpec) -> Option<Heads> {
     let mut all = spec.layers.iter().map(|layer| {
-        let Attention::Heads { heads, .. } = layer.attention;
+        let heads = layer.attention.heads();
         heads
     });
     let first = all.next().filter(|heads| heads.k_width() == heads.v_width())?;

@@ -17,7 +17,7 @@ use glimmer_tensor::DType;
 use serde_json::{Value, json};
 
 use super::{directory_of, little_endian, peft, peft_prefix, refused, values};
-use crate::{Attention, DecoderSpec, ModelError};
+use crate::{DecoderSpec, ModelError};
 
 /// The key of `config.json` with the number of slots.
 pub(super) const LENGTH: &str = "pre_seq_len";
@@ -82,10 +82,8 @@ pub struct PrefixProjection {
 
 /// Width of the keys and values of all layers together.
 pub(super) fn kv_width(spec: &DecoderSpec) -> usize {
-    let widths = spec.layers.iter().map(|layer| match layer.attention {
-        Attention::Heads { heads, .. } => heads.k_width() + heads.v_width(),
-    });
-    widths.sum()
+    let width = |heads: glimmer_tensor::Heads| heads.k_width() + heads.v_width();
+    spec.layers.iter().map(|layer| width(layer.attention.heads())).sum()
 }
 
 impl PrefixEncoder {
@@ -180,7 +178,7 @@ impl PrefixEncoder {
         let width = kv_width(spec);
         let mut first = 0;
         let layers = spec.layers.iter().map(|layer| {
-            let Attention::Heads { heads, .. } = layer.attention;
+            let heads = layer.attention.heads();
             let mut take = |len: usize| {
                 first += len;
                 let rows = encoded.chunks_exact(width);

@@ -15,7 +15,7 @@ use super::{Outgoing, has_head};
 use crate::config::{GGUF_CHATGLM_6B, Understood};
 use crate::rope::{Yarn, yarn_magnitude};
 use crate::rotary::rotary_dims;
-use crate::{Attention, DecoderSpec, Family, ModelError, Positions, Residual};
+use crate::{DecoderSpec, Family, ModelError, Positions, Residual};
 
 /// ggml's version of its block formats.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -88,8 +88,7 @@ pub fn gguf_metadata(
         metadata.set(&format!("{arch}.{key}"), value);
     };
     let size = |n: usize| Gguf::U32(n as u32);
-    let Attention::Heads { heads: Heads { heads, kv_heads, head_dim, value_dim }, .. } =
-        spec.layers[0].attention;
+    let Heads { heads, kv_heads, head_dim, value_dim, .. } = spec.layers[0].attention.heads();
     let ffn = spec.layers[0].feed_forward.widest();
     let eps = spec.final_norm.eps;
     set("vocab_size", size(spec.vocab));
@@ -146,7 +145,7 @@ pub fn config_json(
 ) -> Value {
     let spec = &understood.spec;
     let (layers, eps) = (spec.layers.len(), shortest_decimal(spec.final_norm.eps));
-    let Attention::Heads { heads: Heads { heads, kv_heads, head_dim, .. }, .. } = spec.layers[0].attention;
+    let Heads { heads, kv_heads, head_dim, .. } = spec.layers[0].attention.heads();
     let ffn = spec.layers[0].feed_forward.widest();
     let mut config = match spec.positions {
         Positions::ChatGlm6b { gmask, mask, sop } => json!({

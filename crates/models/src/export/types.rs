@@ -7,7 +7,7 @@
 use glimmer_tensor::{DType, Heads};
 
 use super::{Outgoing, TensorKind, has_head};
-use crate::{Attention, DecoderSpec, WeightRole as Role};
+use crate::{DecoderSpec, WeightRole as Role};
 
 /// The user's wish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +174,7 @@ impl Mix {
         let (i, n) = (tensor.layer.unwrap_or(0), spec.layers.len());
         let base = self.row().3;
         let more_bits = i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
-        let Attention::Heads { heads: Heads { heads, kv_heads, .. }, .. } = spec.layers[i].attention;
+        let Heads { heads, kv_heads, .. } = spec.layers[i].attention.heads();
         match (tensor.role, self) {
             (Role::Embedding, _) if !tied => base,
             (Role::Embedding | Role::Head, _) if !tensor.width().is_multiple_of(base.block_len()) => {

@@ -7,9 +7,9 @@ use std::ops::Range;
 use crate::quant;
 use crate::{
     AdapterSlot, Batch, BufferId, Buffers, Chooser, Device, DeviceBatch, DeviceError, DeviceMemory, Epilogue,
-    Expert, ExpertBuffers, Experts, Handle, Heads, KvType, MatrixId, MatrixUse, MatrixView, Norm, NormKind,
-    PAGE_SLOTS, Pair, Place, Plan, Planned, Role, Rope, RopeId, Steps, Table, Taken, VectorId, first_largest,
-    gelu_erf, gelu_tanh,
+    Expert, ExpertBuffers, Experts, Handle, Heads, KvType, LatentRows, MatrixId, MatrixUse, MatrixView, Norm,
+    NormKind, PAGE_SLOTS, Pair, Place, Plan, Planned, Role, Rope, RopeId, Steps, Table, Taken, VectorId,
+    first_largest, gelu_erf, gelu_tanh,
 };
 
 /// A decoded matrix `[rows, cols]` with its bias `[rows]`.
@@ -18,6 +18,8 @@ struct Matrix {
     cols: usize,
     values: Vec<f32>,
     bias: Option<Vec<f32>>,
+    /// Runs of rows for [`Device::linear_heads`].
+    heads: usize,
     /// What adapters have beside it.
     beside: Vec<(AdapterSlot, Beside)>,
 }
@@ -66,10 +68,18 @@ struct LayerCache {
 }
 
 impl LayerCache {
+    /// The value at one of the pool's places, each for a slot and a key/value head.
+    fn value(&self, heads: Heads, at: usize) -> &[f32] {
+        let (values, dim) =
+            if heads.joint { (&self.keys, heads.head_dim) } else { (&self.values, heads.value_dim) };
+        &values[at * dim..][..heads.value_dim]
+    }
+
     /// Puts a key and a value into a slot of the pool.
     fn set(&mut self, kv_type: KvType, heads: Heads, slot: usize, key: &[f32], value: &[f32]) {
         let places = [(&mut self.keys, key, heads.head_dim), (&mut self.values, value, heads.value_dim)];
-        for (cached, new, dim) in places {
+        let stored = if heads.joint { 1 } else { 2 };
+        for (cached, new, dim) in places.into_iter().take(stored) {
             let cached = &mut cached[slot * new.len()..(slot + 1) * new.len()];
             cached.copy_from_slice(new);
             cached.chunks_exact_mut(dim).for_each(|head| kv_type.round(head));
@@ -161,7 +171,7 @@ impl Device for ReferenceDevice {
         &mut self,
         parts: &[MatrixView<'_>],
         bias: Option<&[f32]>,
-        _used_for: MatrixUse,
+        used_for: MatrixUse,
         taken: Taken<'_>,
     ) -> Result<MatrixId, DeviceError> {
         let cols = parts.first().map_or(0, |p| p.cols);
@@ -186,6 +196,7 @@ impl Device for ReferenceDevice {
             cols,
             values,
             bias: bias.map(<[f32]>::to_vec),
+            heads: if let MatrixUse::PerHead(heads) = used_for { heads } else { 1 },
             beside: Vec::new(),
         }))
     }
@@ -373,6 +384,54 @@ impl Device for ReferenceDevice {
         }
     }
 
+    fn has_latents(&self) -> bool {
+        true
+    }
+
+    fn linear_heads(
+        &mut self,
+        batch: DeviceBatch,
+        x: BufferId,
+        w: MatrixId,
+        _through: BufferId,
+        out: BufferId,
+    ) {
+        let rows = self.rows(batch, x);
+        let w = &self.matrices[w];
+        let [x, out] = self.buffers.together([x, out]);
+        let of_head = w.rows / w.heads;
+        assert_eq!(out.width, w.rows, "the output is as wide as the matrix has rows");
+        let rows = x.values.chunks_exact(x.width).zip(out.values.chunks_exact_mut(out.width)).take(rows);
+        for (x, out) in rows {
+            for (o, (out, weights)) in out.iter_mut().zip(w.values.chunks_exact(w.cols)).enumerate() {
+                *out = dot(weights, &x[o / of_head * w.cols..][..w.cols]) as f32;
+            }
+        }
+    }
+
+    fn join_heads(&mut self, batch: DeviceBatch, rows: LatentRows, norm: &Norm, heads: Heads, qkv: BufferId) {
+        let count = self.rows(batch, qkv);
+        let Heads { head_dim, value_dim, .. } = heads;
+        let turned = head_dim - value_dim;
+        for row in 0..count {
+            let of = |buffer: BufferId| {
+                let buffer = &self.buffers[buffer];
+                &buffer.values[row * buffer.width..][..buffer.width]
+            };
+            let (queries, absorbed) = (of(rows.queries), of(rows.absorbed));
+            let (latent, turned_key) = of(rows.latent).split_at(value_dim);
+            let turned_queries = &queries[queries.len() - heads.heads * turned..];
+            let mut joined = Vec::with_capacity(heads.qkv_width());
+            for (plain, turned) in absorbed.chunks_exact(value_dim).zip(turned_queries.chunks_exact(turned)) {
+                joined.extend_from_slice(plain);
+                joined.extend_from_slice(turned);
+            }
+            joined.extend(self.normed_rows(latent, norm));
+            joined.extend_from_slice(turned_key);
+            self.buffers[qkv].values[row * heads.qkv_width()..][..joined.len()].copy_from_slice(&joined);
+        }
+    }
+
     fn rope(&mut self, batch: DeviceBatch, qkv: BufferId, heads: Heads, rope: RopeId) {
         let table = &self.work.steps[batch].cos_sin[rope.index()];
         let rope = &self.ropes[rope];
@@ -421,7 +480,7 @@ impl Device for ReferenceDevice {
                             let key = &cache.keys[at(slot) * dim..][..dim];
                             let dot: f64 =
                                 q.iter().zip(key).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
-                            dot / (dim as f64).sqrt()
+                            dot / (heads.scale_dim as f64).sqrt()
                         })
                         .collect();
                     let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -429,7 +488,7 @@ impl Device for ReferenceDevice {
                     let mut mixed = vec![0f64; value_dim];
                     for (slot, score) in scores.iter().enumerate() {
                         let p = (score - max).exp() / sum;
-                        let value = &cache.values[at(slot) * value_dim..][..value_dim];
+                        let value = cache.value(heads, at(slot));
                         mixed.iter_mut().zip(value).for_each(|(m, &v)| *m += p * f64::from(v));
                     }
                     let to = &mut result[r * heads.attended_width() + h * value_dim..][..value_dim];

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use glimmer_checkpoint::Checkpoint;
 use glimmer_models::export::Written;
-use glimmer_models::{Attention, DecoderSpec, ModelError, Understood, WeightRole};
+use glimmer_models::{DecoderSpec, ModelError, Understood, WeightRole};
 use glimmer_tensor::{Batch, Compute, DType, KvType};
 
 use super::rates::MachineRates;
@@ -153,8 +153,9 @@ impl Costs {
         let auto = compute == Compute::Auto;
         let all = spec.layer_parameters() as f64;
         let plain = if auto { weights.block_plain } else { all };
-        let query_widths = spec.layers.iter().map(|layer| match layer.attention {
-            Attention::Heads { heads, .. } => heads.q_width() + heads.attended_width(),
+        let query_widths = spec.layers.iter().map(|layer| {
+            let heads = layer.attention.heads();
+            heads.q_width() + heads.attended_width()
         });
         let head = 2.0 * (spec.vocab * spec.hidden) as f64;
         Costs {

@@ -5,7 +5,7 @@ use glimmer_checkpoint::gguf::GgufWriter;
 use glimmer_models::export::{Outgoing, WeightTypes, gguf_metadata, outgoing, second_rounding};
 use glimmer_models::names::TensorNaming;
 use glimmer_models::vision::{Mmproj, TowerNaming, VisionSpec};
-use glimmer_models::{Attention, Positions, Residual};
+use glimmer_models::{Positions, Residual};
 use glimmer_tensor::DType;
 
 use super::{Job, vocabulary};
@@ -85,7 +85,7 @@ fn warn_of_second_rounding(job: &Job<'_>, tensors: &[Outgoing<'_>], chosen: &[DT
 /// Says what llama.cpp will not load.
 fn warn_of_llamacpp(job: &Job<'_>) {
     let spec = &job.understood.spec;
-    let Attention::Heads { heads, .. } = spec.layers[0].attention;
+    let heads = spec.layers[0].attention.heads();
     let rotated = job.understood.rotary_dims;
     if !rotated.is_multiple_of(2) {
         job.terminal.warn(&format!(
