@@ -71,6 +71,7 @@ fn dispatch(verb: &Verb, terminal: &Terminal) -> anyhow::Result<()> {
     match verb {
         Verb::Chat(args) => commands::chat::run(args, terminal),
         Verb::Run(args) => commands::run::run(args, terminal),
+        Verb::Ocr(args) => commands::ocr::run(args, terminal),
         Verb::Serve(args) => commands::serve::run(args, terminal),
         Verb::Local(args) => commands::serve::run_local(args, terminal),
         Verb::Health(args) => commands::health::run(args),

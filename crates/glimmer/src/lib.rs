@@ -106,6 +106,6 @@ pub use glimmer_engine::{
 pub use glimmer_grammar::{GrammarError, Unmasked};
 pub use glimmer_models::export::{Quantization, Written};
 pub use glimmer_models::{Adapter, Decoder, DecoderSpec, ModelError};
-pub use glimmer_picture::{Limits as PictureLimits, PictureError};
+pub use glimmer_picture::{Limits as PictureLimits, Pages, Picture, PictureError};
 pub use glimmer_tensor::{Capacity, Compute, DeviceMemory, FreeMemory, KvType};
 pub use glimmer_tokenizer::{DecodeStream, Encoding, Tokenizer};

@@ -8,7 +8,7 @@ use glimmer_config::file;
 use glimmer_engine::PromptPicture;
 use glimmer_models::vision::VisionSpec;
 use glimmer_picture::{
-    Limits, PictureError, Processor, ProcessorError, ProcessorFiles, Rows, Video, VideoRules, decode,
+    Limits, Picture, PictureError, Processor, ProcessorError, ProcessorFiles, Rows, Video, VideoRules, decode,
 };
 
 use crate::{Error, ModelFiles};
@@ -43,12 +43,23 @@ impl Vision {
     /// [`Error::Picture`] when they are no picture, or no animation where a video is meant, or more than the limits allow.
     pub fn look(&self, medium: Medium, bytes: &[u8], limits: &Limits) -> Result<View, Error> {
         Ok(match medium {
-            Medium::Picture => {
-                let rows = self.processor.rows(&decode(bytes, limits)?)?;
-                let feature_rows = self.spec.feature_rows(rows.grid());
-                View { medium, groups: vec![Arc::new(rows)], rows: feature_rows, times: Vec::new() }
-            }
+            Medium::Picture => self.look_at_picture(&decode(bytes, limits)?)?,
             Medium::Video => self.watch(|rules| Video::of_animation(bytes, rules, limits))?,
+        })
+    }
+
+    /// Looks at a picture that is decoded.
+    ///
+    /// # Errors
+    /// When the model's processor refuses its shape.
+    pub fn look_at_picture(&self, picture: &Picture) -> Result<View, Error> {
+        let rows = self.processor.rows(picture)?;
+        let feature_rows = self.spec.feature_rows(rows.grid());
+        Ok(View {
+            medium: Medium::Picture,
+            groups: vec![Arc::new(rows)],
+            rows: feature_rows,
+            times: Vec::new(),
         })
     }
 

@@ -12,6 +12,7 @@ mod decode;
 mod error;
 #[doc(hidden)]
 pub mod fuzz_entry;
+mod pages;
 mod picture;
 mod processor;
 mod resize;
@@ -19,6 +20,7 @@ mod video;
 
 pub use decode::{Limits, decode};
 pub use error::{PictureError, ProcessorError};
+pub use pages::Pages;
 pub use picture::Picture;
 pub use processor::{Kind, Processor, ProcessorFiles, Rows, VideoRules};
 pub use resize::{Arithmetic, Filter, resize};

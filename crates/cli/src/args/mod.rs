@@ -9,6 +9,7 @@ mod eval;
 mod files;
 mod hub;
 mod measure;
+mod ocr;
 mod serve;
 mod text;
 mod train;
@@ -29,6 +30,7 @@ pub(crate) use eval::{EvalArgs, Evaluation, GenerationArgs};
 pub(crate) use files::{ConvertArgs, FuseArgs, InspectArgs, SynthArgs};
 pub(crate) use hub::{CacheArgs, HubArgs, PullArgs, RmArgs};
 pub(crate) use measure::{BenchArgs, Figures, LogitsArgs, VerifyArgs};
+pub(crate) use ocr::OcrArgs;
 pub(crate) use serve::{BatchArgs, HealthArgs, LocalArgs, ServeArgs, ServedArgs, ServerArgs};
 pub(crate) use text::{DetokenizeArgs, TemplateArgs, TokenizeArgs};
 pub(crate) use train::TrainArgs;
@@ -62,6 +64,7 @@ pub(crate) struct CommandLine {
 pub(crate) enum Verb {
     Chat(ChatArgs),
     Run(RunArgs),
+    Ocr(OcrArgs),
     Serve(ServeArgs),
     Local(LocalArgs),
     Health(HealthArgs),

@@ -18,6 +18,7 @@ pub(crate) mod list;
 pub(crate) mod logits;
 pub(crate) mod man;
 pub(crate) mod model_memory;
+pub(crate) mod ocr;
 pub(crate) mod pull;
 pub(crate) mod registered;
 pub(crate) mod run;
