@@ -22,7 +22,7 @@ if [[ -z $glimmer ]]; then
     cd "$root"
     # What others' licences ask for is that of the packages inside.
     python3 tools/notice.py --check
-    RUSTFLAGS="--remap-path-prefix=$root=/glimmer --remap-path-prefix=$cargo=/cargo" cargo build --release --locked
+    RUSTFLAGS="--remap-path-prefix=$root=/glimmer --remap-path-prefix=$cargo=/cargo" cargo build --release --locked --features pdf
   )
   glimmer=${CARGO_TARGET_DIR:-$root/target}/release/glimmer
 fi

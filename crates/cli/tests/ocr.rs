@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -23,14 +24,24 @@ fn ocr(model: &Path, more: &[&str]) -> Ran {
     run(words(model, more).into_iter().map(Into::into))
 }
 
+/// A program that reads PDFs: this one with feature `pdf`, or that which GLIMMER_WITH_PDF names.
+fn with_pdf() -> Option<PathBuf> {
+    let own = cfg!(feature = "pdf").then(|| env!("CARGO_BIN_EXE_glimmer").into());
+    let program = std::env::var_os("GLIMMER_WITH_PDF").map(PathBuf::from).or(own);
+    if program.is_none() {
+        println!("SKIPPED: no program with feature pdf (GLIMMER_WITH_PDF names one)");
+    }
+    program
+}
+
 /// What was printed, where it went well.
 fn printed(ran: Ran) -> String {
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     ran.stdout
 }
 
-fn start(model: &Path, more: &[&str]) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_glimmer"));
+fn start(program: &Path, model: &Path, more: &[&str]) -> Child {
+    let mut command = Command::new(program);
     command.args(words(model, more)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
 }
@@ -80,14 +91,14 @@ fn finished(path: &Path) -> usize {
 }
 
 /// A document of [`PAGES`] pages: whole, killed twice on the way, and its memory between the fifth page and the last.
-fn read(model: &Path, folder: &Path, document: &str) {
+fn read(program: &Path, model: &Path, folder: &Path, document: &str) {
     let [whole, broken] = ["whole.md", "broken.md"].map(|name| folder.join(name));
     let document = folder.join(document);
     let document = document.to_str().unwrap();
     let of = |output: &'static str| folder.join(output).display().to_string();
     let (whole_name, broken_name) = (of("whole.md"), of("broken.md"));
 
-    let mut child = start(model, &[document, "-o", &whole_name]);
+    let mut child = start(program, model, &[document, "-o", &whole_name]);
     let mut memory = [None; 2];
     while child.try_wait().unwrap().is_none() {
         match finished(&whole) {
@@ -103,13 +114,16 @@ fn read(model: &Path, folder: &Path, document: &str) {
     let places: Vec<_> =
         (1..=PAGES).map(|page| text.find(&format!("<!-- page {page} of ")).unwrap()).collect();
     assert!(places.is_sorted(), "in order: {places:?}");
+    let texts: BTreeSet<&str> =
+        text.split("<!-- page ").filter_map(|page| page.split_once('\n')).map(|(_, text)| text).collect();
+    assert!(texts.len() > 2, "pages are not all the same: {texts:?}");
     println!("{document}: KiB after five pages and at the end: {memory:?}");
     if let [Some(before), Some(after)] = memory {
         assert!(after < before + (16 << 10), "{before} KiB after five pages, {after} KiB at the end");
     }
 
     for wanted in [3, 9] {
-        let mut child = start(model, &[document, "-o", &broken_name]);
+        let mut child = start(program, model, &[document, "-o", &broken_name]);
         let began = Instant::now();
         while finished(&broken) < wanted {
             assert!(child.try_wait().unwrap().is_none() && began.elapsed() < Duration::from_secs(120));
@@ -120,7 +134,8 @@ fn read(model: &Path, folder: &Path, document: &str) {
         assert!((wanted..PAGES).contains(&finished(&broken)));
     }
     let already = finished(&broken);
-    let Ran { status, stderr, .. } = ocr(model, &[document, "-o", &broken_name]);
+    let output = Command::new(program).args(words(model, &[document, "-o", &broken_name])).output();
+    let Ran { status, stderr, .. } = output.unwrap().into();
     assert_eq!(status, 0, "{stderr}");
     assert!(stderr.contains(&format!("{already} pages are finished already")), "{stderr}");
     assert_eq!(stderr.matches(" tokens in ").count(), PAGES - already, "{stderr}");
@@ -135,7 +150,7 @@ fn a_tiff_of_twenty_pages() {
     }
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("pages.tiff"), tiff(PAGES, 1240, 1754)).unwrap();
-    read(model.path(), folder.path(), "pages.tiff");
+    read(Path::new(env!("CARGO_BIN_EXE_glimmer")), model.path(), folder.path(), "pages.tiff");
 }
 
 #[test]
@@ -190,4 +205,72 @@ fn what_cannot_be_read_is_said_and_the_rest_is_read() {
     assert_eq!(std::fs::read_to_string(letter).unwrap(), "Dear Sir");
     ocr(model.path(), &[&place("none.png")]).fails_saying(&["none.png", "no such file"]);
     run(["ocr", &three, "-m", "demo"].map(Into::into)).fails_saying(&["demo"]);
+}
+
+/// A PDF of A4 pages, each with a line of text and a bar of its own.
+fn pdf(pages: usize) -> Vec<u8> {
+    let kids: Vec<String> = (0..pages).map(|page| format!("{} 0 R", 4 + 2 * page)).collect();
+    let mut objects = vec![
+        "<</Type/Catalog/Pages 2 0 R>>".to_owned(),
+        format!("<</Type/Pages/Count {pages}/Kids[{}]>>", kids.join(" ")),
+        "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>".to_owned(),
+    ];
+    for page in 0..pages {
+        let (bar, number) = (30 * page + 20, page + 1);
+        let content =
+            format!("BT /F 60 Tf 72 700 Td (Page {number}) Tj ET 0.2 0.4 0.8 rg 40 {bar} 500 25 re f");
+        let contents = 5 + 2 * page;
+        objects.push(format!(
+            "<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Resources<</Font<</F 3 0 R>>>>/Contents {contents} 0 R>>"
+        ));
+        objects.push(format!("<</Length {}>>stream\n{content}\nendstream", content.len()));
+    }
+    let mut file = "%PDF-1.4\n".to_owned();
+    let mut places = vec!["0000000000 65535 f \n".to_owned()];
+    for (index, object) in objects.iter().enumerate() {
+        places.push(format!("{:010} 00000 n \n", file.len()));
+        file.push_str(&format!("{} 0 obj\n{object}\nendobj\n", index + 1));
+    }
+    let (table, size) = (file.len(), places.len());
+    let places = places.concat();
+    file.push_str(&format!(
+        "xref\n0 {size}\n{places}trailer\n<</Size {size}/Root 1 0 R>>\nstartxref\n{table}\n%%EOF\n"
+    ));
+    file.into_bytes()
+}
+
+#[test]
+fn a_pdf_of_twenty_pages() {
+    let (Some(program), model) = (with_pdf(), tempfile::tempdir().unwrap()) else { return };
+    if !seeing(model.path(), "glm-ocr") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pages.pdf"), pdf(PAGES)).unwrap();
+    read(&program, model.path(), folder.path(), "pages.pdf");
+    // What no page can be made of is said in a line.
+    let whole = pdf(2);
+    let mut wrong = vec![b"%PDF-1.4\n".to_vec(), whole[..whole.len() / 3].to_vec()];
+    wrong.push(whole.iter().map(|byte| if *byte == b'/' { b'(' } else { *byte }).collect());
+    for bytes in wrong {
+        std::fs::write(folder.path().join("wrong.pdf"), bytes).unwrap();
+        let file = folder.path().join("wrong.pdf");
+        let output = Command::new(&program).args(words(model.path(), &[file.to_str().unwrap()])).output();
+        let ran: Ran = output.unwrap().into();
+        assert!(
+            ran.status == 0 || ran.stderr.lines().last().unwrap().starts_with("error: "),
+            "{}",
+            ran.stderr
+        );
+        assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+#[cfg(not(feature = "pdf"))]
+fn without_a_reader_of_pdfs_it_says_how_to_get_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pages.pdf");
+    std::fs::write(&file, pdf(1)).unwrap();
+    ocr(folder.path(), &[file.to_str().unwrap()]).fails_saying(&["pages.pdf", "--features pdf", "pdftoppm"]);
 }

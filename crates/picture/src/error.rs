@@ -23,6 +23,11 @@ pub enum PictureError {
         /// What they look like.
         found: &'static str,
     },
+    /// A PDF, in a build that has no reader of them.
+    #[error(
+        "PDFs are read by release archives and builds with `--features pdf`; `pdftoppm -r 144 -png FILE page` makes pictures of its pages"
+    )]
+    NoPdf,
     /// Wider, higher or larger than is decoded.
     #[error(
         "the picture is {width} x {height}, at most {side} on a side and {pixels} pixels are taken; make it smaller"

@@ -13,6 +13,8 @@ mod error;
 #[doc(hidden)]
 pub mod fuzz_entry;
 mod pages;
+#[cfg(feature = "pdf")]
+mod pdf;
 mod picture;
 mod processor;
 mod resize;

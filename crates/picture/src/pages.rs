@@ -1,31 +1,36 @@
-//! A file of pages: a picture is one of one page, a TIFF may have several.
+//! A file of pages: a picture is one of one page, a TIFF may have several, and so may a PDF.
 
 use crate::decode::format_of;
+#[cfg(feature = "pdf")]
+use crate::pdf::Pdf;
 use crate::{Limits, Picture, PictureError, decode};
 
 /// Pages that are counted of a TIFF; whoever chains more is not followed.
 const MOST_PAGES: usize = 16_384;
 
 /// A file of one or more pages. Its pages are decoded one at a time, when they are asked for.
-#[derive(Debug)]
 pub struct Pages {
     bytes: Vec<u8>,
     kind: Kind,
 }
 
-#[derive(Debug)]
 enum Kind {
     Picture,
     /// Where each page's directory of fields begins.
     Tiff(Vec<u64>),
+    #[cfg(feature = "pdf")]
+    Pdf(Box<Pdf>),
 }
 
 impl Pages {
-    /// Looks at the bytes of a file, which may be a stranger's.
+    /// Looks at the bytes of a file, which may be a stranger's. PDFs are read with feature `pdf`.
     ///
     /// # Errors
     /// When they begin like nothing that has pages.
     pub fn open(bytes: Vec<u8>, limits: &Limits) -> Result<Self, PictureError> {
+        if is_pdf(&bytes) && bytes.len() <= limits.bytes {
+            return Self::open_pdf(bytes);
+        }
         let kind = match format_of(&bytes, limits)? {
             image::ImageFormat::Tiff => Kind::Tiff(directories(&bytes)),
             _ => Kind::Picture,
@@ -33,30 +38,54 @@ impl Pages {
         Ok(Pages { bytes, kind })
     }
 
+    #[cfg(feature = "pdf")]
+    fn open_pdf(bytes: Vec<u8>) -> Result<Self, PictureError> {
+        Ok(Pages { kind: Kind::Pdf(Box::new(Pdf::open(bytes)?)), bytes: Vec::new() })
+    }
+
+    #[cfg(not(feature = "pdf"))]
+    fn open_pdf(_: Vec<u8>) -> Result<Self, PictureError> {
+        Err(PictureError::NoPdf)
+    }
+
     /// How many pages there are, at least one.
     pub fn count(&self) -> usize {
         match &self.kind {
             Kind::Picture => 1,
             Kind::Tiff(directories) => directories.len().max(1),
+            #[cfg(feature = "pdf")]
+            Kind::Pdf(pdf) => pdf.count(),
         }
     }
 
-    /// The page of this index, upright.
+    /// The page of this index, upright; of a PDF as it is drawn with so many dots per inch, or fewer where the limits are less.
     ///
     /// # Errors
     /// Those of [`decode`](crate::decode()).
     ///
     /// # Panics
     /// When there is no such page.
-    pub fn page(&mut self, index: usize, limits: &Limits) -> Result<Picture, PictureError> {
+    pub fn page(&mut self, index: usize, dots: f32, limits: &Limits) -> Result<Picture, PictureError> {
         assert!(index < self.count(), "there is such a page");
-        if let Kind::Tiff(directories) = &self.kind
-            && let Some(directory) = directories.get(index)
-        {
-            begin_with(&mut self.bytes, *directory);
+        #[cfg(not(feature = "pdf"))]
+        let _ = dots;
+        match &self.kind {
+            Kind::Picture => {}
+            Kind::Tiff(directories) => {
+                if let Some(directory) = directories.get(index) {
+                    begin_with(&mut self.bytes, *directory);
+                }
+            }
+            #[cfg(feature = "pdf")]
+            Kind::Pdf(pdf) => return pdf.page(index, dots, limits),
         }
         decode(&self.bytes, limits)
     }
+}
+
+/// Whether these bytes begin like a PDF.
+fn is_pdf(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"%PDF-")
 }
 
 /// Where a TIFF's head says that its first directory is.

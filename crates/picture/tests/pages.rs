@@ -52,7 +52,7 @@ fn a_tiff_has_pages_in_the_order_in_which_they_name_each_other() {
         let mut pages = Pages::open(tiff.file(&[10, 20, 30], 0), &limits).unwrap();
         assert_eq!(pages.count(), 3);
         for (index, grey) in [(2, 30), (0, 10), (1, 20), (2, 30)] {
-            assert_eq!(pages.page(index, &limits).unwrap().pixels(), [grey; 3]);
+            assert_eq!(pages.page(index, 72.0, &limits).unwrap().pixels(), [grey; 3]);
         }
     }
 }
@@ -69,7 +69,7 @@ fn pages_that_name_each_other_for_ever_end() {
             let mut pages = Pages::open(whole[..length].to_vec(), &Limits::default()).unwrap();
             for page in 0..pages.count() {
                 // Whatever comes of it, it comes.
-                let _ = pages.page(page, &Limits::default());
+                let _ = pages.page(page, 72.0, &Limits::default());
             }
         }
     }
@@ -80,6 +80,34 @@ fn other_pictures_are_one_page() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/files/rgb.png");
     let mut pages = Pages::open(std::fs::read(file).unwrap(), &Limits::default()).unwrap();
     assert_eq!(pages.count(), 1);
-    assert!(pages.page(0, &Limits::default()).is_ok());
-    assert!(Pages::open(b"%PDF-1.7".to_vec(), &Limits::default()).is_err());
+    assert!(pages.page(0, 72.0, &Limits::default()).is_ok());
+    let error = Pages::open(b"%PDF-1.7".to_vec(), &Limits::default()).err().unwrap().to_string();
+    assert!(error.contains("PDF"), "{error}");
+}
+
+/// Half a page of blue, A6, turned by a quarter.
+#[cfg(feature = "pdf")]
+#[test]
+fn a_pdf_is_drawn() {
+    let objects = [
+        "<</Type/Catalog/Pages 2 0 R>>",
+        "<</Type/Pages/Count 1/Kids[3 0 R]>>",
+        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 420]/Rotate 90/Contents 4 0 R>>",
+        "<</Length 29>>stream\n0.2 0.4 0.8 rg 0 0 150 420 re f\nendstream",
+    ];
+    let mut file = "%PDF-1.4\n".to_owned();
+    for (index, object) in objects.iter().enumerate() {
+        file.push_str(&format!("{} 0 obj\n{object}\nendobj\n", index + 1));
+    }
+    file.push_str("trailer\n<</Size 5/Root 1 0 R>>\n%%EOF\n");
+    let limits = Limits::default();
+    let mut pages = Pages::open(file.into_bytes(), &limits).unwrap();
+    assert_eq!(pages.count(), 1);
+    let page = pages.page(0, 144.0, &limits).unwrap();
+    assert_eq!((page.width(), page.height()), (840, 600));
+    let pixel = |x: usize, y: usize| &page.pixels()[3 * (y * 840 + x)..][..3];
+    // The left half is the upper one.
+    assert_eq!((pixel(400, 20), pixel(400, 580)), (&[51, 102, 204][..], &[255; 3][..]));
+    let small = pages.page(0, 144.0, &Limits { pixels: 5_000, ..limits }).unwrap();
+    assert!(small.width() * small.height() <= 5_000 && small.width() > 80);
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use glimmer::ContextLength;
 
-use super::values::{context_length, one_of};
+use super::values::{above_zero, context_length, one_of};
 use super::{DeviceArgs, SamplingArgs};
 
 /// What is on a page.
@@ -32,12 +32,13 @@ impl Task {
 /// Read pages into Markdown with GLM-OCR
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Pages are PNG, JPEG, TIFF (all of its pages), WebP, GIF or BMP. With -o the file has, after each page, all pages that are finished, \
+Pages are PNG, JPEG, TIFF (all of its pages), WebP, GIF, BMP, and in builds with feature `pdf`, as in release archives, PDF. With -o the file has, after each page, all pages that are finished, \
 whole and in order, each after a comment with its file and number. The same command again goes on with those that it does not have; \
 a page that was changed since is read again when its part of the file, or all of it, is deleted.
 
 Examples:
   glimmer ocr page-*.png -o book.md
+  glimmer ocr scan.pdf -o scan.md
   glimmer ocr --task table prices.jpg
   glimmer ocr letter.tiff --model ./GLM-OCR | less")]
 pub(crate) struct OcrArgs {
@@ -56,6 +57,10 @@ pub(crate) struct OcrArgs {
     /// What is on the pages, in which the model is asked for it
     #[arg(long, value_name = "WHAT", default_value = "text", value_parser = one_of(TASKS))]
     pub(crate) task: Task,
+
+    /// Dots per inch at which a PDF's pages are drawn. Fewer are read sooner; an A4 page at 144 is a picture of 2 million pixels
+    #[arg(long, value_name = "N", default_value = "144", value_parser = above_zero)]
+    pub(crate) dpi: f32,
 
     /// Tokens that a page and its text may have together, or `max` [default: what the model was trained for, at most 16384]
     #[arg(long, value_name = "N", value_parser = context_length)]

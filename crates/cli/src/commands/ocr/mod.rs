@@ -145,6 +145,10 @@ impl Reader<'_> {
             self.opened = Some((page.file.clone(), pages));
         }
         let pages = self.opened.as_mut().map(|(_, pages)| pages).filter(|pages| page.number <= pages.count());
-        Ok(pages.context("the file was changed; it has fewer pages now")?.page(page.number - 1, &limits())?)
+        Ok(pages.context("the file was changed; it has fewer pages now")?.page(
+            page.number - 1,
+            self.args.dpi,
+            &limits(),
+        )?)
     }
 }
