@@ -29,7 +29,17 @@ pub(crate) fn files(
     chat_format: Option<Family>,
     terminal: &Terminal,
 ) -> anyhow::Result<ModelFiles> {
-    let overrides = Overrides { family: args.family, chat_format };
+    seeing_files(args, chat_format, None, terminal)
+}
+
+/// The same with the file of a GGUF's vision tower, where one was named.
+pub(crate) fn seeing_files(
+    args: &ModelArgs,
+    chat_format: Option<Family>,
+    mmproj: Option<&Path>,
+    terminal: &Terminal,
+) -> anyhow::Result<ModelFiles> {
+    let overrides = Overrides { family: args.family, chat_format, mmproj: mmproj.map(Path::to_owned) };
     Ok(ModelFiles::new(source(&args.path, terminal)?, overrides))
 }
 

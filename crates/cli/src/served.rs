@@ -9,7 +9,7 @@ use anyhow::Context;
 use glimmer::{
     Compute, ContextLength, Embedder, Error, KnownModel, LeaseError, Limits, LoadedModel, ModelFacts,
     ModelFiles, ModelKind, ModelText, OpenError, Opener, Overrides, Prepared, Progress, Registry,
-    RegistryLimits, Reranker, Shelf, Source, serving_step_tokens,
+    RegistryLimits, Reranker, Shelf, Source, is_mmproj, serving_step_tokens,
 };
 
 use crate::args::{DeviceArgs, ServedArgs};
@@ -39,7 +39,8 @@ impl Settings {
     }
 
     fn overrides(&self) -> Overrides {
-        Overrides { family: self.served.family, chat_format: self.served.chat_format }
+        let ServedArgs { family, chat_format, mmproj, .. } = &self.served;
+        Overrides { family: *family, chat_format: *chat_format, mmproj: mmproj.clone() }
     }
 }
 
@@ -217,7 +218,8 @@ fn model_at(path: PathBuf) -> Option<(String, PathBuf)> {
         Some((name, "00001")) => name,
         Some(_) => return None,
     };
-    (!name.is_empty() && path.is_file()).then_some((name.to_owned(), path))
+    let is_model = !name.is_empty() && !is_mmproj(&path) && path.is_file();
+    is_model.then_some((name.to_owned(), path))
 }
 
 /// Opens a registry of these models: the first is loaded now, and the others as long as there is room for them.
@@ -277,9 +279,15 @@ mod tests {
     #[test]
     fn models_are_called_as_their_files() {
         let directory = tempfile::tempdir().unwrap();
-        for name in
-            ["b.gguf", "a-00001-of-00002.gguf", "a-00002-of-00002.gguf", "c-of-2.gguf", "d.txt", ".gguf"]
-        {
+        for name in [
+            "b.gguf",
+            "mmproj-b.gguf",
+            "a-00001-of-00002.gguf",
+            "a-00002-of-00002.gguf",
+            "c-of-2.gguf",
+            "d.txt",
+            ".gguf",
+        ] {
             std::fs::write(directory.path().join(name), "").unwrap();
         }
         for name in ["e", "f", "g.gguf"] {

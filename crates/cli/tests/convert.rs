@@ -14,6 +14,7 @@ use glimmer_models::vision::VisionSpec;
 use glimmer_tensor::DType;
 use glimmer_tensor::quant::encode_row;
 use serde_json::{Value, json};
+use support::seeing::seeing;
 use support::{FIXTURES, Ran, Stored, copy_of, distance, fixture, run, tolerance};
 
 fn convert(from: &Path, to: &Path, flags: &[&str]) -> Ran {
@@ -712,6 +713,98 @@ fn a_tower_is_written_beside_its_model() {
     let ran = convert(&glm_4v, &directory.path().join("4v.gguf"), &["--no-tokenizer"]);
     assert!(ran.stderr.contains("llama.cpp has no form for the vision tower"), "{}", ran.stderr);
     assert!(!directory.path().join("mmproj-4v.gguf").exists());
+}
+
+/// A BMP of 84 x 84, which every processor takes as it is.
+fn picture(path: &Path) {
+    const SIDE: u32 = 84;
+    let mut bytes = b"BM".to_vec();
+    // Bytes of the file, nothing, where pixels begin; bytes of this header, sides, planes and bits, nothing more.
+    let pixels = 3 * SIDE * SIDE;
+    for number in [54 + pixels, 0, 54, 40, SIDE, SIDE, 1 | 24 << 16, 0, pixels, 0, 0, 0, 0] {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes.extend((0..pixels).map(|at| (at * at / 97 % 251) as u8));
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// What is said of a picture, in ids.
+fn said(model: &Path, flags: &[&str]) -> Ran {
+    let folder = tempfile::tempdir().unwrap();
+    let shown = folder.path().join("picture.bmp");
+    picture(&shown);
+    let words = args!["-q", "run", model, "-i", shown, "What is it?", "--print-ids", "-n", "16"];
+    let more = ["--temperature", "0", "--compute", "f32"].iter().chain(flags).map(Into::into);
+    run(words.into_iter().chain(more))
+}
+
+/// In llama.cpp's two files and in another folder a model says the same of a picture, and has the same logits without one.
+#[test]
+fn a_model_that_sees_sees_the_same_in_every_layout() {
+    for name in ["glm-4.1v-9b", "glm-ocr"] {
+        let model = tempfile::tempdir().unwrap();
+        if !seeing(model.path(), name) {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str| directory.path().join(name);
+        let wanted = said(model.path(), &[]);
+        assert_eq!(wanted.status, 0, "{}", wanted.stderr);
+        let folder = converted(model.path(), place("folder"), &["--type", "F32"]);
+        let gguf = converted(model.path(), place("see.gguf"), &["--type", "F32"]);
+        let again = converted(&gguf, place("again.gguf"), &["--type", "F16"]);
+        for other in [&folder, &gguf] {
+            assert_eq!(said(other, &[]).stdout, wanted.stdout, "{}", other.display());
+        }
+        let logits = |model: &Path| {
+            let out = place("logits.safetensors");
+            run(args!["-q", "logits", model, "--ids", "1,20,300,4,55,6,77,80", "-o", &out]).quiet_success();
+            Stored::open(&out).f32("logits")
+        };
+        let expected = logits(model.path());
+        assert!(distance(&logits(&folder), &expected) == 0.0, "{name}");
+        assert!(
+            distance(&logits(&gguf), &expected) < 1e-4,
+            "{name}: {}",
+            distance(&logits(&gguf), &expected)
+        );
+        // Of two models nobody knows whose the tower is, unless it has its model's name or is named.
+        let tower = place("mmproj-see.gguf");
+        let own = tower.to_str().unwrap();
+        assert_eq!(said(&again, &["--mmproj", own]).status, 0);
+        said(&again, &[]).fails_saying(&["sees no pictures"]);
+        said(&folder, &["--mmproj", own]).fails_saying(&["only a GGUF"]);
+        convert(&gguf, &place("none"), &[]).fails_saying(&["its tower in another file"]);
+        std::fs::rename(&tower, place("eye.gguf")).unwrap();
+        said(&gguf, &[]).fails_saying(&["sees no pictures"]);
+        assert_eq!(said(&gguf, &["--mmproj", place("eye.gguf").to_str().unwrap()]).stdout, wanted.stdout);
+        said(&gguf, &["--mmproj", again.to_str().unwrap()]).fails_saying(&["again.gguf"]);
+    }
+}
+
+/// GLM-Edge-V keeps its tower in a folder, and one of its files is no other model's.
+#[test]
+fn the_tower_of_glm_edge_v_is_kept() {
+    let edge = support::root().join("../shared/fixtures/glm-edge-v-2b");
+    let model = tempfile::tempdir().unwrap();
+    if !seeing(model.path(), "glm-4.1v-9b") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name);
+    let folder = converted(&edge, place("edge"), &["--type", "F16"]);
+    let tower = |path: &Path| VisionSpec::of(&Checkpoint::open(path).unwrap()).unwrap();
+    assert_eq!(tower(&folder), tower(&edge));
+    for path in [&folder, &edge] {
+        let checkpoint = Checkpoint::open(path).unwrap();
+        let names = tower(path).unwrap().tensors();
+        assert!(checkpoint.tensors().iter().filter(|tensor| names.contains(&tensor.name)).count() > 20);
+    }
+    same_spec(&edge, &folder);
+    converted(&edge, place("edge.gguf"), &["--type", "F32", "--no-tokenizer"]);
+    let gguf = converted(model.path(), place("see.gguf"), &["--type", "F32"]);
+    let flags = ["--mmproj", &place("mmproj-edge.gguf").display().to_string()];
+    said(&gguf, &flags).fails_saying(&["mmproj-edge.gguf"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, family] = arguments.as_slice() else { return Err("MODEL and FAMILY are needed".into()) };
     let family = Family::NAMES.iter().find(|(_, name)| name == family).map(|(family, _)| *family);
-    let overrides = Overrides { family, chat_format: family };
+    let overrides = Overrides { family, chat_format: family, ..Overrides::default() };
     let text = ModelText::read(&ModelFiles::new(model.as_str(), overrides))?;
     for line in std::io::stdin().lines() {
         println!("{}", check(&text, &serde_json::from_str(&line?)?));

@@ -53,6 +53,20 @@ pub enum Error {
         /// Its name.
         model: String,
     },
+    /// A file of a tower where the model is no GGUF.
+    #[error("{}: only a GGUF has its vision tower in another file; this model is none", path.display())]
+    NoPlaceForTower {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A tower that is not this decoder's.
+    #[error("{}: {why}; name the file that belongs to this model", path.display())]
+    OtherTower {
+        /// Its file.
+        path: PathBuf,
+        /// What does not go together.
+        why: String,
+    },
     /// Pictures in a prompt whose special tokens anybody may spell.
     #[error(
         "a prompt in which spelt special tokens count has no place for pictures; leave one of the two out"

@@ -1,7 +1,7 @@
 //! What a model's files say, each part read when it is first asked for: a tokenizer needs no weights, weights need no
 //! tokenizer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,12 +15,14 @@ use glimmer_tokenizer::{GgufVocab, Tokenizer, TokenizerError};
 use crate::{Error, ModelKind, Source, gguf_vocabulary};
 
 /// What a person knows better than the files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// The model's family.
     pub family: Option<Family>,
     /// Its chat format.
     pub chat_format: Option<Family>,
+    /// The file of a GGUF's vision tower ("mmproj"), which else is looked for beside it.
+    pub mmproj: Option<PathBuf>,
 }
 
 /// A model by the place of its files.
@@ -28,6 +30,7 @@ pub struct ModelFiles {
     source: Source,
     overrides: Overrides,
     checkpoint: OnceLock<Checkpoint>,
+    mmproj: OnceLock<Option<Checkpoint>>,
     configuration: OnceLock<Configuration>,
     understood: OnceLock<Understood>,
     tokenizer: OnceLock<Option<Tokenizer>>,
@@ -51,10 +54,16 @@ impl ModelFiles {
             source: source.into(),
             overrides,
             checkpoint: OnceLock::new(),
+            mmproj: OnceLock::new(),
             configuration: OnceLock::new(),
             understood: OnceLock::new(),
             tokenizer: OnceLock::new(),
         }
+    }
+
+    /// What a person knows better.
+    pub(crate) fn overrides(&self) -> &Overrides {
+        &self.overrides
     }
 
     /// Where they are.
@@ -111,6 +120,28 @@ impl ModelFiles {
                 Source::Embedded { name, gguf } => Checkpoint::embedded(Path::new(name), gguf)?,
             })
         })
+    }
+
+    /// Where the vision tower is, if there is one: in the model's own files, or in llama.cpp's file beside a GGUF.
+    ///
+    /// # Errors
+    /// When that file was named and is not there, or cannot be read.
+    pub fn tower(&self) -> Result<Option<&Checkpoint>, Error> {
+        if self.metadata()?.is_none() {
+            return match &self.overrides.mmproj {
+                Some(path) => Err(Error::NoPlaceForTower { path: path.clone() }),
+                None => self.checkpoint().map(Some),
+            };
+        }
+        let beside = once(&self.mmproj, || {
+            let beside = || match &self.source {
+                Source::Embedded { .. } => None,
+                Source::Path(path) | Source::Named { path, .. } => mmproj_beside(path),
+            };
+            let path = self.overrides.mmproj.clone().or_else(beside);
+            Ok(path.map(|path| Checkpoint::open(&path)).transpose()?)
+        })?;
+        Ok(beside.as_ref())
     }
 
     /// What the files say beside the weights. Of a directory nothing else is opened.
@@ -237,5 +268,48 @@ impl ModelFiles {
             Some(tokenizer) => stop_ids(template.and_then(ChatTemplate::format), tokenizer, &configured),
             None => configured,
         })
+    }
+}
+
+/// llama.cpp's file of the tower that goes with a GGUF: `mmproj-NAME.gguf`, as `convert` calls it, or the only one in a folder with
+/// one model.
+fn mmproj_beside(gguf: &Path) -> Option<PathBuf> {
+    let name = gguf.file_name()?.to_str()?;
+    let own = gguf.with_file_name(format!("mmproj-{name}"));
+    if own.is_file() {
+        return Some(own);
+    }
+    let folder = gguf.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).ok()?;
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let ggufs = paths.filter(|path| path.extension().is_some_and(|end| end == "gguf"));
+    let (mut towers, models): (Vec<_>, Vec<_>) = ggufs.partition(|path| is_mmproj(path));
+    if towers.len() == 1 && models.len() == 1 { towers.pop() } else { None }
+}
+
+/// Whether a file's name is that of a tower.
+pub fn is_mmproj(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    name.starts_with("mmproj") && name.ends_with(".gguf")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mmproj_beside;
+
+    #[test]
+    fn a_tower_is_found_beside_its_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        let put = |name: &str| std::fs::write(place(name), "").unwrap();
+        put("a.gguf");
+        assert_eq!(mmproj_beside(&place("a.gguf")), None);
+        put("mmproj-model-f16.gguf");
+        assert_eq!(mmproj_beside(&place("a.gguf")), Some(place("mmproj-model-f16.gguf")));
+        put("b.gguf");
+        assert_eq!(mmproj_beside(&place("a.gguf")), None, "nobody knows whose it is");
+        put("mmproj-b.gguf");
+        assert_eq!(mmproj_beside(&place("b.gguf")), Some(place("mmproj-b.gguf")));
+        assert_eq!(mmproj_beside(&place("a.gguf")), None);
     }
 }

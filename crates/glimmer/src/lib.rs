@@ -74,7 +74,7 @@ pub use embedder::Embedder;
 pub use engine::Engine;
 pub use error::Error;
 pub use facts::{ModelFacts, Tensor};
-pub use files::{ModelFiles, Overrides};
+pub use files::{ModelFiles, Overrides, is_mmproj};
 pub use fit::{Fit, Load, PublishedModel, converted};
 pub use generation::{Completion, Generation};
 pub use glimmer_models::{EncodedPair, EncodedText};

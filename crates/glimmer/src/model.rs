@@ -33,7 +33,7 @@ pub enum Progress<'a> {
 }
 
 /// How to open a model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {
     /// What is known better than the files say it.
     pub overrides: Overrides,
@@ -74,7 +74,7 @@ impl Model {
         options: &OpenOptions,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self, Error> {
-        let files = ModelFiles::new(source, options.overrides);
+        let files = ModelFiles::new(source, options.overrides.clone());
         for warning in &files.understood()?.warnings {
             progress(Progress::Warning(warning));
         }

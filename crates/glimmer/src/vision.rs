@@ -4,14 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use glimmer_chat::{Medium, Placed, Seen};
-use glimmer_config::file;
+use glimmer_checkpoint::Checkpoint;
+use glimmer_checkpoint::gguf::Metadata;
+use glimmer_config::{file, shortest_decimal};
 use glimmer_engine::PromptPicture;
-use glimmer_models::vision::VisionSpec;
+use glimmer_models::vision::{PatchPositions, VisionSpec};
 use glimmer_picture::{
     Limits, Picture, PictureError, Processor, ProcessorError, ProcessorFiles, Rows, Video, VideoRules, decode,
 };
+use serde_json::json;
 
-use crate::{Error, ModelFiles};
+use crate::{Error, ModelFiles, tower};
 
 /// How a model is shown pictures.
 pub struct Vision {
@@ -35,6 +38,11 @@ impl Vision {
     /// Whether the model is shown videos, too.
     pub fn takes_videos(&self) -> bool {
         self.processor.video().is_some()
+    }
+
+    /// Patches of the largest picture that its processor makes.
+    pub(crate) fn most_patches(&self) -> usize {
+        self.processor.most_patches()
     }
 
     /// Looks at the bytes of a file, which may be a stranger's. Takes as long as decoding does.
@@ -110,6 +118,11 @@ impl View {
         self.rows * self.groups.len()
     }
 
+    /// The picture, or a video's first frame, as it is cut to patches.
+    pub fn first_frame(&self) -> Option<&Picture> {
+        self.groups.first()?.frames().first()
+    }
+
     /// What stands in its place.
     pub(crate) fn seen(&self) -> Seen {
         match self.medium {
@@ -128,15 +141,35 @@ impl View {
 /// How a model is shown pictures; `None` where it has no tower.
 pub(crate) fn of(files: &ModelFiles) -> Result<Option<Vision>, Error> {
     // Small files alone tell, where there are any: a tokenizer is read without weights.
-    if files.metadata()?.is_some()
-        || files.configuration()?.config().is_none_or(|config| config["vision_config"].is_null())
-    {
+    let has_tower =
+        || files.configuration().map(|files| files.config().is_some_and(|c| !c["vision_config"].is_null()));
+    if files.metadata()?.is_none() && !has_tower()? {
         return Ok(None);
     }
-    let (Some(spec), Some(processor)) = (VisionSpec::of(files.checkpoint()?)?, processor(files)?) else {
-        return Ok(None);
+    let Some(spec) = tower::spec(files)? else { return Ok(None) };
+    let processor = match files.tower()?.and_then(Checkpoint::metadata) {
+        Some(metadata) => Some(processor_beside(metadata, &spec)?),
+        None => processor(files)?,
     };
-    Ok(Some(Vision { processor, spec }))
+    Ok(processor.map(|processor| Vision { processor, spec }))
+}
+
+/// How pictures are prepared for a tower of llama.cpp's: as by the processor of the models that have it, in the file's colours.
+fn processor_beside(metadata: &Metadata, spec: &VisionSpec) -> Result<Processor, Error> {
+    let colours = |key: &str| metadata.get::<Vec<f32>>(&format!("clip.vision.{key}"));
+    if let PatchPositions::Learned { side } = spec.stem.positions {
+        return Ok(Processor::fitted(side * spec.patch, spec.patch)?);
+    }
+    // GLM-OCR's is that of GLM-4.6V, and of the towers its own norms each head.
+    let class = if spec.layer.head_norm.is_some() { "Glm46VImageProcessor" } else { "Glm4vImageProcessor" };
+    let mut file = json!({"image_processor_type": class, "patch_size": spec.patch, "merge_size": spec.merge});
+    for key in ["image_mean", "image_std"] {
+        if let Some(colours) = colours(key)? {
+            file[key] = colours.into_iter().map(shortest_decimal).collect();
+        }
+    }
+    let files = ProcessorFiles { processor: None, picture: Some(&file), video: None };
+    Ok(Processor::read(files)?)
 }
 
 /// How a model's pictures are prepared: what its files say, or its code has. `None` where it has no tower.

@@ -696,11 +696,6 @@ fn from_gguf(
         }
     };
     let key = |name: &str| format!("{arch}.{name}");
-    if metadata.value(&key("rope.dimension_sections")).is_some() {
-        return Err(
-            keys.error("rope.dimension_sections: the text part of a vision model is not supported yet")
-        );
-    }
     let hidden = keys.size(&key("embedding_length"))?;
     let heads = keys.heads(&key("attention.head_count"))?;
     let head_dim = keys.optional(&key("attention.key_length"))?.unwrap_or(hidden / heads);
@@ -737,8 +732,18 @@ fn from_gguf(
         (Decision { family: Family::ChatGlm6b, guessed: false }, positions, rotary)
     } else {
         let decision = decide(keys, &Evidence { vocabulary: Some(vocab as u64), ..evidence.clone() })?;
-        let rotary = rotary::of_gguf(keys, metadata, &key, head_dim, context)?;
-        (decision, Positions::Sequential { divisor: rotary.divisor }, rotary)
+        let mut rotary = rotary::of_gguf(keys, metadata, &key, head_dim, context)?;
+        let mut positions = Positions::Sequential { divisor: rotary.divisor };
+        let sections = metadata.get::<Vec<i32>>(&key("rope.dimension_sections"))?.unwrap_or_default();
+        // llama.cpp's own test of whether positions have axes.
+        if sections.len() > 1 && sections[..2].iter().all(|count| *count > 0) {
+            if rotary.divisor != 1.0 {
+                return Err(keys.error("positions that are divided have no place in a grid"));
+            }
+            rotary.rope = rotary::of_grid_gguf(keys, &sections, &rotary.rope)?;
+            positions = Positions::OfGrid;
+        }
+        (decision, positions, rotary)
     };
     let spec = DecoderSpec {
         family: decision.family,

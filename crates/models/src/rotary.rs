@@ -5,7 +5,7 @@
 //! `ggml_rope_yarn_corr_dims` and `llama-model.cpp`.
 
 use glimmer_checkpoint::gguf;
-use glimmer_tensor::{Rope, RopeSection};
+use glimmer_tensor::{Rope, RopePairs, RopeSection};
 use serde_json::{Map, Value};
 
 use crate::ModelError;
@@ -163,23 +163,43 @@ pub(crate) fn of_grid(keys: &Keys<'_>, config: &Value, rope: &Rope) -> Result<Ro
         counts.iter().map(|count| count.as_u64().and_then(|count| usize::try_from(count).ok())).collect()
     });
     let counts: Vec<usize> = counts.ok_or_else(|| keys.wrong(KEY, block, "three whole numbers"))?;
-    let pairs = rope.pair_count();
-    let fits =
-        counts.len() == 3 && counts.iter().try_fold(0usize, |sum, &n| sum.checked_add(n)) == Some(pairs);
-    let [whole] = rope.sections.as_slice() else {
-        return Err(keys.error("the rotary embedding has parts already"));
+    by_axes(&counts, rope)
+        .ok_or_else(|| keys.wrong(KEY, block, &format!("three numbers that sum to {}", rope.pair_count())))
+}
+
+/// The same by llama.cpp's `rope.dimension_sections`, whose fourth number no GLM has. The first elements of all pairs of a head
+/// come before the second ones: its converter puts the rows of queries and keys so (`Glm4Model.normal_to_neox` of
+/// `conversion/glm.py`).
+pub(crate) fn of_grid_gguf(keys: &Keys<'_>, sections: &[i32], rope: &Rope) -> Result<Rope, ModelError> {
+    let counts: Option<Vec<usize>> = sections.iter().map(|n| usize::try_from(*n).ok()).collect();
+    let across = Rope { pairs: RopePairs::Across, ..rope.clone() };
+    let divided = match counts.as_deref() {
+        Some([counts @ .., 0]) => by_axes(counts, &across),
+        _ => None,
     };
-    if !fits {
-        return Err(keys.wrong(KEY, block, &format!("three numbers that sum to {pairs}")));
+    divided.ok_or_else(|| {
+        let pairs = rope.pair_count();
+        keys.error(format!("rope.dimension_sections are not three numbers that sum to {pairs}, and 0"))
+    })
+}
+
+/// Gives so many of the frequencies to each axis, in order; `None` where they are not three that sum to all, or are given away
+/// already.
+fn by_axes(counts: &[usize], rope: &Rope) -> Option<Rope> {
+    let [whole] = rope.sections.as_slice() else { return None };
+    let sum = counts.iter().try_fold(0usize, |sum, &n| sum.checked_add(n))?;
+    if counts.len() != 3 || sum != rope.pair_count() {
+        return None;
     }
     let mut at = 0;
-    let section = |(axis, count): (usize, usize)| {
+    let section = |(axis, &count): (usize, &usize)| {
         let inv_freq = whole.inv_freq[at..at + count].to_vec();
-        let first_dim = whole.first_dim + 2 * at;
+        let each = if rope.pairs == RopePairs::Across { 1 } else { 2 };
+        let first_dim = whole.first_dim + each * at;
         at += count;
         RopeSection { axis, first_dim, inv_freq }
     };
-    Ok(Rope { sections: counts.into_iter().enumerate().map(section).collect(), ..rope.clone() })
+    Some(Rope { sections: counts.iter().enumerate().map(section).collect(), ..rope.clone() })
 }
 
 /// The rotary embedding of the original layout, of half a head: `rope_ratio` divides ChatGLM2's positions and multiplies

@@ -138,6 +138,10 @@ pub(crate) struct ChatArgs {
     #[arg(long, value_name = "MODEL")]
     pub(crate) draft: Option<PathBuf>,
 
+    /// The file of a GGUF's vision tower [default: `mmproj-NAME.gguf` beside the model, or the only one in its folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mmproj: Option<PathBuf>,
+
     /// An adapter of the model: a directory of PEFT's (LoRA) or of ChatGLM's P-Tuning v2
     #[arg(long, value_name = "PATH")]
     pub(crate) lora: Option<PathBuf>,
@@ -251,6 +255,10 @@ pub(crate) struct RunArgs {
     /// often right; where it is not it is not asked
     #[arg(long, value_name = "MODEL")]
     pub(crate) draft: Option<PathBuf>,
+
+    /// The file of a GGUF's vision tower [default: `mmproj-NAME.gguf` beside the model, or the only one in its folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mmproj: Option<PathBuf>,
 
     /// An adapter of the model: a directory of PEFT's (LoRA) or of ChatGLM's P-Tuning v2
     #[arg(long, value_name = "PATH")]

@@ -18,6 +18,11 @@ pub(crate) struct ServedArgs {
     #[arg(long, value_name = "MODEL")]
     pub(crate) draft: Option<PathBuf>,
 
+    /// The file of a GGUF's vision tower [default: `mmproj-NAME.gguf` beside the model, or the only one in its folder]. For one
+    /// model that is served alone
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mmproj: Option<PathBuf>,
+
     /// What clients call the model, in place of the last part of its path; several names for one model, or one name for
     /// each of several
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]

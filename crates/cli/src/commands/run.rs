@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use crate::args::RunArgs;
 use crate::model::{
-    ADAPTER, DEMO_LABEL, adapter, context, device, draft, files, load, spec, tools, with_advice, with_draft,
+    ADAPTER, DEMO_LABEL, adapter, context, device, draft, load, seeing_files, spec, tools, with_advice,
+    with_draft,
 };
 use crate::pictures::Album;
 use crate::printer::Printer;
@@ -27,7 +28,7 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let start = Instant::now();
     let (model, typed) = args.meant();
     let is_lone_prompt = typed.is_some() && args.prompt.is_none();
-    let files = files(&model, args.chat_format, terminal)?;
+    let files = seeing_files(&model, args.chat_format, args.mmproj.as_deref(), terminal)?;
     // Whatever is wrong with the prompt and the format is known before any weight is read.
     let draft = draft(args.draft.as_deref(), &files, terminal)?;
     let format = format(args)?;

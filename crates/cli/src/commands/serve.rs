@@ -60,6 +60,12 @@ fn serve(
     args: &ServerArgs,
     terminal: &Terminal,
 ) -> anyhow::Result<()> {
+    if args.served.mmproj.is_some() && (paths.len() != 1 || args.shelf.models_dir.is_some() || launch) {
+        bail!(WrongUsage(
+            "--mmproj is the tower of one model: serve that one alone, and nothing that clients launch"
+                .to_owned()
+        ));
+    }
     if args.served.draft.is_some() && (paths.len() != 1 || args.shelf.models_dir.is_some() || launch) {
         bail!(WrongUsage(
             "--draft guesses for one model: serve that one alone, and nothing that clients launch".to_owned()

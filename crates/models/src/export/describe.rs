@@ -116,6 +116,10 @@ pub fn gguf_metadata(
                 set("rope.scaling.type", "linear".into());
                 set("rope.scaling.factor", divisor.into());
             }
+            if positions == Positions::OfGrid {
+                let counts = spec.rope.sections.iter().map(|section| section.inv_freq.len() as i32);
+                set("rope.dimension_sections", counts.chain([0]).collect::<Vec<i32>>().into());
+            }
         }
     }
     if let Some(yarn) = &understood.yarn {
@@ -187,11 +191,7 @@ pub fn config_json(
         "hidden_size": spec.hidden,
         "num_attention_heads": heads,
         "vocab_size": spec.vocab,
-        "torch_dtype": match dtype {
-            DType::F32 => "float32",
-            DType::BF16 => "bfloat16",
-            _ => "float16",
-        },
+        "torch_dtype": torch_name(dtype),
         "use_cache": true,
     });
     let map = config.as_object_mut().expect("a JSON object was written above");
@@ -206,6 +206,42 @@ pub fn config_json(
         map.insert(key.to_owned(), ids.and_then(|ids| ids.get(key)).cloned().unwrap_or_default());
     }
     config
+}
+
+/// The source's own `config.json` where nothing but the type of its weights changes: a vision tower is described there, too.
+pub fn config_json_as_it_was(
+    checkpoint: &Checkpoint,
+    config: &Value,
+    spec: &DecoderSpec,
+    dtype: DType,
+) -> Value {
+    let mut config = config.clone();
+    // The folder's own name may have told the family.
+    if config["_name_or_path"].is_null() {
+        config["_name_or_path"] = model_name(checkpoint, spec).into();
+    }
+    let parts = ["text_config", "vision_config"];
+    let had: Vec<&str> = parts.into_iter().filter(|part| config[part].is_object()).collect();
+    for key in ["dtype", "torch_dtype"] {
+        if config[key].is_string() || key == "torch_dtype" && config["dtype"].is_null() {
+            config[key] = torch_name(dtype).into();
+        }
+        for part in &had {
+            if config[part][key].is_string() {
+                config[*part][key] = torch_name(dtype).into();
+            }
+        }
+    }
+    config
+}
+
+/// What PyTorch calls a type.
+fn torch_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "float32",
+        DType::BF16 => "bfloat16",
+        _ => "float16",
+    }
 }
 
 /// A factor from which `rotary_dims` (and Python's `int`) makes `dims` again.

@@ -15,15 +15,15 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use glimmer_checkpoint::{Checkpoint, CheckpointError, NewTensor, TensorInfo, TensorView};
-use glimmer_tensor::{DType, MatrixView};
+use glimmer_tensor::{DType, MatrixView, RopePairs};
 
 use crate::adapter::{LowRankAdapter, WholePair};
 use crate::config::Understood;
 use crate::names::{NamedRows, TensorNaming};
 use crate::parts::{MatrixPart, Part, PartKind};
-use crate::{DecoderSpec, ModelError, NormSpec, Residual, WeightRole};
+use crate::{Attention, DecoderSpec, ModelError, NormSpec, Positions, Residual, WeightRole};
 
-pub use describe::{config_json, gguf_metadata, model_name};
+pub use describe::{config_json, config_json_as_it_was, gguf_metadata, model_name};
 pub(crate) use types::fit;
 pub use types::{Mix, Quantization, WeightTypes, file_type_name, second_rounding};
 
@@ -136,6 +136,7 @@ impl Fused {
 pub fn directory_naming(spec: &DecoderSpec) -> TensorNaming {
     match spec.layers[0].residual {
         Residual::ScaledNormed { .. } => TensorNaming::ChatGlm6b,
+        Residual::Sandwich if spec.positions == Positions::OfGrid => TensorNaming::HfSeeing,
         Residual::PreNorm | Residual::Sandwich => TensorNaming::Hf,
     }
 }
@@ -326,8 +327,11 @@ impl<'a> Walk<'a> {
     fn matrix(&mut self, part: &Part, matrix: &MatrixPart) -> Result<(), ModelError> {
         let from = self.understood.naming.tensors(part, matrix, |name| self.has(name))?;
         // llama.cpp reads both forms; transformers' classes only one matrix for each section.
-        let apart =
-            if self.to == TensorNaming::Hf || from.len() > 1 { self.to.apart(part, matrix) } else { None };
+        let apart = if matches!(self.to, TensorNaming::Hf | TensorNaming::HfSeeing) || from.len() > 1 {
+            self.to.apart(part, matrix)
+        } else {
+            None
+        };
         let to = match apart {
             Some(apart) => apart,
             None => vec![self.to.fused(part, matrix)?],
@@ -358,6 +362,14 @@ impl<'a> Walk<'a> {
             let slices = |rows: Vec<Range<usize>>| join(rows.into_iter().map(|rows| whole.slice(rows)));
             read = sections.into_iter().map(slices).collect();
         }
+        let mut orders: Vec<_> = matrix.section_rows().into_iter().map(|rows| vec![rows]).collect();
+        for (index, &(role, rows)) in matrix.sections.iter().enumerate() {
+            if let Some(turned) = self.turned(role, rows) {
+                read[index] = join(turned.iter().map(|row| read[index].slice(*row..row + 1)));
+                let first = orders[index][0].start;
+                orders[index] = turned.iter().map(|row| first + row..first + row + 1).collect();
+            }
+        }
         if to.len() == 1 {
             read = vec![if self.to.interleaves(part.role) {
                 interleave(&read, matrix.heads)
@@ -365,16 +377,40 @@ impl<'a> Walk<'a> {
                 join(read)
             }];
         }
-        let sections = matrix.section_rows();
         for (index, (tensor, rows)) in to.iter().zip(read).enumerate() {
             let name = if kind == TensorKind::Matrix { tensor.weight() } else { tensor.bias() };
             let order = match to.len() {
                 1 if self.to.interleaves(part.role) => matrix.by_heads(),
-                1 => sections.clone(),
-                _ => vec![sections[index].clone()],
+                1 => orders.concat(),
+                _ => orders[index].clone(),
             };
             self.push(part, (tensor.role, kind), name, order, rows);
         }
+    }
+
+    /// The order in which rows of queries or keys are written, where the target pairs other elements of a head for rotation:
+    /// llama.cpp's files of decoders whose positions have axes have the first elements of all pairs before the second ones.
+    fn turned(&self, role: WeightRole, rows: usize) -> Option<Vec<usize>> {
+        let spec = &self.understood.spec;
+        let is_rotated = matches!(role, WeightRole::Queries | WeightRole::Keys);
+        if !is_rotated || spec.positions != Positions::OfGrid {
+            return None;
+        }
+        let is_across = spec.rope.pairs == RopePairs::Across;
+        if is_across == (self.to == TensorNaming::Gguf) {
+            return None;
+        }
+        let Attention::Heads { heads, .. } = spec.layers[0].attention;
+        let pairs = spec.rope.pair_count();
+        let of_row = |row: usize| {
+            let (head, at) = (row - row % heads.head_dim, row % heads.head_dim);
+            head + match at {
+                _ if at >= 2 * pairs => at,
+                _ if is_across => at / 2 + at % 2 * pairs,
+                _ => at % pairs * 2 + at / pairs,
+            }
+        };
+        Some((0..rows).map(of_row).collect())
     }
 
     /// llama.cpp and transformers' classes add biases to queries, keys and values only.

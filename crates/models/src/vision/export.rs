@@ -39,6 +39,29 @@ impl Mmproj {
     }
 }
 
+/// A tensor of a tower that stays as it is but for its type.
+pub struct KeptTensor<'a> {
+    /// What it is.
+    pub info: &'a TensorInfo,
+    /// Its elements, one to a row.
+    pub rows: MatrixView<'a>,
+}
+
+/// The tensors of a tower in a directory, for another directory with the same names.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn kept<'a>(checkpoint: &'a Checkpoint, spec: &VisionSpec) -> Result<Vec<KeptTensor<'a>>, ModelError> {
+    let names = spec.tensors();
+    let mut kept = Vec::new();
+    for info in checkpoint.tensors().iter().filter(|info| names.contains(&info.name)) {
+        let (data, elements) = (checkpoint.tensor(&info.name)?.data, info.shape.iter().product());
+        let rows = MatrixView { dtype: info.dtype, rows: elements, cols: 1, data, row_scale: None };
+        kept.push(KeptTensor { info, rows });
+    }
+    Ok(kept)
+}
+
 /// A tensor to be written.
 struct Outgoing<'a> {
     tensor: NewTensor,

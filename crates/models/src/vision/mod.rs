@@ -14,7 +14,7 @@ mod spec;
 mod stored;
 mod tower;
 
-pub use export::Mmproj;
+pub use export::{KeptTensor, Mmproj, kept};
 pub use load::{PIECE_ROWS, TowerPlan};
 pub use names::TowerNaming;
 pub use parts::{TowerMatrix, TowerPart, TowerPartKind, TowerRole};

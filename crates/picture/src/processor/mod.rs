@@ -117,6 +117,20 @@ impl Processor {
         recipe.rows(&frames.iter().collect::<Vec<_>>())
     }
 
+    /// Patches of the largest grid that it makes of any picture.
+    pub fn most_patches(&self) -> usize {
+        let Recipe { patch, merge, span, .. } = self.picture;
+        let most = match self.picture.sizing {
+            Sizing::Budget { max, .. } => max / (span * patch * patch) as u64,
+            Sizing::Padded { max, expand, .. } => {
+                max.saturating_mul((merge * expand * merge * expand) as u64)
+            }
+            Sizing::Stretched { side } | Sizing::Fitted { side } => (side / patch * (side / patch)) as u64,
+        };
+        // Whatever the bounds say, there is one block.
+        usize::try_from(most).unwrap_or(usize::MAX).max(merge * merge)
+    }
+
     /// Rows that a picture of this size becomes, as `[frames, rows, columns]` of patches: without making it.
     ///
     /// # Errors

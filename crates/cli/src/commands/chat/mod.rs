@@ -22,7 +22,8 @@ use signal_hook::consts::SIGINT;
 
 use crate::args::{ChatArgs, OnFull};
 use crate::model::{
-    ADAPTER, DEMO_LABEL, adapter, context, device, draft, files, load, spec, tools, with_advice, with_draft,
+    ADAPTER, DEMO_LABEL, adapter, context, device, draft, load, seeing_files, spec, tools, with_advice,
+    with_draft,
 };
 use crate::pictures::Album;
 use crate::printer::Printer;
@@ -98,7 +99,7 @@ struct Chat<'t> {
 
 impl<'t> Chat<'t> {
     fn open(args: &ChatArgs, is_typed: bool, terminal: &'t Terminal) -> anyhow::Result<Self> {
-        let files = files(&args.model(), args.chat_format, terminal)?;
+        let files = seeing_files(&args.model(), args.chat_format, args.mmproj.as_deref(), terminal)?;
         files.tokenizer()?;
         let draft = draft(args.draft.as_deref(), &files, terminal)?;
         let mut sampling = with_advice(ModelText::read(&files)?.chat().cloned())?.sampling;

@@ -8,9 +8,11 @@ use anyhow::{Context, bail, ensure};
 use glimmer::ModelFiles;
 use glimmer_checkpoint::safetensors::SafetensorsWriter;
 use glimmer_checkpoint::{CheckpointError, NewTensor};
+use glimmer_config::FileError;
 use glimmer_config::file::read_bytes;
-use glimmer_models::export::{Outgoing, WeightTypes, config_json, directory_naming, outgoing};
+use glimmer_models::export::{WeightTypes, config_json, config_json_as_it_was, directory_naming, outgoing};
 use glimmer_models::names::TensorNaming;
+use glimmer_models::vision::{KeptTensor, VisionSpec, kept};
 use glimmer_tensor::DType;
 use serde_json::Value;
 
@@ -36,6 +38,10 @@ const TOKENIZER: [&str; 9] = [
     "tokenization_chatglm.py",
 ];
 
+/// How pictures are prepared.
+const PICTURES: [&str; 3] =
+    ["preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"];
+
 const LICENCES: [&str; 3] = ["LICENSE", "MODEL_LICENSE", "NOTICE"];
 
 /// The code of ChatGLM-6B's repository, which its layout is loaded with elsewhere.
@@ -55,21 +61,59 @@ pub(super) fn write(job: &Job<'_>, args: &ConvertArgs) -> anyhow::Result<()> {
     };
     let replaces = refuse_precious(&args.output, args.force)?;
     let naming = directory_naming(&job.understood.spec);
-    let (tensors, unused) = outgoing(job.checkpoint, job.understood, naming)?;
+    let (tensors, mut unused) = outgoing(job.checkpoint, job.understood, naming)?;
+    let tower = tower(job, naming)?;
+    unused.retain(|name| !tower.iter().any(|tensor| tensor.info.name == *name));
     job.warn_of_unused(&unused);
-    let types: Vec<DType> = tensors.iter().map(|tensor| asked.unwrap_or(plain(tensor))).collect();
-    let announced: Vec<_> =
+    let types: Vec<DType> =
+        tensors.iter().map(|tensor| asked.unwrap_or(plain(tensor.stored_type()))).collect();
+    let mut announced: Vec<_> =
         tensors.iter().zip(&types).map(|(tensor, &dtype)| tensor.announce(dtype)).collect();
+    announced.extend(tower.iter().map(|KeptTensor { info, .. }| NewTensor {
+        name: info.name.clone(),
+        dtype: asked.unwrap_or(plain(info.dtype)),
+        shape: info.shape.clone(),
+    }));
 
     let mut directory = begin(&args.output, &announced, replaces)?;
     let matrices = types.first().copied().unwrap_or(DType::F32);
-    let config = config_json(job.checkpoint, job.understood, &tensors, matrices);
+    let config = match job.checkpoint.config().filter(|_| !tower.is_empty()) {
+        Some(config) => config_json_as_it_was(job.checkpoint, config, &job.understood.spec, matrices),
+        None => config_json(job.checkpoint, job.understood, &tensors, matrices),
+    };
     directory.add_file("config.json", &pretty(&config))?;
     for (name, bytes) in small_files(job.files, !args.no_tokenizer, job.terminal)? {
         directory.add_file(name, &bytes)?;
     }
     job.write_tensors(&tensors, &types, |name, bytes| directory.write(name, bytes))?;
+    for KeptTensor { info, rows } in tower {
+        let dtype = asked.unwrap_or(plain(info.dtype));
+        let mut write = |bytes: &[u8]| {
+            job.interrupt.check().map_err(|error| FileError::io(job.output, error))?;
+            directory.write(&info.name, bytes)
+        };
+        job.checkpoint.encode(&info.name, &[(rows, info)], dtype, job.threads, &mut write)?;
+    }
     Ok(directory.finish()?)
+}
+
+/// The vision tower, which goes along where the decoder beside it keeps its names.
+fn tower<'a>(job: &Job<'a>, naming: TensorNaming) -> anyhow::Result<Vec<KeptTensor<'a>>> {
+    if job.checkpoint.metadata().is_some() {
+        ensure!(
+            naming != TensorNaming::HfSeeing,
+            "a GGUF of a model that sees has its tower in another file, so no directory is made of it; convert the model's own"
+        );
+        return Ok(Vec::new());
+    }
+    let Some(spec) = VisionSpec::of(job.checkpoint)? else { return Ok(Vec::new()) };
+    if job.understood.naming != naming {
+        job.terminal.warn(
+            "the vision tower is left out: its layout has no place beside a decoder of transformers' classes",
+        );
+        return Ok(Vec::new());
+    }
+    Ok(kept(job.checkpoint, &spec)?)
 }
 
 /// Begins a directory at `out`, in the place of a model that is there where [`refuse_precious`] says so.
@@ -83,8 +127,8 @@ pub(in crate::commands) fn begin(
 }
 
 /// The stored type, or F16 where that is packed.
-fn plain(tensor: &Outgoing<'_>) -> DType {
-    match tensor.stored_type() {
+fn plain(stored: DType) -> DType {
+    match stored {
         stored @ (DType::F32 | DType::F16 | DType::BF16) => stored,
         _ => DType::F16,
     }
@@ -142,7 +186,7 @@ pub(in crate::commands) fn small_files(
     }
     let code: &[&str] = if directory_naming(files.spec()?) == TensorNaming::ChatGlm6b { &CODE } else { &[] };
     let tokenizer: &[&str] = if with_tokenizer { &TOKENIZER } else { &[] };
-    for name in tokenizer.iter().chain(&LICENCES).chain(code) {
+    for name in tokenizer.iter().chain(&PICTURES).chain(&LICENCES).chain(code) {
         if let Some(bytes) = read_bytes(&files.source().directory().join(name), MAX_SMALL_FILE)? {
             found.push((name, bytes));
         }

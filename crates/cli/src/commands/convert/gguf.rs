@@ -5,7 +5,7 @@ use glimmer_checkpoint::gguf::GgufWriter;
 use glimmer_models::export::{Outgoing, WeightTypes, gguf_metadata, outgoing, second_rounding};
 use glimmer_models::names::TensorNaming;
 use glimmer_models::vision::{Mmproj, TowerNaming, VisionSpec};
-use glimmer_models::{Positions, Residual};
+use glimmer_models::Residual;
 use glimmer_tensor::DType;
 
 use super::{Job, vocabulary};
@@ -55,11 +55,6 @@ fn write_tower(
 ) -> anyhow::Result<()> {
     if tower.naming == TowerNaming::Glm4v9b {
         job.terminal.warn("llama.cpp has no form for the vision tower of GLM-4V-9B, which is left out");
-        return Ok(());
-    }
-    // llama.cpp has heads of such a decoder in another order, which is not written yet.
-    if job.understood.spec.positions == Positions::OfGrid {
-        job.terminal.warn("the vision tower is left out: what is written reads text alone");
         return Ok(());
     }
     let name = args.output.file_name().unwrap_or_default().to_string_lossy();
