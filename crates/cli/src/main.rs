@@ -25,6 +25,7 @@ mod remote;
 mod sampling;
 mod served;
 mod terminal;
+mod thumbnail;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -7,16 +7,26 @@ use anyhow::Context;
 use glimmer::{Conversation, Error, Medium, ModelText, PictureLimits, View};
 use serde_json::{Value, json};
 
+use crate::terminal::Terminal;
+use crate::thumbnail;
+
 /// What was looked at so far, by the paths that a conversation has.
 #[derive(Default)]
 pub(crate) struct Album(BTreeMap<String, View>);
 
 impl Album {
-    /// Looks at a file, or at a folder of frames: as a part of a message, and the rows that it takes.
-    pub(crate) fn look_at(&mut self, path: &Path, text: &ModelText) -> anyhow::Result<(Value, usize)> {
+    /// Looks at a file, or at a folder of frames: as a part of a message, and the rows that it takes. It is shown where the
+    /// terminal can.
+    pub(crate) fn look_at(
+        &mut self,
+        path: &Path,
+        text: &ModelText,
+        terminal: &Terminal,
+    ) -> anyhow::Result<(Value, usize)> {
         let whole = path.canonicalize();
         let place = whole.as_deref().unwrap_or(path).display().to_string();
         let view = self.view(&place, text)?;
+        thumbnail::show(&view, terminal);
         let kind = match view.medium() {
             Medium::Picture => "image_url",
             Medium::Video => "video_url",

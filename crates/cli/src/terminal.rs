@@ -92,6 +92,11 @@ impl Terminal {
         self.interactive
     }
 
+    /// Whether pictures are, beside the text that somebody reads.
+    pub(crate) fn shows_pictures(&self) -> bool {
+        self.interactive && !self.quiet
+    }
+
     /// Whether colours are wanted there.
     pub(crate) fn coloured(&self) -> bool {
         self.interactive && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

@@ -1,7 +1,10 @@
 use std::fmt;
 
-use image::RgbImage;
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder, RgbImage};
 use sha2::{Digest, Sha256};
+
+use crate::resize::{Arithmetic, Filter, resize};
 
 /// A picture: rows of RGB from the top, a byte a value.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,6 +34,26 @@ impl Picture {
     /// `[height, width, 3]`.
     pub fn pixels(&self) -> &[u8] {
         &self.pixels
+    }
+
+    /// The picture, no larger than this; its shape stays.
+    pub fn within(&self, width: usize, height: usize) -> Picture {
+        let scale = (width as f64 / self.width as f64).min(height as f64 / self.height as f64);
+        if scale >= 1.0 {
+            return self.clone();
+        }
+        let side = |side: usize| ((side as f64 * scale).round() as usize).max(1);
+        resize(self, side(self.width), side(self.height), Filter::Bilinear, Arithmetic::Pillow)
+    }
+
+    /// A PNG of it.
+    pub fn to_png(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let (width, height) = (self.width as u32, self.height as u32);
+        PngEncoder::new(&mut bytes)
+            .write_image(&self.pixels, width, height, ExtendedColorType::Rgb8)
+            .expect("the pixels are as many as the sides say, and memory takes them");
+        bytes
     }
 
     /// What a cache knows the picture by: SHA-256 of its size and pixels. Two files that show the same have the same.

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> anyhow::Result<()> {
     let draft = draft(args.draft.as_deref(), &files, terminal)?;
     let format = format(args)?;
     let tools = tools(args.tools.as_deref())?;
-    let prompt = prompt(args, typed, &tools, &files)?;
+    let prompt = prompt(args, typed, &tools, &files, terminal)?;
     let spec = spec(&files, terminal)?;
     check_ids(&prompt.ids, spec)?;
     let adapter = adapter(args.lora.as_deref(), spec)?;
@@ -137,6 +137,7 @@ fn prompt(
     typed: Option<&str>,
     tools: &[Value],
     files: &ModelFiles,
+    terminal: &Terminal,
 ) -> anyhow::Result<Prompt> {
     let prompt = match &args.ids {
         Some(ids) => {
@@ -156,7 +157,7 @@ fn prompt(
                 text.continuation(&typed, encoding)?
             } else {
                 let system = args.system.iter().map(|text| Message::new(Role::System, text));
-                let (question, views) = question(typed, &args.images, &text)?;
+                let (question, views) = question(typed, &args.images, &text, terminal)?;
                 let mut conversation = Conversation::new(system.chain([question]).collect());
                 conversation.tools = tools.to_vec();
                 conversation.enable_thinking = (args.thinking_budget == Some(0)).then_some(false);
@@ -172,11 +173,16 @@ fn prompt(
 }
 
 /// What is asked, after the pictures that it is about.
-fn question(typed: String, images: &[PathBuf], text: &ModelText) -> anyhow::Result<(Message, Vec<View>)> {
+fn question(
+    typed: String,
+    images: &[PathBuf],
+    text: &ModelText,
+    terminal: &Terminal,
+) -> anyhow::Result<(Message, Vec<View>)> {
     let mut question = Message::new(Role::User, "");
     let mut album = Album::default();
     for path in images {
-        question.show_part(album.look_at(path, text)?.0);
+        question.show_part(album.look_at(path, text, terminal)?.0);
     }
     question.say(&typed);
     let conversation = Conversation::new(vec![question.clone()]);

@@ -287,13 +287,15 @@ impl<'t> Chat<'t> {
                 Ok(()) => self.recall(),
                 Err(error) => self.complain(&format!("{error:#}")),
             },
-            Command::Image(file) => match self.album.look_at(Path::new(&file), self.engine.text()) {
-                Ok((part, rows)) => {
-                    self.dialogue.show(part);
-                    self.remark(&format!("{file} is shown with the next question: {rows} tokens"));
+            Command::Image(file) => {
+                match self.album.look_at(Path::new(&file), self.engine.text(), self.terminal) {
+                    Ok((part, rows)) => {
+                        self.dialogue.show(part);
+                        self.remark(&format!("{file} is shown with the next question: {rows} tokens"));
+                    }
+                    Err(error) => self.complain(&format!("{error:#}")),
                 }
-                Err(error) => self.complain(&format!("{error:#}")),
-            },
+            }
             Command::Wrong(why) => self.complain(&why),
         }
         Ok(ControlFlow::Continue(()))
