@@ -400,7 +400,7 @@ impl<'a> Walk<'a> {
         if is_across == (self.to == TensorNaming::Gguf) {
             return None;
         }
-        let Attention::Heads { heads, .. } = spec.layers[0].attention;
+        let Attention::Heads { heads, .. } = spec.layers[0].attention else { return None };
         let pairs = spec.rope.pair_count();
         let of_row = |row: usize| {
             let (head, at) = (row - row % heads.head_dim, row % heads.head_dim);
