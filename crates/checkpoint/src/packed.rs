@@ -70,6 +70,18 @@ impl Checkpoint {
         }
     }
 
+    /// A weight of exactly this shape, its last dimension the columns and all others together the rows: matrices stacked.
+    ///
+    /// # Errors
+    /// When the tensor is missing, of a type that no weight has, or of another shape.
+    pub fn stack_of(&self, name: &str, shape: &[usize]) -> Result<MatrixView<'_>, CheckpointError> {
+        let view = self.tensor(name)?;
+        match shape.split_last() {
+            Some((cols, rest)) if view.info.shape == shape => plain(view, rest.iter().product(), *cols),
+            _ => Err(wrong_shape(view.info, shape)),
+        }
+    }
+
     fn packed<'a>(
         &'a self,
         view: TensorView<'a>,

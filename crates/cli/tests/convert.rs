@@ -808,18 +808,24 @@ fn the_tower_of_glm_edge_v_is_kept() {
 }
 
 #[test]
-fn a_model_with_experts_is_not_written() {
-    let air = support::root().join("../shared/fixtures/glm-4.5-air");
-    if !air.exists() {
-        println!("SKIPPED: {} is not there", air.display());
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    for name in ["air.gguf", "air"] {
-        let out = directory.path().join(name);
-        let ran = convert(&air, &out, &["--no-tokenizer"]);
+fn models_with_experts_are_written_as_ggufs_alone() {
+    for name in ["glm-4.5-air", "glm-4.7-flash"] {
+        let model = support::root().join("../shared/fixtures").join(name);
+        if !model.exists() {
+            println!("SKIPPED: {} is not there", model.display());
+            continue;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let out = directory.path().join("model");
+        let ran = convert(&model, &out, &["--no-tokenizer"]);
         assert_eq!(ran.status, 1);
-        assert!(ran.stderr.contains("models with experts cannot be written yet"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("models with experts are written as GGUF alone"), "{}", ran.stderr);
         assert!(!out.exists());
+        let out = directory.path().join("model.gguf");
+        let ran = convert(&model, &out, &["--no-tokenizer", "--type", "Q4_K_M"]);
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+        assert!(!ran.stderr.contains("llama.cpp"), "{}", ran.stderr);
+        let ran = support::run(["inspect".into(), "--json".into(), out.into()]);
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
     }
 }

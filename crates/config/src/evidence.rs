@@ -134,7 +134,7 @@ impl Evidence {
             ("GlmOcrForConditionalGeneration", _) | ("", "glm_ocr") => (&[GlmOcr], GlmOcr),
             ("Glm4MoeForCausalLM", _) | ("", "glm4_moe" | "glm4moe") => (&[Glm45, Glm47], Glm45),
             ("Glm4MoeLiteForCausalLM" | "GlmMoeDsaForCausalLM", _)
-            | ("", "glm4_moe_lite" | "glm_moe_dsa" | "glm-dsa") => (&[Glm47], Glm47),
+            | ("", "glm4_moe_lite" | "glm_moe_dsa" | "glm-dsa" | "deepseek2") => (&[Glm47], Glm47),
             _ => return (Family::NAMES.map(|(family, _)| family).to_vec(), None),
         };
         (families.to_vec(), Some(likeliest))

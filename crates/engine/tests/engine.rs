@@ -37,6 +37,30 @@ fn answers_are_the_references_alone_and_in_a_crowd() {
     }
 }
 
+/// One latent for each token: pages are remembered and shared, and answers are the reference's, as with keys and values.
+#[test]
+fn latents_are_remembered_and_shared() {
+    let dir = fixture("../../shared/fixtures/glm-4.7-flash");
+    if !dir.exists() {
+        println!("SKIPPED: {} is not there", dir.display());
+        return;
+    }
+    let name = "../../shared/fixtures/glm-4.7-flash";
+    let engine = engine(name, OPTIONS);
+    let (prompt, expected) = (ids(name, "gen.input_ids"), ids(name, "gen.new_ids"));
+    let long: Vec<u32> = (3..103).collect();
+    let cold = hear(&engine.answer(greedy(long.clone(), 20)));
+    let crowd: Vec<_> = (0..9)
+        .map(|i| engine.answer(greedy(if i % 2 == 0 { prompt.clone() } else { long.clone() }, 16)))
+        .collect();
+    for (i, events) in crowd.iter().enumerate() {
+        let heard = hear(events);
+        let wanted = if i % 2 == 0 { &expected } else { &cold.tokens };
+        assert_eq!(heard.tokens[..16], wanted[..16], "number {i} of a crowd");
+        assert_eq!(heard.cached, if i % 2 == 0 { 0 } else { 96 });
+    }
+}
+
 #[test]
 fn a_pool_too_small_for_all_changes_no_answer() {
     let name = "glm4-9b-0414";

@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use glimmer_catalogue::{Catalogue, Shape};
+use glimmer_catalogue::{Catalogue, Experts, Latent, Shape};
 use glimmer_tensor::Heads;
 use serde_json::{Value, json};
 
@@ -24,10 +24,13 @@ struct Known {
     qkv_bias: bool,
     rope_base: f64,
     context: usize,
+    experts: Option<Experts>,
+    /// Its heads are those of latent attention; `head_dim` is what is rotated of one.
+    latent: Option<Latent>,
 }
 
 /// The families whose decoders are here and whose shapes the catalogue has.
-const FAMILIES: [Family; 7] = [
+const FAMILIES: [Family; 9] = [
     Family::ChatGlm6b,
     Family::ChatGlm2,
     Family::CodeGeex2,
@@ -35,6 +38,8 @@ const FAMILIES: [Family; 7] = [
     Family::Glm4,
     Family::GlmEdge,
     Family::Glm40414,
+    Family::Glm45,
+    Family::Glm47,
 ];
 
 /// The published models with a shape of their own in the catalogue, of the families that run here.
@@ -52,16 +57,21 @@ fn known() -> &'static [Known] {
 impl Known {
     /// `None` where the catalogue's sources leave out what a decoder needs.
     fn of(name: &'static str, family: Family, shape: &Shape) -> Option<Self> {
+        let latent = shape.latent.clone();
+        // The configurations of models with experts promise biases, latent attention has none.
+        let by_default = shape.experts.as_ref().map(|_| latent.is_none());
         Some(Known {
             name,
             family,
             shape: [shape.layers, shape.hidden, shape.heads, shape.ffn],
-            kv_heads: shape.kv_heads,
-            head_dim: shape.head_dim?,
+            kv_heads: if latent.is_some() { 1 } else { shape.kv_heads },
+            head_dim: shape.head_dim.or(latent.as_ref().map(|latent| latent.rotated))?,
             vocab: shape.vocab,
-            qkv_bias: shape.qkv_bias?,
+            qkv_bias: shape.qkv_bias.or(by_default)?,
             rope_base: shape.rope_base?,
             context: shape.context?,
+            experts: shape.experts.clone(),
+            latent,
         })
     }
 }
@@ -69,6 +79,56 @@ impl Known {
 /// The names of the published models whose shapes are known and whose decoders are here.
 pub fn published_names() -> impl Iterator<Item = &'static str> {
     known().iter().map(|known| known.name)
+}
+
+impl Known {
+    /// What the `config.json` of a model with experts says; `None` where the catalogue's sources leave something out.
+    fn config_of_experts(&self) -> Option<Value> {
+        let (experts, is_latent) = (self.experts.as_ref()?, self.latent.is_some());
+        let [layers, _, heads, ffn] = self.shape;
+        let mut config = json!({
+            "architectures": [if is_latent { "Glm4MoeLiteForCausalLM" } else { "Glm4MoeForCausalLM" }],
+            "model_type": if is_latent { "glm4_moe_lite" } else { "glm4_moe" },
+            "num_hidden_layers": layers,
+            "intermediate_size": ffn,
+            "num_key_value_heads": if is_latent { heads } else { self.kv_heads },
+            "hidden_act": "silu",
+            "attention_bias": self.qkv_bias,
+            "vocab_size": self.vocab,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": self.rope_base,
+            "partial_rotary_factor": if is_latent { 1.0 } else { 0.5 },
+            "max_position_embeddings": self.context,
+            "tie_word_embeddings": false,
+            "n_routed_experts": experts.count,
+            "num_experts_per_tok": experts.per_token,
+            "n_shared_experts": experts.shared,
+            "moe_intermediate_size": experts.ffn?,
+            "first_k_dense_replace": experts.dense_layers,
+            "norm_topk_prob": true,
+            "n_group": 1,
+            "topk_group": 1,
+            // 355B has norms of heads and another scale than the others.
+            "use_qk_norm": self.shape[0] == 92,
+            "routed_scaling_factor": match (is_latent, self.shape[0]) {
+                (true, _) => 1.8,
+                (false, 92) => 2.5,
+                (false, _) => 1.0,
+            },
+        });
+        let own = match &self.latent {
+            None => json!({ "head_dim": self.head_dim }),
+            Some(latent) => json!({
+                "q_lora_rank": latent.queries,
+                "kv_lora_rank": latent.keys_values,
+                "qk_nope_head_dim": latent.plain?,
+                "qk_rope_head_dim": latent.rotated,
+                "v_head_dim": latent.values?,
+            }),
+        };
+        config.as_object_mut()?.extend(own.as_object()?.clone());
+        Some(config)
+    }
 }
 
 /// What the `config.json` of a published model says, as far as it matters to [`crate::understand`] and to the end of
@@ -119,6 +179,7 @@ pub fn published_config(name: &str) -> Option<Value> {
                 "pad_token_id": if glm4 { 151_329 } else { 0 },
             })
         }
+        Family::Glm45 | Family::Glm47 => known.config_of_experts()?,
         // The later ones have transformers' own classes.
         _ => {
             let edge = known.family == Family::GlmEdge;

@@ -27,7 +27,17 @@ const MOST_EXPERTS: usize = 2048;
 const LATENT_EPS: f32 = 1e-6;
 
 /// What this crate can read, for error messages.
-const KNOWN: &str = "ChatGLMModel, Glm, Glm4, Glm4Moe and Glm4MoeLiteForCausalLM, Glm4v, Glm46V and GlmOcr, and as GGUF chatglm, glm4 and chatglm-6b";
+const KNOWN: &str =
+    "ChatGLM, Glm, Glm4, Glm4Moe(Lite), Glm4v, Glm46V, GlmOcr; GGUF chatglm(-6b), glm4(moe), deepseek2";
+
+/// GGUF architecture of GLM-4.5, 4.6 and 4.7.
+pub(crate) const GGUF_EXPERTS_ARCH: &str = "glm4moe";
+
+/// GGUF architecture of GLM-4.7-Flash, which llama.cpp computes as DeepSeek-V2.
+pub(crate) const GGUF_LATENTS_ARCH: &str = "deepseek2";
+
+/// Rows of GLM-4.7-Flash's head: by them llama.cpp knows it where its file does not say how experts are weighed.
+const FLASH_VOCABULARY: usize = 154_880;
 
 /// GGUF architecture of ChatGLM-6B, which llama.cpp does not know; the name is Glimmer's own.
 pub const GGUF_CHATGLM_6B: &str = "chatglm-6b";
@@ -298,9 +308,12 @@ impl Keys<'_> {
         Ok(self.number(key)?.unwrap_or(default))
     }
 
-    /// A truth value of `config.json`, or `None` where the key is absent or null.
+    /// A truth value, or `None` where the key is absent or null.
     fn stated(&self, key: &str) -> Result<Option<bool>, ModelError> {
-        let Source::Json(config) = self.source else { return Ok(None) };
+        let config = match self.source {
+            Source::Json(config) => config,
+            Source::Gguf(metadata) => return Ok(metadata.get::<bool>(key)?),
+        };
         match config.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
@@ -564,7 +577,7 @@ fn experts(
             *head_norm = norms_heads;
         }
     }
-    add_experts(keys, &mut understood.spec)?;
+    add_experts(keys, &mut understood.spec, &HF_EXPERTS.map(str::to_owned))?;
     Ok(understood)
 }
 
@@ -590,7 +603,7 @@ fn latents(
         eps: LATENT_EPS,
     };
     add_latents(keys, &mut understood, latent)?;
-    add_experts(keys, &mut understood.spec)?;
+    add_experts(keys, &mut understood.spec, &HF_EXPERTS.map(str::to_owned))?;
     Ok(understood)
 }
 
@@ -613,23 +626,54 @@ fn add_latents(keys: &Keys<'_>, understood: &mut Understood, latent: Latent) -> 
     Ok(())
 }
 
-/// Gives the layers after the first dense ones their experts.
-fn add_experts(keys: &Keys<'_>, spec: &mut DecoderSpec) -> Result<(), ModelError> {
-    let count = keys.size("n_routed_experts")?;
-    let inner = keys.size("moe_intermediate_size")?;
-    let alike = keys.optional("n_shared_experts")?.unwrap_or(1);
+/// What transformers calls the facts of experts: how many there are, their size, how many all rows meet, how many a row
+/// chooses, of how many groups it chooses how many, whether weights are normalised, their scale, how many dense layers come
+/// first.
+const HF_EXPERTS: [&str; 9] = [
+    "n_routed_experts",
+    "moe_intermediate_size",
+    "n_shared_experts",
+    "num_experts_per_tok",
+    "n_group",
+    "topk_group",
+    "norm_topk_prob",
+    "routed_scaling_factor",
+    "first_k_dense_replace",
+];
+
+/// What llama.cpp calls the same, behind the architecture.
+pub(crate) const GGUF_EXPERTS: [&str; 9] = [
+    "expert_count",
+    "expert_feed_forward_length",
+    "expert_shared_count",
+    "expert_used_count",
+    "expert_group_count",
+    "expert_group_used_count",
+    "expert_weights_norm",
+    "expert_weights_scale",
+    "leading_dense_block_count",
+];
+
+/// Gives the layers after the first dense ones their experts. Where nothing is said, transformers' weights are normalised and
+/// its first layer is dense, and llama.cpp's are not.
+fn add_experts(keys: &Keys<'_>, spec: &mut DecoderSpec, names: &[String; 9]) -> Result<(), ModelError> {
+    let [count, inner, alike, chosen, groups, chosen_groups, normalised, scale, dense] = names;
+    let by_default = matches!(keys.source, Source::Json(_));
+    let count = keys.size(count)?;
+    let inner = keys.size(inner)?;
+    let alike = keys.optional(alike)?.unwrap_or(1);
     let routing = Routing {
-        chosen: keys.size("num_experts_per_tok")?,
-        groups: keys.optional("n_group")?.unwrap_or(1),
-        chosen_groups: keys.optional("topk_group")?.unwrap_or(1),
-        normalised: keys.flag("norm_topk_prob", true)?,
-        scale: keys.float("routed_scaling_factor", 1.0)? as f32,
+        chosen: keys.size(chosen)?,
+        groups: keys.optional(groups)?.unwrap_or(1),
+        chosen_groups: keys.optional(chosen_groups)?.unwrap_or(1),
+        normalised: keys.flag(normalised, by_default)?,
+        scale: keys.float(scale, 1.0)? as f32,
     };
     in_bounds(&[("experts", count, MOST_EXPERTS), ("an expert's size", inner, 1 << 20)])
         .and_then(|()| in_bounds(&[("shared experts' size", (inner * alike.min(1 << 20)).max(1), 1 << 20)]))
         .and_then(|()| check_routing(&routing, count))
         .map_err(|message| keys.error(message))?;
-    let dense = keys.optional("first_k_dense_replace")?.unwrap_or(1);
+    let dense = keys.optional(dense)?.unwrap_or(usize::from(by_default));
     let feed_forward = FeedForward::Experts { count, inner, shared: inner * alike, routing };
     spec.layers.iter_mut().skip(dense).for_each(|layer| layer.feed_forward = feed_forward);
     Ok(())
@@ -686,6 +730,7 @@ fn from_gguf(
     let style = &match arch.as_str() {
         "chatglm" => GLM,
         "glm4" => GLM_0414,
+        GGUF_EXPERTS_ARCH | GGUF_LATENTS_ARCH => GLM,
         GGUF_CHATGLM_6B => CHATGLM_6B,
         _ => {
             return Err(ModelError::Architecture {
@@ -698,7 +743,10 @@ fn from_gguf(
     let key = |name: &str| format!("{arch}.{name}");
     let hidden = keys.size(&key("embedding_length"))?;
     let heads = keys.heads(&key("attention.head_count"))?;
-    let head_dim = keys.optional(&key("attention.key_length"))?.unwrap_or(hidden / heads);
+    // Of latent attention what is turned is a head of its own.
+    let is_latent = arch == GGUF_LATENTS_ARCH;
+    let length = key(if is_latent { "rope.dimension_count" } else { "attention.key_length" });
+    let head_dim = keys.optional(&length)?.unwrap_or(hidden / heads);
     let vocab = checkpoint
         .info("token_embd.weight")
         .and_then(|t| t.shape.first().copied())
@@ -759,5 +807,51 @@ fn from_gguf(
     };
     let (rotary_dims, yarn) = (rotary.dims, rotary.yarn);
     let warnings = decision.warning().into_iter().collect();
-    Ok(Understood { spec, naming: TensorNaming::Gguf, rotary_dims, yarn, warnings })
+    let mut understood = Understood { spec, naming: TensorNaming::Gguf, rotary_dims, yarn, warnings };
+    if arch == GGUF_EXPERTS_ARCH || is_latent {
+        gguf_experts(keys, &key, has("blk.0.attn_q_norm.weight"), &mut understood)?;
+    }
+    Ok(understood)
+}
+
+/// What a GGUF says of experts and of latents. Sources: llama.cpp's `glm4-moe.cpp` and `deepseek2.cpp`.
+fn gguf_experts(
+    keys: &Keys<'_>,
+    key: &dyn Fn(&str) -> String,
+    norms_heads: bool,
+    understood: &mut Understood,
+) -> Result<(), ModelError> {
+    /// llama.cpp's number of the logistic function.
+    const SIGMOID: usize = 2;
+    let is_latent = key("").starts_with(GGUF_LATENTS_ARCH);
+    let weighed = keys.optional(&key("expert_gating_func"))?;
+    let unsaid = !is_latent || understood.spec.vocab == FLASH_VOCABULARY;
+    if weighed.is_some_and(|function| function != SIGMOID) || weighed.is_none() && !unsaid {
+        let name = key("expert_gating_func");
+        return Err(keys
+            .error(format!("{name} is not 2: no GLM weighs experts by anything but the logistic function")));
+    }
+    if is_latent {
+        understood.naming = TensorNaming::GgufLatents;
+        let turned = understood.spec.layers[0].attention.heads().head_dim;
+        let latent = Latent {
+            heads: understood.spec.layers[0].attention.heads().heads,
+            query_rank: keys.size(&key("attention.q_lora_rank"))?,
+            rank: keys.size(&key("attention.kv_lora_rank"))?,
+            plain: keys.size(&key("attention.key_length_mla"))?.saturating_sub(turned),
+            turned,
+            value: keys.size(&key("attention.value_length_mla"))?,
+            eps: LATENT_EPS,
+        };
+        add_latents(keys, understood, latent)?;
+    } else {
+        understood.naming = TensorNaming::GgufExperts;
+        understood.spec.rope.pairs = RopePairs::Halves;
+        for layer in &mut understood.spec.layers {
+            if let Attention::Heads { head_norm, .. } = &mut layer.attention {
+                *head_norm = norms_heads;
+            }
+        }
+    }
+    add_experts(keys, &mut understood.spec, &GGUF_EXPERTS.map(key))
 }

@@ -143,7 +143,7 @@ impl<'a> ModelWeights<'a> {
                 views.push(self.checkpoint.matrix_of(&tensor.weight(), tensor.rows, matrix.cols)?);
                 continue;
             };
-            let whole = self.checkpoint.matrix_of(&tensor.weight(), among.rows, among.cols)?;
+            let whole = self.checkpoint.stack_of(&tensor.weight(), &among.shape)?;
             views.extend(among.picked.iter().map(|rows| whole.slice_rows(rows.clone())));
             if among.turned {
                 let shape = MatrixShape { dtype: whole.dtype, rows: matrix.rows(), cols: matrix.cols };

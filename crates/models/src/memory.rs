@@ -8,7 +8,7 @@ use glimmer_tensor::{Capacity, KvType, NeededMatrix, Needs, PAGE_SLOTS, Plan, Ro
 
 use crate::config::Understood;
 use crate::load::ModelWeights;
-use crate::parts::PartKind;
+use crate::parts::{PartKind, Within};
 use crate::{Attention, DecoderSpec, FeedForward, Latent, LayerSpec, ModelError, Residual};
 
 /// Bytes by purpose.
@@ -113,7 +113,41 @@ impl Understood {
     }
 }
 
+impl Understood {
+    /// Bytes of the weights of all experts, as they are stored, and their elements that are in no block format.
+    ///
+    /// # Errors
+    /// When the layout has no name for one.
+    pub fn expert_bytes(&self, checkpoint: &Checkpoint) -> Result<(usize, usize), ModelError> {
+        let (mut bytes, mut plain, mut counted) = (0, 0, HashSet::new());
+        for part in self.spec.parts(false) {
+            let PartKind::Matrix(matrix) = &part.kind else { continue };
+            if !matches!(matrix.within, Within::Experts { .. }) {
+                continue;
+            }
+            for tensor in self.naming.tensors(&part, matrix, |name| checkpoint.holds(name))? {
+                let info = checkpoint.info(&tensor.weight()).filter(|info| counted.insert(info.name.clone()));
+                let Some(info) = info else { continue };
+                bytes += info.bytes;
+                plain += if info.dtype.is_quantized() { 0 } else { info.shape.iter().product::<usize>() };
+            }
+        }
+        Ok((bytes, plain))
+    }
+}
+
 impl DecoderSpec {
+    /// Which share of all experts some rows meet in a layer, where each chooses any of them as likely as any other; 1 where
+    /// there are none.
+    pub fn experts_met(&self, rows: f64) -> f64 {
+        let left = |count: usize, chosen: usize| (1.0 - chosen as f64 / count as f64).powf(rows);
+        let of = |layer: &LayerSpec| match layer.feed_forward {
+            FeedForward::Experts { count, routing, .. } => Some(1.0 - left(count, routing.chosen)),
+            FeedForward::Dense { .. } => None,
+        };
+        self.layers.iter().find_map(of).unwrap_or(1.0)
+    }
+
     /// Bytes of the keys and values of `slots` slots, in whole pages.
     pub fn cache_bytes(&self, slots: usize, kv_type: KvType) -> u64 {
         slots.next_multiple_of(PAGE_SLOTS) as u64 * self.kv_bytes(kv_type) as u64

@@ -3,6 +3,7 @@
 //! Sources: `modeling_chatglm.py` of ChatGLM-6B and GLM-4-9B; transformers' `modeling_glm.py` and
 //! `modeling_glm4.py`; llama.cpp's `gguf-py/gguf/constants.py`.
 
+use std::iter::once;
 use std::ops::Range;
 
 use crate::parts::{MatrixPart, Part, Within};
@@ -23,9 +24,18 @@ pub enum TensorNaming {
     HfExperts,
     /// llama.cpp's GGUF names, fused or apart.
     Gguf,
+    /// The same for its `glm4moe`: gate and up apart, all experts of a layer in one tensor.
+    GgufExperts,
+    /// And for its `deepseek2`, where the norm before the feed-forward has another name.
+    GgufLatents,
 }
 
 impl TensorNaming {
+    /// Whether it is one of a GGUF's.
+    pub fn is_gguf(self) -> bool {
+        matches!(self, TensorNaming::Gguf | TensorNaming::GgufExperts | TensorNaming::GgufLatents)
+    }
+
     /// The name of a weight, without `.weight` or `.bias`; `None` where the layout has no such weight.
     pub fn name(self, layer: Option<usize>, role: WeightRole) -> Option<String> {
         let Some(i) = layer else { return self.outside_layers(role).map(str::to_owned) };
@@ -34,10 +44,10 @@ impl TensorNaming {
         };
         match role {
             // No layout has both in one.
-            WeightRole::ExpertUp(e) => return expert(e, "gate_up_proj"),
-            WeightRole::ExpertGate(e) => return expert(e, "gate_proj"),
-            WeightRole::ExpertValue(e) => return expert(e, "up_proj"),
-            WeightRole::ExpertDown(e) => return expert(e, "down_proj"),
+            WeightRole::ExpertUp(e) if !self.is_gguf() => return expert(e, "gate_up_proj"),
+            WeightRole::ExpertGate(e) if !self.is_gguf() => return expert(e, "gate_proj"),
+            WeightRole::ExpertValue(e) if !self.is_gguf() => return expert(e, "up_proj"),
+            WeightRole::ExpertDown(e) if !self.is_gguf() => return expert(e, "down_proj"),
             _ => {}
         }
         let (layers, name) = match self {
@@ -47,6 +57,7 @@ impl TensorNaming {
             TensorNaming::HfSeeing => ("model.language_model.layers", in_hf(role)),
             TensorNaming::HfExperts => ("model.layers", in_hf_experts(role)),
             TensorNaming::Gguf => ("blk", in_gguf(role)),
+            TensorNaming::GgufExperts | TensorNaming::GgufLatents => ("blk", self.in_gguf_experts(role)),
         };
         Some(format!("{layers}.{i}.{}", name?))
     }
@@ -57,14 +68,14 @@ impl TensorNaming {
             (WeightRole::Embedding, TensorNaming::ChatGlm) => "transformer.embedding.word_embeddings",
             (WeightRole::Embedding, TensorNaming::Hf | TensorNaming::HfExperts) => "model.embed_tokens",
             (WeightRole::Embedding, TensorNaming::HfSeeing) => "model.language_model.embed_tokens",
-            (WeightRole::Embedding, TensorNaming::Gguf) => "token_embd",
+            (WeightRole::Embedding, naming) if naming.is_gguf() => "token_embd",
             (WeightRole::FinalNorm, TensorNaming::ChatGlm6b) => "transformer.final_layernorm",
             (WeightRole::FinalNorm, TensorNaming::ChatGlm) => "transformer.encoder.final_layernorm",
             (WeightRole::FinalNorm, TensorNaming::Hf | TensorNaming::HfExperts) => "model.norm",
             (WeightRole::FinalNorm, TensorNaming::HfSeeing) => "model.language_model.norm",
-            (WeightRole::FinalNorm, TensorNaming::Gguf) => "output_norm",
+            (WeightRole::FinalNorm, naming) if naming.is_gguf() => "output_norm",
             (WeightRole::Head, TensorNaming::ChatGlm) => "transformer.output_layer",
-            (WeightRole::Head, TensorNaming::Gguf) => "output",
+            (WeightRole::Head, naming) if naming.is_gguf() => "output",
             (WeightRole::Head, _) => "lm_head",
             _ => return None,
         })
@@ -86,6 +97,37 @@ impl TensorNaming {
         })
     }
 
+    /// In a layer of a GGUF with experts.
+    fn in_gguf_experts(self, role: WeightRole) -> Option<&'static str> {
+        Some(match role {
+            WeightRole::FfnNorm if self == TensorNaming::GgufExperts => "post_attention_norm",
+            // No such layout has both in one.
+            WeightRole::FfnUp => "ffn_gate_up",
+            WeightRole::FfnGate => "ffn_gate",
+            WeightRole::FfnValue => "ffn_up",
+            WeightRole::SharedUp => "ffn_gate_up_shexp",
+            WeightRole::SharedGate => "ffn_gate_shexp",
+            WeightRole::SharedValue => "ffn_up_shexp",
+            WeightRole::SharedDown => "ffn_down_shexp",
+            WeightRole::ExpertUp(_) => "ffn_gate_up_exps",
+            WeightRole::ExpertGate(_) => "ffn_gate_exps",
+            WeightRole::ExpertValue(_) => "ffn_up_exps",
+            WeightRole::ExpertDown(_) => "ffn_down_exps",
+            WeightRole::Router => "ffn_gate_inp",
+            WeightRole::RouterCorrection => "exp_probs_b.bias",
+            WeightRole::QueryNorm => "attn_q_norm",
+            WeightRole::KeyNorm => "attn_k_norm",
+            WeightRole::QueriesDown => "attn_q_a",
+            WeightRole::QueriesDownNorm => "attn_q_a_norm",
+            WeightRole::QueriesUp => "attn_q_b",
+            WeightRole::Latents => "attn_kv_a_mqa",
+            WeightRole::LatentsNorm => "attn_kv_a_norm",
+            WeightRole::KeysUp => "attn_k_b",
+            WeightRole::ValuesUp => "attn_v_b",
+            other => return in_gguf(other),
+        })
+    }
+
     /// The same of a weight that there must be a name for.
     pub(crate) fn need(self, layer: Option<usize>, role: WeightRole) -> Result<String, ModelError> {
         self.name(layer, role).ok_or(ModelError::Unnamed { naming: self, role })
@@ -100,30 +142,48 @@ impl TensorNaming {
         has: impl Fn(&str) -> bool,
     ) -> Result<Vec<NamedRows>, ModelError> {
         if let Some(named) = self.among_others(part, matrix) {
-            return Ok(vec![named]);
+            return Ok(named);
         }
         let fused = self.fused(part, matrix)?;
         let apart = if has(&fused.weight()) { None } else { self.apart(part, matrix) };
         Ok(apart.unwrap_or_else(|| vec![fused]))
     }
 
-    /// The tensor that has a matrix among others, where this layout keeps them together.
-    fn among_others(self, part: &Part, matrix: &MatrixPart) -> Option<NamedRows> {
-        let Within::KeysAndValues { plain, value } = matrix.within else { return None };
-        if self == TensorNaming::Gguf {
-            return None;
-        }
-        let (heads, both, role) = (matrix.heads, plain + value, part.role);
-        let is_keys = role == WeightRole::KeysUp;
-        let own = if is_keys { 0..plain } else { plain..both };
-        let among = Among {
-            rows: heads * both,
-            cols: if is_keys { matrix.rows() / heads } else { matrix.cols },
-            picked: (0..heads).map(|head| head * both + own.start..head * both + own.end).collect(),
-            turned: is_keys,
+    /// The tensors that have a matrix among others, where this layout keeps them together.
+    pub(crate) fn among_others(self, part: &Part, matrix: &MatrixPart) -> Option<Vec<NamedRows>> {
+        let named = |role, rows, among| {
+            Some(NamedRows { role, rows, name: self.name(part.layer, role)?, among: Some(among) })
         };
-        let name = self.name(part.layer, role)?;
-        Some(NamedRows { role, rows: matrix.rows(), name, among: Some(among) })
+        match matrix.within {
+            Within::Alone => None,
+            Within::Experts { index, count } => {
+                let of = |&(role, rows): &(WeightRole, usize)| {
+                    let shape = vec![count, rows, matrix.cols];
+                    let picked = once(index * rows..(index + 1) * rows).collect();
+                    named(role, rows, Among { shape, picked, turned: false })
+                };
+                if self.is_gguf() { matrix.sections.iter().map(of).collect() } else { None }
+            }
+            Within::KeysAndValues { plain, value } => {
+                let (heads, rows, cols) = (matrix.heads, matrix.rows(), matrix.cols);
+                if self.is_gguf() {
+                    let among = Among {
+                        shape: vec![heads, rows / heads, cols],
+                        picked: once(0..rows).collect(),
+                        turned: false,
+                    };
+                    return Some(vec![named(part.role, rows, among)?]);
+                }
+                let (both, is_keys) = (plain + value, part.role == WeightRole::KeysUp);
+                let own = if is_keys { 0..plain } else { plain..both };
+                let among = Among {
+                    shape: vec![heads * both, if is_keys { rows / heads } else { cols }],
+                    picked: (0..heads).map(|head| head * both + own.start..head * both + own.end).collect(),
+                    turned: is_keys,
+                };
+                Some(vec![named(part.role, rows, among)?])
+            }
+        }
     }
 
     /// One tensor for all sections.
@@ -147,7 +207,7 @@ impl TensorNaming {
         tensors: &[NamedRows],
         has: impl Fn(&str) -> bool,
     ) -> bool {
-        matrix.bias || self == TensorNaming::Gguf && tensors.iter().any(|tensor| has(&tensor.bias()))
+        matrix.bias || self.is_gguf() && tensors.iter().any(|tensor| has(&tensor.bias()))
     }
 
     /// Whether the fused matrix of this role has its sections' rows head by head.
@@ -168,10 +228,9 @@ pub(crate) struct NamedRows {
 
 /// Where rows are in a larger tensor.
 pub(crate) struct Among {
-    /// The tensor's rows and columns.
-    pub(crate) rows: usize,
-    pub(crate) cols: usize,
-    /// Which of them, in order.
+    /// The tensor's shape.
+    pub(crate) shape: Vec<usize>,
+    /// Which of its rows, in order.
     pub(crate) picked: Vec<Range<usize>>,
     /// Whether each of these runs is the matrix of a head turned over.
     pub(crate) turned: bool,

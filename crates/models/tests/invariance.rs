@@ -209,6 +209,21 @@ fn every_weight_type() {
     }
 }
 
+/// Layers with experts, and latent attention with each precision of its cache.
+#[test]
+fn experts_and_latents() {
+    for name in ["glm-4.5", "glm-4.7-flash"] {
+        let dir = root().join("../shared/fixtures").join(name);
+        if !dir.exists() {
+            println!("SKIPPED: {name} is not there");
+            continue;
+        }
+        hold(cpus, dir.clone(), Compute::F32, KvType::F32, 90, 8);
+        hold(cpus, dir.clone(), Compute::Auto, KvType::F16, 300, 3);
+        hold(cpus, dir, Compute::Auto, KvType::Q8_0, 90, 8);
+    }
+}
+
 /// Prompts that cross several attention chunks.
 #[test]
 fn long_prompts() {

@@ -80,7 +80,7 @@ impl Trainable {
     /// What tensors are called when they stand by themselves: PEFT's names are those of a directory.
     pub(crate) fn naming(understood: &Understood) -> TensorNaming {
         match understood.naming {
-            TensorNaming::Gguf => export::directory_naming(&understood.spec),
+            naming if naming.is_gguf() => export::directory_naming(&understood.spec),
             naming => naming,
         }
     }

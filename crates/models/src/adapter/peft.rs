@@ -360,7 +360,7 @@ impl LowRankAdapter {
         settings: &PeftSettings,
     ) -> Result<(), ModelError> {
         let naming = match settings.naming {
-            TensorNaming::Gguf => export::directory_naming(spec),
+            naming if naming.is_gguf() => export::directory_naming(spec),
             naming => naming,
         };
         let targets = Target::all(spec);

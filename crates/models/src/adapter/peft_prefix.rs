@@ -18,10 +18,7 @@ const TENSOR: &str = "prompt_embeddings";
 
 /// The heads of every layer: PEFT has one number for all, and as many columns of values as of keys.
 fn heads(spec: &DecoderSpec) -> Option<Heads> {
-    let mut all = spec.layers.iter().map(|layer| {
-        let heads = layer.attention.heads();
-        heads
-    });
+    let mut all = spec.layers.iter().map(|layer| layer.attention.heads());
     let first = all.next().filter(|heads| heads.k_width() == heads.v_width())?;
     all.all(|heads| heads.k_width() == first.k_width() && heads.v_width() == first.v_width()).then_some(first)
 }

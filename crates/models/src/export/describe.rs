@@ -11,11 +11,12 @@ use glimmer_config::{GGUF_SAMPLING, shortest_decimal};
 use glimmer_tensor::{DType, Heads};
 use serde_json::{Value, json};
 
-use super::{Outgoing, has_head};
-use crate::config::{GGUF_CHATGLM_6B, Understood};
+use super::{Outgoing, gguf_naming, has_head};
+use crate::config::{GGUF_CHATGLM_6B, GGUF_EXPERTS, GGUF_EXPERTS_ARCH, GGUF_LATENTS_ARCH, Understood};
+use crate::names::TensorNaming;
 use crate::rope::{Yarn, yarn_magnitude};
 use crate::rotary::rotary_dims;
-use crate::{DecoderSpec, Family, ModelError, Positions, Residual};
+use crate::{Attention, DecoderSpec, Family, FeedForward, LayerSpec, ModelError, Positions, Residual};
 
 /// ggml's version of its block formats.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -28,7 +29,11 @@ pub fn model_name(checkpoint: &Checkpoint, spec: &DecoderSpec) -> String {
     let own_part = |name: &str| name.rsplit('/').next().unwrap_or("").to_owned();
     let unnamed = match spec.layers[0].residual {
         Residual::ScaledNormed { .. } => Family::ChatGlm6b,
-        Residual::PreNorm => Family::Glm4,
+        Residual::PreNorm => match gguf_naming(spec) {
+            TensorNaming::GgufExperts => Family::Glm45,
+            TensorNaming::GgufLatents => Family::Glm47,
+            _ => Family::Glm4,
+        },
         Residual::Sandwich => Family::Glm40414,
     };
     let fits = |name: &String| Family::of_model_name(name).unwrap_or(unnamed) == spec.family;
@@ -50,7 +55,11 @@ pub fn gguf_metadata(
     let spec = &understood.spec;
     let arch = match spec.layers[0].residual {
         Residual::ScaledNormed { .. } => GGUF_CHATGLM_6B,
-        Residual::PreNorm => "chatglm",
+        Residual::PreNorm => match gguf_naming(spec) {
+            TensorNaming::GgufExperts => GGUF_EXPERTS_ARCH,
+            TensorNaming::GgufLatents => GGUF_LATENTS_ARCH,
+            _ => "chatglm",
+        },
         Residual::Sandwich => "glm4",
     };
     let mut metadata = Metadata::new(path);
@@ -100,6 +109,13 @@ pub fn gguf_metadata(
     set("attention.head_count_kv", size(kv_heads));
     set("attention.key_length", size(head_dim));
     set("attention.value_length", size(value_dim));
+    if let Attention::Latent(latent) = spec.layers[0].attention {
+        set("attention.q_lora_rank", size(latent.query_rank));
+        set("attention.kv_lora_rank", size(latent.rank));
+        set("attention.key_length_mla", size(latent.plain + latent.turned));
+        set("attention.value_length_mla", size(latent.value));
+    }
+    describe_experts(spec, &mut set);
     match spec.positions {
         Positions::ChatGlm6b { gmask, mask, sop } => {
             set("attention.layer_norm_epsilon", eps.into());
@@ -137,6 +153,31 @@ pub fn gguf_metadata(
         }
     }
     Ok(metadata)
+}
+
+/// The keys of experts, where there are some.
+fn describe_experts(spec: &DecoderSpec, set: &mut dyn FnMut(&str, Gguf)) {
+    /// llama.cpp's number of the logistic function.
+    const SIGMOID: u32 = 2;
+    let experts = |layer: &LayerSpec| matches!(layer.feed_forward, FeedForward::Experts { .. });
+    let Some(first) = spec.layers.iter().position(experts) else { return };
+    let FeedForward::Experts { count, inner, shared, routing } = spec.layers[first].feed_forward else {
+        return;
+    };
+    let size = |n: usize| Gguf::U32(n as u32);
+    let values = [
+        size(count),
+        size(inner),
+        size(shared / inner),
+        size(routing.chosen),
+        size(routing.groups),
+        size(routing.chosen_groups),
+        Gguf::Bool(routing.normalised),
+        routing.scale.into(),
+        size(first),
+    ];
+    GGUF_EXPERTS.into_iter().zip(values).for_each(|(key, value)| set(key, value));
+    set("expert_gating_func", SIGMOID.into());
 }
 
 /// The `config.json` that goes with `tensors` in a directory: transformers' `GlmConfig` or `Glm4Config`, or that of

@@ -15,13 +15,16 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use glimmer_checkpoint::{Checkpoint, CheckpointError, NewTensor, TensorInfo, TensorView};
-use glimmer_tensor::{DType, MatrixView, RopePairs};
+use glimmer_tensor::{DType, MatrixShape, MatrixView, RopePairs};
 
 use crate::adapter::{LowRankAdapter, WholePair};
 use crate::config::Understood;
+use crate::load::turn;
 use crate::names::{NamedRows, TensorNaming};
 use crate::parts::{MatrixPart, Part, PartKind};
-use crate::{Attention, DecoderSpec, ModelError, NormSpec, Positions, Residual, WeightRole};
+use crate::{
+    Attention, DecoderSpec, FeedForward, LayerSpec, ModelError, NormSpec, Positions, Residual, WeightRole,
+};
 
 pub use describe::{config_json, config_json_as_it_was, gguf_metadata, model_name};
 pub(crate) use types::fit;
@@ -78,15 +81,22 @@ impl Outgoing<'_> {
     /// Hands the tensor's bytes in `dtype` to `write`, in order: [`Checkpoint::encode`].
     ///
     /// # Errors
-    /// Those of [`Checkpoint::encode`].
+    /// Those of [`Checkpoint::encode`], and when rows that have to be turned over are in blocks.
     pub fn encode(
         &self,
         checkpoint: &Checkpoint,
         dtype: DType,
         threads: usize,
         write: &mut dyn FnMut(&[u8]) -> Result<(), CheckpointError>,
-    ) -> Result<(), CheckpointError> {
-        checkpoint.encode(&self.name, &self.rows.pieces, dtype, threads, write)
+    ) -> Result<(), ModelError> {
+        let Rows { pieces, turned, count, cols } = &self.rows;
+        let (true, Some((first, info))) = (*turned, pieces.first()) else {
+            return Ok(checkpoint.encode(&self.name, pieces, dtype, threads, write)?);
+        };
+        let shape = MatrixShape { dtype: first.dtype, rows: *count, cols: *cols };
+        let views: Vec<_> = pieces.iter().map(|(view, _)| *view).collect();
+        let data = turn(&views, shape)?;
+        Ok(checkpoint.encode(&self.name, &[(shape.of(&data), info)], dtype, threads, write)?)
     }
 
     /// The same with what an adapter changes in it. A tensor that it leaves alone stays the same bytes.
@@ -104,7 +114,7 @@ impl Outgoing<'_> {
         let is_own = |pair: &&WholePair| pair.layer == self.layer && pair.role == self.part;
         let pair = fused.pairs.iter().find(is_own).filter(|_| self.kind == TensorKind::Matrix);
         let Some(pair) = pair.filter(|pair| self.order.iter().any(|rows| pair.changes(rows))) else {
-            return Ok(self.encode(checkpoint, dtype, threads, write)?);
+            return self.encode(checkpoint, dtype, threads, write);
         };
         let of_row: Vec<usize> = self.order.iter().cloned().flatten().collect();
         let failed = Mutex::new(None);
@@ -137,11 +147,22 @@ pub fn directory_naming(spec: &DecoderSpec) -> TensorNaming {
     match spec.layers[0].residual {
         Residual::ScaledNormed { .. } => TensorNaming::ChatGlm6b,
         Residual::Sandwich if spec.positions == Positions::OfGrid => TensorNaming::HfSeeing,
+        Residual::PreNorm if gguf_naming(spec) != TensorNaming::Gguf => TensorNaming::HfExperts,
         Residual::PreNorm | Residual::Sandwich => TensorNaming::Hf,
     }
 }
 
-/// The tensors of a model named as `to` ([`TensorNaming::Gguf`], or what [`directory_naming`] says), in the order of
+/// The naming in a GGUF that holds this model.
+fn gguf_naming(spec: &DecoderSpec) -> TensorNaming {
+    let has_experts = |layer: &LayerSpec| matches!(layer.feed_forward, FeedForward::Experts { .. });
+    match spec.layers[0].attention {
+        Attention::Latent(_) => TensorNaming::GgufLatents,
+        Attention::Heads { .. } if spec.layers.iter().any(has_experts) => TensorNaming::GgufExperts,
+        Attention::Heads { .. } => TensorNaming::Gguf,
+    }
+}
+
+/// The tensors of a model named as `to` ([`TensorNaming::Gguf`] for llama.cpp's name of each, or what [`directory_naming`] says), in the order of
 /// their use, and the names of those in the source that play no part.
 ///
 /// # Errors
@@ -200,14 +221,16 @@ pub struct Written {
     pub parameters: u64,
     /// Bytes of all tensors.
     pub bytes: u64,
+    /// Of these, the experts'.
+    pub experts: u64,
     /// Of these, the embedding's.
     pub embedding: u64,
     /// Of these, the head's; 0 where the embedding is the head.
     pub head: u64,
     /// The type of the head.
     pub head_type: DType,
-    /// Elements of the layers' matrices that are in no block format.
-    pub plain: u64,
+    /// Elements of the layers' matrices, without those of experts, that are in no block format, and of experts'.
+    pub plain: [u64; 2],
 }
 
 impl Written {
@@ -229,8 +252,15 @@ pub fn written(
 ) -> Result<Written, ModelError> {
     let tensors = Walk::over(checkpoint, understood, TensorNaming::Gguf)?.tensors;
     let chosen = types.choose(&understood.spec, &tensors);
-    let mut written =
-        Written { parameters: 0, bytes: 0, embedding: 0, head: 0, head_type: DType::F32, plain: 0 };
+    let mut written = Written {
+        parameters: 0,
+        bytes: 0,
+        experts: 0,
+        embedding: 0,
+        head: 0,
+        head_type: DType::F32,
+        plain: [0; 2],
+    };
     for (tensor, dtype) in tensors.iter().zip(chosen) {
         let elements = tensor.shape.iter().product();
         let bytes = dtype.bytes_for(elements).expect("a type is chosen whose blocks divide a row") as u64;
@@ -239,10 +269,14 @@ pub fn written(
         match tensor.role {
             WeightRole::Embedding => (written.embedding, written.head_type) = (bytes, dtype),
             WeightRole::Head => (written.head, written.head_type) = (bytes, dtype),
-            _ if tensor.kind == TensorKind::Matrix && !dtype.is_quantized() => {
-                written.plain += elements as u64;
+            role => {
+                use WeightRole::{ExpertDown, ExpertGate, ExpertValue};
+                let is_expert = matches!(role, ExpertGate(_) | ExpertValue(_) | ExpertDown(_));
+                written.experts += if is_expert { bytes } else { 0 };
+                if tensor.kind == TensorKind::Matrix && !dtype.is_quantized() {
+                    written.plain[usize::from(is_expert)] += elements as u64;
+                }
             }
-            _ => {}
         }
     }
     Ok(written)
@@ -259,17 +293,23 @@ struct Rows<'a> {
     count: usize,
     cols: usize,
     pieces: Vec<(MatrixView<'a>, &'a TensorInfo)>,
+    /// Whether each piece is to be turned over.
+    turned: bool,
 }
 
 impl<'a> Rows<'a> {
     fn push_all(&mut self, other: Rows<'a>) {
         self.count += other.count;
         self.cols = other.cols;
+        self.turned |= other.turned;
         self.pieces.extend(other.pieces);
     }
 
     /// The rows `range` of all pieces taken together.
     fn slice(&self, range: Range<usize>) -> Rows<'a> {
+        if range == (0..self.count) {
+            return self.clone();
+        }
         let mut first = 0;
         let mut pieces = Vec::new();
         for (view, info) in &self.pieces {
@@ -280,7 +320,7 @@ impl<'a> Rows<'a> {
             }
             first += view.rows;
         }
-        Rows { count: range.len(), cols: self.cols, pieces }
+        Rows { count: range.len(), cols: self.cols, pieces, turned: self.turned }
     }
 }
 
@@ -300,13 +340,14 @@ impl<'a> Walk<'a> {
         understood: &'a Understood,
         to: TensorNaming,
     ) -> Result<Self, ModelError> {
+        let to = if to == TensorNaming::Gguf { gguf_naming(&understood.spec) } else { to };
         let mut walk = Walk { checkpoint, understood, to, tensors: Vec::new(), used: HashSet::new() };
         let own_head = understood.has_own_head(checkpoint);
         for part in understood.spec.parts(own_head) {
             match &part.kind {
                 PartKind::Norm(norm, width) => walk.norm(&part, norm, *width)?,
                 PartKind::Matrix(matrix) => walk.matrix(&part, matrix)?,
-                PartKind::Vector(_) => return Err(ModelError::Unnamed { naming: to, role: part.role }),
+                PartKind::Vector(len) => walk.vector(&part, *len)?,
             }
         }
         Ok(walk)
@@ -323,20 +364,26 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    fn vector(&mut self, part: &Part, len: usize) -> Result<(), ModelError> {
+        let naming = &self.understood.naming;
+        let [from, to] = [*naming, self.to].map(|naming| naming.need(part.layer, part.role));
+        let (from, to) = (from?, to?);
+        let rows = self.read_vector(&from, len)?;
+        self.push(part, (part.role, TensorKind::Shift), to, Vec::new(), rows);
+        Ok(())
+    }
+
     /// A matrix and its bias, where it has one: fused or apart in the source, fused or apart in the target.
     fn matrix(&mut self, part: &Part, matrix: &MatrixPart) -> Result<(), ModelError> {
         let from = self.understood.naming.tensors(part, matrix, |name| self.has(name))?;
         // llama.cpp reads both forms; transformers' classes only one matrix for each section.
-        let apart = if matches!(self.to, TensorNaming::Hf | TensorNaming::HfSeeing) || from.len() > 1 {
-            self.to.apart(part, matrix)
-        } else {
-            None
-        };
-        let to = match apart {
-            Some(apart) => apart,
+        let takes_one = matches!(self.to, TensorNaming::Hf | TensorNaming::HfSeeing);
+        let apart = if takes_one || from.len() > 1 { self.to.apart(part, matrix) } else { None };
+        let to = match self.to.among_others(part, matrix).or(apart) {
+            Some(several) => several,
             None => vec![self.to.fused(part, matrix)?],
         };
-        let weights = from.iter().map(|t| self.read_matrix(&t.weight(), t.rows, matrix.cols));
+        let weights = from.iter().map(|tensor| self.read_matrix(tensor, matrix.cols));
         let weights = weights.collect::<Result<_, _>>()?;
         self.push_sections(part, matrix, weights, &to, TensorKind::Matrix);
         if self.understood.naming.has_bias(matrix, &from, |name| self.has(name)) {
@@ -384,7 +431,10 @@ impl<'a> Walk<'a> {
                 1 => orders.concat(),
                 _ => orders[index].clone(),
             };
-            self.push(part, (tensor.role, kind), name, order, rows);
+            match &tensor.among {
+                None => self.push(part, (tensor.role, kind), name, order, rows),
+                Some(among) => self.stack(part, tensor.role, name, &among.shape, rows),
+            }
         }
     }
 
@@ -413,6 +463,17 @@ impl<'a> Walk<'a> {
         Some((0..rows).map(of_row).collect())
     }
 
+    /// Adds rows to those of a tensor that several weights share.
+    fn stack(&mut self, part: &Part, role: WeightRole, name: String, shape: &[usize], rows: Rows<'a>) {
+        // An expert has three matrices.
+        if let Some(begun) = self.tensors.iter_mut().rev().take(3).find(|tensor| tensor.name == name) {
+            return begun.rows.push_all(rows);
+        }
+        self.push(part, (role, TensorKind::Matrix), name, Vec::new(), rows);
+        let begun = self.tensors.last_mut().expect("a tensor was pushed");
+        begun.shape = shape.to_vec();
+    }
+
     /// llama.cpp and transformers' classes add biases to queries, keys and values only.
     fn refuse_bias(&self, part: &Part, from: &NamedRows) -> Result<(), ModelError> {
         let takes_all = directory_naming(&self.understood.spec) == TensorNaming::ChatGlm6b;
@@ -438,18 +499,25 @@ impl<'a> Walk<'a> {
         self.tensors.push(Outgoing { name, shape, kind, layer, role, part, order, rows });
     }
 
-    fn read_matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Rows<'a>, ModelError> {
+    fn read_matrix(&mut self, tensor: &NamedRows, cols: usize) -> Result<Rows<'a>, ModelError> {
+        let (name, count) = (tensor.weight(), tensor.rows);
         let Some(checkpoint) = self.checkpoint else {
-            return Ok(Rows { count: rows, cols, pieces: Vec::new() });
+            return Ok(Rows { count, cols, ..Rows::default() });
         };
-        let view = checkpoint.matrix_of(name, rows, cols)?;
-        self.taken(name, view, checkpoint.tensor(name)?.info)
+        let Some(among) = &tensor.among else {
+            let view = checkpoint.matrix_of(&name, count, cols)?;
+            return self.taken(&name, view, checkpoint.tensor(&name)?.info);
+        };
+        let whole = checkpoint.stack_of(&name, &among.shape)?;
+        let whole = self.taken(&name, whole, checkpoint.tensor(&name)?.info)?;
+        let picked = join(among.picked.iter().map(|rows| whole.slice(rows.clone())));
+        Ok(Rows { count, cols, turned: among.turned, ..picked })
     }
 
     /// A vector as a matrix with one element a row, so that it is sliced as its matrix is.
     fn read_vector(&mut self, name: &str, len: usize) -> Result<Rows<'a>, ModelError> {
         let Some(checkpoint) = self.checkpoint else {
-            return Ok(Rows { count: len, cols: 1, pieces: Vec::new() });
+            return Ok(Rows { count: len, cols: 1, ..Rows::default() });
         };
         let TensorView { info, data } = checkpoint.tensor(name)?;
         let (path, tensor, offset) = (info.file.to_path_buf(), name.to_owned(), info.offset);
@@ -469,7 +537,8 @@ impl<'a> Walk<'a> {
         info: &'a TensorInfo,
     ) -> Result<Rows<'a>, ModelError> {
         self.used.insert(name.to_owned());
-        Ok(Rows { count: view.rows, cols: view.cols, pieces: vec![(view, info)] })
+        let pieces = vec![(view, info)];
+        Ok(Rows { count: view.rows, cols: view.cols, pieces, turned: false })
     }
 
     /// A model without weights has what its configuration promises, and that is not asked for here.

@@ -1,8 +1,8 @@
 //! Which type each tensor of a GGUF gets.
 //!
 //! A type's name gives all matrices that type, as `llama-quantize --pure` does; a mix's name follows `llama-quantize`
-//! without an importance matrix tensor by tensor. Norms and biases are F32 always. Source: `src/llama-quant.cpp` of
-//! llama.cpp (`llama_tensor_get_type_impl`, `tensor_type_fallback`), what of it concerns dense models.
+//! without an importance matrix tensor by tensor. Norms, biases and routers are F32 always. Source: `src/llama-quant.cpp` of
+//! llama.cpp (`llama_tensor_get_type_impl`, `tensor_type_fallback`), what of it concerns GLM.
 
 use glimmer_tensor::{DType, Heads};
 
@@ -125,7 +125,7 @@ impl WeightTypes {
     pub fn choose(self, spec: &DecoderSpec, tensors: &[Outgoing<'_>]) -> Vec<DType> {
         let tied = !has_head(tensors);
         let choose = |tensor: &Outgoing<'_>| match self {
-            _ if tensor.kind != TensorKind::Matrix => DType::F32,
+            _ if tensor.kind != TensorKind::Matrix || tensor.role == Role::Router => DType::F32,
             WeightTypes::Stored => match tensor.stored_type() {
                 DType::RowI8 | DType::RowI4 => DType::F16,
                 stored => stored,
@@ -175,7 +175,11 @@ impl Mix {
         let base = self.row().3;
         let more_bits = i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
         let Heads { heads, kv_heads, .. } = spec.layers[i].attention.heads();
-        match (tensor.role, self) {
+        let role = match tensor.role {
+            Role::SharedDown | Role::ExpertDown(_) => Role::FfnDown,
+            role => role,
+        };
+        match (role, self) {
             (Role::Embedding, _) if !tied => base,
             (Role::Embedding | Role::Head, _) if !tensor.width().is_multiple_of(base.block_len()) => {
                 DType::Q8_0

@@ -1,8 +1,8 @@
 //! The least time that a step can take: its bytes read as fast as memory gives them, or its operations done as fast as
 //! the units do them, whichever takes longer.
 //!
-//! Bytes are every weight once (of the embedding only the rows that are looked up) and the keys and values that are
-//! visible. Operations are two for every weight and row, and four for every visible key, query head and element of a
+//! Bytes are every weight once (of the embedding only the rows that are looked up, of experts those that so many rows choose
+//! where all are as likely) and the keys and values that are visible. Operations are two for every weight and row, and four for every visible key, query head and element of a
 //! head; quantized weights count on the int8 unit, everything else on the unit for floats. Where several machines share
 //! a model, each does its part of a step when the one before has done its own.
 
@@ -19,8 +19,11 @@ use super::rates::MachineRates;
 /// What a model, or a machine's part of it, costs per step, row, key and slot.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::commands) struct Costs {
-    /// Bytes of the blocks' weights.
+    /// Bytes of the blocks' weights, without those of experts.
     block_bytes: f64,
+    /// Bytes of all experts', and which share of them a row does not meet.
+    expert_bytes: f64,
+    not_met: f64,
     /// Bytes of the head's.
     head_bytes: f64,
     /// Bytes of one row of the embedding.
@@ -38,7 +41,8 @@ pub(in crate::commands) struct Costs {
 /// Weights by what a step does with them.
 pub(in crate::commands) struct Weights {
     block_bytes: f64,
-    /// Elements of the blocks' matrices that are no integers.
+    expert_bytes: f64,
+    /// Elements of the blocks' matrices that are no integers, as far as a row meets them.
     block_plain: f64,
     head_bytes: f64,
     head_type: Option<DType>,
@@ -64,8 +68,15 @@ impl Weights {
                 block_plain += tensor.shape.iter().product::<usize>() as f64;
             }
         }
+        let (expert_bytes, expert_plain) = understood.expert_bytes(checkpoint).unwrap_or_default();
+        let [expert_bytes, expert_plain] = [expert_bytes, expert_plain].map(|n| n as f64);
+        let stacked = understood.naming.is_gguf();
+        let met = understood.spec.experts_met(1.0);
+        // Those of one expert are matrices as all others.
+        let block_plain = block_plain - if stacked { 0.0 } else { expert_plain } + met * expert_plain;
         Weights {
-            block_bytes,
+            block_bytes: block_bytes - expert_bytes,
+            expert_bytes,
             block_plain,
             head_bytes: head.map_or(0.0, |info| info.bytes as f64),
             head_type: head.map(|info| info.dtype),
@@ -77,8 +88,9 @@ impl Weights {
     pub(in crate::commands) fn written(written: &Written, spec: &DecoderSpec) -> Self {
         let head = if written.head == 0 { written.embedding } else { written.head };
         Weights {
-            block_bytes: (written.bytes - written.embedding - written.head) as f64,
-            block_plain: written.plain as f64,
+            block_bytes: (written.bytes - written.embedding - written.head - written.experts) as f64,
+            expert_bytes: written.experts as f64,
+            block_plain: written.plain[0] as f64 + spec.experts_met(1.0) * written.plain[1] as f64,
             head_bytes: head as f64,
             head_type: Some(written.head_type),
             embedding_row: written.embedding as f64 / spec.vocab as f64,
@@ -160,6 +172,8 @@ impl Costs {
         let head = 2.0 * (spec.vocab * spec.hidden) as f64;
         Costs {
             block_bytes: weights.block_bytes,
+            expert_bytes: weights.expert_bytes,
+            not_met: 1.0 - spec.experts_met(1.0),
             head_bytes: weights.head_bytes,
             embedding_row: weights.embedding_row,
             slot_bytes: spec.kv_bytes(kv_type) as f64,
@@ -187,6 +201,8 @@ impl Costs {
         let [first, last] = [layers.start == 0, layers.end == all].map(|has| if has { 1.0 } else { 0.0 });
         Ok(Costs {
             block_bytes: self.block_bytes * of_bytes,
+            expert_bytes: self.expert_bytes * of_bytes,
+            not_met: self.not_met,
             head_bytes: self.head_bytes * last,
             embedding_row: self.embedding_row * first,
             slot_bytes: self.slot_bytes * of_layers,
@@ -205,7 +221,13 @@ impl Costs {
     pub(in crate::commands) fn floor_of(&self, work: Work, limits: &MachineRates) -> Floor {
         let Work { rows, logits, slots, keys } = work;
         let head_bytes = if logits == 0.0 { 0.0 } else { self.head_bytes };
-        let bytes = self.block_bytes + head_bytes + rows * self.embedding_row + slots * self.slot_bytes;
+        // Each row chooses any of the experts as likely as any other.
+        let met = 1.0 - self.not_met.powf(rows);
+        let bytes = self.block_bytes
+            + met * self.expert_bytes
+            + head_bytes
+            + rows * self.embedding_row
+            + slots * self.slot_bytes;
         let int8 = rows * self.block.int8 + logits * self.head.int8;
         let float = rows * self.block.float + logits * self.head.float + keys * self.key;
         let memory = bytes / limits.read;

@@ -5,7 +5,7 @@ use glimmer_checkpoint::gguf::GgufWriter;
 use glimmer_models::export::{Outgoing, WeightTypes, gguf_metadata, outgoing, second_rounding};
 use glimmer_models::names::TensorNaming;
 use glimmer_models::vision::{Mmproj, TowerNaming, VisionSpec};
-use glimmer_models::Residual;
+use glimmer_models::{FeedForward, Residual};
 use glimmer_tensor::DType;
 
 use super::{Job, vocabulary};
@@ -81,6 +81,7 @@ fn warn_of_second_rounding(job: &Job<'_>, tensors: &[Outgoing<'_>], chosen: &[DT
 fn warn_of_llamacpp(job: &Job<'_>) {
     let spec = &job.understood.spec;
     let heads = spec.layers[0].attention.heads();
+    let has_experts = spec.layers.iter().any(|l| matches!(l.feed_forward, FeedForward::Experts { .. }));
     let rotated = job.understood.rotary_dims;
     if !rotated.is_multiple_of(2) {
         job.terminal.warn(&format!(
@@ -91,7 +92,7 @@ fn warn_of_llamacpp(job: &Job<'_>) {
         Residual::ScaledNormed { .. } => {
             job.terminal.warn("llama.cpp does not know ChatGLM-6B; only Glimmer reads this file");
         }
-        Residual::PreNorm if heads.attended_width() != spec.hidden => {
+        Residual::PreNorm if !has_experts && heads.attended_width() != spec.hidden => {
             let (width, hidden) = (heads.attended_width(), spec.hidden);
             job.terminal.warn(&format!(
                 "llama.cpp loads this architecture only where all heads together are as wide as the model; here they \

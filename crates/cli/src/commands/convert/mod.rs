@@ -63,15 +63,15 @@ fn write(
     let checkpoint = files.checkpoint()?;
     refuse_own_files(&files, checkpoint, &args.output)?;
     let spec = spec(&files, terminal)?;
+    let is_gguf = args.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     let has_experts = |layer: &LayerSpec| matches!(layer.feed_forward, FeedForward::Experts { .. });
-    if spec.layers.iter().any(has_experts) {
+    if !is_gguf && spec.layers.iter().any(has_experts) {
         bail!(
-            "{}: models with experts cannot be written yet; they run as they are",
+            "{}: models with experts are written as GGUF alone; let OUT end in .gguf",
             checkpoint.path().display()
         );
     }
     let fused = fused(spec)?;
-    let is_gguf = args.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     if !args.no_tokenizer
         && let Err(error) = files.tokenizer_if_any()
     {

@@ -19,7 +19,7 @@ use glimmer_models::export::{
     Mix, Outgoing, TensorKind, WeightTypes, config_json, directory_naming, gguf_metadata, promised,
 };
 use glimmer_models::names::TensorNaming;
-use glimmer_models::{Residual, Understood, published_config, understand};
+use glimmer_models::{FeedForward, Residual, Understood, published_config, understand};
 use glimmer_tensor::DType;
 use glimmer_tokenizer::{GgufVocab, Tokenizer};
 use serde_json::{Map, Value};
@@ -120,6 +120,11 @@ impl Job<'_> {
     /// Answers the bytes of all tensors.
     fn write_directory(&self) -> anyhow::Result<u64> {
         let (args, spec) = (self.args, &self.understood.spec);
+        if spec.layers.iter().any(|layer| matches!(layer.feed_forward, FeedForward::Experts { .. })) {
+            bail!(WrongUsage(
+                "models with experts are written as GGUF alone: let OUT end in .gguf".to_owned()
+            ));
+        }
         let original = matches!(spec.layers[0].residual, Residual::ScaledNormed { .. });
         let published = if original { DType::F16 } else { DType::BF16 };
         let dtype = match args.types.unwrap_or(WeightTypes::One(published)) {
