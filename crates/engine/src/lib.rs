@@ -9,6 +9,7 @@ mod draft_model;
 mod engine;
 mod lottery;
 mod masks;
+mod pace;
 pub mod page_key;
 mod pages;
 mod picture;

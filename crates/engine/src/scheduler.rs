@@ -1,9 +1,9 @@
 //! What is computed next. The scheduler touches no tensors: it moves lengths and pages.
 //!
-//! A step takes one row of every sequence that is answering. Of the rows that are left, half go to the prompt that has
-//! waited longest, so that none starves, and the rest to the shortest ones first, so that a long prompt holds up no
-//! short one. Rows that nobody needs may be spent on drafts: guesses of an answer's next tokens that are computed
-//! together with the row before them.
+//! A step takes one row of every sequence that is answering. Of the rows that are left, or of fewer where answers are not to
+//! wait for so many ([`Scheduler::pace_prompts`]), half go to the prompt that has waited longest, so that none starves, and
+//! the rest to the shortest ones first, so that a long prompt holds up no short one. Rows that nobody needs may be spent on
+//! drafts: guesses of an answer's next tokens that are computed together with the row before them.
 //!
 //! Sequences are admitted first come first served within a priority, when the pages of their whole prompt are free;
 //! one whose beginning another is computing right now waits until it can share it. When a page is missing later, the
@@ -270,6 +270,8 @@ pub struct Scheduler {
     /// In order of rank.
     running: Vec<Sequence>,
     arrivals: u64,
+    /// Rows of prompts in a step that has answers, at most.
+    beside_answers: usize,
     /// Whether answers were held back in the last step, for a context that needed their rows.
     held_back: bool,
     counts: Counts,
@@ -291,6 +293,7 @@ impl Scheduler {
             waiting: VecDeque::new(),
             running: Vec::new(),
             arrivals: 0,
+            beside_answers: usize::MAX,
             held_back: false,
             counts: Counts::default(),
         }
@@ -377,6 +380,11 @@ impl Scheduler {
             s.drafts.clear();
             s.drafts.extend_from_slice(tokens);
         }
+    }
+
+    /// From now on a step that has answers takes at most so many rows of prompts; a context that cannot be cut has all of its own.
+    pub fn pace_prompts(&mut self, rows: usize) {
+        self.beside_answers = rows;
     }
 
     /// Chooses the next step's rows and gives them pages. Empty when there is nothing to do.
@@ -507,6 +515,9 @@ impl Scheduler {
             return;
         }
         let first = others.remove(0);
+        let most = if pieces.is_empty() { left.rows } else { self.beside_answers.max(first.uncut()) };
+        let spared = left.rows.saturating_sub(most);
+        left.rows -= spared;
         let rivals = others.first().is_some_and(|s| s.priority == first.priority);
         let share = if rivals { left.rows.div_ceil(2).max(first.uncut()) } else { left.rows };
         let kept = Scheduler::rows_of(first, share.min(left.rows), left.spare_logits);
@@ -521,6 +532,7 @@ impl Scheduler {
         rest.spare_logits += kept_logits;
         pieces.extend(Scheduler::plan_prompt(first, &mut rest));
         pieces.extend(planned);
+        rest.rows += spared;
         *left = rest;
     }
 

@@ -20,6 +20,7 @@ use crate::computed::{Computed, Row};
 use crate::constraint::{Constrained, Shared};
 use crate::draft_model::{Asked, DraftModel};
 use crate::masks::Masks;
+use crate::pace::PromptPace;
 use crate::repetition::Repetitions;
 use crate::request::{
     Event, Finish, Foretold, PromptProgress, Request, Score, Sink, Speculation, Token, room_for_answer,
@@ -124,6 +125,7 @@ pub(crate) struct Worker {
     /// What the last step computed.
     computed: Computed,
     costs: StepCosts,
+    pace: PromptPace,
     /// Once an answer was constrained.
     masks: Option<Masks>,
     statistics: Statistics,
@@ -168,6 +170,7 @@ impl Worker {
             next_id: 0,
             computed: Computed::default(),
             costs: StepCosts::default(),
+            pace: PromptPace::default(),
             masks: None,
             statistics: Statistics { pages, ..Statistics::default() },
             shared,
@@ -185,7 +188,7 @@ impl Worker {
         {
             self.see();
             let drafting = self.guess();
-            let plan = self.scheduler.plan();
+            let plan = self.plan();
             self.announce();
             let forward = self.step(&plan);
             // Where the next step runs by itself, that is told while it does.
@@ -507,6 +510,16 @@ impl Worker {
         begin.elapsed()
     }
 
+    /// The next step's pieces.
+    fn plan(&mut self) -> Vec<Piece> {
+        let running = self.scheduler.running();
+        let answering = running.iter().filter(|s| s.is_answering()).count();
+        let waiting = running.len() - answering + self.scheduler.waiting().len();
+        let rows = self.pace.rows(answering, self.costs.seconds(answering), waiting);
+        self.scheduler.pace_prompts(rows);
+        self.scheduler.plan()
+    }
+
     /// Tells those that were admitted so, and hears whether they are still wanted before anything is computed for them.
     fn announce(&mut self) {
         let admitted: Vec<(SequenceId, usize)> =
@@ -796,9 +809,22 @@ impl Worker {
 
     /// Records a step's cost.
     fn note(&mut self, plan: &[Piece], whole: Duration, forward: Duration) {
-        let rows = plan.iter().map(|piece| piece.slots.len()).sum();
-        if !plan.is_empty() && plan.iter().all(|piece| piece.slots.len() == piece.drafts + 1) {
-            self.costs.observe(rows, whole.as_secs_f64());
+        let seconds = whole.as_secs_f64();
+        let rows: usize = plan.iter().map(|piece| piece.slots.len()).sum();
+        let answers = plan.iter().map(|piece| piece.slots.len()).zip(plan);
+        let answers: usize =
+            answers.filter(|(rows, piece)| *rows == piece.drafts + 1).map(|(rows, _)| rows).sum();
+        match (answers, rows - answers) {
+            (0, 0) => {}
+            (0, prompts) => self.pace.prompts(prompts, seconds),
+            (_, 0) => {
+                self.costs.observe(rows, seconds);
+                self.pace.answers();
+            }
+            (_, prompts) => {
+                let alone = self.costs.seconds(answers);
+                alone.into_iter().for_each(|alone| self.pace.both(prompts, seconds, alone));
+            }
         }
         self.statistics.steps += u64::from(!plan.is_empty());
         self.statistics.forward += forward;

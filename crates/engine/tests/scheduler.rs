@@ -98,11 +98,14 @@ struct World {
     finished: usize,
     steps: usize,
     drafted: usize,
+    /// Whether few rows of prompts go with answers.
+    paced: bool,
 }
 
 impl World {
-    fn new(limits: SchedulerLimits, pages: usize) -> Self {
+    fn new(limits: SchedulerLimits, pages: usize, paced: bool) -> Self {
         World {
+            paced,
             scheduler: Scheduler::new(limits, pages).with_page_events(),
             limits,
             living: HashMap::new(),
@@ -170,6 +173,9 @@ impl World {
     fn step(&mut self) {
         self.steps += 1;
         self.draft();
+        if self.paced {
+            self.scheduler.pace_prompts(1 + self.steps * 7 % 20);
+        }
         let running: Vec<u64> = self.scheduler.running().iter().map(|s| s.id).collect();
         let plan = self.scheduler.plan();
         self.scheduler.check();
@@ -332,7 +338,7 @@ fn run(cases: u32, acts: usize) {
             let rows = rows.max(running);
             let limits =
                 SchedulerLimits { rows, logits_rows: rows.min(running + spare), running, waiting, context };
-            let mut world = World::new(limits, pages);
+            let mut world = World::new(limits, pages, spare % 2 == 1);
             for act in acts {
                 match act {
                     Act::Submit { .. } => world.submit(&act),
@@ -503,4 +509,33 @@ fn answers_go_before_prompts_and_priorities_before_arrival() {
     let plan = scheduler.plan();
     let order: Vec<(u64, usize)> = plan.iter().map(|p| (p.id, p.slots.len())).collect();
     assert_eq!(order, [(1, 1), (3, 4), (2, 11)]);
+}
+
+#[test]
+fn answers_wait_for_as_many_rows_of_prompts_as_they_are_told() {
+    let limits = SchedulerLimits { rows: 64, logits_rows: 8, running: 8, waiting: 8, context: 512 };
+    let mut scheduler = Scheduler::new(limits, 64);
+    scheduler.submit(Sequence::new(1, vec![1; 4], 0, 0)).unwrap();
+    scheduler.pace_prompts(3);
+    let step = |scheduler: &mut Scheduler| {
+        let plan = scheduler.plan();
+        for piece in &plan {
+            scheduler.computed(piece);
+            if piece.chooses {
+                scheduler.append(piece.id, 9);
+            }
+        }
+        plan.iter().map(|p| (p.id, p.slots.len())).collect::<Vec<_>>()
+    };
+    assert_eq!(step(&mut scheduler), [(1, 4)], "nobody answers yet");
+    scheduler.submit(Sequence::new(2, (0..200).collect(), 0, 0)).unwrap();
+    assert_eq!(step(&mut scheduler), [(1, 1), (2, 3)]);
+    scheduler.pace_prompts(0);
+    assert_eq!(step(&mut scheduler), [(1, 1)]);
+    scheduler.submit(Sequence::new(3, (500..530).collect(), 20, 1)).unwrap();
+    scheduler.pace_prompts(3);
+    assert_eq!(step(&mut scheduler), [(1, 1), (3, 20)], "what cannot be cut");
+    scheduler.finish(1);
+    scheduler.finish(3);
+    assert_eq!(step(&mut scheduler), [(2, 64)], "nobody answers any more");
 }
