@@ -70,6 +70,8 @@ def essence(status, kind, text):
             value.pop(name, None)
         if isinstance(value.get("usage"), dict):
             value["usage"].pop("prompt_tokens_details", None)
+            for name in ("accepted_prediction_tokens", "rejected_prediction_tokens"):
+                value["usage"].get("completion_tokens_details", {}).pop(name, None)
         return value
 
     if kind == "text/event-stream":

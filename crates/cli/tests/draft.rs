@@ -19,6 +19,11 @@ fn answers_are_the_same_with_a_draft() {
         let with = glimmer(&[&question[..], flags, &["--draft", "demo"]].concat()).quiet_success();
         assert_eq!(with, without);
     }
+    let told =
+        glimmer(&[&question[..4], &["--json", "-n", "40", "--temperature", "0", "--draft", "demo"]].concat());
+    let usage = serde_json::from_str::<Value>(&told.quiet_success()).unwrap()["usage"].take();
+    assert!(usage["accepted_prediction_tokens"].as_u64() > Some(0), "{usage}");
+    assert!(usage["rejected_prediction_tokens"].is_u64(), "{usage}");
 }
 
 #[test]

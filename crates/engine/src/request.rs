@@ -162,6 +162,10 @@ pub struct Token {
     pub id: u32,
     /// When it was chosen.
     pub at: Instant,
+    /// Whether it had been guessed.
+    pub guessed: bool,
+    /// Guesses, of it and of tokens after it, that were computed in vain because they were wrong about it.
+    pub rejected: usize,
     /// Its log-probability, where asked for.
     pub logprob: Option<f32>,
     /// The best alternatives and their log-probabilities, best first.

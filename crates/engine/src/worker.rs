@@ -730,6 +730,11 @@ impl Worker {
             self.statistics.draft_model_tokens += 1;
             self.statistics.draft_model_accepted += u64::from(is_right);
         }
+        let drafts = self.scheduler.sequence(id).map_or(&[] as &[u32], |s| &s.drafts);
+        let guessed = drafts.first() == Some(&token);
+        let rejected = if guessed { 0 } else { drafts.len() };
+        let chosen =
+            Token { id: token, at: Instant::now(), guessed, rejected, logprob: None, top: Vec::new() };
         let is_stop = way.stop_ids.contains(&token);
         let (logprob, top) = match (way.logprobs, row) {
             (Some(n), Row::Logits(logits)) => {
@@ -740,7 +745,7 @@ impl Worker {
         };
         if is_stop {
             if logprob.is_some() {
-                let stop = Event::Stop(Token { id: token, at: Instant::now(), logprob, top });
+                let stop = Event::Stop(Token { logprob, top, ..chosen });
                 self.audience.keep(id, stop);
             }
             return self.end(id, Event::Finished(Finish::Stop(token)));
@@ -754,7 +759,7 @@ impl Worker {
         let repeats = repeats && answer.chosen >= way.min_tokens;
         let complete = complete.or(last.map(Finish::Stop)).or(repeats.then_some(Finish::Repetition));
         self.statistics.generated_tokens += 1;
-        self.audience.keep(id, Event::Token(Token { id: token, at: Instant::now(), logprob, top }));
+        self.audience.keep(id, Event::Token(Token { logprob, top, ..chosen }));
         if let Some(finish) = complete {
             return self.end(id, Event::Finished(finish));
         }

@@ -493,6 +493,10 @@ fn guesses_end_with_the_answer() {
     let plain = hear(&engine.answer(ask(Speculation::Off, 1000)));
     assert_eq!(plain.end, Ok(Finish::ContextFull));
     let guessed = hear(&engine.answer(ask(Speculation::Always, 1000)));
+    let statistics = at_rest(&engine);
+    let (accepted, made) = (statistics.accepted_tokens, statistics.drafted_tokens);
+    assert!(0 < accepted && accepted < made, "{accepted} of {made} guesses were right");
+    assert_eq!(guessed.guesses, (accepted, made - accepted));
     assert_eq!((guessed.tokens, guessed.end), (plain.tokens.clone(), plain.end));
     for max_tokens in 1..12 {
         let guessed = hear(&engine.answer(ask(Speculation::Always, max_tokens)));

@@ -74,6 +74,10 @@ pub struct Usage {
     pub completion: usize,
     /// Of these, reasoning before the text.
     pub reasoning: usize,
+    /// Of those of the answer, guessed ahead.
+    pub accepted: usize,
+    /// Guesses beside them that were computed and wrong; no tokens of the answer.
+    pub rejected: usize,
 }
 
 /// How long an answer took.
@@ -218,6 +222,8 @@ impl DeltaReader {
 
     fn read_token(&mut self, token: Token, delta: &mut Delta) -> Option<FinishReason> {
         self.usage.completion += 1;
+        self.usage.accepted += usize::from(token.guessed);
+        self.usage.rejected += token.rejected;
         self.first.get_or_insert(token.at);
         self.last = Some(token.at);
         let id = token.id;

@@ -19,7 +19,16 @@ fn deltas(text: &str, params: &GenerationParams) -> Vec<Delta> {
     let prompt = engine.text().prompt(&conversation).unwrap();
     let mut reader = engine.reader(&prompt, params).unwrap();
     let ids = engine.text().tokenizer().unwrap().encode_parse_special(text);
-    let token = |id| glimmer::Event::Token(Token { id, at: Instant::now(), logprob: None, top: Vec::new() });
+    let token = |id| {
+        glimmer::Event::Token(Token {
+            id,
+            at: Instant::now(),
+            guessed: false,
+            rejected: 0,
+            logprob: None,
+            top: Vec::new(),
+        })
+    };
     let mut deltas = Vec::new();
     for event in ids.into_iter().map(token) {
         deltas.extend(reader.push(event).unwrap());

@@ -262,6 +262,10 @@ struct Usage {
     cached_tokens: usize,
     completion_tokens: usize,
     reasoning_tokens: usize,
+    /// Of the answer's, guessed ahead.
+    accepted_prediction_tokens: usize,
+    /// Guesses beside them that were wrong.
+    rejected_prediction_tokens: usize,
 }
 
 /// Seconds, and tokens per second.
@@ -317,6 +321,8 @@ impl Record {
                 cached_tokens: usage.cached,
                 completion_tokens: usage.completion,
                 reasoning_tokens: usage.reasoning,
+                accepted_prediction_tokens: usage.accepted,
+                rejected_prediction_tokens: usage.rejected,
             },
             load_seconds,
             timings: Timings {

@@ -58,6 +58,12 @@ fn essence(response: &Response) -> Vec<Value> {
             }
             if let Some(usage) = fields.get_mut("usage").and_then(Value::as_object_mut) {
                 usage.shift_remove("prompt_tokens_details");
+                // What is guessed is a matter of time, too.
+                let details = usage.get_mut("completion_tokens_details").and_then(Value::as_object_mut);
+                if let Some(details) = details {
+                    details.shift_remove("accepted_prediction_tokens");
+                    details.shift_remove("rejected_prediction_tokens");
+                }
             }
         }
         value

@@ -53,14 +53,16 @@ pub(crate) struct Heard {
     /// Bits of their log-probabilities, where asked for.
     pub(crate) logprobs: Vec<u32>,
     pub(crate) cached: usize,
+    /// Tokens that had been guessed, and guesses that were wrong.
+    pub(crate) guesses: (u64, u64),
     pub(crate) scores: Vec<Score>,
     pub(crate) end: Result<Finish, String>,
 }
 
 pub(crate) fn hear(events: &Receiver<Event>) -> Heard {
     let (tokens, logprobs, scores) = (Vec::new(), Vec::new(), Vec::new());
-    let mut heard =
-        Heard { tokens, logprobs, cached: 0, scores, end: Err("the engine fell silent".to_owned()) };
+    let end = Err("the engine fell silent".to_owned());
+    let mut heard = Heard { tokens, logprobs, cached: 0, guesses: (0, 0), scores, end };
     for event in events {
         match event {
             Event::Prompt(prompt) => {
@@ -69,6 +71,8 @@ pub(crate) fn hear(events: &Receiver<Event>) -> Heard {
             }
             Event::Token(token) => {
                 heard.tokens.push(token.id);
+                heard.guesses.0 += u64::from(token.guessed);
+                heard.guesses.1 += token.rejected as u64;
                 heard.logprobs.extend(token.logprob.map(f32::to_bits));
             }
             Event::Stop(token) => heard.logprobs.extend(token.logprob.map(f32::to_bits)),

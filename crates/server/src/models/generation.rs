@@ -351,6 +351,8 @@ impl Generations {
             }
             usage.completion += own.completion;
             usage.reasoning += own.reasoning;
+            usage.accepted += own.accepted;
+            usage.rejected += own.rejected;
         }
         usage
     }

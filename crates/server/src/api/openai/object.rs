@@ -22,7 +22,11 @@ pub(crate) fn usage(generations: &Generations) -> Value {
         "completion_tokens": usage.completion,
         "total_tokens": usage.prompt + usage.completion,
         "prompt_tokens_details": {"cached_tokens": usage.cached},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning,
+            "accepted_prediction_tokens": usage.accepted,
+            "rejected_prediction_tokens": usage.rejected,
+        },
     });
     if generations.picture_tokens() > 0 {
         shown["prompt_tokens_details"]["image_tokens"] = generations.picture_tokens().into();
