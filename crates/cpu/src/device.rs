@@ -544,8 +544,9 @@ impl Device for CpuDevice {
         let norm = NormHeads { kind: norm.kind, weight, bias, eps: norm.eps };
         let LatentRows { queries, absorbed, latent } = rows;
         let [queries, absorbed, latent, qkv] = self.buffers.together([queries, absorbed, latent, qkv]);
-        let widths = [heads.attended_width(), heads.qkv_width()];
-        assert_eq!([absorbed.width, qkv.width], widths, "the heads fill the buffers");
+        let widths = [heads.attended_width(), heads.head_dim, heads.qkv_width()];
+        assert_eq!([absorbed.width, latent.width, qkv.width], widths, "the heads fill the buffers");
+        let query_width = queries.width;
         assert_eq!((heads.kv_heads, heads.joint), (1, true), "latents are joint");
         let isa = self.isa;
         let of = |buffer: &Buffer<Slab<f32>>, rows: &Range<usize>| {
@@ -554,7 +555,7 @@ impl Device for CpuDevice {
         each_row(&self.pool, count, qkv.width, &mut qkv.values, |rows, out| {
             let [queries, absorbed, latent] =
                 [&*queries, &*absorbed, &*latent].map(|buffer| &buffer.values[of(buffer, &rows)]);
-            dispatch(isa, JoinHeads { heads, norm, queries, absorbed, latent, out });
+            dispatch(isa, JoinHeads { heads, norm, queries, query_width, absorbed, latent, out });
         });
     }
 

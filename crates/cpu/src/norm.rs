@@ -67,6 +67,8 @@ pub(crate) struct JoinHeads<'a> {
     pub(crate) norm: NormHeads<'a>,
     /// The rows of [`glimmer_tensor::LatentRows`].
     pub(crate) queries: &'a [f32],
+    /// Elements of a row of them.
+    pub(crate) query_width: usize,
     pub(crate) absorbed: &'a [f32],
     pub(crate) latent: &'a [f32],
     pub(crate) out: &'a mut [f32],
@@ -77,13 +79,11 @@ impl Kernel for JoinHeads<'_> {
 
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
-        let JoinHeads { heads: Heads { heads, head_dim, value_dim, .. }, norm, .. } = self;
-        let (turned, rows) = (head_dim - value_dim, self.out.len() / (head_dim * (heads + 1)));
-        let of = |values: &'_ [f32]| values.len() / rows.max(1);
-        let (queries, latent) = (of(self.queries), of(self.latent));
+        let JoinHeads { heads: Heads { heads, head_dim, value_dim, .. }, norm, query_width, .. } = self;
+        let turned = head_dim - value_dim;
         let out = self.out.chunks_exact_mut(head_dim * (heads + 1));
-        let rows = self.queries.chunks_exact(queries).zip(self.absorbed.chunks_exact(heads * value_dim));
-        for (((queries, absorbed), latent), out) in rows.zip(self.latent.chunks_exact(latent)).zip(out) {
+        let rows = self.queries.chunks_exact(query_width).zip(self.absorbed.chunks_exact(heads * value_dim));
+        for (((queries, absorbed), latent), out) in rows.zip(self.latent.chunks_exact(head_dim)).zip(out) {
             let own = queries[queries.len() - heads * turned..].chunks_exact(turned);
             let (joined, key) = out.split_at_mut(heads * head_dim);
             let parts = absorbed.chunks_exact(value_dim).zip(own);

@@ -90,17 +90,20 @@ pub fn products_by_head(candidate: &Candidate) {
     }
 }
 
-/// Queries and keys put together, against the reference.
+/// Queries and keys put together, against the reference: many rows, and one that is wide enough for several threads.
 pub fn heads_joined(candidate: &Candidate) {
-    for heads in JOINT.into_iter().filter(|heads| heads.kv_heads == 1 && heads.head_dim > heads.value_dim) {
-        let [found, expected] = [candidate.make(), &reference as Make<'_>].map(|make| joined(make, heads));
-        close_rows(&format!("{heads:?}"), &found, &expected, |_| 2e-5);
+    let few = JOINT.into_iter().filter(|heads| heads.kv_heads == 1 && heads.head_dim > heads.value_dim);
+    let wide = Heads { value_dim: 512, scale_dim: 256, joint: true, ..Heads::new(20, 1, 576) };
+    for (heads, rows) in few.map(|heads| (heads, 70)).chain([(wide, 1), (wide, 3)]) {
+        let [found, expected] =
+            [candidate.make(), &reference as Make<'_>].map(|make| joined(make, heads, rows));
+        close_rows(&format!("{rows} rows of {heads:?}"), &found, &expected, |_| 2e-5);
     }
 }
 
 /// Random rows, put together.
-fn joined(make: Make<'_>, heads: Heads) -> Vec<f32> {
-    let (mut rng, rows, plain) = (Random(83), 70, 12);
+fn joined(make: Make<'_>, heads: Heads, rows: usize) -> Vec<f32> {
+    let (mut rng, plain) = (Random(83), 12);
     let widths = [
         heads.heads * (plain + heads.head_dim - heads.value_dim),
         heads.attended_width(),
