@@ -1,8 +1,8 @@
 //! How many rows of prompts go into a step that has answers, so that these wait little longer for their next tokens than
 //! they would without.
 //!
-//! Prompts have half as long as answers take by themselves, so that a long one slows others down by about half, and is itself
-//! read in a third of the time at least. Where more requests wait for their prompts than answer, prompts have more, in proportion:
+//! Prompts have half as long as answers take by themselves, so that a long one slows others down by about half and has a third of
+//! all time at least. Where more requests wait for their prompts than answer, prompts have more, in proportion:
 //! steps of few rows read all weights for little, and a crowd is served soonest by steps that are full.
 
 /// Time for prompts in a step with answers, by what the answers take alone.
