@@ -145,8 +145,10 @@ impl Shared {
 
     /// Hands a model that was loaded to those who wait, or tells them why it was not.
     fn finish(self: &Arc<Self>, id: u64, name: &str, result: Result<(Loaded, u64), Failure>, time: Duration) {
-        let (is_there, why) = {
+        let (is_there, why, observer) = {
             let mut state = self.lock();
+            // Who begins to observe once the model is there is not told of it.
+            let observer = self.observer.get();
             let until = Instant::now() + state.limits.pause;
             let entry = state.entry(id);
             entry.figures.load_time += time;
@@ -165,12 +167,13 @@ impl Shared {
                 }
             }
             state.forget_removed();
-            (is_there, why)
+            (is_there, why, observer)
         };
+        let Some(observer) = observer else { return };
         match (is_there, why) {
-            (Some(memory), _) => self.tell(name, &Change::Loaded { time, memory }),
-            (None, Some(why)) => self.tell(name, &Change::Failed { why: &why }),
-            (None, None) => self.tell(name, &Change::Unloaded),
+            (Some(memory), _) => observer(name, &Change::Loaded { time, memory }),
+            (None, Some(why)) => observer(name, &Change::Failed { why: &why }),
+            (None, None) => observer(name, &Change::Unloaded),
         }
     }
 }
