@@ -9,10 +9,10 @@ use glimmer_checkpoint::NewTensor;
 use glimmer_checkpoint::safetensors::SafetensorsFile;
 use glimmer_models::names::TensorNaming;
 use glimmer_models::{
-    Adapter, DecoderSpec, LowRank, LowRankAdapter, PeftSettings, PrefixEncoder, PrefixProjection,
+    Adapter, DecoderSpec, LowRank, LowRankAdapter, PeftSettings, Positions, PrefixEncoder, PrefixProjection,
     WeightAddress, WeightRole,
 };
-use glimmer_tensor::DType;
+use glimmer_tensor::{DType, RopePairs};
 use serde_json::{Value, json};
 use support::root;
 
@@ -311,6 +311,17 @@ fn bad_adapters_are_refused_by_name() {
     refused(&spec, &plain, &[good[0], good[1], (&magnitude, &[160])], &["lora_magnitude_vector", "use_dora"]);
     let hostile = "\u{1b}[31m\nlora";
     refused(&spec, &plain, &[good[0], good[1], (hostile, &[1])], &["\\u{1b}[31m\\n", "LoRA pair"]);
+}
+
+#[test]
+fn a_model_whose_rows_have_another_order_takes_none() {
+    let mut spec = spec("glm4-9b-orig");
+    let path = root().join("fixtures/lora-glm4-9b-orig");
+    spec.positions = Positions::OfGrid;
+    Adapter::read(&path, &spec).unwrap();
+    spec.rope.pairs = RopePairs::Across;
+    let error = Adapter::read(&path, &spec).err().unwrap().to_string();
+    assert!(error.contains("order") && error.contains("safetensors"), "{error}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use glimmer_checkpoint::{Checkpoint, TensorInfo};
 use glimmer_config::{Quoted, file};
+use glimmer_tensor::RopePairs;
 
 pub use combine::Combination;
 pub(crate) use low_rank::WholePair;
@@ -25,7 +26,7 @@ pub use low_rank::{LowRank, LowRankAdapter, WeightAddress};
 pub use peft::PeftSettings;
 pub use prefix::{Prefix, PrefixEncoder, PrefixLayer, PrefixProjection};
 
-use crate::{DecoderSpec, ModelError};
+use crate::{DecoderSpec, ModelError, Positions};
 
 /// What is added to a model of one shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +46,11 @@ impl Adapter {
     /// shape than the model needs, or a number that is not finite: each with the name of the tensor or setting.
     pub fn read(path: &Path, spec: &DecoderSpec) -> Result<Self, ModelError> {
         let directory = directory_of(path);
+        // Adapters were trained on weights as transformers has them.
+        if spec.positions == Positions::OfGrid && spec.rope.pairs == RopePairs::Across {
+            let what = "llama.cpp's files of this model have the rows of queries and keys in another order;                         load it from the model's folder of safetensors";
+            return Err(refused(path, what));
+        }
         if let Some(config) = file::read_object(&directory.join(peft::CONFIG)).map_err(file_error)? {
             if config.get("peft_type").is_some_and(|kind| kind == "PREFIX_TUNING") {
                 return Ok(Adapter::Prefix(peft_prefix::read(directory, &config, spec)?.prefix(spec)));
