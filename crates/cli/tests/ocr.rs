@@ -82,7 +82,9 @@ fn finished(path: &Path) -> usize {
     let mut rest = text.as_str();
     let mut count = 0;
     while let Some((_, after)) = rest.split_once(", ") {
-        let (bytes, after) = after.split_once(" bytes -->\n").unwrap();
+        // `24 bytes`, and where the text was cut off, after how many tokens.
+        let (told, after) = after.split_once(" -->\n").unwrap();
+        let (bytes, _) = told.split_once(" bytes").unwrap();
         rest = after[bytes.parse::<usize>().unwrap()..].strip_prefix("\n\n").unwrap();
         count += 1;
     }

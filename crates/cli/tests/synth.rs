@@ -127,6 +127,8 @@ fn what_cannot_be_written_is_refused_before_anything_is() {
     let gguf = directory.path().join("model.gguf");
     synth(&gguf, &["--type", "INT4"]).refuses_usage(&["INT4", "directory"]);
     synth(&gguf, &["--layers", "29"]).refuses_usage(&["29", "28"]);
+    run(args!["synth", "glm-4.5-air", "-o", gguf, "--layers", "1"])
+        .refuses_usage(&["--layers 1", "no experts"]);
     synth(&gguf, &["--type", "Q9"]).refuses_usage(&["Q9", "Q4_K_M", "IQ4_XS", "INT8"]);
     synth(&directory.path().join("model"), &["--type", "Q4_K_M"]).refuses_usage(&[".gguf"]);
     synth(&directory.path().join("model"), &["--type", "INT8"]).refuses_usage(&["chatglm-6b"]);

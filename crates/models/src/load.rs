@@ -286,6 +286,12 @@ impl Loader<'_, '_> {
                 PartKind::Vector(len) => {
                     let name = understood.naming.need(part.layer, part.role)?;
                     let values = self.model.vector(&name, *len)?;
+                    // What is no number here changes who is chosen and shows nowhere.
+                    if values.iter().any(|value| !value.is_finite()) {
+                        return Err(
+                            DeviceError::Weight(format!("{name} has a value that is not finite")).into()
+                        );
+                    }
                     weights.add_vector(&part, self.device.load_vector(&values));
                 }
             }

@@ -82,19 +82,29 @@ fn ggufs_have_the_same_bits() {
 }
 
 /// What opening and loading the fixture says with this in its configuration.
-fn refused(dir: &std::path::Path, change: &Value) -> String {
+fn copied(dir: &std::path::Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(dir).unwrap() {
         let file = file.unwrap();
         std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
     }
+    copy
+}
+
+fn refused(dir: &std::path::Path, change: &Value) -> String {
+    let copy = copied(dir);
     let path = copy.path().join("config.json");
     let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     config.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, config.to_string()).unwrap();
+    error_of(copy.path(), change)
+}
+
+/// Why a model is not loaded, which is known soon.
+fn error_of(dir: &std::path::Path, change: &Value) -> String {
     let begin = Instant::now();
-    let checkpoint = Checkpoint::open(copy.path()).unwrap();
+    let checkpoint = Checkpoint::open(dir).unwrap();
     let error = match understand(&checkpoint, None) {
         Err(error) => error,
         Ok(understood) => {
@@ -129,6 +139,30 @@ fn what_cannot_be_is_refused_by_name() {
         let message = refused(&dir, &change);
         assert!(message.contains(words), "{change}: {message}");
     }
+}
+
+#[test]
+fn a_correction_that_is_no_number_is_named() {
+    let Some(dir) = fixture("glm-4.5-air") else { return };
+    let copy = copied(&dir);
+    let name = "model.layers.1.mlp.gate.e_score_correction_bias";
+    let holds = |path: &std::path::Path| {
+        let bytes = std::fs::read(path).unwrap();
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+        let start = header[name]["data_offsets"][0].as_u64()? as usize;
+        Some((8 + length + start, bytes))
+    };
+    let files = std::fs::read_dir(copy.path()).unwrap().map(|file| file.unwrap().path());
+    let shards = files.filter(|path| path.extension().is_some_and(|e| e == "safetensors"));
+    let weights = shards.filter(|path| !path.ends_with("expected.safetensors"));
+    let (path, (at, mut bytes)) =
+        weights.filter_map(|path| holds(&path).map(|found| (path, found))).next().unwrap();
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    let message = error_of(copy.path(), &Value::Null);
+    assert!(message.contains(name) && message.contains("not finite"), "{message}");
 }
 
 #[test]

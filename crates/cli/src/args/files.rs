@@ -112,7 +112,7 @@ const COMBINATIONS: [(Combination, &str); 2] = [(Combination::Cat, "cat"), (Comb
 OUT ends in .gguf: TYPE is any that `convert` writes, or IQ4_NL or IQ4_XS. OUT is anything else: a directory, TYPE is \
 F32, F16 or BF16, and for chatglm-6b INT8 or INT4 as well. The same seed gives the same bytes.
 
-GLM-4's vocabulary comes along; GLM-Edge's is one of the same size; ChatGLM's are left out.
+GLM-4's vocabulary comes along; GLM-Edge's is one of the same size; those of ChatGLM and of models with experts are left out.
 
 Examples:
   glimmer synth glm-edge-1.5b-chat --type Q4_K_M -o edge.gguf

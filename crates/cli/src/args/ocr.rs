@@ -33,8 +33,9 @@ impl Task {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Pages are PNG, JPEG, TIFF (all of its pages), WebP, GIF, BMP, and in builds with feature `pdf`, as in release archives, PDF. With -o the file has, after each page, all pages that are finished, \
-whole and in order, each after a comment with its file and number. The same command again goes on with those that it does not have; \
-a page that was changed since is read again when its part of the file, or all of it, is deleted.
+whole and in order, each after a comment with its file and number. The same command again goes on with those that it does not have, \
+and with those whose text was cut off where more tokens are allowed now; a page that was changed since is read again when its part of \
+the file, or all of it, is deleted.
 
 Examples:
   glimmer ocr page-*.png -o book.md

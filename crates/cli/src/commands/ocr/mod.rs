@@ -31,7 +31,8 @@ pub(crate) fn run(args: &OcrArgs, terminal: &Terminal) -> anyhow::Result<()> {
         asked.extend((1..=count).map(|number| PageName { file: path.display().to_string(), number }));
     }
     let mut book = Book::open(args.output.as_deref(), asked.clone())?;
-    let (finished, left): (Vec<_>, Vec<_>) = asked.into_iter().partition(|page| book.has(page));
+    let (finished, left): (Vec<_>, Vec<_>) =
+        asked.into_iter().partition(|page| book.has(page, most_tokens(args)));
     if !finished.is_empty() {
         terminal.note(&format!("{} pages are finished already", finished.len()));
     }
@@ -50,14 +51,14 @@ pub(crate) fn run(args: &OcrArgs, terminal: &Terminal) -> anyhow::Result<()> {
                 let (tokens, seconds) = (usage.completion, timings.total.as_secs_f64());
                 let of = format!("{} of {}", index + 1, left.len());
                 terminal.note(&format!("{of}: {shown}, {tokens} tokens in {seconds:.1} s"));
-                if !matches!(finish, FinishReason::Stop | FinishReason::StopString(_)) {
+                if !is_whole(finish) {
                     terminal.warn(&format!("{shown}: its text {}", broken_off(finish)));
                 }
             }
             Err(error) => terminal.warn(&format!("{shown}: {error:#}")),
         });
         match read {
-            Ok(completion) => book.put(page, &completion.reply.text)?,
+            Ok(completion) => book.put(page, &completion.reply.text, cut(&completion))?,
             Err(error) if error.downcast_ref().is_some_and(glimmer::Error::is_end) => return Err(error),
             Err(_) => failed += 1,
         }
@@ -70,6 +71,21 @@ pub(crate) fn run(args: &OcrArgs, terminal: &Terminal) -> anyhow::Result<()> {
         left.len()
     );
     Ok(())
+}
+
+/// Whether a page's text has an end of its own.
+fn is_whole(finish: &FinishReason) -> bool {
+    matches!(finish, FinishReason::Stop | FinishReason::StopString(_))
+}
+
+/// After how many tokens a page's text was cut off.
+fn cut(completion: &Completion) -> Option<usize> {
+    (!is_whole(&completion.finish)).then_some(completion.usage.completion)
+}
+
+/// Tokens that a page's text may have.
+fn most_tokens(args: &OcrArgs) -> usize {
+    args.sampling.max_tokens.unwrap_or(MAX_TOKENS)
 }
 
 /// Why the text of a page ends before its end.
@@ -125,7 +141,7 @@ impl Reader<'_> {
         let prompt = text.prompt_seeing(&Conversation::new(vec![question]), &[view])?;
         let flags = &self.args.sampling;
         let mut params = GenerationParams {
-            max_tokens: Some(flags.max_tokens.unwrap_or(MAX_TOKENS)),
+            max_tokens: Some(most_tokens(self.args)),
             stop: flags.stop.clone(),
             repetition_detection: flags.repetition_detection,
             ..self.engine.defaults(&prompt)

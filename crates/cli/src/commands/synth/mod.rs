@@ -67,6 +67,12 @@ fn configuration(args: &SynthArgs) -> anyhow::Result<Value> {
         if layers as u64 > most {
             bail!(WrongUsage(format!("--layers {layers}: {} has {most}", args.name)));
         }
+        let dense = config["first_k_dense_replace"].as_u64().unwrap_or(0);
+        if layers as u64 <= dense && dense < most {
+            let shown =
+                format!("--layers {layers}: the first {dense} of {} have no experts; take more", args.name);
+            bail!(WrongUsage(shown));
+        }
         config[key] = layers.into();
     }
     Ok(config)
