@@ -6,8 +6,8 @@
 //!
 //! Each thread keeps its share of the tiles of all matrices in an [`Arena`] of its own, in the order in which they were
 //! packed, which is that of a step: a thread reads one stream from the first operation to the last (or parts of it in
-//! turns, see [`super::turns`]), and what it asks for in advance is never another thread's. Rows are packed by the thread that will read them, so that memory is near
-//! it, and a piece at a time, so that the file's pages can be let go of.
+//! turns, see [`super::turns`]), and what it asks for in advance is never another thread's. Rows are packed by the thread
+//! that will read them, so that memory is near it, and a piece at a time, so that the file's pages can be let go of.
 
 use super::float::decode_row;
 use super::formats::{By32, By256, Floats, ForFormat, Four, GROUP, TILE, for_format, tile_lines};

@@ -452,8 +452,9 @@ impl<S: Lanes> Job<'_, S> {
     }
 
     /// Calls `multiply` for each side of this thread's share of a segment with a tile of each run, and with lines for
-    /// their sums, which lie so many lines apart; then finishes them: panels of so many rows, the last one of its own width. The runs are contiguous parts of the share: one, or
-    /// as many as the processor likes where weights have 8 bits or more.
+    /// their sums, which lie so many lines apart; then finishes them: panels of so many rows, the last one of its own
+    /// width. The runs are contiguous parts of the share: one, or as many as the processor turned out to be fastest with
+    /// ([`super::turns`]) where weights have 8 bits or more.
     fn by_turns(
         &self,
         segment: &Segment,

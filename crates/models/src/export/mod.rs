@@ -162,8 +162,8 @@ fn gguf_naming(spec: &DecoderSpec) -> TensorNaming {
     }
 }
 
-/// The tensors of a model named as `to` ([`TensorNaming::Gguf`] for llama.cpp's name of each, or what [`directory_naming`] says), in the order of
-/// their use, and the names of those in the source that play no part.
+/// The tensors of a model named as `to` ([`TensorNaming::Gguf`] for llama.cpp's name of each, or what [`directory_naming`]
+/// says), in the order of their use, and the names of those in the source that play no part.
 ///
 /// # Errors
 /// When a tensor is missing or has another shape or type than the configuration says, or the layout has no place for a

@@ -2,9 +2,9 @@
 //! the units do them, whichever takes longer.
 //!
 //! Bytes are every weight once (of the embedding only the rows that are looked up, of experts those that so many rows choose
-//! where all are as likely) and the keys and values that are visible. Operations are two for every weight and row, and four for every visible key, query head and element of a
-//! head; quantized weights count on the int8 unit, everything else on the unit for floats. Where several machines share
-//! a model, each does its part of a step when the one before has done its own.
+//! where all are as likely) and the keys and values that are visible. Operations are two for every weight and row, and four
+//! for every visible key, query head and element of a head; quantized weights count on the int8 unit, everything else on the
+//! unit for floats. Where several machines share a model, each does its part of a step when the one before has done its own.
 
 use std::iter::Sum;
 use std::ops::Range;
