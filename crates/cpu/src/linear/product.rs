@@ -14,7 +14,7 @@ use super::float::{
 };
 use super::formats::{By32, By256, Floats, ForFormat, TILE, for_format};
 use super::integer::{
-    Few32, Few256, Many, Many32, Many256, READY_32, READY_256, Turns32, Unpack32, Unpack256,
+    Few32, Few256, Many, Many32, Many256, READY_32, READY_256, Turns32, Unpack32, Unpack256, across,
 };
 use super::line::Line;
 use super::low_rank::Beside;
@@ -37,23 +37,22 @@ const ROWS: usize = 512;
 const ROWS_BYTES: usize = 5 << 18;
 const FEWEST_ROWS: usize = 64;
 
-/// Panels of rows with which weights of a type are multiplied as they are packed, at most: with more, unpacking them first
-/// pays, the sooner the more work it is to get at their integers. Where a panel has eight rows, and where it has two; measured
-/// on Zen 5 with AVX-512 and as AVX2.
-fn packed_panels(dtype: DType) -> [usize; 2] {
+/// Rows up to which weights of a type are multiplied as they are packed: with more, unpacking them first pays, the sooner the
+/// more work it is to get at their integers. With AVX-512, and with less; measured on Zen 5, with AVX-512 and as AVX2.
+fn packed_rows(dtype: DType) -> [usize; 2] {
     match dtype {
-        DType::Q8_0 | DType::RowI8 => [12, 16],
-        DType::Q4_0 | DType::Q4_1 => [16, 8],
-        DType::RowI4 => [12, 5],
-        DType::IQ4_NL => [16, 4],
-        DType::Q4_K => [8, 4],
-        DType::Q6_K => [6, 5],
-        DType::Q5_0 | DType::Q5_1 => [5, 4],
-        DType::Q2_K => [3, 8],
-        DType::Q3_K => [3, 2],
-        DType::IQ4_XS => [5, 3],
+        DType::Q8_0 | DType::RowI8 => [96, 32],
+        DType::Q4_0 | DType::Q4_1 => [128, 16],
+        DType::RowI4 => [96, 10],
+        DType::IQ4_NL => [128, 8],
+        DType::Q4_K => [64, 32],
+        DType::Q6_K => [48, 24],
+        DType::Q5_0 | DType::Q5_1 => [40, 8],
+        DType::Q2_K => [24, 32],
+        DType::Q3_K => [24, 24],
+        DType::IQ4_XS => [40, 16],
         // Q5_K; plain floats are decoded.
-        _ => [4, 4],
+        _ => [32, 16],
     }
 }
 
@@ -379,23 +378,24 @@ struct Job<'a, S> {
 impl<S: Lanes> Job<'_, S> {
     /// Whether there are so many rows that weights are unpacked before they are multiplied.
     fn unpacks(&self, segment: &Segment, scheme: Scheme) -> bool {
-        let panels = |side: &Side| packed_panels(side.dtype)[usize::from(S::PAIRS < WIDEST)];
-        let panels = segment.sides.iter().map(panels).min().unwrap_or(0);
-        self.m > (panels * S::PAIRS).min(rows_at_once(self.m, 4 * scheme.words(self.cols), WIDEST))
+        let rows = |side: &Side| packed_rows(side.dtype)[usize::from(S::PAIRS < WIDEST)];
+        let rows = segment.sides.iter().map(rows).min().unwrap_or(0);
+        self.m > rows.min(rows_at_once(self.m, 4 * scheme.words(self.cols), WIDEST))
     }
 
-    /// The rows of a panel, and how wide it is for weights as they are packed.
-    fn panel(&self, p: usize) -> (std::ops::Range<usize>, usize) {
-        let rows = p * S::PAIRS..self.m.min((p + 1) * S::PAIRS);
-        let width = panel_width::<S>(rows.len());
+    /// The rows of a panel of at most `most`, and how wide it is for weights as they are packed.
+    fn panel(&self, p: usize, most: usize) -> (std::ops::Range<usize>, usize) {
+        let rows = p * most..self.m.min((p + 1) * most);
+        let width = rows.len().next_power_of_two();
         (rows, width)
     }
 
     /// Quantizes this thread's share of the panels, all of them whole where weights are unpacked.
     fn quantize(&self, scheme: Scheme, unpacks: bool, panels: &Parts<'_, u32>, thread: usize) {
         let words = scheme.words(self.cols);
-        for p in share(self.m.div_ceil(S::PAIRS), self.threads, thread) {
-            let (rows, width) = self.panel(p);
+        let most = if unpacks { S::PAIRS } else { across::<S>(scheme.family) };
+        for p in share(self.m.div_ceil(most), self.threads, thread) {
+            let (rows, width) = self.panel(p, most);
             let width = if unpacks { S::PAIRS } else { width };
             let at = rows.start * words;
             // SAFETY: each panel has words of its own, and is quantized by one thread.
@@ -424,7 +424,7 @@ impl<S: Lanes> Job<'_, S> {
         thread: usize,
         scratch: &mut Scratch,
     ) {
-        let width = panel_width::<S>(self.m);
+        let width = self.m.next_power_of_two();
         let panel = &mut scratch.panel[..width * scheme.words(self.cols)];
         if *quantized != Some(scheme) {
             self.quantize_panel(scheme, self.x, width, panel);
@@ -497,16 +497,17 @@ impl<S: Lanes> Job<'_, S> {
         let words = scheme.words(self.cols);
         let step = COLUMNS / scheme.columns();
         let blocks = self.cols.div_ceil(scheme.columns());
-        let count = self.m.div_ceil(S::PAIRS);
-        let side_lines = 2 * S::PAIRS * count;
+        let most = across::<S>(scheme.family);
+        let count = self.m.div_ceil(most);
+        let side_lines = 2 * most * count;
         for tile in share(segment.tiles, self.threads, thread) {
             for (i, side) in segment.sides.iter().enumerate() {
                 let tiles = &[self.tiles.tile(segment, tile, i)];
                 let sums = &mut scratch.sums[side_lines * i..][..side_lines];
                 for first in (0..blocks).step_by(step) {
                     let blocks = first..blocks.min(first + step);
-                    for (p, sums) in sums.chunks_mut(2 * S::PAIRS).enumerate() {
-                        let (rows, width) = self.panel(p);
+                    for (p, sums) in sums.chunks_mut(2 * most).enumerate() {
+                        let (rows, width) = self.panel(p, most);
                         let panel = &panels[rows.start * words..][..width * words];
                         let (s, cols, blocks, stride) = (self.s, self.cols, blocks.clone(), 2 * width);
                         let few = FewOf { s, width, tiles, cols, blocks, panel, sums, stride };
@@ -514,8 +515,8 @@ impl<S: Lanes> Job<'_, S> {
                     }
                 }
             }
-            let (_, last) = self.panel(count - 1);
-            self.finish(segment, tile, 0..self.m, (S::PAIRS, last), side_lines, &scratch.sums);
+            let (_, last) = self.panel(count - 1, most);
+            self.finish(segment, tile, 0..self.m, (most, last), side_lines, &scratch.sums);
         }
         self.s.fence();
     }
@@ -640,11 +641,6 @@ fn stand_side_by_side(rows: &[f32], cols: usize, width: usize, panels: &mut [f32
 fn rows_at_once(m: usize, bytes: usize, panel: usize) -> usize {
     let most = (ROWS_BYTES / bytes.max(1)).clamp(FEWEST_ROWS, ROWS);
     m.div_ceil(m.div_ceil(most).max(1)).next_multiple_of(panel)
-}
-
-/// Rows of the panel that holds `rows`, at most [`FloatLanes::PAIRS`] of them.
-fn panel_width<S: Lanes>(rows: usize) -> usize {
-    rows.next_power_of_two().min(S::PAIRS)
 }
 
 /// Lines of 32 columns of a tile with a byte for each weight: with fewer, [`Job::by_turns`] gives one tile at a time.
